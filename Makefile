@@ -1,0 +1,50 @@
+# Each target creates .venv when it is missing and installs into it what the target needs, so that each works alone on
+# a fresh clone. A stamp in .venv says what is installed; it is out of date when pyproject.toml or constraints.txt is newer.
+
+# The first Python on the path that is new enough; `make PYTHON=... test` picks another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
+
+.PHONY: demo test lint types bench docs clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure in demo/.
+	@mkdir -p demo
+	$(BIN)/brenier probe digits -o demo/digits.nc --figure demo/digits.png --force
+
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/basedpyright
+
+bench: $(VENV)/.installed-bench
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(VENV)/.installed-docs  ## The site, in site/.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+clean:  ## Everything that the targets made, but for .venv.
+	rm -rf demo site build dist .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "brenier needs Python 3.11 or newer on the path" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing brenier into $(VENV) (torch is large: this takes a minute or two)"
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing brenier[$*] into $(VENV) (torch is large: this takes a minute or two)"
+	@$(INSTALL) ".[$*]"
+	@touch $@

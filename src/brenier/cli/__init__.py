@@ -1,0 +1,60 @@
+"""The `brenier` command: one module per subcommand, and one place where errors become one line.
+
+Exit status: 0, or 2 after a wrong argument or bad input (one line on stderr), or 130 after Ctrl-C.
+"""
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from brenier.cli.probe import run_probe
+from brenier.cli.show import run_show
+from brenier.cli.targets import run_targets
+
+app = typer.Typer(name="brenier", add_completion=False, pretty_exceptions_enable=False)
+app.command("probe")(run_probe)
+app.command("show")(run_show)
+app.command("targets")(run_targets)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Probe diffusion models: at which noise levels is a law hard to denoise, how hard, and how sure are we?"""
+    if version:
+        import brenier
+
+        typer.echo(f"brenier {brenier.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments` (default: those of the process) and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without the letter "±" is no reason to fail
+    try:
+        return app(args=arguments, prog_name="brenier", standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except TyperException as error:
+        return _complain(error.format_message())
+    except (ValueError, TypeError) as error:
+        return _complain(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        return _complain("out of memory: give fewer --queries, a smaller --max-memory, or fewer points")
+
+
+def _complain(message: str) -> int:
+    sys.stderr.write(f"brenier: {' '.join(message.split())}\n")
+    return 2

@@ -1,0 +1,105 @@
+"""`brenier probe`: the complexity of a law over noise levels, as a table, a sentence, a file and a figure."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from brenier.targets import Target
+
+
+def run_probe(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A law, a data file, a folder of images: see `brenier targets`.")
+    ],
+    snr: Annotated[str | None, typer.Option(metavar="R,R,...", help="SNRs to probe, instead of a grid.")] = None,
+    snr_min: Annotated[float | None, typer.Option(help="Smallest SNR of the grid (default: from the law).")] = None,
+    snr_max: Annotated[float | None, typer.Option(help="Largest SNR of the grid (default: from the law).")] = None,
+    snrs: Annotated[int | None, typer.Option(help="SNRs in the grid (default: 32).")] = None,
+    queries: Annotated[int, typer.Option(help="Noisy points per SNR.")] = 2048,
+    perturbation: Annotated[str, typer.Option(metavar="M,M,...", help="Richness of perturbations.")] = "1,2,5,20",
+    beta: Annotated[float, typer.Option(help="Inverse temperature of the diffusion.")] = 1.0,
+    holdout: Annotated[float | None, typer.Option(help="Share of the data that queries are drawn from.")] = None,
+    method: Annotated[
+        Literal["auto", "quadrature", "monte-carlo"], typer.Option(help="Auto: quadrature for explicit 1-D laws.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    dtype: Annotated[Literal["float32", "float64"] | None, typer.Option(help="Precision of the computation.")] = None,
+    max_memory: Annotated[float | None, typer.Option(metavar="GIB", help="Memory for blocks of work, in GiB.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the profile (.nc, netCDF).")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Show at which noise levels TARGET is hard to denoise, and how hard."""
+    from brenier.cli.outputs import check_outputs, write_outputs
+
+    check_outputs(output, figure, force)
+    points = None if snr is None else sorted(_numbers(snr, "--snr"))
+    if points is not None and (snr_min, snr_max, snrs) != (None, None, None):
+        raise ValueError("--snr gives the SNRs themselves: leave out --snr-min, --snr-max and --snrs")
+    richness = _numbers(perturbation, "--perturbation")
+
+    import torch
+
+    import brenier
+    from brenier.cli.report import print_report
+
+    with warnings.catch_warnings():
+        if quiet:
+            warnings.simplefilter("ignore")
+        law = brenier.load_target(target, dtype=None if dtype is None else getattr(torch, dtype), device=device)
+        if (snr_min, snr_max, snrs) != (None, None, None):
+            points = _grid(law, snr_min, snr_max, 32 if snrs is None else snrs)
+        profile = brenier.probe(
+            law,
+            points,
+            queries=queries,
+            perturbations=richness,
+            beta=beta,
+            holdout=holdout,
+            method=method,
+            seed=seed,
+            max_memory=max_memory,
+            progress=not quiet,
+        )
+        write_outputs(profile, output, figure, force)
+        if not quiet:
+            print_report(profile)
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    """The numbers in "1,2,5", which must differ."""
+    numbers: list[float] = []
+    for field in text.split(","):
+        try:
+            number = float(field)
+        except ValueError:
+            raise ValueError(f"{option} {text!r}: {field!r} is not a number: separate numbers by commas") from None
+        if number in numbers:
+            raise ValueError(f"{option} {text!r} holds {field.strip()} twice: give each number once")
+        numbers.append(number)
+    return numbers
+
+
+def _grid(law: "Target", low: float | None, high: float | None, count: int) -> list[float]:
+    """A geometric grid; an end that is not given is that of the law's own grid."""
+    import numpy as np
+
+    from brenier.profile import default_snrs
+
+    if count < 2:
+        raise ValueError(f"--snrs {count}: a grid has at least 2 SNRs (for a single one, give --snr)")
+    for option, value in (("--snr-min", low), ("--snr-max", high)):
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"{option} {value}: an SNR must be positive and finite")
+    own = default_snrs(law, count)
+    if low is None and high is None:
+        return [float(r) for r in own]
+    low, high = float(own[0]) if low is None else low, float(own[-1]) if high is None else high
+    if not low < high:
+        raise ValueError(f"the SNR grid would run from {low:g} to {high:g}: give --snr-min below --snr-max")
+    return [float(r) for r in np.geomspace(low, high, count)]

@@ -1,0 +1,196 @@
+"""A profile in a terminal: a table, and one sentence on the bottleneck."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from brenier.cli.console import stdout
+from brenier.profile import bottleneck
+
+GAP = 2
+ROWS = 40
+
+
+class Column(NamedTuple):
+    """A column of the table: its cells alone, and with their standard errors (None: they have none)."""
+
+    title: str
+    plain: list[str]
+    detailed: list[str] | None = None
+
+    def width(self, detailed: bool = False) -> int:
+        """Characters that the column takes."""
+        cells = self.detailed if detailed and self.detailed is not None else self.plain
+        return max(len(text) for text in (self.title, *cells))
+
+
+def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
+    """Print what was probed, the table over SNRs, and the sentence on the bottleneck."""
+    console = console or stdout()
+    console.print(headline(profile), markup=False, soft_wrap=True)
+    console.print()
+    rows = _rows(profile)
+    hardest = int(np.argmax(profile["m_star"].values[rows])) if float(profile["m_star"].max()) > 0 else None
+    for block in _blocks(columns(profile.isel(snr=rows)), console.width):
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for title, _ in block:
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in range(len(rows)):
+            table.add_row(*(cells[row] for _, cells in block), style="bold" if row == hardest else None)
+        console.print(table)
+        console.print()
+    if len(rows) < profile.sizes["snr"]:
+        console.print(f"{len(rows)} of {profile.sizes['snr']} SNRs shown.")
+    console.print(sentence(profile), markup=False)
+
+
+def headline(profile: xr.Dataset) -> str:
+    """What was probed, and how."""
+    about = profile.attrs
+    dim = int(about["dim"])
+    shape = " x ".join(str(side) for side in np.atleast_1d(about.get("event_shape", dim)))
+    parts = [f"{dim} dimension{'s' * (dim > 1)}" + (f" ({shape})" if " x " in shape else ""), str(about["method"])]
+    if about["method"] == "monte-carlo":
+        parts.append(f"{int(about['queries'])} queries, seed {int(about['seed'])}")
+    return f"{about['target']}: {', '.join(parts)}"
+
+
+def columns(profile: xr.Dataset) -> list[Column]:
+    """The columns of the table, one cell per SNR."""
+    at_one = profile.sel(u=1.0, method="nearest")
+    result = [
+        Column("SNR", _distinct(profile["snr"].values)),
+        _column("E L", profile, "mean_localization"),
+        _column("P(L>1)", at_one, "survival"),
+        _column("m*", profile, "m_star"),
+        _column("delta*", profile, "delta_star"),
+    ]
+    result += [
+        _column(f"zeta*_{richness:g}", profile.sel(perturbation=richness), "zeta_star")
+        for richness in profile["perturbation"].values
+    ]
+    if bool(profile["ess"].notnull().any()):
+        result.append(Column("ESS", [scale(size) for size in profile["ess"].values]))
+    return result
+
+
+def _column(title: str, profile: xr.Dataset, name: str) -> Column:
+    values = profile[name].values
+    plain = [number(value) for value in values]
+    if f"{name}_se" not in profile:
+        return Column(title, plain)
+    errors = [number(error) for error in profile[f"{name}_se"].values]
+    width = max(len(error) for error in errors)
+    return Column(title, plain, [f"{v} ±{e:<{width}}" for v, e in zip(plain, errors, strict=True)])
+
+
+def number(value: float) -> str:
+    """A number in at most seven characters or so; only zero looks like zero."""
+    size = abs(value)
+    if math.isnan(size):
+        return "-"
+    if size == 0:
+        return "0"
+    if math.isinf(size):
+        return "inf" if value > 0 else "-inf"
+    if size < 0.0005:
+        return f"{value:.0e}"
+    if size >= 99999.5:
+        return f"{value:.2e}"
+    decimals = 3 if size < 9.9995 else 2 if size < 99.995 else 1 if size < 999.95 else 0
+    return f"{value:.{decimals}f}"
+
+
+def scale(value: float, digits: int = 3) -> str:
+    """A positive number to three digits, for what runs over many powers of ten."""
+    if not 1e-4 <= value < 1e6:
+        return "-" if math.isnan(value) else f"{value:.{digits}g}"
+    digits = max(digits, len(f"{value:.0f}"))
+    return np.format_float_positional(value, digits, fractional=False, trim="-")
+
+
+def _distinct(values: NDArray[np.float64]) -> list[str]:
+    """Positive numbers to as many digits, three at least, as tell them apart."""
+    for digits in range(3, 17):
+        texts = [scale(value, digits) for value in values]
+        if len(set(texts)) == len(values):
+            return texts
+    return [repr(float(value)) for value in values]
+
+
+def _rows(profile: xr.Dataset) -> list[int]:
+    """All SNRs where they are few, else `ROWS` spread evenly, the one of the largest m* among them."""
+    count = profile.sizes["snr"]
+    if count <= ROWS:
+        return list(range(count))
+    rows = {int(row) for row in np.linspace(0, count - 1, ROWS - 1).round()}
+    return sorted(rows | {int(np.argmax(profile["m_star"].values))})
+
+
+def _blocks(table: list[Column], width: int) -> list[list[tuple[str, list[str]]]]:
+    """Lay columns out: standard errors where they fit, m* first; and several tables where the columns do not."""
+    first, *rest = table
+    total = sum(column.width() for column in table) + GAP * (len(table) - 1)
+    shown = {column.title: column.plain for column in table}
+    for column in sorted(table, key=lambda column: column.title != "m*"):
+        more = column.width(detailed=True) - column.width()
+        if column.detailed is not None and total + more <= width:
+            shown[column.title] = column.detailed
+            total += more
+    blocks: list[list[tuple[str, list[str]]]] = []
+    room = 0
+    for column in rest:
+        needed = GAP + max(len(text) for text in (column.title, *shown[column.title]))
+        if not blocks or needed > room:
+            blocks.append([(first.title, first.plain)])
+            room = width - first.width()
+        blocks[-1].append((column.title, shown[column.title]))
+        room -= needed
+    return blocks
+
+
+def sentence(profile: xr.Dataset) -> str:
+    """One true sentence on the bottleneck of a profile."""
+    found = bottleneck(profile)
+    grid = profile["snr"].values
+    span = f"from SNR {scale(grid[0])} to {scale(grid[-1])}" if len(grid) > 1 else f"at SNR {scale(grid[0])}"
+    exact = profile.attrs["method"] == "quadrature"
+    if not found["m_star"] > 0:
+        if exact:
+            return f"No bottleneck: the noisy law is log-concave {span} (m* = 0)."
+        return f"No bottleneck: {span}, L <= 1 at all {int(profile.attrs['queries'])} queries (m* = 0)."
+    size = f"m* = {number(found['m_star'])}"
+    error = found.get("m_star_se", math.nan)
+    if not exact and math.isfinite(error):
+        size += f" ± {number(error)}"
+    place = f"SNR {scale(found['snr'])} (sigma {scale(found['sigma'])}, OU time {scale(found['time'])})"
+    if len(grid) == 1:
+        text = f"At {place}, the only one probed, {size}; probe more SNRs to find the bottleneck"
+    elif int(np.argmax(profile["m_star"].values)) in (0, len(grid) - 1):
+        last = int(np.argmax(profile["m_star"].values)) > 0
+        text = (
+            f"Denoising is hardest at the {'last' if last else 'first'} of the SNRs probed, {place}, with {size}: "
+            f"the bottleneck may lie {'above' if last else 'below'} it (give --snr-{'max' if last else 'min'})"
+        )
+    else:
+        text = (
+            f"Denoising is hardest at {place}, between {scale(found['snr_low'])} and {scale(found['snr_high'])}: {size}"
+        )
+        text += f", and m* > 0 from SNR {scale(found['hard_low'])} to {scale(found['hard_high'])}"
+    return text + _memory(found["snr"], found.get("collapse_snr", math.nan)) + "."
+
+
+def _memory(snr: float, collapse: float) -> str:
+    """What the collapse of the posterior onto single points means for the bottleneck."""
+    if not math.isfinite(collapse):
+        return ""
+    text = f"past SNR {scale(collapse)} posteriors sit on single points of the data (median ESS < 2)"
+    if snr >= collapse:
+        return f"; but {text}, so this tells of these points, not of the law behind them"
+    return f"; {text}, which is memory, not the law behind them"

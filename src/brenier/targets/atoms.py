@@ -1,0 +1,143 @@
+"""Weighted atoms: sums that merge, covariances for many weightings of the same atoms, their leading subspace."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from brenier.linalg import norm_by_ascent
+
+CHUNK = 4096  # atoms whose second moments are formed at a time
+LEADING = 128  # dimensions of the leading subspace
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums of posterior weights exp(logit) over some of the atoms, all divided by exp(peak): they merge associatively.
+
+    Attributes:
+        peak: largest logit so far, shape (n,).
+        mass: sum of weights, shape (n,).
+        square: sum of squared weights, shape (n,).
+        first: sum of weight times feature, shape (n, k).
+    """
+
+    peak: Float[Tensor, " n"]
+    mass: Float[Tensor, " n"]
+    square: Float[Tensor, " n"]
+    first: Float[Tensor, "n k"]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "n m"], features: Float[Tensor, "m k"]) -> Self:
+        """The sums over m atoms."""
+        peak = logits.amax(1)
+        weights = torch.exp(logits - peak[:, None])
+        return cls(peak, weights.sum(1), weights.square().sum(1), weights @ features)
+
+    def merge(self, other: Self) -> Self:
+        """The sums over the atoms of both."""
+        peak = torch.maximum(self.peak, other.peak)
+        a, b = torch.exp(self.peak - peak), torch.exp(other.peak - peak)
+        return type(self)(
+            peak,
+            a * self.mass + b * other.mass,
+            a**2 * self.square + b**2 * other.square,
+            a[:, None] * self.first + b[:, None] * other.first,
+        )
+
+
+class SecondMoments:
+    """Weighted covariances of the same atoms (N, d) under many weightings, d of at most a few dozen.
+
+    The products of coordinates are the same for every weighting, so all covariances are one matrix product with them.
+
+    Args:
+        atoms: shape (N, d).
+        budget: bytes that the products of coordinates may take to be kept from one call to the next.
+    """
+
+    def __init__(self, atoms: Float[Tensor, "N d"], budget: float) -> None:
+        self._atoms = atoms
+        dim = atoms.shape[1]
+        self._upper = torch.triu_indices(dim, dim, device=atoms.device)
+        self._kept: list[Tensor] | None = None
+        if len(atoms) * self._upper.shape[1] * atoms.element_size() <= budget:
+            self._kept = [self._features(i) for i in range(0, len(atoms), CHUNK)]
+
+    def _features(self, i: int) -> Tensor:
+        chunk = self._atoms[i : i + CHUNK]
+        return torch.cat([chunk, chunk[:, self._upper[0]] * chunk[:, self._upper[1]]], 1)
+
+    def covariance(self, weights: Float[Tensor, "n N"]) -> tuple[Float[Tensor, "n d d"], Bool[Tensor, " n"]]:
+        """Covariance of the atoms under each row of normalised weights, and where it is blurred.
+
+        A covariance is blurred when the difference of moments that it is cancels more than two digits and a half.
+        """
+        dim = self._atoms.shape[1]
+        moments = torch.zeros(dim + self._upper.shape[1], len(weights), dtype=weights.dtype, device=weights.device)
+        for k, i in enumerate(range(0, len(self._atoms), CHUNK)):
+            features = self._kept[k] if self._kept is not None else self._features(i)
+            moments.addmm_(features.T, weights[:, i : i + CHUNK].T)
+        moments /= weights.sum(1)
+        mean, second = moments[:dim], moments[dim:]
+        diagonal = self._upper[0] == self._upper[1]
+        square = second[diagonal].sum(0)
+        second.addcmul_(mean[self._upper[0]], mean[self._upper[1]], value=-1)
+        blurred = second[diagonal].sum(0) < 0.003 * square
+        place = torch.empty(dim, dim, dtype=torch.long, device=weights.device)
+        order = torch.arange(self._upper.shape[1], device=weights.device)
+        place[self._upper[0], self._upper[1]] = place[self._upper[1], self._upper[0]] = order
+        return second[place.reshape(-1)].T.reshape(-1, dim, dim), blurred
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """Leading directions of the atoms (columns, orthonormal), the atoms in them, and what they leave out."""
+
+    basis: Float[Tensor, "d k"]
+    atoms: Float[Tensor, "N k"]
+    rest: float  # operator norm squared of the atoms' part outside, as a map R^d -> R^N
+
+    @classmethod
+    def of(cls, atoms: Float[Tensor, "N d"]) -> Self:
+        """By randomised subspace iteration on a sample of the atoms (Halko, Martinsson, Tropp, arXiv:0909.4061)."""
+        dim = atoms.shape[1]
+        generator = torch.Generator().manual_seed(0)
+        some = atoms[torch.randperm(len(atoms), generator=generator)[:8192].to(atoms.device)]
+        rank = min(LEADING, dim)
+        basis = torch.randn(dim, min(rank + 8, dim), generator=generator).to(some)
+        for _ in range(3):
+            basis = torch.linalg.qr(some.T @ (some @ basis))[0]
+        small = (some @ basis).double()
+        basis = basis @ torch.linalg.eigh(small.T @ small)[1].flip(1)[:, :rank].to(basis)
+        inside = atoms @ basis
+        if rank == dim:
+            return cls(basis, inside, 0.0)
+        probe = torch.randn(dim, 4, generator=generator).to(some)
+        rest = 0.0
+        for _ in range(6):
+            probe = torch.linalg.qr(probe - basis @ (basis.T @ probe))[0]
+            image = atoms @ probe - inside @ (basis.T @ probe)
+            rest = float(torch.linalg.matrix_norm(image.double(), 2) ** 2)
+            probe = atoms.T @ image
+        return cls(basis, inside, 1.1 * rest)  # six block iterations find the norm to well within a tenth
+
+
+def covariance_product(
+    weights: Float[Tensor, "n N"], atoms: Float[Tensor, "N d"], v: Float[Tensor, "n d"]
+) -> Float[Tensor, "n d"]:
+    """Cov_w v for each row of normalised weights: sum_i w_i (a_i - abar) x_i with a = X v, never the matrix itself."""
+    along = v @ atoms.T
+    along -= (weights * along).sum(1, keepdim=True)
+    return along.mul_(weights) @ atoms
+
+
+def covariance_norm(weights: Tensor, atoms: Tensor, start: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Largest eigenvalue of Cov_w for each row of weights: value, error and vector as from `norm_by_ascent`."""
+
+    def apply(v: Tensor, index: Tensor) -> Tensor:
+        return covariance_product(weights if len(index) == len(weights) else weights[index], atoms, v)
+
+    return norm_by_ascent(apply, start, tolerance)

@@ -1,0 +1,117 @@
+"""What every law can do: be sampled, be denoised, be localized.
+
+A law of X is observed through Gaussian noise at a signal-to-noise ratio r,
+
+    Y_r = r X + Z,    Z ~ N(0, I_d),
+
+and everything that brenier computes stands on the posterior of X given Y_r = y: its mean (the denoiser), the
+operator norm of Cov[r X | Y_r = y] (the localization, [LDK24] Definition 4) and the trace of the same matrix.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Localization:
+    """The posterior of X at n noisy points, as far as the localization needs it.
+
+    Every shape has a leading axis over SNRs when it comes from `Target.localize_path`.
+
+    Attributes:
+        norm: ||Cov[rX | Y_r = y]||_op, shape (n,), no unit.
+        trace: tr Cov[rX | Y_r = y], shape (n,), no unit.
+        mean: E[X | Y_r = y], shape (n, d), in the unit of the data; None where it was not asked for.
+        ess: effective sample size 1 / sum w^2 of the posterior weights, shape (n,); None for a law without atoms.
+        error: bound on the relative error of `norm`, shape (n,); None where the norm is exact to rounding.
+    """
+
+    norm: Float[Tensor, "*snr n"]
+    trace: Float[Tensor, "*snr n"]
+    mean: Float[Tensor, "*snr n d"] | None = None
+    ess: Float[Tensor, "*snr n"] | None = None
+    error: Float[Tensor, "*snr n"] | None = None
+
+
+class Target(ABC):
+    """A law on R^d. Points are rows: x and y have shape (n, d); images are flattened, `event_shape` remembers them."""
+
+    name: str
+    event_shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def dim(self) -> int:
+        """The dimension d."""
+        return int(torch.Size(self.event_shape).numel())
+
+    @abstractmethod
+    def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
+        """Draw n independent points of the law."""
+
+    @abstractmethod
+    def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
+        """Posterior mean and localization at noisy points y = r x + z, r = `snr` ([LDK24] Definition 4)."""
+
+    @abstractmethod
+    def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
+        """Posterior mean E[X | Y_r = y], in the unit of the data ([LDK24] Proposition 2)."""
+
+    @abstractmethod
+    def scales(self) -> tuple[float, float]:
+        """The smallest and largest length in the law, in the unit of the data: what an SNR grid has to resolve."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """The same law, on another device or in another dtype."""
+
+    def score(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
+        """Score of Y_r: grad log p(y) = r E[X | y] - y ([LDK24] Proposition 2, with Y scaled to unit noise)."""
+        return snr * self.denoise(y, snr) - y
+
+    def localize_path(
+        self,
+        x: Float[Tensor, "n d"],
+        z: Float[Tensor, "n d"],
+        snrs: Sequence[float],
+        advance: Callable[[float], None] = lambda share: None,
+    ) -> Localization:
+        """Localize y = r x + z for each r in `snrs` with x and z held fixed: common random numbers over the chain.
+
+        Returns a `Localization` whose arrays have shape (SNRs, n) and whose `mean` is None. `advance` is told the share
+        of the work done since it was last called. A law whose posteriors share work between SNRs overrides this.
+        """
+        path: list[Localization] = []
+        for snr in snrs:
+            path.append(self.localize(snr * x + z, snr))
+            advance(1 / len(snrs))
+        return Localization(
+            norm=torch.stack([point.norm for point in path]),
+            trace=torch.stack([point.trace for point in path]),
+            ess=_stack([point.ess for point in path]),
+            error=_stack([point.error for point in path]),
+        )
+
+    def breakpoints(self, snr: float) -> Float[Tensor, " m"] | None:
+        """Sorted points that enclose the mass of Y_r and separate its features: explicit 1-D laws only, else None."""
+        return None
+
+    def log_density(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, " n"]:
+        """log p of Y_r at y, for laws that have it in closed form.
+
+        Raises:
+            NotImplementedError: where the law has no explicit density.
+        """
+        raise NotImplementedError(f"{self.name} has no explicit density")
+
+
+def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.stack(present) if len(present) == len(parts) else None

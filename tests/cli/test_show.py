@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def points(tmp_path: Path) -> Path:
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(40, 3)))
+    return tmp_path / "points.npy"
+
+
+@pytest.mark.parametrize("options", [(), ("--snr", "0.5,1,2"), ("--holdout", "0.2")])
+def test_a_saved_profile_prints_as_when_it_was_made(brenier: Command, points: Path, options: tuple[str, ...]) -> None:
+    saved = points.with_name("profile.nc")
+    made = brenier("probe", points, "--queries", 50, "-o", saved, *options)
+    assert made[0] == 0
+    assert made[1].count("\n") > 4
+    assert brenier("show", saved) == made
+
+
+def test_the_figure_of_a_saved_profile_is_the_one_drawn_when_it_was_made(brenier: Command, tmp_path: Path) -> None:
+    saved, first, second = (tmp_path / name for name in ("p.nc", "first.png", "second.png"))
+    assert brenier("probe", "two-points", "--snrs", 5, "-o", saved, "--figure", first)[0] == 0
+    assert brenier("show", saved, "--figure", second)[0] == 0
+    assert first.read_bytes()[:4] == b"\x89PNG"
+    assert first.read_bytes() == second.read_bytes()
+    code, out, err = brenier("show", saved, "--figure", second)
+    assert (code, out) == (2, "")
+    assert "--force" in err
+    assert brenier("show", saved, "--figure", second, "--force")[0] == 0
+
+
+def test_what_is_no_profile_is_refused(brenier: Command, tmp_path: Path) -> None:
+    xr.Dataset({"m_star": ("snr", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    (tmp_path / "text.nc").write_text("not netCDF")
+    (tmp_path / "empty.nc").write_bytes(b"")
+    (tmp_path / "cut.nc").write_bytes((tmp_path / "other.nc").read_bytes()[:3000])
+    before = sorted(tmp_path.iterdir())
+    for name, word in {
+        "missing.nc": "does not exist",
+        "": "folder",
+        "other.nc": "'localization'",
+        "text.nc": "not a netCDF file",
+        "empty.nc": "not a netCDF file",
+        "cut.nc": "not a netCDF file",
+    }.items():
+        code, out, err = brenier("show", tmp_path / name)
+        assert (code, out) == (2, "")
+        assert err.startswith("brenier: ")
+        assert err.count("\n") == 1
+        assert word in err
+    assert sorted(tmp_path.iterdir()) == before

@@ -1,0 +1,18 @@
+from collections.abc import Callable
+
+import pytest
+
+from brenier.targets.catalog import BUILT_IN, FILE_KINDS
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_law_and_every_kind_of_file_is_listed(
+    brenier: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, err = brenier("targets")
+    assert (code, err) == (0, "")
+    first_words = [line.split()[0] for line in out.splitlines() if line.strip()]
+    for name in (*BUILT_IN, *FILE_KINDS):
+        assert name in first_words
+    assert max(len(line) for line in out.splitlines()) <= width
