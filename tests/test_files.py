@@ -385,6 +385,7 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
         tmp_path / "missing" / "a.nc": "does not exist",
         tmp_path / "folder.nc": "is a folder",
         tmp_path / "a.doc": "must end in .nc or .png",
+        tmp_path / f"{'a' * 5000}.nc": "cannot be written: File name too long",
     }.items():
         with pytest.raises(ValueError, match=words) as caught:
             check_output(path, (".nc", ".png"), force=True)

@@ -113,7 +113,7 @@ def minimal_relative_tail(localization: ArrayLike, weights: ArrayLike | None = N
     least = ratio.min(-1)
     # Rounding may split a tie between neighbouring minimisers: take the largest delta within a few ulp of the minimum.
     tied = ratio <= least[..., None] * (1 + 4e-16)
-    return least, np.max(np.where(tied, delta, 0), -1)
+    return np.asarray(least), np.asarray(np.max(np.where(tied, delta, 0), -1))
 
 
 def net_contraction(

@@ -332,14 +332,17 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = (), for
     target = Path(path)
     if suffixes and target.suffix.lower() not in suffixes:
         raise ValueError(f"{str(target)!r} must end in {' or '.join(suffixes)}")
-    if not target.parent.is_dir():
-        raise ValueError(f"{str(target)!r}: the folder {str(target.parent)!r} does not exist: make it first")
-    if target.is_dir():
-        raise ValueError(f"{str(target)!r} is a folder: give the name of a file")
-    if os.path.lexists(target) and not force:
-        raise ValueError(f"{str(target)!r} exists: give another name, or --force (force=True) to replace it")
-    if not os.access(target.parent, os.W_OK):
-        raise ValueError(f"{str(target)!r}: no permission to write in {str(target.parent)!r}")
+    try:
+        if not target.parent.is_dir():
+            raise ValueError(f"{str(target)!r}: the folder {str(target.parent)!r} does not exist: make it first")
+        if target.is_dir():
+            raise ValueError(f"{str(target)!r} is a folder: give the name of a file")
+        if os.path.lexists(target) and not force:
+            raise ValueError(f"{str(target)!r} exists: give another name, or --force (force=True) to replace it")
+        if not os.access(target.parent, os.W_OK):
+            raise ValueError(f"{str(target)!r}: no permission to write in {str(target.parent)!r}")
+    except OSError as error:
+        raise ValueError(f"{str(target)!r} cannot be written: {_line(error.strerror or error)}") from None
     return target
 
 

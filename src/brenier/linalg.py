@@ -51,12 +51,12 @@ Apply: TypeAlias = Callable[[Float[Tensor, "m d"], Int[Tensor, " m"]], Float[Ten
 def norm_by_ascent(
     apply: Apply, start: Float[Tensor, "n d"], tolerance: float = 0.01, steps: int = 500
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n d"]]:
-    """Largest eigenvalue of each of n implicit positive semi-definite operators, by conjugate-gradient ascent.
+    """Largest eigenvalue of each of n implicit positive semi-definite operators, by locally optimal ascent.
 
-    Each step maximises the Rayleigh quotient over the plane of the current vector and a conjugate direction, at the
-    cost of one product. A query leaves the iteration when its measured error is below `tolerance`: with residual
-    rho = |A v - theta v|, an eigenvalue lies within rho of theta, and the smaller of rho and rho^2/gap (Kato-Temple,
-    the gap measured in the same plane) bounds the error.
+    Each step maximises the Rayleigh quotient over the span of the current vector, its residual and the previous step
+    (LOBPCG with one vector; Knyazev, SIAM J. Sci. Comput. 23, 2001), at the cost of one product. An operator leaves the
+    iteration when its measured error is below `tolerance`: with residual rho = |A v - theta v|, an eigenvalue lies
+    within rho of theta, and within rho^2/gap of it (Kato-Temple), the gap measured in the same span.
 
     Args:
         apply: (vectors (m, d), indices (m,) of the operators they belong to) -> products (m, d).
@@ -67,47 +67,41 @@ def norm_by_ascent(
     Returns:
         theta (n,), a lower bound; its measured relative error (n,); the vectors (n, d).
     """
-    n = len(start)
-    value = start.new_zeros(n)
-    error = start.new_zeros(n)
+    tiny, rounding = torch.finfo(start.dtype).tiny, 64 * torch.finfo(start.dtype).eps
+    value, error = start.new_zeros(len(start)), start.new_zeros(len(start))
     vector = start / start.norm(dim=1, keepdim=True)
-    active = torch.arange(n, device=start.device)
+    active = torch.arange(len(start), device=start.device)
     v = vector
     av = apply(v, active)
-    direction = torch.zeros_like(v)
-    residual_square = v.new_ones(n)
-    gap = torch.zeros_like(residual_square)
+    p, ap = torch.zeros_like(v), torch.zeros_like(v)
+    gap = torch.zeros_like(value)  # none is known before the first step
     for step in range(steps + 1):
         theta = (v * av).sum(1)
-        residual = av - theta[:, None] * v
-        square = residual.square().sum(1)
-        scale = theta.clamp_min(torch.finfo(v.dtype).tiny)
-        measured = square.sqrt() / scale
-        if step > 0:  # no gap has been measured before the first plane
-            measured = torch.minimum(measured, square / gap.clamp_min(torch.finfo(v.dtype).tiny) / scale)
-        rounding = 64 * torch.finfo(v.dtype).eps
-        done = (measured <= max(tolerance, rounding)) | (theta <= 0)
-        stop = done | torch.full_like(done, step == steps)
+        r = av - theta[:, None] * v
+        rho = r.norm(dim=1)
+        relative = torch.minimum(rho, torch.where(gap > 0, rho.square() / gap.clamp_min(tiny), rho))
+        relative = relative / theta.clamp_min(tiny)
+        stop = (relative <= max(tolerance, rounding)) | (theta <= 0) | (step == steps)
         if bool(stop.any()):
-            index = active[stop]
-            value[index], error[index], vector[index] = theta[stop].clamp_min(0), measured[stop], v[stop]
-            keep = ~stop
-            active, v, av, direction = active[keep], v[keep], av[keep], direction[keep]
-            residual, square, residual_square, theta = residual[keep], square[keep], residual_square[keep], theta[keep]
+            index, keep = active[stop], ~stop
+            value[index], error[index], vector[index] = theta[stop].clamp_min(0), relative[stop], v[stop]
+            active, v, av, p, ap, r, rho = (part[keep] for part in (active, v, av, p, ap, r, rho))
             if len(active) == 0:
                 break
-        direction = residual + (square / residual_square)[:, None] * direction
-        residual_square = square
-        d = direction - (direction * v).sum(1, keepdim=True) * v
-        length = d.norm(dim=1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
-        d = d / length
-        ad = apply(d, active)
-        a, b, c = theta, (d * av).sum(1), (d * ad).sum(1)
-        half, centre = (a - c) / 2, (a + c) / 2
-        radius = torch.hypot(half, b)
-        gap = torch.where(radius > 0, centre + radius - (centre - radius), a)
-        # Top eigenvector (cos, sin) of [[a, b], [b, c]].
-        angle = torch.atan2(b, half + radius)
-        cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-        v, av, direction = cos * v + sin * d, cos * av + sin * ad, (cos * d - sin * v) * length
+        r = r / rho[:, None]
+        ar = apply(r, active)
+        for q, aq in ((v, av), (r, ar)):
+            along = (p * q).sum(1, keepdim=True)
+            p, ap = p - along * q, ap - along * aq
+        length = p.norm(dim=1, keepdim=True)
+        p, ap = (torch.where(length > rounding, part / length.clamp_min(tiny), 0) for part in (p, ap))
+        span, image = torch.stack([v, r, p], 1), torch.stack([av, ar, ap], 1)
+        gram = span @ image.mT
+        values, vectors = torch.linalg.eigh((gram + gram.mT) / 2)
+        gap = values[:, 2] - values[:, 1]
+        best = vectors[:, None, :, 2]
+        v, av = (best @ span)[:, 0], (best @ image)[:, 0]
+        p, ap = (best[..., 1:] @ span[:, 1:])[:, 0], (best[..., 1:] @ image[:, 1:])[:, 0]
+        length = v.norm(dim=1, keepdim=True)
+        v, av, p, ap = v / length, av / length, p / length, ap / length
     return value, error, vector

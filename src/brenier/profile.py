@@ -33,7 +33,9 @@ Source: TypeAlias = Target | str | ArrayLike | Tensor
 
 DELTA = np.round(np.linspace(0, 1, 101), 2)
 U = np.round(np.concatenate([np.linspace(0, 2, 101), np.linspace(2.1, 4, 20)]), 2)
-REPLICATES = 64  # bootstrap resamples behind delta*'s and the median ESS's standard errors and the bottleneck's interval
+REPLICATES = (
+    64  # bootstrap resamples behind delta*'s and the median ESS's standard errors and the bottleneck's interval
+)
 
 
 class _Sample(NamedTuple):

@@ -1,8 +1,8 @@
 """The exact law of the localization L_r(Y_r) of an explicit one-dimensional law, as a weighted sample.
 
-On the line, L_r and the density of Y_r are smooth known functions. They are expanded in Legendre series on panels, which
-are halved until both are resolved. Cut at its critical points, L_r becomes a set of monotone pieces, each of which is
-inverted: the mass of {L_r > u} is then the mass of Y_r between known points, for any levels u.
+On the line, L_r and the density of Y_r are smooth known functions. They are expanded in Legendre series on panels,
+which are halved until both are resolved. Cut at its critical points, L_r becomes a set of monotone pieces, each of
+which is inverted: the mass of {L_r > u} is then the mass of Y_r between known points, for any levels u.
 
 A sample that carries, for every gap between neighbouring levels, the mass of L_r in the gap at its conditional mean,
 has the survival function and the integrated tail of L_r at all these levels exactly, and its mean. So the formulas of
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.polynomial import legendre
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from brenier.targets.base import Target
 
@@ -60,7 +60,7 @@ class _Pieces(NamedTuple):
 
 
 def localization_quadrature(
-    target: Target, snr: float, levels: ArrayLike, perturbations: Sequence[float] = ()
+    target: Target, snr: float, levels: ArrayLike, perturbations: Sequence[float | int] = ()
 ) -> tuple[Array, Array, dict[str, float]]:
     """A weighted sample of L_r that is exact where it is read.
 
@@ -139,7 +139,7 @@ def onset(target: Target, low: float, high: float, scan: int = 49) -> float:
     before = first - step
     while excess(before) > 0:
         before, first = before - step, before
-    return math.exp(brentq(excess, before, first, xtol=1e-8))
+    return math.exp(root_scalar(excess, bracket=(before, first), xtol=1e-8).root)
 
 
 def _resolve(target: Target, snr: float) -> tuple[_Panels, float]:
@@ -189,7 +189,7 @@ def _series(coefficients: Array, x: Array) -> Array:
 
 
 def _monotone_pieces(panels: _Panels) -> _Pieces:
-    """Cut every panel at the critical points of L. A panel on which L is constant to rounding becomes one flat piece."""
+    """Cut every panel at the critical points of L. Where L is constant to rounding, the panel is one flat piece."""
     slope = panels.localization @ _DERIVATIVE.T
     values = panels.localization @ legendre.legvander(_SCAN, _ORDER - 1).T
     flat = np.ptp(values, axis=1) <= _FLAT * values.max(1)

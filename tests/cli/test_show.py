@@ -23,9 +23,9 @@ def test_a_saved_profile_prints_as_when_it_was_made(brenier: Command, points: Pa
     assert brenier("show", saved) == made
 
 
-def test_the_figure_of_a_saved_profile_is_the_one_drawn_when_it_was_made(brenier: Command, tmp_path: Path) -> None:
-    saved, first, second = (tmp_path / name for name in ("p.nc", "first.png", "second.png"))
-    assert brenier("probe", "two-points", "--snrs", 5, "-o", saved, "--figure", first)[0] == 0
+def test_the_figure_of_a_saved_profile_is_the_one_drawn_when_it_was_made(brenier: Command, points: Path) -> None:
+    saved, first, second = (points.with_name(name) for name in ("p.nc", "first.png", "second.png"))
+    assert brenier("probe", points, "--queries", 50, "--snrs", 5, "-o", saved, "--figure", first)[0] == 0
     assert brenier("show", saved, "--figure", second)[0] == 0
     assert first.read_bytes()[:4] == b"\x89PNG"
     assert first.read_bytes() == second.read_bytes()

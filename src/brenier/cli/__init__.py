@@ -6,6 +6,7 @@ Exit status: 0, or 2 after a wrong argument or bad input (one line on stderr), o
 import io
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -21,19 +22,18 @@ app.command("show")(run_show)
 app.command("targets")(run_targets)
 
 
-@app.callback(invoke_without_command=True)
+def _version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"brenier {metadata.version('brenier')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
 def root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Probe diffusion models: at which noise levels is a law hard to denoise, how hard, and how sure are we?"""
-    if version:
-        import brenier
-
-        typer.echo(f"brenier {brenier.__version__}")
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without the letter "±" is no reason to fail
     try:
-        return app(args=arguments, prog_name="brenier", standalone_mode=False) or 0
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        return app(args=given or ["--help"], prog_name="brenier", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except TyperException as error:

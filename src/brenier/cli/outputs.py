@@ -1,7 +1,6 @@
 """The files that the command writes, all or none, and the one that it reads back."""
 
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 
@@ -40,13 +39,9 @@ def write_profile(profile: xr.Dataset, path: Path) -> None:
 
 def write_figure(profile: xr.Dataset, path: Path) -> None:
     """Draw a profile. The same profile makes the same bytes: no dates, no random names inside."""
-    import matplotlib as mpl
+    from brenier.figures import plot_profile, save_figure
 
-    from brenier.figures import plot_profile
-
-    undated: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    with mpl.rc_context({"svg.hashsalt": "brenier"}):
-        plot_profile(profile).savefig(path, dpi=200, metadata=undated.get(path.suffix.lower()))
+    save_figure(plot_profile(profile), path)
 
 
 def read_profile(path: Path) -> xr.Dataset:

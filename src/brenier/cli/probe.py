@@ -25,7 +25,7 @@ def run_probe(
     method: Annotated[
         Literal["auto", "quadrature", "monte-carlo"], typer.Option(help="Auto: quadrature for explicit 1-D laws.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
     dtype: Annotated[Literal["float32", "float64"] | None, typer.Option(help="Precision of the computation.")] = None,
     max_memory: Annotated[float | None, typer.Option(metavar="GIB", help="Memory for blocks of work, in GiB.")] = None,

@@ -158,32 +158,35 @@ def _blocks(table: list[Column], width: int) -> list[list[tuple[str, list[str]]]
 def sentence(profile: xr.Dataset) -> str:
     """One true sentence on the bottleneck of a profile."""
     found = bottleneck(profile)
-    grid = profile["snr"].values
-    span = f"from SNR {scale(grid[0])} to {scale(grid[-1])}" if len(grid) > 1 else f"at SNR {scale(grid[0])}"
+    grid, m_star = profile["snr"].to_numpy(), profile["m_star"].to_numpy()
     exact = profile.attrs["method"] == "quadrature"
-    if not found["m_star"] > 0:
+    if not m_star.max() > 0:
+        span = f"from SNR {scale(grid[0])} to {scale(grid[-1])}" if len(grid) > 1 else f"at SNR {scale(grid[0])}"
         if exact:
             return f"No bottleneck: the noisy law is log-concave {span} (m* = 0)."
         return f"No bottleneck: {span}, L <= 1 at all {int(profile.attrs['queries'])} queries (m* = 0)."
     size = f"m* = {number(found['m_star'])}"
-    error = found.get("m_star_se", math.nan)
-    if not exact and math.isfinite(error):
-        size += f" ± {number(error)}"
-    place = f"SNR {scale(found['snr'])} (sigma {scale(found['sigma'])}, OU time {scale(found['time'])})"
+    if not exact and math.isfinite(found["m_star_se"]):
+        size += f" ± {number(found['m_star_se'])}"
+    other = f"sigma {scale(found['sigma'])}, OU time {scale(found['time'])}"
+    place = f"SNR {scale(found['snr'])} ({other})"
+    last = int(m_star.argmax()) == len(grid) - 1
     if len(grid) == 1:
         text = f"At {place}, the only one probed, {size}; probe more SNRs to find the bottleneck"
-    elif int(np.argmax(profile["m_star"].values)) in (0, len(grid) - 1):
-        last = int(np.argmax(profile["m_star"].values)) > 0
+    elif last or m_star.argmax() == 0:
         text = (
             f"Denoising is hardest at the {'last' if last else 'first'} of the SNRs probed, {place}, with {size}: "
             f"the bottleneck may lie {'above' if last else 'below'} it (give --snr-{'max' if last else 'min'})"
         )
     else:
+        within = f"within {scale(found['snr_low'])} to {scale(found['snr_high'])}"
+        band = f"from SNR {scale(found['hard_low'])} to {scale(found['hard_high'])}"
+        alone = found["hard_low"] == found["hard_high"]
         text = (
-            f"Denoising is hardest at {place}, between {scale(found['snr_low'])} and {scale(found['snr_high'])}: {size}"
+            f"Denoising is hardest at SNR {scale(found['snr'])} ({within}; {other}), with {size}; "
+            f"m* > 0 is seen {'at no other SNR' if alone else band}"
         )
-        text += f", and m* > 0 from SNR {scale(found['hard_low'])} to {scale(found['hard_high'])}"
-    return text + _memory(found["snr"], found.get("collapse_snr", math.nan)) + "."
+    return text + _memory(found["snr"], found["collapse_snr"]) + "."
 
 
 def _memory(snr: float, collapse: float) -> str:

@@ -113,8 +113,7 @@ class Empirical(Target):
         self.weights = chances.to(self.device)
         self._log_weights = self.weights.log().to(self.dtype)
         self._uniform = bool((self.weights == self.weights[0]).all())
-        self._centre, self._unit, self._atoms = _standardise(points, chances, self.dtype, self.device)
-        self._squares = torch.linalg.vector_norm(self._atoms, dim=1, dtype=torch.float64).square()
+        self._centre, self._unit, self._atoms, self._squares = _standardise(points, chances, self.dtype, self.device)
 
     def __len__(self) -> int:
         return len(self._atoms)
@@ -380,6 +379,7 @@ class Empirical(Target):
         """Many atoms in many dimensions: ascent in the leading subspace, then in R^d where that is not certified."""
         space = self._subspace
         weights = posterior.weights.to(space.atoms.dtype)
+        weights = weights / weights.sum(1, keepdim=True)  # to the precision of the moments below
         start = norm_by_squaring(self._second_moments.covariance(weights)[0])[2]
         start = torch.nn.functional.pad(start, (0, space.atoms.shape[1] - HEAD))
         norm, error, v = covariance_norm(weights, space.atoms, start, self.tolerance / 2)
@@ -408,10 +408,12 @@ class Empirical(Target):
         rest = (~gather).nonzero()[:, 0]
         if len(rest):
             weights = posterior.weights[rest].to(start.dtype)
+            weights /= weights.sum(1, keepdim=True)
             norm[rest], error[rest], _ = covariance_norm(weights, self._moments, start[rest], self.tolerance)
             shift = weights @ self._moments - posterior.x[rest]
             trace[rest] = (weights * posterior.distances[rest]).sum(1) - shift.square().sum(1)
         return norm, trace, error
+
 
 def _decompose(y: Tensor, r: float) -> tuple[Tensor, Tensor]:
     """Some x and z with y = r x + z that keeps both of moderate size: x = the posterior mean under a unit normal."""
@@ -438,7 +440,7 @@ def _points(data: ArrayLike | Tensor, event_shape: Sequence[int] | None) -> tupl
         array = np.asarray(data)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"the data have dtype {array.dtype}: real numbers are needed")
-        points = torch.from_numpy(np.ascontiguousarray(array, dtype=_torch_friendly(array.dtype)))
+        points = torch.from_numpy(np.require(array, _torch_friendly(array.dtype), ["C", "W"]))
     if points.ndim == 0 or points.numel() == 0:
         raise ValueError(f"the data have shape {tuple(points.shape)}: at least one point of one dimension is needed")
     shape = tuple(points.shape[1:]) or (1,)
@@ -480,22 +482,27 @@ def _probabilities(weights: ArrayLike | Tensor | None, n: int) -> Float[Tensor, 
 
 def _standardise(
     points: Tensor, weights: Tensor, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, float, Tensor]:
-    """Weighted mean (float64), root-mean-square spread per coordinate, and the points with both taken out."""
-    centre = torch.zeros(points.shape[1], dtype=torch.float64)
-    for rows in torch.arange(len(points)).split(CHUNK):
-        centre += weights[rows] @ points[rows].cpu().double()
-    largest, square = 0.0, 0.0
-    for rows in torch.arange(len(points)).split(CHUNK):
-        block = points[rows].cpu().double()
-        block = torch.where((block - centre).abs() > 1e-15 * block.abs(), block - centre, 0)  # a constant is one
-        largest = max(largest, float(block.abs().max()))
-    scale = 2.0 ** round(float(np.log2(largest or 1.0)))  # powers of two scale without rounding
+) -> tuple[Float[Tensor, " d"], float, Float[Tensor, "N d"], Float[Tensor, " N"]]:
+    """Weighted mean (float64), a unit near the spread per coordinate, the points with both taken out, their squares.
+
+    The unit is a power of two, so that it scales without rounding, and the mean is summed about the first point, so
+    that a constant coordinate comes out as exactly zero.
+    """
+    chunks = [slice(i, i + CHUNK) for i in range(0, len(points), CHUNK)]
+    weights = weights.to(device)
+    first = points[0].to(device, torch.float64)
+    shift = torch.zeros_like(first)
+    for rows in chunks:
+        shift += weights[rows] @ (points[rows].to(device, torch.float64) - first)
+    centre = first + shift
+    size = float((points.double() if points.dtype == torch.bool else points).abs().max()) or 1.0
+    coarse = 2.0 ** round(float(np.log2(size)))  # keeps float64 data in the range of float32
     atoms = torch.empty(points.shape, dtype=dtype, device=device)
-    for rows in torch.arange(len(points)).split(CHUNK):
-        block = points[rows].cpu().double()
-        block = torch.where((block - centre).abs() > 1e-15 * block.abs(), block - centre, 0) / scale
-        square += float(weights[rows] @ block.square().mean(1))
-        atoms[rows.to(device)] = block.to(device, dtype)
-    spread = 2.0 ** round(float(np.log2(square**0.5 or 1.0)))
-    return centre.to(device), scale * spread, atoms.div_(spread)
+    squares = torch.empty(len(points), dtype=torch.float64, device=device)
+    for rows in chunks:
+        block = (points[rows].to(device, torch.float64) - centre) / coarse
+        atoms[rows] = block.to(dtype)
+        squares[rows] = atoms[rows].double().square().sum(1)  # of the atoms as rounded, like every product with them
+    spread = float(weights @ squares / points.shape[1]) ** 0.5
+    fine = 2.0 ** round(float(np.log2(spread or 1.0)))
+    return centre, coarse * fine, atoms.div_(fine), squares / fine**2

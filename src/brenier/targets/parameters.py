@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -10,13 +10,17 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+# ArrayLike as the static checker knows it; the rest says the same to a checker at run time.
+Numbers: TypeAlias = ArrayLike | Tensor | Sequence[Any] | float | int
 
-def check_snr(snr: float) -> None:
+
+def check_snr(snr: float | int) -> None:
+    """Refuse an SNR that is not a positive number."""
     if not (snr > 0 and math.isfinite(snr)):
         raise ValueError(f"snr must be positive and finite, got {snr}")
 
 
-def read_numbers(value: ArrayLike | Tensor | Sequence[Any], what: str) -> Tensor:
+def read_numbers(value: Numbers, what: str) -> Tensor:
     """`value` as a finite float64 tensor on the CPU."""
     if isinstance(value, Tensor):
         array = value.detach().cpu().resolve_conj()
@@ -33,7 +37,8 @@ def read_numbers(value: ArrayLike | Tensor | Sequence[Any], what: str) -> Tensor
     return array
 
 
-def read_weights(weights: ArrayLike | Tensor) -> Float[Tensor, " k"]:
+def read_weights(weights: Numbers) -> Float[Tensor, " k"]:
+    """Weights (K,), the largest of them 1."""
     mass = read_numbers(weights, "weights")
     if mass.ndim != 1 or len(mass) == 0:
         raise ValueError(f"weights must be a list of K >= 1 numbers, got shape {tuple(mass.shape)}")
@@ -42,7 +47,8 @@ def read_weights(weights: ArrayLike | Tensor) -> Float[Tensor, " k"]:
     return mass / mass.max()
 
 
-def read_means(means: ArrayLike | Tensor, count: int) -> Float[Tensor, "k d"]:
+def read_means(means: Numbers, count: int) -> Float[Tensor, "k d"]:
+    """Component means (K, d), of numbers (K,) too."""
     centres = read_numbers(means, "means")
     centres = centres[:, None] if centres.ndim == 1 else centres
     if centres.ndim != 2 or len(centres) != count or centres.shape[1] == 0:
@@ -51,7 +57,7 @@ def read_means(means: ArrayLike | Tensor, count: int) -> Float[Tensor, "k d"]:
 
 
 def read_covariances(
-    covariances: ArrayLike | Tensor | Sequence[Any], count: int, dim: int
+    covariances: Numbers, count: int, dim: int
 ) -> tuple[Float[Tensor, "k c"], Float[Tensor, "k d d"] | None]:
     """Eigenvalues, (K, 1) or (K, d), and eigenvectors, None where the data's own axes will do."""
     if isinstance(covariances, Sequence) and not isinstance(covariances, str):

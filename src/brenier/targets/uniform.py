@@ -5,24 +5,23 @@ Coordinates are independent, so everything is one-dimensional: given Y_r = y, U 
 out and on short intervals. Here the moments are Gauss-Legendre sums instead, over the part of the interval that holds
 all but e^-40 of the mass: sums of positive terms that keep full relative accuracy everywhere.
 
-With t = r (low + high)/2 - y, w = r (high - low) and x = sign(t) (U - y), the variable x is a standard normal truncated to
-[alpha, alpha + w], alpha = |t| - w/2, whose mode is x0 = max(alpha, 0); with x = x0 + v the density of v is
+With t = r (low + high)/2 - y, w = r (high - low) and x = sign(t) (U - y), the variable x is a standard normal truncated
+to [alpha, alpha + w], alpha = |t| - w/2, whose mode is x0 = max(alpha, 0); with x = x0 + v the density of v is
 proportional to exp(-x0 v - v^2/2).
 """
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from brenier.targets.base import Localization, Target
-from brenier.targets.parameters import check_snr, read_numbers
+from brenier.targets.parameters import Numbers, check_snr, read_numbers
 
 # exp(-x0 v - v^2/2) falls from 1 to e^-40 over the window: 64 nodes integrate it to rounding, with room to spare.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -56,8 +55,8 @@ class Uniform(Target):
 
     def __init__(
         self,
-        low: ArrayLike | Tensor | Sequence[float],
-        high: ArrayLike | Tensor | Sequence[float],
+        low: Numbers,
+        high: Numbers,
         *,
         name: str = "uniform",
         event_shape: tuple[int, ...] | None = None,

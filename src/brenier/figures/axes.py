@@ -1,0 +1,139 @@
+"""What the panels share: logarithmic SNR axes with readable ticks, error bands, legends that cover no data."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+
+GAP = 0.1  # of the axis between two labelled ticks
+BELOW = 34  # points from the axes down to their legend: tick labels and the axis label lie between
+
+
+def new_axes() -> Axes:
+    """Axes in a figure of their own that pyplot does not know."""
+    return Figure(figsize=(5.5, 4.2), layout="constrained").add_subplot()
+
+
+def snr_axis(ax: Axes, snr: Array) -> tuple[float, float]:
+    """Put the SNR on a logarithmic x axis with some room on both sides of the SNRs; returns the limits."""
+    room = max(1.5 if len(snr) < 3 else 1.0, (snr[-1] / snr[0]) ** 0.03)
+    low, high = float(snr[0] / room), float(snr[-1] * room)
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    places = nice_ticks(low, high)
+    ax.set_xticks(places, [tick_label(place) for place in places])
+    ax.set_xticks([], minor=True)
+    ax.set_xlabel("signal-to-noise ratio $r$")
+    return low, high
+
+
+def top_axis(ax: Axes, label: str, to_snr: Callable[[Any], Any], from_snr: Callable[[Any], Any]) -> None:
+    """Label the top of an SNR axis in another unit of noise, at round values of that unit."""
+    ends = np.sort(from_snr(np.asarray(ax.get_xlim())))
+    places = nice_ticks(float(ends[0]), float(ends[1]), lambda value: np.log(np.asarray(to_snr(value))))
+    top = ax.secondary_xaxis("top")
+    top.set_xticks(to_snr(np.asarray(places)), [tick_label(place) for place in places])
+    top.set_xticks([], minor=True)
+    top.set_xlabel(label)
+
+
+def colour_bar(ax: Axes, curves: LineCollection, label: str) -> None:
+    """A bar above the axes that says which SNR a colour is."""
+    figure = ax.get_figure()
+    assert figure is not None  # axes are made in one
+    bar = figure.colorbar(curves, cax=ax.inset_axes((0, 1.01, 1, 0.03)), orientation="horizontal", ticklocation="top")
+    low, high = curves.get_clim()
+    assert low is not None
+    assert high is not None
+    places = nice_ticks(low, high)
+    bar.set_ticks(places, labels=[tick_label(place) for place in places])
+    bar.ax.minorticks_off()
+    bar.set_label(label)
+
+
+def log_axis(ax: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis from low to high with plain numbers."""
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    places = nice_ticks(low, high)
+    ax.set_yticks(places, [tick_label(place) for place in places])
+    ax.set_yticks([], minor=True)
+
+
+def signed_log_axis(ax: Axes, low: float, high: float) -> None:
+    """A y axis around low to high and 0: linear from -1 to 1, logarithmic beyond, with plain numbers."""
+    ax.set_yscale("symlog", linthresh=1)
+    low, high = (end + np.copysign(max(0.7 * abs(end), 0.25), side) for end, side in ((min(low, 0), -1), (high, 1)))
+    ax.set_ylim(low, high)
+
+    def place(value: float) -> float:
+        return float(np.sign(value) * (abs(value) if abs(value) < 1 else 1 + np.log10(abs(value))))
+
+    chosen: list[float] = []
+    powers = 10.0 ** np.arange(np.ceil(np.log10(max(-low, high, 10.0))))
+    for value in (0.0, *np.column_stack([powers, -powers]).ravel()):
+        apart = GAP / 2 * (place(high) - place(low))
+        if low <= value <= high and all(abs(place(value) - place(other)) >= apart for other in chosen):
+            chosen.append(float(value))
+    ax.set_yticks(chosen, [tick_label(value) for value in chosen])
+
+
+def nice_ticks(low: float, high: float, position: Callable[[Any], Any] = np.log) -> list[float]:
+    """Round numbers from low to high, powers of ten first, that keep a distance on the axis that `position` makes."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ends = position(np.asarray([low, high]))
+    chosen: dict[float, float] = {}  # value: place on the axis
+    for digits in ([1.0], [2.0, 5.0], [3.0, 7.0], [1.5, 4.0, 8.0], [1.2, 1.8]):
+        for value in np.outer(digits, decades).ravel():
+            place = float((position(value) - ends[0]) / (ends[1] - ends[0]))
+            if 0 <= place <= 1 and all(abs(place - other) >= GAP for other in chosen.values()):
+                chosen[float(value)] = place
+        if len(chosen) >= 3 and digits != [1.0]:
+            break
+    return sorted(chosen)
+
+
+def tick_label(value: float) -> str:
+    """A tick's number: plain where that is short, else a power of ten."""
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+    if value < 0:
+        return "\N{MINUS SIGN}" + tick_label(-value)
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    leading = f"{value / 10.0**exponent:.3g}"
+    return rf"$10^{{{exponent}}}$" if leading == "1" else rf"${leading}\times10^{{{exponent}}}$"
+
+
+def band(ax: Axes, x: Array, y: Array, error: Array, colour: Any, limits: tuple[float, float]) -> None:
+    """Two standard errors around a curve, within what it can be; around a single point, an error bar."""
+    low, high = (np.clip(y + sign * 2 * error, *limits) for sign in (-1, 1))
+    if len(x) == 1:
+        ax.errorbar(x, y, np.stack([np.maximum(y - low, 0), np.maximum(high - y, 0)]), color=colour, capsize=3)
+    else:
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def legend_below(ax: Axes, handles: Sequence[Artist], columns: int = 2) -> None:
+    """A legend under the x axis's label, where there are no data."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes are made in one
+    below = ax.transAxes + ScaledTranslation(0, -BELOW / 72, figure.dpi_scale_trans)
+    ax.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=below,
+        ncols=columns,
+        frameon=False,
+        borderaxespad=0,
+        handlelength=2.4,
+        columnspacing=1.2,
+    )

@@ -1,0 +1,342 @@
+"""The figure of a profile: where a law is hard to denoise, how hard, and how sure that is.
+
+Four panels, each a function of its own: survival curves s_r(u) of the localization; m* and delta*; the contraction
+rates zeta*_M and their sharp version; E L_r with the effective sample size behind it. All but the first have the SNR r
+on a logarithmic axis. Bands reach two standard errors to each side; quadrature has none. ([LDK24] Figures 3 to 10.)
+"""
+
+import textwrap
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from brenier.figures.axes import (
+    Array,
+    band,
+    colour_bar,
+    legend_below,
+    log_axis,
+    new_axes,
+    signed_log_axis,
+    snr_axis,
+    tick_label,
+    top_axis,
+)
+from brenier.profile import bottleneck
+from brenier.scales import sigma_from_snr, snr_from_sigma, snr_from_time, time_from_snr
+
+# Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes say the same again in grey print.
+BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "black"
+MARKERS = "osD^vPX*"
+LAYOUT = {"left": 0.09, "right": 0.93, "bottom": 0.132, "top": 0.862, "hspace": 0.83, "wspace": 0.24}
+FLOOR = 1e-3  # localizations below it are as good as zero, and would stretch a logarithmic axis over empty decades
+LIMITS = {"m_star": (0.0, np.inf), "delta_star": (0.0, 1.0), "mean_localization": (0.0, np.inf), "ess": (1.0, np.inf)}
+NEEDED = (
+    *("snr", "time", "survival", "m_star", "delta_star", "zeta_star", "zeta_sharp"),
+    *("mean_localization", "sup_localization", "ess", "onset_snr"),
+)
+
+
+def plot_profile(profile: xr.Dataset) -> Figure:
+    """Draw a profile: survival, complexity, contraction and localization in one figure of 9 x 8.5 inches.
+
+    Args:
+        profile: what `brenier.probe` returned, or a file of it.
+
+    Returns:
+        A figure on the Agg canvas, unknown to pyplot. Write it with `save_figure`.
+
+    Raises:
+        ValueError: the dataset is not a profile.
+    """
+    _check(profile)
+    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0}):
+        figure = Figure(figsize=(9, 8.5))
+        FigureCanvasAgg(figure)
+        panels: list[Axes] = list(figure.subplots(2, 2, gridspec_kw=LAYOUT).ravel())
+        plot_survival(profile, panels[0])
+        plot_complexity(profile, panels[1])
+        plot_contraction(profile, panels[2])
+        plot_localization(profile, panels[3])
+        if bool(profile["ess"].notnull().any()):
+            right = panels[3].twinx()
+            plot_ess(profile, right)
+            for shading in right.patches:  # the left axis has the same, and in front of its curves it would hide them
+                shading.remove()
+            _join_legends(panels[3], right)
+        for letter, panel in zip("abcd", panels, strict=True):
+            panel.set_title(f"({letter}) {panel.get_title(loc='left')}", loc="left", y=1, pad=40)
+        figure.suptitle(_title(profile), fontsize=10.5, y=0.985, va="top")
+    return figure
+
+
+def plot_survival(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Survival curves s_r(u) = P(L_r > u), one per SNR, coloured by it; the SNR of the bottleneck dashed in black.
+
+    What a curve keeps to the right of u = 1 is the share of noisy points where the law of Y_r is not log-concave.
+    """
+    _check(profile)
+    ax = new_axes() if ax is None else ax
+    snr, u, survival = (_values(profile, name) for name in ("snr", "u", "survival"))
+    room = 1.5 if snr[0] == snr[-1] else 1.0
+    curves = LineCollection(
+        [np.column_stack([u, row]) for row in survival],
+        cmap=_dark_viridis(),
+        norm=LogNorm(snr[0] / room, snr[-1] * room),
+        array=snr,
+        linewidths=1.2,
+    )
+    ax.add_collection(curves)
+    limit = u[(survival > 0.003).any(0)].max(initial=0)
+    ax.set(xlim=(0, min(max(1.5, 1.05 * limit), u[-1])), ylim=(-0.02, 1.04))
+    ax.axvline(1, color="0.35", linewidth=1, linestyle=":", gid="one")
+    beyond = "$u>1$: not log-concave"
+    handles: list[Artist] = [ax.axvspan(1, float(u[-1]), color="0.93", zorder=0, linewidth=0, label=beyond)]
+    found = bottleneck(profile)
+    if found["m_star"] > 0:
+        k = int(np.argmin(abs(snr - found["snr"])))
+        (hardest,) = ax.plot(u, survival[k], "--", color=BLACK, linewidth=1.6)
+        hardest.set_label(_hardest(profile))
+        handles.append(hardest)
+        if "survival_se" in profile:
+            band(ax, u, survival[k], _values(profile, "survival_se")[k], BLACK, (0.0, 1.0))
+    ax.set(xlabel="localization threshold $u$", ylabel="survival $s_r(u)=P(L_r>u)$")
+    ax.set_title("Survival of the localization", loc="left")
+    colour_bar(ax, curves, "signal-to-noise ratio $r$")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_complexity(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """m* and delta* against the SNR, with the bottleneck and its interval, and the onset r*.
+
+    Errors of richness M < 1/m* still shrink. The top axis is the noise level sigma = 1/r.
+    """
+    _check(profile)
+    ax = new_axes() if ax is None else ax
+    snr, m_star = _values(profile, "snr"), _values(profile, "m_star")
+    low, high = snr_axis(ax, snr)
+    found = bottleneck(profile)
+    hard = bool(found["m_star"] > 0)
+    first = _curve(ax, profile, "m_star", "$m^*(r)$" if hard else "$m^*(r)$, zero throughout", ORANGE, "o", "-")
+    handles: list[Artist] = [first, _curve(ax, profile, "delta_star", r"$\delta^*(r)$", BLUE, "s", "--")]
+    if hard:
+        place = _hardest(profile)
+        if found["snr_low"] < found["snr_high"]:
+            interval = ax.axvspan(found["snr_low"], found["snr_high"], color=ORANGE, alpha=0.15, linewidth=0, zorder=0)
+            interval.set_gid("interval")
+            if place.startswith("bottleneck"):
+                place += f" ({_short(found['snr_low'])} to {_short(found['snr_high'])})"
+        handles.append(
+            ax.axvline(found["snr"], color=ORANGE, linestyle="-.", linewidth=1.2, label=place, gid="bottleneck")
+        )
+    if low < found["onset_snr"] < high:
+        equals = "=" if profile.attrs["method"] == "quadrature" else r"\approx"
+        text = f"onset, $r^*{equals}{_short(found['onset_snr'])}$"
+        handles.append(ax.axvline(found["onset_snr"], color=BLACK, linestyle=":", label=text, gid="onset"))
+    handles += _shade_memorised(ax, profile)
+    if m_star.max() > 10:
+        signed_log_axis(ax, 0.0, float(m_star.max()))
+    else:
+        ax.set_ylim(-0.04, max(1.06, float(ax.get_ylim()[1])))
+    ax.set_ylabel(r"$m^*$, $\delta^*$")
+    top_axis(ax, r"noise level $\sigma=1/r$ (unit of the data)", snr_from_sigma, sigma_from_snr)
+    ax.set_title("Complexity", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_contraction(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """zeta*_M (solid) and the sharp rate (dashed) against the SNR, one colour and marker per richness M.
+
+    Where a curve is below zero, denoising expands the worst errors of that richness. Linear between -1 and 1,
+    logarithmic beyond; minus infinity, which zeta* takes at M = inf, is marked at the lower edge. The top axis is the
+    Ornstein-Uhlenbeck time t.
+    """
+    _check(profile)
+    ax = new_axes() if ax is None else ax
+    snr, richness = _values(profile, "snr"), _values(profile, "perturbation")
+    snr_axis(ax, snr)
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(richness)))
+    handles: list[Artist] = []
+    endless = False
+    for k, (value, colour) in enumerate(zip(richness, colours, strict=True)):
+        marker = MARKERS[k % len(MARKERS)]
+        size = r"\infty" if np.isinf(value) else f"{value:g}"
+        label = f"$M={size}$"
+        one = profile.isel(perturbation=k)
+        sharp = _curve(ax, one, "zeta_sharp", "", colour, marker, "--", offset=k)
+        sharp.set(markerfacecolor="none", markersize=6.5)
+        handles.append(_curve(ax, one, "zeta_star", label, colour, marker, "-", offset=k))
+        gone = np.isneginf(_values(one, "zeta_star"))
+        if gone.any():
+            endless = True
+            at = (snr[gone], np.full(gone.sum(), 0.02))
+            (marks,) = ax.plot(*at, marker="v", color=colour, linestyle="", transform=ax.get_xaxis_transform())
+            marks.set(markersize=4, gid="minus-infinity")
+    ax.axhline(0, color=BLACK, linewidth=0.8, zorder=1)
+    rates = np.stack([_values(profile, "zeta_star"), _values(profile, "zeta_sharp")])
+    rates = rates[np.isfinite(rates)]
+    if abs(rates).max(initial=0) > 3:
+        signed_log_axis(ax, float(rates.min()), float(rates.max()))
+    handles += [
+        Line2D([], [], color="0.3", linestyle="-", label=r"$\zeta^*_M$, filled"),
+        Line2D([], [], color="0.3", linestyle="--", label=r"$\zeta^\sharp_M$, hollow"),
+    ]
+    if endless:
+        handles.append(Line2D([], [], color="0.3", linestyle="", marker="v", markersize=4, label=r"$-\infty$"))
+    handles += _shade_memorised(ax, profile)
+    ax.set_ylabel(r"net contraction $\zeta^*_M$, $\zeta^\sharp_M$")
+    beta = float(profile.attrs["beta"])
+    top_axis(
+        ax, "Ornstein–Uhlenbeck time $t$", lambda time: snr_from_time(time, beta), lambda snr: time_from_snr(snr, beta)
+    )
+    ax.set_title("Net contraction", loc="left")
+    legend_below(ax, handles, columns=4)
+    return ax
+
+
+def plot_localization(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """E L_r and the largest L_r against the SNR, on a logarithmic axis, with the SNR where E L_r first reaches 1."""
+    _check(profile)
+    ax = new_axes() if ax is None else ax
+    low, high = snr_axis(ax, _values(profile, "snr"))
+    largest = r"$\sup\,L_r$" if profile.attrs["method"] == "quadrature" else r"$\max\,L_r$ over queries"
+    handles: list[Artist] = [
+        _curve(ax, profile, "mean_localization", r"$\mathrm{E}\,L_r$", BLUE, "o", "-"),
+        _curve(ax, profile, "sup_localization", largest, GREEN, "^", "--"),
+    ]
+    mean, top = _values(profile, "mean_localization"), float(profile["sup_localization"].max())
+    if top > FLOOR:
+        log_axis(ax, max(FLOOR, 0.6 * mean.min()), max(2.0, 2 * top))
+    else:
+        ax.set_ylim(-0.04, 1.06)
+    ax.axhline(1, color="0.35", linewidth=0.8, zorder=1)
+    speciation = bottleneck(profile)["speciation_snr"]
+    if low < speciation < high:
+        text = f"speciation, $r={_short(speciation)}$"
+        handles.append(ax.axvline(speciation, color=BLUE, linestyle=":", label=text, gid="speciation"))
+    handles += _shade_memorised(ax, profile)
+    ax.set_ylabel("localization $L_r$")
+    top_axis(ax, r"noise level $\sigma=1/r$ (unit of the data)", snr_from_sigma, sigma_from_snr)
+    ax.set_title("Localization", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_ess(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Median effective sample size of the posteriors against the SNR, with the collapse, where it falls below 2.
+
+    Past the collapse a posterior sits on one stored point: what the profile says there is true of the data alone, not
+    of the law behind them. A law without atoms has no effective sample size, and leaves the axes empty.
+    """
+    _check(profile)
+    alone = ax is None
+    ax = new_axes() if ax is None else ax
+    low, high = snr_axis(ax, _values(profile, "snr"))
+    handles: list[Artist] = [_curve(ax, profile, "ess", "median ESS", ORANGE, "s", "-.")]
+    log_axis(ax, 0.75, 1.5 * float(profile["ess"].max().clip(2).fillna(2)))
+    collapse = bottleneck(profile)["collapse_snr"]
+    if low < collapse < high:
+        text = f"collapse, $r={_short(collapse)}$"
+        handles.append(ax.axvline(collapse, color=ORANGE, linestyle="--", linewidth=1, label=text, gid="collapse"))
+    handles += _shade_memorised(ax, profile)
+    ax.set_ylabel("effective sample size (atoms)", color=ORANGE)
+    ax.tick_params(axis="y", which="both", colors=ORANGE)
+    if alone:
+        ax.set_title("Effective sample size", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def _check(profile: xr.Dataset) -> None:
+    missing = [name for name in NEEDED if name not in profile.variables]
+    if missing:
+        raise ValueError(f"this is not a profile of brenier.probe: it has no variable {missing[0]!r}")
+
+
+def _values(profile: xr.Dataset, name: str) -> Array:
+    return profile[name].to_numpy().astype(np.float64)
+
+
+def _curve(
+    ax: Axes, profile: xr.Dataset, name: str, label: str, colour: Any, marker: str, dash: str, offset: int = 0
+) -> Line2D:
+    """One variable against the SNR, with its band; markers on a dozen points at most, so that curves stay curves."""
+    snr, values = _values(profile, "snr"), _values(profile, name)
+    step = -(-len(snr) // 12)
+    shown = np.where(np.isfinite(values), values, np.nan)
+    every = (offset % step, step)
+    (line,) = ax.plot(snr, shown, color=colour, linestyle=dash, marker=marker, markersize=4, markevery=every)
+    line.set(label=label, gid=name, linewidth=1.4)
+    if f"{name}_se" in profile:
+        band(ax, snr, shown, _values(profile, f"{name}_se"), colour, LIMITS.get(name, (-np.inf, np.inf)))
+    return line
+
+
+def _shade_memorised(ax: Axes, profile: xr.Dataset) -> list[Artist]:
+    """Hatch the SNRs where the median effective sample size is below 2; returns what the legend shows for it."""
+    small = _values(profile, "ess") < 2
+    if not small.any() or int(profile.attrs["atoms"]) == 0:  # a law that consists of few atoms memorises nothing
+        return []
+    low, high = ax.get_xlim()
+    collapse = bottleneck(profile)["collapse_snr"]
+    start = collapse if np.isfinite(collapse) else low
+    span = ax.axvspan(start, high, facecolor="0.93", edgecolor="0.78", hatch="///", linewidth=0, zorder=-1)
+    span.set(label="memorised (ESS < 2)", gid="memorised")
+    return [span]
+
+
+def _hardest(profile: xr.Dataset) -> str:
+    """What the SNR of the largest m* is called: the bottleneck, unless it is the only one or may lie beyond the end."""
+    k, last = int(_values(profile, "m_star").argmax()), profile.sizes["snr"] - 1
+    place = f"$r={_short(float(profile['snr'][k]))}$"
+    if k not in (0, last):
+        return f"bottleneck, {place}"
+    return f"largest $m^*$, {place}" + (" (at the end)" if last > 0 else "")
+
+
+def _join_legends(left: Axes, right: Axes) -> None:
+    """One legend for two axes that share a panel."""
+    handles: dict[object, Artist] = {}
+    for ax in (left, right):
+        legend = ax.get_legend()
+        assert legend is not None  # both panels have one
+        handles |= {handle.get_label(): handle for handle in legend.legend_handles if handle is not None}
+        legend.remove()
+    legend_below(left, list(handles.values()))
+
+
+def _dark_viridis() -> ListedColormap:
+    """Viridis without its lightest tenth, which is lost on white paper."""
+    return ListedColormap(mpl.colormaps["viridis"](np.linspace(0, 0.9, 256)))
+
+
+def _short(value: float) -> str:
+    return tick_label(float(f"{value:.3g}")).strip("$")
+
+
+def _title(profile: xr.Dataset) -> str:
+    """What was probed, and how."""
+    about = profile.attrs
+    name = str(about["target"])
+    law = f"{name[:39]}…" if len(name) > 40 else name
+    how = "quadrature"
+    if about["method"] != "quadrature":
+        held = float(about["holdout"])
+        source = f" from the {held:.0%} held out" if held > 0 else ""
+        queries = int(about["queries"])
+        how = f"Monte Carlo, {queries:,} quer{'ies' if queries > 1 else 'y'}{source}"
+        how += ", bands ±2 standard errors" if queries > 1 else ""
+    dim = int(about["dim"])
+    title = f"{law} in {dim:,} dimension{'s' * (dim > 1)}: {how}"
+    return textwrap.fill(title.replace("$", r"\$"), 100)

@@ -1,0 +1,295 @@
+"""What the figure of a profile shows is what the profile says."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+import brenier
+from brenier import figures
+from brenier.targets import Empirical
+
+PANELS = (
+    figures.plot_survival,
+    figures.plot_complexity,
+    figures.plot_contraction,
+    figures.plot_localization,
+    figures.plot_ess,
+)
+
+
+@pytest.fixture(scope="module")
+def by_quadrature() -> xr.Dataset:
+    return brenier.probe("two-points", snrs=np.geomspace(0.2, 8, 12), progress=False)
+
+
+def points() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(60, 3)) * np.asarray([3.0, 1.0, 0.2])
+
+
+@pytest.fixture(scope="module")
+def by_monte_carlo() -> xr.Dataset:
+    return brenier.probe(points(), queries=200, progress=False)
+
+
+def in_place_of(profile: xr.Dataset, **values: float) -> xr.Dataset:
+    """The profile with some of its variables set to one value throughout."""
+    return profile.assign({name: xr.full_like(profile[name], value) for name, value in values.items()})
+
+
+ODD = {
+    "one-snr": lambda: brenier.probe("four-gaussians", snrs=[1.0], progress=False),
+    "one-snr-monte-carlo": lambda: brenier.probe(points(), snrs=[1.0], queries=50, progress=False),
+    "two-snrs": lambda: brenier.probe("four-gaussians", snrs=[0.8, 2.0], progress=False),
+    "snrs-a-hair-apart": lambda: brenier.probe("two-points", [2, 2.0001], 50, method="monte-carlo", progress=False),
+    "eight-decades": lambda: brenier.probe("spike-slab", np.geomspace(1e-4, 1e4, 9), 50, method="monte-carlo"),
+    "log-concave": lambda: brenier.probe("normal", snrs=np.geomspace(0.1, 10, 5), progress=False),
+    "no-localization": lambda: brenier.probe("point-mass", snrs=np.geomspace(0.1, 10, 5), progress=False),
+    "one-atom": lambda: brenier.probe(np.ones((1, 2)), queries=20, progress=False),
+    "one-query": lambda: brenier.probe(points(), queries=1, progress=False),
+    "one-richness": lambda: brenier.probe(points(), queries=50, perturbations=(2,), progress=False),
+    "eight-richnesses": lambda: brenier.probe(points(), None, 50, (1, 1.5, 2, 3, 5, 20, 100, 1e6), progress=False),
+    "held-out": lambda: brenier.probe(points(), queries=50, holdout=0.25, progress=False),
+    "infinite-zeta": lambda: in_place_of(brenier.probe(points(), queries=50, progress=False), zeta_star=-np.inf),
+    "long-name": lambda: brenier.probe(Empirical(points(), name="$5 \\frac{_^日本 " + "n" * 90), queries=50),
+}
+
+
+@pytest.fixture(scope="module", params=ODD)
+def odd(request: pytest.FixtureRequest) -> xr.Dataset:
+    return ODD[request.param]()
+
+
+def line(ax: Axes, name: str) -> np.ndarray:
+    (found,) = (artist for artist in ax.lines if artist.get_gid() == name)
+    return np.asarray(found.get_xydata())
+
+
+def labels(ax: Axes) -> list[str]:
+    legend = ax.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_survival_curves_are_those_of_the_profile(by_monte_carlo):
+    ax = figures.plot_survival(by_monte_carlo)
+    (curves,) = (artist for artist in ax.collections if isinstance(artist, LineCollection))
+    drawn = np.stack(curves.get_segments())
+    np.testing.assert_array_equal(drawn[:, :, 0], np.broadcast_to(by_monte_carlo["u"], drawn.shape[:2]))
+    np.testing.assert_array_equal(drawn[:, :, 1], by_monte_carlo["survival"])
+    np.testing.assert_array_equal(curves.get_array(), by_monte_carlo["snr"])
+
+
+def test_survival_colours_rise_in_luminance_with_the_logarithm_of_the_snr(by_quadrature):
+    curves = next(a for a in figures.plot_survival(by_quadrature).collections if isinstance(a, LineCollection))
+    luminance = curves.to_rgba(by_quadrature["snr"].to_numpy())[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert np.all(np.diff(luminance) > 0)
+    assert luminance[-1] < 0.8  # still to be seen on white
+    middle = np.sqrt(by_quadrature["snr"][0] * by_quadrature["snr"][-1])
+    assert float(curves.norm(float(middle))) == pytest.approx(0.5)
+
+
+def test_the_dashed_survival_curve_is_the_one_at_the_bottleneck(by_quadrature):
+    ax = figures.plot_survival(by_quadrature)
+    (dashed,) = (artist for artist in ax.lines if artist.get_linestyle() == "--")
+    snr = brenier.bottleneck(by_quadrature)["snr"]
+    np.testing.assert_array_equal(dashed.get_ydata(), by_quadrature["survival"].sel(snr=snr))
+
+
+@pytest.mark.parametrize("name", ["m_star", "delta_star"])
+def test_complexity_curves_are_those_of_the_profile_with_bands_of_two_standard_errors(by_monte_carlo, name):
+    ax = figures.plot_complexity(by_monte_carlo)
+    drawn = line(ax, name)
+    np.testing.assert_array_equal(drawn[:, 0], by_monte_carlo["snr"])
+    np.testing.assert_array_equal(drawn[:, 1], by_monte_carlo[name])
+    colour = next(artist for artist in ax.lines if artist.get_gid() == name).get_color()
+    band = next(a for a in ax.collections if tuple(a.get_facecolor()[0][:3]) == to_rgba(colour)[:3])
+    edge = band.get_paths()[0].vertices
+    highest = by_monte_carlo[name] + 2 * by_monte_carlo[f"{name}_se"]
+    assert edge[:, 1].max() == pytest.approx(float(highest.clip(0, 1 if name == "delta_star" else None).max()))
+
+
+def test_quadrature_draws_no_bands(by_quadrature):
+    for panel in PANELS[1:]:
+        assert not panel(by_quadrature).collections
+
+
+def test_the_marks_sit_where_bottleneck_says(by_quadrature, by_monte_carlo):
+    for profile in (by_quadrature, by_monte_carlo):
+        found = brenier.bottleneck(profile)
+        ax = figures.plot_complexity(profile)
+        assert line(ax, "bottleneck")[:, 0] == pytest.approx([found["snr"]] * 2)
+        assert line(ax, "onset")[:, 0] == pytest.approx([found["onset_snr"]] * 2)
+        (interval,) = (patch for patch in ax.patches if patch.get_gid() == "interval")
+        assert interval.get_x() == pytest.approx(found["snr_low"])
+        assert interval.get_x() + interval.get_width() == pytest.approx(found["snr_high"])
+    ax = figures.plot_ess(by_monte_carlo)
+    assert line(ax, "collapse")[:, 0] == pytest.approx([found["collapse_snr"]] * 2)
+    for panel in PANELS[1:]:
+        ax = panel(by_monte_carlo)
+        (hatched,) = (patch for patch in ax.patches if patch.get_gid() == "memorised")
+        assert hatched.get_x() == pytest.approx(found["collapse_snr"])
+        assert hatched.get_x() + hatched.get_width() == pytest.approx(ax.get_xlim()[1])
+
+
+def test_speciation_is_marked_where_the_mean_localization_reaches_one():
+    profile = brenier.probe(10 * points(), queries=200, holdout=0.25, progress=False)
+    speciation = brenier.bottleneck(profile)["speciation_snr"]
+    assert np.isfinite(speciation)
+    assert line(figures.plot_localization(profile), "speciation")[:, 0] == pytest.approx([speciation] * 2)
+
+
+def test_an_explicit_law_of_two_points_memorises_nothing():
+    profile = brenier.probe("two-points", queries=100, method="monte-carlo", progress=False)
+    assert float(profile["ess"].min()) < 2
+    assert not any(patch.get_gid() == "memorised" for patch in figures.plot_complexity(profile).patches)
+
+
+def test_a_maximum_at_the_end_of_the_grid_is_not_called_the_bottleneck(by_quadrature):
+    rising = by_quadrature.sel(snr=slice(None, 1.3))
+    assert float(rising["m_star"].max()) > 0
+    assert any("largest" in text and "at the end" in text for text in labels(figures.plot_complexity(rising)))
+    assert not any("bottleneck" in text for text in labels(figures.plot_complexity(rising)))
+    assert any("bottleneck" in text for text in labels(figures.plot_complexity(by_quadrature)))
+
+
+def test_contraction_draws_each_richness_published_and_sharp(by_quadrature):
+    ax = figures.plot_contraction(by_quadrature)
+    for name, dash in (("zeta_star", "-"), ("zeta_sharp", "--")):
+        drawn = [artist for artist in ax.lines if artist.get_gid() == name]
+        assert {artist.get_linestyle() for artist in drawn} == {dash}
+        np.testing.assert_array_equal(np.stack([a.get_ydata() for a in drawn], 1), by_quadrature[name])
+        assert len({artist.get_marker() for artist in drawn}) == len(drawn)
+    low, high = ax.get_ylim()
+    assert low < float(by_quadrature["zeta_star"].min())
+    assert high > float(by_quadrature["zeta_star"].max())
+
+
+def test_minus_infinity_is_marked_at_the_lower_edge_where_it_occurs(by_monte_carlo):
+    gone = by_monte_carlo["snr"] > 1
+    profile = by_monte_carlo.assign(zeta_star=by_monte_carlo["zeta_star"].where(~gone, -np.inf))
+    ax = figures.plot_contraction(profile)
+    marks = next(artist for artist in ax.lines if artist.get_gid() == "minus-infinity")
+    np.testing.assert_array_equal(marks.get_xdata(), profile["snr"][gone])
+    assert r"$-\infty$" in labels(ax)
+    assert np.isfinite(ax.get_ylim()).all()
+
+
+def test_the_top_axes_label_the_same_noise_levels_in_sigma_and_ou_time(by_quadrature):
+    beta = 4.0
+    profile = by_quadrature.assign_attrs(beta=beta)
+    for panel, snr in (
+        (figures.plot_complexity, lambda sigma: 1 / sigma),
+        (figures.plot_contraction, lambda time: np.sqrt(beta / (np.exp(2 * time) - 1))),
+    ):
+        ax = panel(profile)
+        (top,) = ax.child_axes
+        values = np.asarray([float(text.get_text()) for text in top.get_xticklabels()])
+        assert len(values) >= 3
+        np.testing.assert_allclose(top.get_xticks(), snr(values))
+
+
+def test_a_law_that_is_log_concave_throughout_has_no_bottleneck_in_its_figure():
+    profile = ODD["log-concave"]()
+    ax = figures.plot_complexity(profile)
+    assert any("zero throughout" in text for text in labels(ax))
+    assert not any("bottleneck" in text for text in labels(ax))
+    assert len(figures.plot_survival(profile).lines) == 1  # the line u = 1
+
+
+def test_an_ess_that_is_nan_throughout_gets_no_axis(by_quadrature):
+    assert by_quadrature["ess"].isnull().all()
+    assert "sample size" not in " ".join(ax.get_ylabel() for ax in figures.plot_profile(by_quadrature).axes)
+    assert np.isfinite(figures.plot_ess(by_quadrature).get_ylim()).all()
+
+
+def test_the_title_says_what_was_probed_and_how(by_quadrature):
+    def title(profile: xr.Dataset) -> str:
+        return figures.plot_profile(profile).get_suptitle()
+
+    assert title(by_quadrature) == "two-points in 1 dimension: quadrature"
+    held = title(ODD["held-out"]())
+    assert held == "data in 3 dimensions: Monte Carlo, 50 queries from the 25% held out, bands ±2 standard errors"
+
+
+def extents(figure: Figure) -> tuple[list, list]:
+    """Where every text and legend of a figure is drawn, and where its panels are, in pixels."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    texts = [*figure.texts]
+    legends = []
+    for ax in figure.axes:
+        for one in (ax, *ax.child_axes):
+            texts += [one.title, one._left_title, one.yaxis.label]
+            if not one.xaxis.get_visible():  # a twin leaves it to the other
+                continue
+            texts.append(one.xaxis.label)
+            low, high = sorted(one.get_xlim())
+            ticks = zip(one.get_xticks(), one.get_xticklabels(), strict=True)
+            texts += [text for place, text in ticks if low <= place <= high]
+        if ax.get_legend() is not None:
+            legends.append(ax.get_legend().get_window_extent(renderer))
+    boxes = [text.get_window_extent(renderer) for text in texts if text.get_visible() and text.get_text()]
+    panels = [ax.get_window_extent(renderer) for ax in figure.axes]
+    return boxes + legends, panels
+
+
+def test_no_text_or_legend_leaves_the_figure_or_covers_a_panel_or_another(odd):
+    figure = figures.plot_profile(odd)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the long name has letters that the font lacks
+        boxes, panels = extents(figure)
+    width, height = figure.canvas.get_width_height()
+    for k, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= width
+        assert box.y1 <= height
+        assert not any(box.padded(-0.5).overlaps(panel) for panel in panels)
+        assert not any(box.padded(-0.5).overlaps(other.padded(-0.5)) for other in boxes[:k])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_the_same_profile_makes_the_same_bytes(by_monte_carlo, suffix, tmp_path):
+    for name in ("a", "b"):
+        figures.save_figure(figures.plot_profile(by_monte_carlo), tmp_path / f"{name}{suffix}")
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_draws_on_the_axes_it_is_given_and_returns_them(by_monte_carlo, panel):
+    ax = Figure().add_subplot()
+    assert panel(by_monte_carlo, ax) is ax
+    assert ax.has_data()
+    assert ax.get_xlabel()
+    assert ax.get_ylabel()
+
+
+@pytest.mark.parametrize("draw", [figures.plot_profile, *PANELS])
+def test_what_is_not_a_profile_is_refused_by_the_name_of_what_it_lacks(by_quadrature, draw):
+    with pytest.raises(ValueError, match="no variable 'm_star'"):
+        draw(by_quadrature.drop_vars("m_star"))
+
+
+def test_drawing_changes_no_settings_and_leaves_pyplot_alone(tmp_path):
+    # All settings but the backend: to read that one makes matplotlib import pyplot.
+    code = """
+import sys, matplotlib, brenier
+from brenier.figures import plot_profile, plot_survival, save_figure
+settings = lambda: {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
+before = settings()
+profile = brenier.probe("two-points", snrs=[0.5, 1.5, 3.0], progress=False)
+plot_survival(profile)
+save_figure(plot_profile(profile), sys.argv[1])
+assert settings() == before
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "figure.png")], check=True)
+    assert (tmp_path / "figure.png").stat().st_size > 0
