@@ -112,7 +112,7 @@ def probe(
     Raises:
         ValueError: an argument is out of range, or does not go with the target. The message says what would be right.
     """
-    law = load_target(target)
+    law = load_target(target, dtype=dtype, device=device)
     if max_memory is not None and not max_memory > 0:
         raise ValueError(f"max_memory must be positive, got {max_memory} GiB")
     if isinstance(law, Empirical) and max_memory is not None:
@@ -123,8 +123,10 @@ def probe(
     richness = _check_perturbations(perturbations)
     if not 0 < beta < np.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
-    if queries != int(queries) or queries < 1:
-        raise ValueError(f"queries must be a whole number of at least 1, got {queries}")
+    if queries != int(queries) or not 1 <= queries < 2**24:
+        raise ValueError(f"queries must be a whole number from 1 to {2**24 - 1}, got {queries}")
+    if seed != int(seed) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed}")
     chosen = _choose_method(method, law)
     if holdout is not None and not isinstance(law, Empirical):
         raise ValueError(f"holdout needs data, and {law.name} is an explicit law: leave holdout out")
@@ -151,7 +153,7 @@ def probe(
         "atoms": len(law) if isinstance(law, Empirical) else 0,
         "tolerance": law.tolerance if isinstance(law, Empirical) else 0.0,
         "brenier_version": version("brenier"),
-        "torch_version": torch.__version__,
+        "torch_version": str(torch.__version__),
         "source": "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629",
         "call": json.dumps({"snrs": grid.tolist(), "perturbations": [float(m) for m in richness]}),
     }
@@ -395,11 +397,11 @@ def _standard_errors(
     survival = np.asarray(known["survival"][1])
     delta_star = np.asarray(known["delta_star"][1])
     quantile = complexity.value_at_risk(values, richness)
-    scale = (1 + grid**2 / beta)[:, None] * richness
+    scale = (1 + grid**2 / beta)[:, None] * np.where(np.isinf(richness), np.nan, richness)  # a maximum has no such error
     sharp = np.stack([excess(q) for q in quantile.T], 1) * scale
     net = np.stack([excess(np.clip(q, 0, 1)) for q in quantile.T], 1) * scale
     return {
-        "survival_se": (("snr", "u"), np.sqrt(survival * (1 - survival)) / root),
+        "survival_se": (("snr", "u"), np.sqrt(survival * np.maximum(1 - survival, 0)) / root),
         "integrated_tail_se": (("snr", "delta"), np.stack([excess(np.full(len(grid), 1 - d)) for d in DELTA], 1)),
         "m_star_se": (("snr",), excess(1 - delta_star) / delta_star),
         "zeta_star_se": (("snr", "perturbation"), net),

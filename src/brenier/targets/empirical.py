@@ -382,11 +382,14 @@ class Empirical(Target):
         weights = weights / weights.sum(1, keepdim=True)  # to the precision of the moments below
         start = norm_by_squaring(self._second_moments.covariance(weights)[0])[2]
         start = torch.nn.functional.pad(start, (0, space.atoms.shape[1] - HEAD))
-        norm, error, v = covariance_norm(weights, space.atoms, start, self.tolerance / 2)
-        # |Q^T diag(w)(a - abar)| <= |Q| |w (a - abar)|, Q the atoms' part outside the subspace: the residual there.
+        norm, error, v = covariance_norm(weights, space.atoms, start, 0.75 * self.tolerance)
+        # Outside the subspace, where Q holds the atoms: the residual there is |Q'diag(w)(a - abar)| <= |Q| |w (a - abar)|,
+        # no eigenvalue exceeds |Q|^2 max w, and the two raise the norm by at most residual^2/(norm - that eigenvalue).
         along = v @ space.atoms.T
         along -= (weights * along).sum(1, keepdim=True)
-        error += space.rest * along.mul_(weights).square().sum(1) / norm.clamp_min(torch.finfo(norm.dtype).tiny) ** 2
+        outside = space.rest * along.mul_(weights).square().sum(1)
+        room = norm - space.rest * weights.amax(1)
+        error += torch.where(room > 0, outside / (room * norm), torch.inf)
         square = weights @ self._squares.to(weights.dtype)
         trace = square - (weights @ space.atoms).square().sum(1)
         lost = space.rest * weights.square().sum(1)  # bounds the square of the mean's part outside
@@ -485,24 +488,26 @@ def _standardise(
 ) -> tuple[Float[Tensor, " d"], float, Float[Tensor, "N d"], Float[Tensor, " N"]]:
     """Weighted mean (float64), a unit near the spread per coordinate, the points with both taken out, their squares.
 
-    The unit is a power of two, so that it scales without rounding, and the mean is summed about the first point, so
-    that a constant coordinate comes out as exactly zero.
+    The unit is a power of two, so that it scales without rounding. The mean is summed about the first point, so that a
+    constant coordinate comes out as exactly zero, and rounded to the data's dtype, so that subtracting it rounds once.
     """
+    work = points.dtype if points.dtype in (torch.float32, torch.float64) else torch.float64
     chunks = [slice(i, i + CHUNK) for i in range(0, len(points), CHUNK)]
     weights = weights.to(device)
-    first = points[0].to(device, torch.float64)
-    shift = torch.zeros_like(first)
+    first = points[0].to(device, work)
+    shift = torch.zeros_like(first, dtype=torch.float64)
+    size = 0.0
     for rows in chunks:
-        shift += weights[rows] @ (points[rows].to(device, torch.float64) - first)
-    centre = first + shift
-    size = float((points.double() if points.dtype == torch.bool else points).abs().max()) or 1.0
-    coarse = 2.0 ** round(float(np.log2(size)))  # keeps float64 data in the range of float32
+        block = points[rows].to(device, work)
+        size = max(size, float(block.abs().max()))
+        shift += (weights[rows].to(work) @ (block - first)).double()
+    centre = (first.double() + shift).to(work)
+    coarse = 2.0 ** round(float(np.log2(size or 1.0)))  # keeps float64 data in the range of float32
     atoms = torch.empty(points.shape, dtype=dtype, device=device)
     squares = torch.empty(len(points), dtype=torch.float64, device=device)
     for rows in chunks:
-        block = (points[rows].to(device, torch.float64) - centre) / coarse
-        atoms[rows] = block.to(dtype)
+        atoms[rows] = (points[rows].to(device, work) - centre).div_(coarse).to(dtype)
         squares[rows] = atoms[rows].double().square().sum(1)  # of the atoms as rounded, like every product with them
     spread = float(weights @ squares / points.shape[1]) ** 0.5
     fine = 2.0 ** round(float(np.log2(spread or 1.0)))
-    return centre, coarse * fine, atoms.div_(fine), squares / fine**2
+    return centre.double(), coarse * fine, atoms.div_(fine), squares / fine**2
