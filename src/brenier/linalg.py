@@ -49,23 +49,29 @@ Apply: TypeAlias = Callable[[Float[Tensor, "m d"], Int[Tensor, " m"]], Float[Ten
 
 
 def norm_by_ascent(
-    apply: Apply, start: Float[Tensor, "n d"], tolerance: float = 0.01, steps: int = 500
+    apply: Apply,
+    start: Float[Tensor, "n d"],
+    tolerance: float = 0.01,
+    gap: Float[Tensor, " n"] | None = None,
+    steps: int = 500,
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n d"]]:
     """Largest eigenvalue of each of n implicit positive semi-definite operators, by locally optimal ascent.
 
     Each step maximises the Rayleigh quotient over the span of the current vector, its residual and the previous step
     (LOBPCG with one vector; Knyazev, SIAM J. Sci. Comput. 23, 2001), at the cost of one product. An operator leaves the
-    iteration when its residual rho = |A v - theta v| is below `tolerance` times theta: an eigenvalue lies within rho of
-    theta. (Within rho^2/gap even, but a gap seen from so small a span is an overestimate, and near ties would end early.)
+    iteration when its measured error is below `tolerance`: with residual rho = |A v - theta v|, an eigenvalue lies
+    within rho of theta, and within rho^2/gap where the gap to the next is known (Kato-Temple).
 
     Args:
         apply: (vectors (m, d), indices (m,) of the operators they belong to) -> products (m, d).
         start: one vector per operator, not zero, with some weight on every eigenvector.
         tolerance: relative error at which an operator is done.
+        gap: distance from the largest eigenvalue to the next, shape (n,), where the caller has an estimate. What the
+            iteration itself sees of it, from so small a span, is too large and would end it early near ties.
         steps: most products per operator.
 
     Returns:
-        theta (n,), a lower bound; its relative residual rho/theta (n,); the vectors (n, d).
+        theta (n,), a lower bound; its measured relative error (n,); the vectors (n, d).
     """
     tiny, rounding = torch.finfo(start.dtype).tiny, 256 * torch.finfo(start.dtype).eps
     value, error = start.new_zeros(len(start)), start.new_zeros(len(start))
@@ -78,7 +84,8 @@ def norm_by_ascent(
         theta = (v * av).sum(1)
         r = av - theta[:, None] * v
         rho = r.norm(dim=1)
-        relative = rho / theta.clamp_min(tiny)
+        relative = rho if gap is None else torch.minimum(rho, rho.square() / gap[active].clamp_min(tiny))
+        relative = relative / theta.clamp_min(tiny)
         stop = (relative <= max(tolerance, rounding)) | (theta <= 0) | (step == steps)
         if bool(stop.any()):
             index, keep = active[stop], ~stop

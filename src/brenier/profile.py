@@ -397,7 +397,9 @@ def _standard_errors(
     survival = np.asarray(known["survival"][1])
     delta_star = np.asarray(known["delta_star"][1])
     quantile = complexity.value_at_risk(values, richness)
-    scale = (1 + grid**2 / beta)[:, None] * np.where(np.isinf(richness), np.nan, richness)  # a maximum has no such error
+    scale = (1 + grid**2 / beta)[:, None] * np.where(
+        np.isinf(richness), np.nan, richness
+    )  # a maximum has no such error
     sharp = np.stack([excess(q) for q in quantile.T], 1) * scale
     net = np.stack([excess(np.clip(q, 0, 1)) for q in quantile.T], 1) * scale
     return {

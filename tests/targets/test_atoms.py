@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brenier.targets.atoms import SecondMoments, Subspace, Sums, covariance_product
+from brenier.targets.atoms import SKETCH, SecondMoments, Subspace, Sums, covariance_product
 
 
 def normalised(generator, n, count):
@@ -18,9 +18,7 @@ def test_sums_over_blocks_merge_to_the_sums_over_all_in_any_order(sizes, seed, s
     logits = torch.randn(3, sum(sizes), generator=generator, dtype=torch.float64) * spread
     atoms = torch.randn(sum(sizes), 4, generator=generator, dtype=torch.float64)
     whole = Sums.of(logits, atoms)
-    parts = [
-        Sums.of(part, block) for part, block in zip(logits.split(sizes, 1), atoms.split(sizes), strict=True)
-    ]
+    parts = [Sums.of(part, block) for part, block in zip(logits.split(sizes, 1), atoms.split(sizes), strict=True)]
     left = parts[0]
     for part in parts[1:]:
         left = left.merge(part)
@@ -64,15 +62,32 @@ def test_covariance_products_match_the_matrix():
         torch.testing.assert_close(got[k], torch.cov(atoms.T, aweights=weights[k], correction=0) @ v[k])
 
 
-def test_the_leading_subspace_holds_the_leading_directions_and_bounds_the_rest():
+def test_the_leading_subspace_is_the_data_s_and_the_sketch_measures_the_rest():
     generator = torch.Generator().manual_seed(0)
     scale = torch.linspace(0, 6, 200, dtype=torch.float64).neg().exp()
     atoms = torch.randn(900, 200, generator=generator, dtype=torch.float64) * scale
     atoms -= atoms.mean(0)
-    space = Subspace.of(atoms)
-    torch.testing.assert_close(space.basis.T @ space.basis, torch.eye(128, dtype=torch.float64))
+    space = Subspace.of(atoms, atoms.square().sum(1))
+    torch.testing.assert_close(space.basis.T @ space.basis, torch.eye(100, dtype=torch.float64))
     outside = atoms - space.atoms @ space.basis.T
-    true = torch.linalg.matrix_norm(outside, 2) ** 2
-    assert true <= space.rest <= 1.2 * true
-    best = torch.linalg.svdvals(atoms)[128] ** 2  # what no subspace of 128 dimensions can beat
-    assert true <= 1.5 * best
+    torch.testing.assert_close(outside.square().sum(1), space.squares)
+    assert outside.square().sum() <= 1.05 * torch.linalg.svdvals(atoms)[100:].square().sum()  # nearly the best there is
+    u = torch.randn(400, 900, generator=generator, dtype=torch.float64)
+    ratio = (u @ space.sketch).square().sum(1) / (u @ outside).square().sum(1)
+    assert ratio.mean() == pytest.approx(1, abs=0.15)  # one sketch for all u: its errors are shared
+    assert ratio.std() <= 1.2 * (2 / SKETCH) ** 0.5
+    assert ratio.sub(1).abs().max() < 4.5 * (2 / SKETCH) ** 0.5
+
+
+def test_the_norm_outside_is_not_underestimated():
+    generator = torch.Generator().manual_seed(1)
+    atoms = torch.randn(600, 150, generator=generator, dtype=torch.float64)
+    atoms -= atoms.mean(0)
+    space = Subspace.of(atoms, atoms.square().sum(1))
+    outside = atoms - space.atoms @ space.basis.T
+    for spread in (0.1, 1.0, 3.0):
+        weights = (spread * torch.randn(30, 600, generator=generator, dtype=torch.float64)).softmax(1)
+        bound = space.norm_outside(weights, weights @ space.sketch)
+        for k in range(30):
+            covariance = torch.cov(outside.T, aweights=weights[k], correction=0)
+            assert torch.linalg.matrix_norm(covariance, 2) <= bound[k]

@@ -10,7 +10,9 @@ from torch import Tensor
 from brenier.linalg import norm_by_ascent
 
 CHUNK = 4096  # atoms whose second moments are formed at a time
-LEADING = 128  # dimensions of the leading subspace
+LEADING = 128  # most dimensions of the leading subspace
+HEAD = 32  # of which the first have their covariance formed whole
+SKETCH = 128  # random directions that stand for all others
 
 
 @dataclass(frozen=True)
@@ -94,50 +96,94 @@ class SecondMoments:
 
 @dataclass(frozen=True)
 class Subspace:
-    """Leading directions of the atoms (columns, orthonormal), the atoms in them, and what they leave out."""
+    """Leading directions of the atoms, and a sketch of the rest: |Q'u|^2 for any u from a few random combinations.
+
+    With Q (N, d) the atoms' part outside and S a normal matrix, |S'Q'u|^2/s estimates |Q'u|^2 without bias and with
+    relative standard deviation sqrt(2/s), for every u that does not depend on S.
+
+    Attributes:
+        basis: leading directions, orthonormal columns, shape (d, k).
+        atoms: the atoms in them, shape (N, k).
+        sketch: Q S/sqrt(s), shape (N, s).
+        squares: |q_i|^2, shape (N,).
+        pairs: products of the first 16 columns of Q S with the next 16, shape (N, 256): they give S_1' D S_2 for the
+            covariance D of the q_i under any weights, and with it |D|_F^2, without bias.
+    """
 
     basis: Float[Tensor, "d k"]
     atoms: Float[Tensor, "N k"]
-    rest: float  # operator norm squared of the atoms' part outside, as a map R^d -> R^N
+    sketch: Float[Tensor, "N s"]
+    squares: Float[Tensor, " N"]
+    pairs: Float[Tensor, "N 256"]
 
     @classmethod
-    def of(cls, atoms: Float[Tensor, "N d"]) -> Self:
-        """By randomised subspace iteration on a sample of the atoms (Halko, Martinsson, Tropp, arXiv:0909.4061)."""
+    def of(cls, atoms: Float[Tensor, "N d"], squares: Float[Tensor, " N"]) -> Self:
+        """By randomised subspace iteration on a sample of the atoms (Halko, Martinsson, Tropp, arXiv:0909.4061).
+
+        Args:
+            atoms: shape (N, d), d more than `HEAD`.
+            squares: |x_i|^2, shape (N,).
+        """
         dim = atoms.shape[1]
         generator = torch.Generator().manual_seed(0)
         some = atoms[torch.randperm(len(atoms), generator=generator)[:8192].to(atoms.device)]
-        rank = min(LEADING, dim)
+        rank = min(LEADING, dim // 2)
         basis = torch.randn(dim, min(rank + 8, dim), generator=generator).to(some)
         for _ in range(3):
-            basis = torch.linalg.qr(some.T @ (some @ basis))[0]
+            basis = torch.linalg.qr(((some @ basis).T @ some).T)[0]
         small = (some @ basis).double()
         basis = basis @ torch.linalg.eigh(small.T @ small)[1].flip(1)[:, :rank].to(basis)
-        inside = atoms @ basis
-        if rank == dim:
-            return cls(basis, inside, 0.0)
-        probe = torch.randn(dim, 4, generator=generator).to(some)
-        rest = 0.0
-        for _ in range(6):
-            probe = torch.linalg.qr(probe - basis @ (basis.T @ probe))[0]
-            image = atoms @ probe - inside @ (basis.T @ probe)
-            rest = float(torch.linalg.matrix_norm(image.double(), 2) ** 2)
-            probe = atoms.T @ image
-        return cls(basis, inside, 1.1 * rest)  # six block iterations find the norm to well within a tenth
+        random = torch.randn(dim, SKETCH, generator=generator).to(some) / SKETCH**0.5
+        both = atoms @ torch.cat([basis, random], 1)
+        inside = both[:, :rank].contiguous()
+        sketch = both[:, rank:] - inside @ (basis.T @ random)
+        left, right = (sketch[:, side] * SKETCH**0.5 for side in (slice(0, 16), slice(16, 32)))
+        pairs = (left[:, :, None] * right[:, None]).reshape(len(atoms), 256)
+        return cls(basis, inside, sketch, (squares.to(inside) - inside.square().sum(1)).clamp_min(0), pairs)
+
+    def norm_outside(self, weights: Float[Tensor, "n N"], mean: Float[Tensor, "n s"]) -> Float[Tensor, " n"]:
+        """What the norm of the covariance outside is not above: the smaller of its trace and 1.5 |D|_F, as estimated.
+
+        Args:
+            weights: normalised, shape (n, N).
+            mean: of the sketch, shape (n, s).
+        """
+        centre = (mean[:, :16, None] * mean[:, None, 16:32]).reshape(len(mean), 256) * SKETCH
+        frobenius = torch.linalg.vector_norm(weights @ self.pairs - centre, dim=1) / 16
+        return torch.minimum(weights @ self.squares, 1.5 * frobenius)
 
 
 def covariance_product(
-    weights: Float[Tensor, "n N"], atoms: Float[Tensor, "N d"], v: Float[Tensor, "n d"]
+    weights: Float[Tensor, "n N"],
+    atoms: Float[Tensor, "N d"],
+    v: Float[Tensor, "n d"],
+    about: Float[Tensor, "n d"] | None = None,
 ) -> Float[Tensor, "n d"]:
-    """Cov_w v for each row of normalised weights: sum_i w_i (a_i - abar) x_i with a = X v, never the matrix itself."""
+    """Cov_w v for each row of normalised weights: sum_i w_i (a_i - abar) x_i with a = X v, never the matrix itself.
+
+    The weights w_i (a_i - abar) sum to zero but for rounding, which the size of the atoms magnifies; `about`, a point
+    near the mean of each row, takes that back out.
+    """
     along = v @ atoms.T
     along -= (weights * along).sum(1, keepdim=True)
-    return along.mul_(weights) @ atoms
+    along *= weights
+    product = along @ atoms
+    return product if about is None else product - along.sum(1, keepdim=True) * about
 
 
-def covariance_norm(weights: Tensor, atoms: Tensor, start: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+def covariance_norm(
+    weights: Float[Tensor, "n N"],
+    atoms: Float[Tensor, "N d"],
+    start: Float[Tensor, "n d"],
+    tolerance: float,
+    gap: Float[Tensor, " n"] | None = None,
+    about: Float[Tensor, "n d"] | None = None,
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n d"]]:
     """Largest eigenvalue of Cov_w for each row of weights: value, error and vector as from `norm_by_ascent`."""
 
     def apply(v: Tensor, index: Tensor) -> Tensor:
-        return covariance_product(weights if len(index) == len(weights) else weights[index], atoms, v)
+        whole = len(index) == len(weights)
+        rows = weights if whole else weights[index]
+        return covariance_product(rows, atoms, v, about if whole or about is None else about[index])
 
-    return norm_by_ascent(apply, start, tolerance)
+    return norm_by_ascent(apply, start, tolerance, gap)

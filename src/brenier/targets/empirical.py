@@ -10,8 +10,8 @@ that holds for the query:
 
 1. few atoms matter: gather them, and square their Gram matrix until both ends of an enclosure meet (certified);
 2. few dimensions (d <= 64): all second moments from one product with the atoms' own, then the same squaring (certified);
-3. many of both: conjugate-gradient ascent, begun in the leading subspace of the data and ended there when the part of
-   the residual that can lie outside it is certified to be small; else taken on in R^d, until the measured residual is.
+3. many of both: in up to 128 leading directions of the data, then to second order in the coupling to all others, which
+   a random sketch measures; where that is too coarse, ascent in R^d until the measured residual is small.
 
 Atoms are kept centred and scaled to unit spread: r and x scale inversely, and the localization has no unit.
 """
@@ -28,13 +28,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from brenier.linalg import norm_by_squaring
-from brenier.targets.atoms import CHUNK, SecondMoments, Subspace, Sums, covariance_norm
+from brenier.targets.atoms import CHUNK, HEAD, SKETCH, SecondMoments, Subspace, Sums, covariance_norm
 from brenier.targets.base import Localization, Target
 
 SPARSE = 64  # atoms up to which a posterior is gathered into one small Gram matrix
 NARROW = 64  # dimensions up to which the covariance is formed whole
 GATHER = 1024  # atoms up to which gathering a posterior beats a product with all atoms
-HEAD = 32  # leading dimensions in which an ascent's start is found by squaring
+SKETCHED = 3 * (2 / SKETCH) ** 0.5  # three standard deviations of a sketched square
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,16 @@ class _Posterior:
     x: Float[Tensor, "n d"]
     z: Float[Tensor, "n d"]
     distances: Float[Tensor, "n N"]  # |x - x_i|^2
-    kept: Tensor  # (n, N) bool: the atoms that matter
-    count: Int[Tensor, " n"]
+    order: Int[Tensor, "n k"]  # the atoms that matter most, first ones first
+    count: Int[Tensor, " n"]  # how many of them matter; more than k: too many to tell
     snr: float
 
     def at(self, index: Tensor) -> "_Posterior":
         """The same at the queries in `index`."""
         if len(index) == len(self.weights):
             return self
-        return _Posterior(
-            *(part[index] for part in (self.weights, self.x, self.z, self.distances, self.kept, self.count)), self.snr
-        )
+        weights, x, z = self.weights[index], self.x[index], self.z[index]
+        return _Posterior(weights, x, z, self.distances[index], self.order[index], self.count[index], self.snr)
 
 
 class Empirical(Target):
@@ -317,26 +316,46 @@ class Empirical(Target):
         weights.sub_(weights.amax(1, keepdim=True)).exp_()
         weights.div_(weights.sum(1, keepdim=True))
         ess = 1 / torch.linalg.vector_norm(weights, dim=1).square()
-        # An atom is left out when neither its weight nor its share of the second moment about x counts.
-        share = weights * distances
-        floor = share.sum(1, keepdim=True) * (self.dropped / len(self))
-        kept = (weights > self.dropped / len(self)) | (share > floor)
-        count = kept.sum(1)
-        posterior = _Posterior(weights, x, z, distances, kept, count, r)
+        order, count = self._select(weights, distances, ess)
+        posterior = _Posterior(weights, x, z, distances, order, count, r)
         norm, trace, error = (torch.zeros_like(ess) for _ in range(3))
+        peaked = (ess < SPARSE / 4) & (self.dim > NARROW)  # seen better from its heaviest atoms than from a subspace
         for rows, method in (
             ((count > 1) & (count <= 8), self._gathered),  # apart, so that few are padded to many
             ((count > 8) & (count <= SPARSE), self._gathered),
-            (count > SPARSE, self._whole if self.dim <= NARROW else self._ascended),
+            ((count > SPARSE) & peaked, self._peaked),
+            ((count > SPARSE) & ~peaked, self._whole if self.dim <= NARROW else self._projected),
         ):
             index = rows.nonzero()[:, 0]
             if len(index):
                 norm[index], trace[index], error[index] = method(posterior.at(index))
         return norm, trace, ess, error
 
+    def _select(self, weights: Tensor, distances: Tensor, ess: Tensor) -> tuple[Tensor, Tensor]:
+        """The atoms that matter at each query, heaviest first, and how many: one more than listed where too many do.
+
+        Those left out hold at most `dropped` of the posterior mass and of the second moment about x together.
+        """
+        most = min(SPARSE if self.dim <= NARROW else GATHER, len(self))
+        order = torch.zeros(len(weights), most, dtype=torch.long, device=weights.device)
+        count = torch.full((len(weights),), len(self) if len(self) <= SPARSE else most + 1, device=weights.device)
+        rows = (ess < most).nonzero()[:, 0]
+        if len(rows):
+            weights = weights[rows]
+            share = weights * distances[rows]
+            share /= share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
+            share += weights
+            top = share.topk(most, dim=1)
+            left = share.sum(1, dtype=torch.float64)[:, None] - top.values.cumsum(1, dtype=torch.float64)
+            order[rows] = top.indices
+            count[rows] = (left > self.dropped).sum(1) + 1
+            if most == len(self):
+                count[rows] = count[rows].clamp_max(most)
+        return order, count
+
     @cached_property
     def _subspace(self) -> Subspace:
-        return Subspace.of(self._moments)
+        return Subspace.of(self._moments, self._squares)
 
     @cached_property
     def _second_moments(self) -> SecondMoments:
@@ -346,7 +365,8 @@ class Empirical(Target):
 
     def _gathered(self, posterior: _Posterior) -> tuple[Tensor, Tensor, Tensor]:
         """Few atoms: their differences to x are exact, so logits are computed anew, then the small Gram matrix."""
-        index, valid = _pad(posterior.kept, posterior.count)
+        most = int(posterior.count.max())
+        index, valid = posterior.order[:, :most], torch.arange(most, device=self.device) < posterior.count[:, None]
         r = posterior.snr
         steps = self._atoms[index].sub_(posterior.x[:, None])  # (n, m, d)
         square = torch.linalg.vector_norm(steps, dim=2, dtype=torch.float64).square()
@@ -369,51 +389,81 @@ class Empirical(Target):
 
     def _steps(self, posterior: _Posterior, i: int) -> tuple[Float[Tensor, " m"], Float[Tensor, "m d"]]:
         """Normalised weights of the atoms that matter to query i, and the atoms less their mean."""
-        kept = posterior.kept[i]
+        count = int(posterior.count[i])
+        kept = posterior.order[i, :count] if count <= posterior.order.shape[1] else slice(None)
         weights = posterior.weights[i, kept]
         weights = weights / weights.sum()
         steps = self._atoms[kept] - posterior.x[i]
         return weights, steps - weights @ steps
 
-    def _ascended(self, posterior: _Posterior) -> tuple[Tensor, Tensor, Tensor]:
-        """Many atoms in many dimensions: ascent in the leading subspace, then in R^d where that is not certified."""
+    def _projected(self, posterior: _Posterior) -> tuple[Tensor, Tensor, Tensor]:
+        """Many atoms in many dimensions: the leading subspace exactly, the rest to second order by a sketch.
+
+        With theta the norm inside the subspace, v its vector, b the part of Cov v outside and c a bound on the norm
+        outside, the whole norm lies between theta + b^2/theta and theta + b^2/(theta - c) to that order, unless an
+        eigenvalue theta_2 near theta could be raised beyond, to theta_2 theta/(theta - c) at most.
+        """
         space = self._subspace
         weights = posterior.weights.to(space.atoms.dtype)
         weights = weights / weights.sum(1, keepdim=True)  # to the precision of the moments below
-        start = norm_by_squaring(self._second_moments.covariance(weights)[0])[2]
-        start = torch.nn.functional.pad(start, (0, space.atoms.shape[1] - HEAD))
-        norm, error, v = covariance_norm(weights, space.atoms, start, 0.75 * self.tolerance)
-        # Outside the subspace, where Q holds the atoms: the residual there is |Q'diag(w)(a - abar)| <= |Q| |w (a - abar)|,
-        # no eigenvalue exceeds |Q|^2 max w, and the two raise the norm by at most residual^2/(norm - that eigenvalue).
+        matrix, blurred = self._second_moments.covariance(weights)
+        values, vectors = torch.linalg.eigh(matrix)
+        gap = (values[:, -1] - values[:, -2]).clamp_min(0)
+        start = torch.nn.functional.pad(vectors[..., -1], (0, space.atoms.shape[1] - HEAD))
+        theta, inner, v = covariance_norm(weights, space.atoms, start, self.tolerance / 4, gap)
+        theta = theta.clamp_min(torch.finfo(theta.dtype).tiny)
         along = v @ space.atoms.T
         along -= (weights * along).sum(1, keepdim=True)
-        outside = space.rest * along.mul_(weights).square().sum(1)
-        room = norm - space.rest * weights.amax(1)
-        error += torch.where(room > 0, outside / (room * norm), torch.inf)
-        square = weights @ self._squares.to(weights.dtype)
-        trace = square - (weights @ space.atoms).square().sum(1)
-        lost = space.rest * weights.square().sum(1)  # bounds the square of the mean's part outside
-        blurred = trace < 100 * torch.finfo(trace.dtype).eps / self.tolerance * square  # by cancellation
-        hard = ((error > self.tolerance) | (lost > self.tolerance * trace) | blurred).nonzero()[:, 0]
-        if len(hard):
-            norm[hard], trace[hard], error[hard] = self._in_full(posterior.at(hard), v[hard] @ space.basis.T)
+        coupling = (along.mul_(weights) @ space.sketch).square().sum(1)
+        mean = weights @ torch.cat([space.atoms, space.sketch], 1)
+        mean, mean_outside = mean.split([space.atoms.shape[1], SKETCH], 1)
+        room = theta - space.norm_outside(weights, mean_outside)
+        low = theta + (1 - SKETCHED) * coupling / theta
+        high = theta * (1 + inner) + (1 + SKETCHED) * coupling / room
+        norm, error = (low + high) / 2, (high - low) / (high + low)
+        trusted = (room > 0) & (values[:, -2] * theta <= high * room)
+        lost = mean_outside.square().sum(1)
+        trace = weights @ self._squares.to(weights.dtype) - mean.square().sum(1) - lost
+        hard = ~trusted | (error > self.tolerance) | (SKETCHED * lost > self.tolerance * trace) | blurred
+        rows = hard.nonzero()[:, 0]
+        if len(rows):
+            norm[rows], trace[rows], error[rows] = self._ascended(
+                posterior.at(rows), v[rows] @ space.basis.T, gap[rows]
+            )
         r2 = posterior.snr**2
-        return (norm * r2).to(self.dtype), (trace * r2).to(self.dtype), error.to(self.dtype)
+        norm, trace, error = (part.to(self.dtype) for part in (norm * r2, trace * r2, error))
+        return norm, trace, error
 
-    def _in_full(self, posterior: _Posterior, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _peaked(self, posterior: _Posterior) -> tuple[Tensor, Tensor, Tensor]:
+        """A few heavy atoms and a long tail: ascent in R^d from the leading direction of the heaviest alone."""
+        index = posterior.order[:, :SPARSE]
+        weights = posterior.weights.gather(1, index)
+        steps = self._atoms[index].sub_(posterior.x[:, None])
+        steps.sub_((weights / weights.sum(1, keepdim=True))[:, None] @ steps).mul_(weights.sqrt()[..., None])
+        values, vectors = torch.linalg.eigh(steps @ steps.mT)
+        start, gap = (vectors[:, None, :, -1] @ steps)[:, 0], values[:, -1] - values[:, -2]
+        norm, trace, error = self._ascended(posterior, start.to(self._moments.dtype), gap.to(self._moments.dtype))
+        r2 = posterior.snr**2
+        norm, trace, error = (part.to(self.dtype) for part in (norm * r2, trace * r2, error))
+        return norm, trace, error
+
+    def _ascended(self, posterior: _Posterior, start: Tensor, gap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Ascent in R^d; per query on its own atoms where they are few enough to be worth gathering."""
         norm, trace, error = (torch.zeros_like(start[:, 0]) for _ in range(3))
         gather = posterior.count <= GATHER
         for i in gather.nonzero()[:, 0].tolist():
             weights, steps = (part.to(start.dtype) for part in self._steps(posterior, i))
-            norm[i], error[i], _ = covariance_norm(weights[None], steps, start[i : i + 1], self.tolerance)
+            row = slice(i, i + 1)
+            norm[i], error[i], _ = covariance_norm(weights[None], steps, start[row], self.tolerance, gap[row])
             trace[i] = weights @ torch.linalg.vector_norm(steps, dim=1).square()
         rest = (~gather).nonzero()[:, 0]
         if len(rest):
-            weights = posterior.weights[rest].to(start.dtype)
+            weights, x = posterior.weights[rest].to(start.dtype), posterior.x[rest].to(start.dtype)
             weights /= weights.sum(1, keepdim=True)
-            norm[rest], error[rest], _ = covariance_norm(weights, self._moments, start[rest], self.tolerance)
-            shift = weights @ self._moments - posterior.x[rest]
+            norm[rest], error[rest], _ = covariance_norm(
+                weights, self._moments, start[rest], self.tolerance, gap[rest], about=x
+            )
+            shift = weights @ self._moments - x
             trace[rest] = (weights * posterior.distances[rest]).sum(1) - shift.square().sum(1)
         return norm, trace, error
 
@@ -422,15 +472,6 @@ def _decompose(y: Tensor, r: float) -> tuple[Tensor, Tensor]:
     """Some x and z with y = r x + z that keeps both of moderate size: x = the posterior mean under a unit normal."""
     x = y * (r / (1 + r**2))
     return x, y - r * x
-
-
-def _pad(kept: Tensor, count: Tensor) -> tuple[Int[Tensor, "n m"], Tensor]:
-    """Indices of the kept atoms of each query, padded to the longest, and which of them are real."""
-    rows, columns = kept.nonzero(as_tuple=True)
-    first = count.cumsum(0) - count
-    index = torch.zeros(len(count), int(count.max()), dtype=torch.long, device=kept.device)
-    index[rows, torch.arange(len(rows), device=kept.device) - first[rows]] = columns
-    return index, torch.arange(index.shape[1], device=kept.device) < count[:, None]
 
 
 def _points(data: ArrayLike | Tensor, event_shape: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
