@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # The hook decorates methods one by one, and beartype knows `Self` only in classes that it decorates whole: `Self` is
-# left unchecked, everything else is checked. An int will do for a float and both for a complex, as type checkers have it.
+# left unchecked, everything else is checked. As for type checkers, an int will do for a float, and both for a complex.
 CHECKER = (
     "beartype.beartype(conf=beartype.BeartypeConf("
     "is_pep484_tower=True, hint_overrides=beartype.FrozenDict({beartype.typing.Self: object})))"

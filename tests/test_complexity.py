@@ -48,7 +48,7 @@ def test_minimal_relative_tail_is_below_every_delta_and_reached_at_its_own(sampl
     assert tail(values, weights, delta) / delta == pytest.approx(least, abs=1e-9)
     ratios = np.array([tail(values, weights, d) / d for d in GRID])
     assert np.all(ratios >= least - 1e-12)
-    larger = GRID > delta + 1e-6
+    larger = delta + 1e-6 < GRID
     assert np.all(ratios[larger] > least - 1e-15)  # delta* is the largest minimiser
 
 

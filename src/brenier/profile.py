@@ -164,7 +164,7 @@ def bottleneck(profile: xr.Dataset) -> dict[str, float]:
     """Where a profile is hard: the SNR of the largest m*, the onset, the hard band, speciation and collapse.
 
     Args:
-        profile: what `probe` returned, or a file of it.
+        profile: what `probe` returned.
 
     Returns:
         `snr`, `m_star`, `delta_star` at the largest m*, with `m_star_se` (0 for quadrature) and the interval `snr_low`
@@ -182,26 +182,25 @@ def bottleneck(profile: xr.Dataset) -> dict[str, float]:
     r = profile["snr"].to_numpy().astype(float)
     m = profile["m_star"].to_numpy().astype(float)
     beta = float(profile.attrs["beta"])
-    found = dict.fromkeys(
-        ("snr", "snr_low", "snr_high", "m_star", "m_star_se", "delta_star", "hard_low", "hard_high", "half_low"), np.nan
-    )
-    found["half_high"] = np.nan
-    if m.max() > 0:
+    names = ["snr", "snr_low", "snr_high", "m_star", "m_star_se", "delta_star"]
+    names += ["hard_low", "hard_high", "half_low", "half_high"]
+    found: dict[str, float] = dict.fromkeys(names, np.nan)
+    if m.max() > 1e-15:  # below that is rounding, and the vanishing weight that carries a supremum
         k = int(m.argmax())
         low, high = _interval(profile, k)
-        hard = np.flatnonzero(m > 0)
+        hard = np.flatnonzero(m > 1e-15)
         half = np.flatnonzero(m < m[k] / 2)
         found |= {
-            "snr": r[k],
-            "snr_low": r[max(low - 1, 0)],
-            "snr_high": r[min(high + 1, len(r) - 1)],
-            "m_star": m[k],
+            "snr": float(r[k]),
+            "snr_low": float(r[max(low - 1, 0)]),
+            "snr_high": float(r[min(high + 1, len(r) - 1)]),
+            "m_star": float(m[k]),
             "m_star_se": float(profile["m_star_se"][k]) if "m_star_se" in profile else 0.0,
             "delta_star": float(profile["delta_star"][k]),
-            "hard_low": r[hard[0]],
-            "hard_high": r[hard[-1]],
-            "half_low": r[max(half[half < k], default=-1) + 1],
-            "half_high": r[min(half[half > k], default=len(r)) - 1],
+            "hard_low": float(r[hard[0]]),
+            "hard_high": float(r[hard[-1]]),
+            "half_low": float(r[max(half[half < k], default=-1) + 1]),
+            "half_high": float(r[min(half[half > k], default=len(r)) - 1]),
         }
     found["onset_snr"] = float(profile["onset_snr"])
     found["speciation_snr"] = _crossing(r, np.log(np.maximum(profile["mean_localization"].to_numpy(), 1e-300)), 0.0)
@@ -211,7 +210,7 @@ def bottleneck(profile: xr.Dataset) -> dict[str, float]:
         known = np.isfinite(snr)
         found[f"{name}time"] = float(time_from_snr(snr, beta)) if known else np.nan
         found[f"{name}sigma"] = float(sigma_from_snr(snr)) if known else np.nan
-    return {name: float(value) for name, value in found.items()}
+    return found
 
 
 def _interval(profile: xr.Dataset, k: int) -> tuple[int, int]:

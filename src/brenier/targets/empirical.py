@@ -4,13 +4,13 @@ Given Y_r = y the atom x_i has posterior weight w_i, softmax over i of  log w_i 
 
     |y - r x_i|^2 = r^2 |x - x_i|^2 + 2 r <z, x - x_i> + |z|^2,
 
-so the two arrays |x - x_i|^2 and <z, x - x_i>, one large matrix product each, serve every SNR. What is left per SNR is a
-few passes over them, and the operator norm of Cov[rX | y] = r^2 (sum w_i x_i x_i^T - m m^T), found by the first of these
-that holds for the query:
+so the two arrays |x - x_i|^2 and <z, x - x_i>, one large matrix product each, serve every SNR. What is left per SNR is
+a few passes over them, and the operator norm of Cov[rX | y] = r^2 (sum w_i x_i x_i^T - m m^T), found by the first of
+these that holds for the query:
 
 1. few atoms matter: gather them, and square their Gram matrix until both ends of an enclosure meet (certified);
 2. few dimensions (d <= 64): all second moments from one product with the atoms' own, then the same squaring (certified);
-3. many of both: in up to 128 leading directions of the data, then to second order in the coupling to all others, which
+3. many of both: in up to 128 leading directions of the data, then to second order in the coupling to all others, that
    a random sketch measures; where that is too coarse, ascent in R^d until the measured residual is small.
 
 Atoms are kept centred and scaled to unit spread: r and x scale inversely, and the localization has no unit.
@@ -65,7 +65,7 @@ class Empirical(Target):
 
     Args:
         data: N points, shape (N,) for points on the line, (N, d), or (N, *event_shape).
-        weights: N non-negative weights, not all zero; normalised here. Default: equal. Atoms of weight zero are left out.
+        weights: N non-negative weights, not all zero; normalised here. Atoms of weight zero are left out. Default: equal.
         event_shape: shape of one point, where `data` is already flattened.
         name: what to call the law in results.
         tolerance: relative error allowed in the operator norm.
