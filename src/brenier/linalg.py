@@ -28,6 +28,12 @@ def norm_by_squaring(
         first = matrices[active] / trace[active, None, None]
         power, log_trace, exponent = first, torch.zeros_like(trace[active]), 1.0  # tr power = 1, log tr (first^p), p
         while len(active):
+            power = power @ power
+            scale = power.diagonal(dim1=1, dim2=2).sum(-1)
+            power /= scale[:, None, None]
+            log_trace, exponent = 2 * log_trace + scale.log(), 2 * exponent
+            if exponent < 8:  # too early to look
+                continue
             largest = power.diagonal(dim1=1, dim2=2).argmax(1)
             v = power[torch.arange(len(power), device=power.device), largest]
             lower = ((first @ v[:, :, None])[..., 0] * v).sum(1) / v.square().sum(1)
@@ -38,10 +44,6 @@ def norm_by_squaring(
             undone = (wide > tolerance).nonzero()[:, 0] if exponent < 2**24 else active[:0]
             if len(undone) < len(active):
                 active, first, power, log_trace = active[undone], first[undone], power[undone], log_trace[undone]
-            power = power @ power
-            scale = power.diagonal(dim1=1, dim2=2).sum(-1)
-            power /= scale[:, None, None]
-            log_trace, exponent = 2 * log_trace + scale.log(), 2 * exponent
     return value, width, vector
 
 

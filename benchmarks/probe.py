@@ -1,0 +1,170 @@
+"""How fast is the localization of data, and how far from the floor?
+
+Compares, in one run, the time to localize 256 queries at 32 SNRs on two data sets (the digits, and 50,000 x 3,072:
+CIFAR-10 from `--cifar FILE`, else a synthetic mixture of that size):
+
+    brenier    `Empirical.localize_path`: two Gram products shared by all SNRs, norms to 1%; the construction apart
+    direct     plain torch, per SNR: distances, softmax, mean, power iteration until the norm moves by less than 0.1%
+    keops      the posterior means alone (no norms), per SNR, by pykeops where it is installed
+    floor      the two Gram products, measured here
+
+Read the column "times brenier": above 1 is slower than brenier. The large direct run is made at every `--every`-th SNR
+and its time multiplied, which the row says. "largest difference" is of the norms where they exceed 0.01, over the SNRs
+that both ran. Peak memory is of a process of its own, beyond the data it was given.
+"""
+
+import argparse
+import io
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+
+from brenier import Empirical, default_snrs
+
+QUERIES = 256
+
+
+def cifar(file: Path) -> np.ndarray:
+    """The 50,000 training images, scaled to [-1, 1]."""
+    from PIL import Image
+
+    archive = np.load(file)
+    data, offsets = archive["bytes"], archive["offsets"]
+    train = np.flatnonzero(archive["split"] == 0)
+    images = np.empty((len(train), 3072), np.float32)
+    for row, i in enumerate(train):
+        images[row] = np.asarray(Image.open(io.BytesIO(data[offsets[i] : offsets[i + 1]]))).reshape(-1)
+    return images / 127.5 - 1
+
+
+def synthetic() -> np.ndarray:
+    """Ten clusters whose covariances decay like those of natural images."""
+    rng = np.random.default_rng(0)
+    scale = (np.arange(1, 3073) ** -0.6).astype(np.float32)
+    centres = rng.standard_normal((10, 3072), dtype=np.float32) * scale
+    noise = rng.standard_normal((50_000, 3072), dtype=np.float32) * scale
+    return 4 * (noise + centres[rng.integers(10, size=50_000)])
+
+
+def direct(atoms: torch.Tensor, x: torch.Tensor, z: torch.Tensor, snr: float) -> torch.Tensor:
+    """Norms at one SNR, with nothing shared."""
+    y = snr * x + z
+    weights = (y @ atoms.T * snr - atoms.square().sum(1) * (snr**2 / 2)).softmax(1)
+    mean = weights @ atoms
+    v = torch.randn_like(x)
+    norm = torch.zeros(len(x))
+    for _ in range(200):
+        v /= v.norm(dim=1, keepdim=True)
+        image = (weights * (v @ atoms.T)) @ atoms - (v * mean).sum(1, keepdim=True) * mean
+        last, norm = norm, (image * v).sum(1)
+        if bool(((norm - last).abs() <= 1e-3 * norm.abs() + 1e-9).all()):
+            break
+        v = image + 1e-30
+    return norm * snr**2
+
+
+def keops_means(atoms: torch.Tensor, x: torch.Tensor, z: torch.Tensor, snr: float) -> torch.Tensor:
+    """Posterior means at one SNR by a symbolic softmax."""
+    from pykeops.torch import LazyTensor
+
+    y = LazyTensor((snr * x + z)[:, None])
+    points = LazyTensor(atoms[None])
+    logits = -((y - snr * points) ** 2).sum(-1) / 2
+    return logits.sumsoftmaxweight(points, axis=1)
+
+
+def clock(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def peak(file: str) -> float:
+    """GiB that localizing takes beyond the data, in this (new) process."""
+    data = np.load(file)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(data, len(default_snrs(Empirical(data))))
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+
+
+def run(data: np.ndarray, count: int) -> tuple[float, float, object, list[float], torch.Tensor, torch.Tensor]:
+    """Seconds to construct and to localize, the result, and what it was asked."""
+    start = time.perf_counter()
+    law = Empirical(data)
+    snrs = default_snrs(law, count).tolist()
+    built = time.perf_counter() - start
+    x = law.sample(QUERIES, 1)
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    start = time.perf_counter()
+    path = law.localize_path(x, z, snrs)
+    return built, time.perf_counter() - start, path, snrs, x, z
+
+
+def compare(name: str, data: np.ndarray, every: int, with_keops: bool, console: Console) -> None:
+    """One table: brenier, direct, keops and the floor on one data set."""
+    built, seconds, path, snrs, x, z = run(data, 32)
+    atoms = torch.from_numpy(data)
+    table = Table(title=f"{name}: {len(data):,} x {data.shape[1]:,}, {QUERIES} queries, {len(snrs)} SNRs")
+    for column in ("what", "seconds", "times brenier", "note"):
+        table.add_column(column, justify="left" if column in ("what", "note") else "right")
+    table.add_row("brenier", f"{seconds:.2f}", "1", f"and {built:.2f} s to construct and choose the SNRs")
+    norms: dict[int, torch.Tensor] = {}
+    picked = range(0, len(snrs), every)
+    spent = sum(clock(lambda k=k: norms.update({k: direct(atoms, x, z, snrs[k])})) for k in picked) * every
+    worst = 0.0
+    for k, norm in norms.items():
+        large = norm > 0.01
+        if bool(large.any()):
+            worst = max(worst, float((path.norm[k][large] / norm[large] - 1).abs().max()))
+    note = f"largest difference {worst:.2%}" + (f"; timed at every {every}th SNR, multiplied" if every > 1 else "")
+    table.add_row("direct", f"{spent:.1f}", f"{spent / seconds:.1f}", note)
+    if with_keops:
+        keops_means(atoms, x, z, snrs[0])  # compiles
+        spent = sum(clock(lambda k=k: keops_means(atoms, x, z, snrs[k])) for k in picked) * every
+        table.add_row("keops", f"{spent:.1f}", f"{spent / seconds:.1f}", "posterior means only")
+    floor = min(clock(lambda: (x @ atoms.T, z @ atoms.T)) for _ in range(3))
+    rate = 4 * QUERIES * data.size / floor / 1e9
+    table.add_row("floor", f"{floor:.3f}", f"{floor / seconds:.3f}", f"two Gram products at {rate:.0f} GFLOP/s")
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the localization of data against direct evaluation.")
+    parser.add_argument("--cifar", type=Path, help="CIFAR-10 as JPEG files in one .npz (bytes, offsets, split)")
+    parser.add_argument("--every", type=int, default=4, help="SNRs skipped by the large direct run")
+    parser.add_argument("--small", action="store_true", help="the digits only")
+    options = parser.parse_args()
+    console = Console()
+    try:
+        import pykeops  # noqa: F401
+
+        with_keops = True
+    except ImportError:
+        with_keops = False
+        console.print("pykeops is not installed: its rows are left out")
+    digits = (load_digits().data / 8 - 1).astype(np.float32)
+    compare("digits", digits, 1, with_keops, console)
+    if options.small:
+        return
+    large = cifar(options.cifar) if options.cifar else synthetic()
+    compare("CIFAR-10" if options.cifar else "synthetic", large, options.every, False, console)
+    file = Path("large.npy").resolve()
+    try:
+        np.save(file, large)
+        del large
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            console.print(f"peak memory beyond the data: {pool.apply(peak, (str(file),)):.2f} GiB")
+    finally:
+        file.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
