@@ -133,6 +133,17 @@ def test_identical_points_have_no_localization(data):
     torch.testing.assert_close(target.denoise(torch.zeros(1, target.dim), 1.0), target.data[:1])
 
 
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (40, 3), (80, 70), (500, 70)])
+def test_equally_likely_atoms_are_all_counted(n, d):
+    """At r = 1e-4 every atom has the same weight, and Cov[rX | y] is r^2 times the data's covariance."""
+    points = torch.randn(n, d, generator=torch.Generator().manual_seed(0))
+    found = Empirical(points, tolerance=1e-4).localize(torch.zeros(3, d), 1e-4)
+    covariance = torch.cov(points.double().T, correction=0).reshape(d, d)
+    assert found.norm.double() * 1e8 == pytest.approx(float(torch.linalg.matrix_norm(covariance, 2)), rel=1e-3)
+    assert found.ess == pytest.approx(n, rel=1e-3)
+    assert float(found.error.max()) <= 1e-3
+
+
 def test_constant_columns_change_nothing():
     points, weights, x, z = cloud(200, 3)
     wider = torch.cat([points, torch.full((200, 2), 0.3)], 1)

@@ -343,9 +343,12 @@ class Empirical(Target):
         is one more than are listed where that takes too many.
         """
         most = min(SPARSE if self.dim <= NARROW else GATHER, len(self))
-        order = torch.zeros(len(weights), most, dtype=torch.long, device=weights.device)
-        count = torch.full((len(weights),), len(self) if len(self) <= SPARSE else most + 1, device=weights.device)
-        left = torch.full((len(weights), most), torch.inf, dtype=torch.float64, device=weights.device)
+        listed = most == len(self)  # then nothing can be left out
+        order = torch.arange(most, device=weights.device).repeat(len(weights), 1)
+        left = torch.full(order.shape, torch.inf, dtype=torch.float64, device=weights.device)
+        if listed:
+            left[:, -1] = 0
+        count = torch.full((len(weights),), most if listed else most + 1, device=weights.device)
         rows = (ess < most).nonzero()[:, 0]
         if len(rows):
             weights = weights[rows]
@@ -356,7 +359,7 @@ class Empirical(Target):
             left[rows] = share.sum(1, dtype=torch.float64)[:, None] - top.values.cumsum(1, dtype=torch.float64)
             order[rows] = top.indices
             count[rows] = (left[rows] > self.dropped).sum(1) + 1
-            if most == len(self):
+            if listed:
                 count[rows] = count[rows].clamp_max(most)
         return order, left, count
 

@@ -237,7 +237,14 @@ class GaussianMixture(Target):
         steps = np.concatenate([np.arange(-11.0, -3.0, 2.0), np.arange(-3.0, 4.0), np.arange(5.0, 12.0, 2.0)])
         grid = mean[:, None] + steps * np.sqrt(variance)[:, None]
         points = [np.round(2 * grid.ravel()) / 2]  # no v_i is below 1: neighbours closer than that say nothing new
-        for place, width in switches(log_weight, mean, variance):
+        # Together, components can outweigh a wider one that none of them does alone: equal ones are added up, and all
+        # but the widest are also tried with what as many as there are would add.
+        both = np.stack([mean, variance], 1)
+        distinct, group = np.unique(both, axis=0, return_inverse=True)
+        joint = np.log(np.bincount(group.ravel(), np.exp(log_weight - log_weight.max())))
+        crowd = np.where(distinct[:, 1] < distinct[:, 1].max(), math.log(len(distinct)), 0.0)
+        changes = [switches(weight, *distinct.T) for weight in (joint, joint + crowd)]
+        for place, width in {change for found in changes for change in found}:
             points.append(place + width * np.array([-60.0, -30.0, -12.0, -4.0, 0.0, 4.0, 12.0, 30.0, 60.0]))
         return torch.from_numpy(np.unique(np.concatenate(points))).to(self.device, self.dtype)
 
