@@ -246,6 +246,10 @@ class GaussianMixture(Target):
         changes = [switches(weight, *distinct.T) for weight in (joint, joint + crowd)]
         for place, width in {change for found in changes for change in found}:
             points.append(place + width * np.array([-60.0, -30.0, -12.0, -4.0, 0.0, 4.0, 12.0, 30.0, 60.0]))
+        # A narrower component that never leads fades into the widest over this reach, and L may peak on the way.
+        narrow = distinct[distinct[:, 1] < distinct[:, 1].max()]
+        reach = np.sqrt(2 / (1 / narrow[:, 1] - 1 / distinct[:, 1].max()))
+        points.append((narrow[:, :1] + reach[:, None] * np.array([-8.0, -4, -2, -1, 1, 2, 4, 8])).ravel())
         return torch.from_numpy(np.unique(np.concatenate(points))).to(self.device, self.dtype)
 
     def _store(self, tensor: Tensor) -> Tensor:
