@@ -80,7 +80,8 @@ def test_the_stated_error_covers_the_true_one(n, d):
         if not significant.any():
             continue
         error = 1 - path.norm[k][significant].double() / norm[significant]
-        assert float(error.abs().amax()) <= 0.0101
+        stated = path.error[k][significant].double()
+        assert float((error.abs() - stated).amax()) <= 1e-4  # rounding
 
 
 def test_tight_clusters_far_apart_keep_their_own_scale():
