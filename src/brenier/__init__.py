@@ -1,5 +1,6 @@
 """brenier: probe, plan and sample diffusion models with optimal transport."""
 
+from brenier.chains import chain
 from brenier.profile import bottleneck, default_snrs, probe
 from brenier.targets import Empirical, GaussianMixture, Localization, Target, Uniform, load_target
 
@@ -10,6 +11,7 @@ __all__ = [
     "Target",
     "Uniform",
     "bottleneck",
+    "chain",
     "default_snrs",
     "load_target",
     "probe",

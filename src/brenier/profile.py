@@ -17,16 +17,16 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from brenier import complexity
+from brenier.progress import progress_bar
 from brenier.quadrature import localization_quadrature, onset
 from brenier.scales import sigma_from_snr, time_from_snr
 from brenier.targets.base import Target
 from brenier.targets.catalog import load_target
 from brenier.targets.empirical import Empirical
+from brenier.threads import one_thread
 
 Array: TypeAlias = NDArray[np.float64]
 Source: TypeAlias = Target | str | ArrayLike | Tensor
@@ -130,7 +130,7 @@ def probe(
     chosen = _choose_method(method, law)
     if holdout is not None and not isinstance(law, Empirical):
         raise ValueError(f"holdout needs data, and {law.name} is an explicit law: leave holdout out")
-    with _bar(f"probing {law.name}", progress) as advance:
+    with progress_bar(f"probing {law.name}", progress) as advance:
         if chosen == "quadrature":
             sample = _by_quadrature(law, grid, richness, advance)
         else:
@@ -263,46 +263,25 @@ def _choose_method(method: str, law: Target) -> Literal["quadrature", "monte-car
     raise ValueError(f"method must be auto, quadrature or monte-carlo, got {method!r}")
 
 
-class _bar:  # noqa: N801 - a context manager, used like a function
-    """A progress bar on stderr, where that is a terminal; yields what to call with each share of the work done."""
-
-    def __init__(self, title: str, show: bool) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not (show and console.is_terminal),
-        )
-        self._task = self._bar.add_task(title, total=1.0)
-
-    def __enter__(self) -> Callable[[float], None]:
-        self._bar.start()
-        return lambda share: self._bar.advance(self._task, share)
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-
 def _by_quadrature(law: Target, grid: Array, richness: Array, advance: Callable[[float], None]) -> _Sample:
     law = law.to(dtype=torch.float64)
     levels = np.union1d(U, np.round(1 - DELTA, 2))
     values: list[Array] = []
     weights: list[Array] = []
-    for snr in grid:
-        value, weight, _ = localization_quadrature(law, float(snr), levels, richness.tolist())
-        values.append(value)
-        weights.append(weight)
-        advance(1 / len(grid))
+    with one_thread():
+        for snr in grid:
+            value, weight, _ = localization_quadrature(law, float(snr), levels, richness.tolist())
+            values.append(value)
+            weights.append(weight)
+            advance(1 / len(grid))
     # Rows of unequal length: repeat the last point with no weight.
     longest = max(map(len, values))
     localization = np.stack([np.pad(value, (0, longest - len(value)), mode="edge") for value in values])
     mass = np.stack([np.pad(weight, (0, longest - len(weight))) for weight in weights])
     # The onset is the law's, not the grid's: look for it from all noise up to the last SNR asked for.
     low, high = default_snrs(law)[[0, -1]]
-    first = onset(law, min(low, grid[0]), max(high, grid[-1]))
+    with one_thread():
+        first = onset(law, min(low, grid[0]), max(high, grid[-1]))
     mmse = (localization * mass).sum(1) / grid**2
     none = np.full(len(grid), np.nan)
     return _Sample(localization, mass, {"mmse": (("snr",), mmse), "ess": (("snr",), none), "onset_snr": ((), first)})

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import pytest
 
-COMMANDS = ("probe", "show", "targets")
+COMMANDS = ("probe", "chain", "show", "targets", "reproduce")
 
 
 def test_the_module_runs_as_a_command() -> None:
@@ -39,7 +39,7 @@ def test_every_command_has_help(brenier: Callable[..., tuple[int, str, str]], co
         (("probe", "normal", "--method", "guess"), "quadrature"),
         (("probe", "normal", "--dtype", "float16"), "float32"),
         (("probe", "normal", "digits"), "digits"),
-        (("show",), "PROFILE"),
+        (("show",), "FILE"),
         (("targets", "digits"), "digits"),
     ],
 )

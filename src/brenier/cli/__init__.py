@@ -12,12 +12,16 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from brenier.cli.chain import run_chain
 from brenier.cli.probe import run_probe
+from brenier.cli.reproduce import run_reproduce
 from brenier.cli.show import run_show
 from brenier.cli.targets import run_targets
 
 app = typer.Typer(name="brenier", add_completion=False, pretty_exceptions_enable=False)
 app.command("probe")(run_probe)
+app.command("chain")(run_chain)
+app.command("reproduce")(run_reproduce)
 app.command("show")(run_show)
 app.command("targets")(run_targets)
 
@@ -33,7 +37,7 @@ def _version(wanted: bool) -> bool:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Probe diffusion models: at which noise levels is a law hard to denoise, how hard, and how sure are we?"""
+    """Probe diffusion models: where is a law hard to denoise, how hard, and what becomes of errors along the chain?"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        return _complain("out of memory: give fewer --queries, a smaller --max-memory, or fewer points")
+        return _complain("out of memory: give fewer --queries or --particles, a smaller --max-memory, or fewer points")
 
 
 def _complain(message: str) -> int:

@@ -1,66 +1,86 @@
-"""The files that the command writes, all or none, and the one that it reads back."""
+"""The files that the commands write, all or none, and those that they read back: profiles and chains."""
 
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import xarray as xr
 
 from brenier.files import atomic_paths, check_output, exists
 
-PROFILE_SUFFIXES = (".nc",)
+Kind: TypeAlias = Literal["profile", "chain"]
+
+DATA_SUFFIXES = (".nc",)
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
-NEEDED = ("localization", "survival", "m_star", "delta_star", "zeta_star", "mean_localization", "ess", "time", "sigma")
+NEEDED: dict[Kind, tuple[str, ...]] = {
+    "profile": (
+        *("localization", "survival", "m_star", "delta_star", "zeta_star", "mean_localization"),
+        *("ess", "time", "sigma"),
+    ),
+    "chain": (
+        *("time", "snr", "w2_forward", "w2_backward", "w2_chain", "w2_discretisation", "mean_localization"),
+        *("sup_localization", "rate", "rate_worst", "rate_star", "rate_sharp", "bound_worst", "bound_star"),
+        *("bound_sharp", "ratio_chain", "ratio_worst", "ratio_star", "ratio_sharp"),
+    ),
+}
+SAVED = "`brenier probe -o` or `brenier chain -o`"
 
 
 def check_outputs(output: Path | None, figure: Path | None, force: bool) -> None:
     """Refuse outputs that could not be written, before any work is done."""
     if output is not None:
-        check_output(output, PROFILE_SUFFIXES, force)
+        check_output(output, DATA_SUFFIXES, force)
     if figure is not None:
         check_output(figure, FIGURE_SUFFIXES, force)
 
 
-def write_outputs(profile: xr.Dataset, output: Path | None, figure: Path | None, force: bool) -> None:
-    """Write the profile and its figure where they are wanted: both, or none."""
+def write_outputs(data: xr.Dataset, output: Path | None, figure: Path | None, force: bool) -> None:
+    """Write a profile or a chain, and its figure, where they are wanted: both, or none."""
     wanted = [path for path in (output, figure) if path is not None]
     if not wanted:
         return
     with atomic_paths(*wanted, force=force) as drafts:
         if output is not None:
-            write_profile(profile, drafts[0])
+            write_data(data, drafts[0])
         if figure is not None:
-            write_figure(profile, drafts[-1])
+            write_figure(data, drafts[-1])
 
 
-def write_profile(profile: xr.Dataset, path: Path) -> None:
-    """Save a profile as netCDF. The same profile makes the same bytes."""
+def write_data(data: xr.Dataset, path: Path) -> None:
+    """Save a profile or a chain as netCDF. The same data make the same bytes."""
     # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
-    path.write_bytes(bytes(profile.to_netcdf(engine="h5netcdf")))
+    path.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
 
 
-def write_figure(profile: xr.Dataset, path: Path) -> None:
-    """Draw a profile. The same profile makes the same bytes: no dates, no random names inside."""
-    from brenier.figures import plot_profile, save_figure
+def write_figure(data: xr.Dataset, path: Path) -> None:
+    """Draw a profile or a chain. The same data make the same bytes: no dates, no random names inside."""
+    from brenier.figures import plot_chain, plot_profile, save_figure
 
-    save_figure(plot_profile(profile), path)
+    save_figure(plot_chain(data) if kind(data) == "chain" else plot_profile(data), path)
 
 
-def read_profile(path: Path) -> xr.Dataset:
-    """Read a profile that `write_profile` saved.
+def read_data(path: Path) -> xr.Dataset:
+    """Read a profile or a chain that `write_data` saved.
 
     Raises:
-        ValueError: the file is missing, is no netCDF file, or holds something else than a profile.
+        ValueError: the file is missing, is no netCDF file, or holds something else.
     """
     if not exists(path):
-        raise ValueError(f"{str(path)!r} does not exist: give a profile saved by `brenier probe -o`")
+        raise ValueError(f"{str(path)!r} does not exist: give what {SAVED} saved")
     if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder: give a profile saved by `brenier probe -o`")
+        raise ValueError(f"{str(path)!r} is a folder: give what {SAVED} saved")
     try:
-        profile = xr.load_dataset(path, engine="h5netcdf")
+        data = xr.load_dataset(path, engine="h5netcdf")
     except PermissionError as error:
         raise ValueError(f"{str(path)!r}: cannot be read: {error.strerror}") from None
     except (OSError, ValueError, KeyError, RuntimeError):
-        raise ValueError(f"{str(path)!r} is not a netCDF file: give a profile saved by `brenier probe -o`") from None
-    missing = [name for name in NEEDED if name not in profile.variables]
+        raise ValueError(f"{str(path)!r} is not a netCDF file: give what {SAVED} saved") from None
+    found = kind(data)
+    missing = [name for name in NEEDED[found] if name not in data.variables]
     if missing:
-        raise ValueError(f"{str(path)!r} is not a profile, it holds no {missing[0]!r}: save one by `brenier probe -o`")
-    return profile
+        raise ValueError(f"{str(path)!r} is not a {found}, it holds no {missing[0]!r}: give what {SAVED} saved")
+    return data
+
+
+def kind(data: xr.Dataset) -> Kind:
+    """Which of the two a dataset is, or would be: a chain goes over steps, a profile over SNRs."""
+    return "chain" if "step" in data.dims else "profile"

@@ -1,6 +1,7 @@
 """Figures of what brenier computes, drawn with matplotlib.
 
-Every panel is a function that takes a profile and an optional `ax` and returns the axes; `plot_profile` joins them.
+Every panel is a function that takes a profile or a chain and an optional `ax` and returns the axes; `plot_profile` and
+`plot_chain` join them.
 Nothing here shows a window, touches pyplot or changes matplotlib's settings: what comes back is yours to alter or save.
 """
 
@@ -10,6 +11,15 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from brenier.figures.chain import (
+    plot_chain,
+    plot_chain_bounds,
+    plot_chain_distances,
+    plot_chain_divergences,
+    plot_chain_error,
+    plot_chain_localization,
+    plot_chain_rates,
+)
 from brenier.figures.profile import (
     plot_complexity,
     plot_contraction,
@@ -20,6 +30,13 @@ from brenier.figures.profile import (
 )
 
 __all__ = [
+    "plot_chain",
+    "plot_chain_bounds",
+    "plot_chain_distances",
+    "plot_chain_divergences",
+    "plot_chain_error",
+    "plot_chain_localization",
+    "plot_chain_rates",
     "plot_complexity",
     "plot_contraction",
     "plot_ess",

@@ -39,6 +39,21 @@ class Localization:
     error: Float[Tensor, "*snr n"] | None = None
 
 
+@dataclass(frozen=True)
+class Distribution:
+    """The distribution of a law on the line at given points, in logarithms: both tails keep their relative accuracy.
+
+    Attributes:
+        log_cdf: log P(X <= x), the shape of the points.
+        log_sf: log P(X > x).
+        log_density: log of the density, without the point masses of the law; in 1/unit of the data.
+    """
+
+    log_cdf: Float[Tensor, "*n"]
+    log_sf: Float[Tensor, "*n"]
+    log_density: Float[Tensor, "*n"]
+
+
 class Target(ABC):
     """A law on R^d. Points are rows: x and y have shape (n, d); images are flattened, `event_shape` remembers them."""
 
@@ -110,6 +125,23 @@ class Target(ABC):
             NotImplementedError: where the law has no explicit density.
         """
         raise NotImplementedError(f"{self.name} has no explicit density")
+
+    def point_masses(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+        """Places and probabilities of the law's point masses; for laws with an explicit distribution only."""
+        none = torch.zeros((0, self.dim), dtype=self.dtype, device=self.device)
+        return none, none[:, 0]
+
+    def distribution(
+        self, x: Float[Tensor, "*n"], alpha: Float[Tensor, "*n"], sigma: Float[Tensor, "*n"]
+    ) -> Distribution:
+        """Distribution of alpha X + sigma Z at x, element by element: explicit 1-D laws only.
+
+        `sigma` may be 0: then the law has its point masses, which `log_cdf` counts from their own place on.
+
+        Raises:
+            NotImplementedError: where the law has no explicit distribution on the line.
+        """
+        raise NotImplementedError(f"{self.name} has no explicit distribution on the line")
 
 
 def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.linalg import norm_by_ascent, norm_by_squaring
-from brenier.targets.base import Localization, Target
+from brenier.targets.base import Distribution, Localization, Target
 from brenier.targets.envelope import switches
 from brenier.targets.parameters import Numbers, check_snr, read_covariances, read_means, read_numbers, read_weights
 
@@ -251,6 +251,31 @@ class GaussianMixture(Target):
         reach = np.sqrt(2 / (1 / narrow[:, 1] - 1 / distinct[:, 1].max()))
         points.append((narrow[:, :1] + reach[:, None] * np.array([-8.0, -4, -2, -1, 1, 2, 4, 8])).ravel())
         return torch.from_numpy(np.unique(np.concatenate(points))).to(self.device, self.dtype)
+
+    def distribution(
+        self, x: Float[Tensor, "*n"], alpha: Float[Tensor, "*n"], sigma: Float[Tensor, "*n"]
+    ) -> Distribution:
+        """In one dimension: distribution of alpha X + sigma Z at x, element by element."""
+        if self.dim != 1:
+            return super().distribution(x, alpha, sigma)
+        away = x[..., None] - alpha[..., None] * self.means[:, 0]
+        deviation = (alpha[..., None].square() * self.variances[:, 0] + sigma[..., None].square()).sqrt()
+        smooth = deviation > 0
+        deviation = torch.where(smooth, deviation, 1.0)
+        z = torch.where(smooth, away / deviation, torch.where(away >= 0, math.inf, -math.inf))
+        bell = -z.square() / 2 - deviation.log() - math.log(2 * math.pi) / 2
+        log_weight = self.weights.log()
+        return Distribution(
+            log_cdf=(log_weight + torch.special.log_ndtr(z)).logsumexp(-1),
+            log_sf=(log_weight + torch.special.log_ndtr(-z)).logsumexp(-1),
+            log_density=(log_weight + torch.where(smooth, bell, -math.inf)).logsumexp(-1),
+        )
+
+    def point_masses(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+        """Places and probabilities of the components without variance; equal places are one."""
+        flat = (self.variances == 0).all(1)
+        places, which = torch.unique(self.means[flat], dim=0, return_inverse=True)
+        return places, self.weights.new_zeros(len(places)).index_add_(0, which, self.weights[flat])
 
     def _store(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype).contiguous()

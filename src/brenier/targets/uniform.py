@@ -20,13 +20,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.targets.base import Localization, Target
+from brenier.targets.base import Distribution, Localization, Target
 from brenier.targets.parameters import Numbers, check_snr, read_numbers
 
 # exp(-x0 v - v^2/2) falls from 1 to e^-40 over the window: 64 nodes integrate it to rounding, with room to spare.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _NATS = 40.0
 _BLOCK = 2**20
+# Intervals up to this many standard deviations are summed over the nodes, wider ones are differences of closed forms.
+_WIDE = 1.0
+_FEW_NODES, _FEW_WEIGHTS = np.polynomial.legendre.leggauss(10)
 
 
 class _Truncated(NamedTuple):
@@ -129,6 +132,30 @@ class Uniform(Target):
         middle = snr * (self.low + self.high) / 2
         return torch.cat([snr * self.low + layer, middle, snr * self.high + layer]).unique()
 
+    def distribution(
+        self, x: Float[Tensor, "*n"], alpha: Float[Tensor, "*n"], sigma: Float[Tensor, "*n"]
+    ) -> Distribution:
+        """In one dimension: distribution of alpha X + sigma Z at x, element by element."""
+        if self.dim != 1:
+            return super().distribution(x, alpha, sigma)
+        from_low, from_high = x - alpha * self.low, x - alpha * self.high
+        clean = sigma == 0
+        noise = torch.where(clean, 1.0, sigma)
+        upper, lower = from_low / noise, from_high / noise
+        density = torch.where(upper + lower > 0, _log_normal_mass(-upper, -lower), _log_normal_mass(lower, upper))
+        width = from_low - from_high
+        share = torch.where(width > 0, (from_low / width).clamp(0, 1), (from_low >= 0).to(x))
+        inside = (from_low >= 0) & (from_high <= 0) & (width > 0)
+        return Distribution(
+            log_cdf=torch.where(clean, share.log(), _log_mean_normal(lower, upper)),
+            log_sf=torch.where(clean, torch.log1p(-share), _log_mean_normal(-upper, -lower)),
+            log_density=torch.where(clean, torch.where(inside, -width.log(), -math.inf), density - noise.log()),
+        )
+
+    def point_masses(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+        """The one point of a law whose sides all have no length; else none."""
+        return (self.low[None], self.low.new_ones(1)) if bool((self.low == self.high).all()) else super().point_masses()
+
     def _mean(self, part: _Truncated, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         above = snr * (self.low + self.high) / 2 < y
         mean = torch.where(above, self.high - part.past_end / snr, self.low + part.past_end / snr)
@@ -164,3 +191,34 @@ class Uniform(Target):
         log_density = -mode.square() / 2 + (share * total).log() - math.log(2 * math.pi) / 2
         sign = torch.where(middle < 0, -1.0, 1.0).to(y)
         return _Truncated(sign * (mode + mean), mean + (mode - alpha), variance, log_density)
+
+
+def _nodes_between(low: Float[Tensor, "*n"], high: Float[Tensor, "*n"]) -> Float[Tensor, "*n m"]:
+    """Gauss-Legendre nodes of each interval, along a new last axis."""
+    return ((high + low) / 2)[..., None] + ((high - low) / 2)[..., None] * low.new_tensor(_FEW_NODES)
+
+
+def _log_normal_mass(low: Float[Tensor, "*n"], high: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """log of (Phi(high) - Phi(low))/(high - low), for intervals whose middle is not above 0."""
+    near = _nodes_between(low, torch.minimum(high, low + _WIDE))
+    bell = -near.square() / 2 + low.new_tensor(_FEW_WEIGHTS / 2).log() - math.log(2 * math.pi) / 2
+    rest = torch.special.log_ndtr(torch.minimum(low, high - _WIDE)) - torch.special.log_ndtr(high)
+    wide = torch.special.log_ndtr(high) + torch.log1p(-rest.exp()) - (high - low).clamp_min(_WIDE).log()
+    return torch.where(high - low > _WIDE, wide, bell.logsumexp(-1))
+
+
+def _log_mean_normal(low: Float[Tensor, "*n"], high: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """log of the mean of Phi over each interval."""
+    near = torch.special.log_ndtr(_nodes_between(low, torch.minimum(high, low + _WIDE)))
+    narrow = (near + low.new_tensor(_FEW_WEIGHTS / 2).log()).logsumexp(-1)
+    upper, lower = _log_integrated_normal(high), _log_integrated_normal(torch.minimum(low, high - _WIDE))
+    wide = upper + torch.log1p(-(lower - upper).exp()) - (high - low).clamp_min(_WIDE).log()
+    return torch.where(high - low > _WIDE, wide, narrow)
+
+
+def _log_integrated_normal(v: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """log of the integral of Phi from -inf to v, which is v Phi(v) + phi(v)."""
+    far = v.abs()
+    mills = math.sqrt(math.pi / 2) * torch.special.erfcx(far / math.sqrt(2))
+    below = -far.square() / 2 - math.log(2 * math.pi) / 2 + (1 - far * mills).clamp_min(1e-300).log()
+    return torch.where(v > 0, (v.clamp_min(0) + below.exp()).log(), below)

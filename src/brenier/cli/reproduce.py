@@ -1,0 +1,45 @@
+"""`brenier reproduce`: the figures of [LDK24], each with the numbers behind it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run_reproduce(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write them to.")],
+    figures: Annotated[
+        list[str] | None, typer.Argument(metavar="FIGURE", help="fig1 to fig11, or all (the default).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Reproduce the figures of arXiv:2411.01629, as .png and .pdf, with their numbers as .nc (netCDF)."""
+    from brenier.figures import paper, save_figure
+    from brenier.files import atomic_paths, check_output
+    from brenier.progress import progress_bar
+
+    names = paper.check_names(figures or [])
+    if output.is_file():
+        raise ValueError(f"{str(output)!r} is a file: give a folder")
+    paths = [output / f"{name}{suffix}" for name in names for suffix in (".png", ".pdf", ".nc")]
+    for path in paths:
+        check_output(path, force=force)
+
+    # All or none: what was asked for is there as a whole, or the folder is as it was.
+    with (
+        progress_bar("reproducing the paper's figures", not quiet) as advance,
+        atomic_paths(*paths, force=force) as new,
+    ):
+        for k, name in enumerate(names):
+            png, pdf, numbers = new[3 * k : 3 * k + 3]
+            data = paper.numbers(name)
+            # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
+            numbers.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
+            figure = paper.draw(name, data)
+            save_figure(figure, png)
+            save_figure(figure, pdf)
+            advance(1 / len(names))
+    if not quiet:
+        for name in names:
+            typer.echo(f"{output / name}: .png, .pdf, .nc: {paper.FIGURES[name].caption}")

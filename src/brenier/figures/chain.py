@@ -1,0 +1,342 @@
+"""The figure of a chain: how far apart its laws are there and back, how fast they part, and what theory allows.
+
+Panels, each a function of its own: the four distances; the growth rate on the way back with those of theory; the gap on
+the way back with its bounds; relative entropy and total variation beside W2 (explicit laws on the line) or the
+localization (particles); and what the score's error does, where it has one. All have the Ornstein-Uhlenbeck time from
+left to right, with the SNR on top: the way there is read rightwards, the way back leftwards, and markers point along.
+Bands reach two standard errors to each side; quantiles have none. ([LDK24] Section 3, Theorem 4, Corollary 2.)
+"""
+
+from collections.abc import Callable, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from brenier.figures.axes import Array, band, legend_below, log_axis, new_axes, nice_ticks, signed_log_axis, tick_label
+from brenier.figures.profile import BLACK, BLUE, GREEN, MARKERS, ORANGE
+from brenier.scales import snr_from_time, time_from_snr
+
+GREY = "0.45"
+WIDTH, PANEL, BETWEEN, ABOVE, BELOW = 9.0, 2.2, 1.85, 1.17, 1.12  # inches: the page, and heights on it
+SPAN = 8.0  # ratio of largest to smallest from which an axis is logarithmic
+DEPTH = 1e-4  # of the largest value: what lies below would stretch a logarithmic axis over empty decades
+HEADROOM = 30.0  # bounds beyond this multiple of the largest gap leave the panel
+NEEDED = (
+    *("time", "snr", "w2_forward", "w2_backward", "w2_chain", "w2_discretisation", "rate", "rate_worst", "rate_star"),
+    *("rate_sharp", "bound_worst", "bound_star", "bound_sharp", "mean_localization", "sup_localization"),
+)
+
+
+def plot_chain(chain: xr.Dataset) -> Figure:
+    """Draw a chain: distances, rates, bounds and what else is known of it, on a page of 9 inches by 8.5 or 12.5.
+
+    Args:
+        chain: what `brenier.chain` returned, or a file of it.
+
+    Returns:
+        A figure on the Agg canvas, unknown to pyplot. Write it with `save_figure`.
+
+    Raises:
+        ValueError: the dataset is not a chain.
+    """
+    _check(chain)
+    panels: list[Callable[[xr.Dataset, Axes], Axes]] = [plot_chain_distances, plot_chain_rates, plot_chain_bounds]
+    panels.append(plot_chain_divergences if "kl_backward" in chain else plot_chain_localization)
+    if "w2_error" in chain:
+        panels += [plot_chain_error] + [plot_chain_localization] * ("kl_backward" in chain)
+    rows = -(-len(panels) // 2)
+    height = ABOVE + rows * PANEL + (rows - 1) * BETWEEN + BELOW
+    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0}):
+        figure = Figure(figsize=(WIDTH, height))
+        FigureCanvasAgg(figure)
+        grid = figure.add_gridspec(
+            rows,
+            2,
+            left=0.105,
+            right=0.97,
+            bottom=BELOW / height,
+            top=1 - ABOVE / height,
+            hspace=BETWEEN / PANEL,
+            wspace=0.28,
+        )
+        for number, panel in enumerate(panels):
+            ax = panel(chain, figure.add_subplot(grid[number // 2, number % 2]))
+            ax.set_title(f"({'abcdef'[number]}) {ax.get_title(loc='left')}", loc="left", y=1, pad=40)
+        figure.suptitle(_title(chain), fontsize=10.5, y=1 - 0.13 / height, va="top")
+    return figure
+
+
+def plot_chain_distances(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """The four W2 distances: on the way there, and on the way back between the laws named in the legend."""
+    _check(chain)
+    ax = new_axes() if ax is None else ax
+    _time_axis(ax, chain)
+    names = ("w2_forward", "w2_backward", "w2_chain", "w2_discretisation")
+    *between, steps = (_values(chain, name) for name in names)
+    # What the steps do starts from nothing: of its curve, the upper part says enough.
+    floor = _distance_axis(ax, [*between, np.where(steps >= steps.max() / 30, steps, np.nan)])
+    handles: list[Artist] = [
+        _curve(ax, chain, "w2_forward", r"there: $W_2(\mu,\nu)$", BLUE, ">", "-", floor),
+        _curve(ax, chain, "w2_backward", r"back: $W_2(\mu,\bar\nu)$", ORANGE, "<", "-", floor),
+        _curve(ax, chain, "w2_chain", r"back: $W_2(\bar\mu,\bar\nu)$", GREEN, "<", "--", floor),
+        _curve(ax, chain, "w2_discretisation", r"steps alone: $W_2(\mu,\bar\mu)$", GREY, "<", ":", floor),
+    ]
+    ax.set_ylabel("$W_2$ (unit of the data)")
+    ax.set_title("Distances, there and back", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """The rate at which the square of W2(mubar, nubar) grows on the way back, with the rates 2 - 2 zeta of theory.
+
+    Above zero the denoised laws part, below they close in. Each rate stands at the time its step begins from.
+    """
+    _check(chain)
+    ax = new_axes() if ax is None else ax
+    _time_axis(ax, chain)
+    names = ("rate", "rate_worst", "rate_star", "rate_sharp")
+    rates = np.concatenate([_values(chain, name).ravel() for name in names])
+    rates = rates[np.isfinite(rates)]
+    low, high = rates.min(initial=0.0), rates.max(initial=0.0)
+    if max(-low, high) > 3:
+        signed_log_axis(ax, float(low), float(high))
+    else:
+        room = max(0.06 * (high - low), 0.02)
+        ax.set_ylim(low - room, high + room)
+    zero = ax.axhline(0, color=BLACK, linewidth=0.8, zorder=1, label="no change")
+    handles = _theory(ax, chain, "rate")
+    label = "measured" if chain.attrs["method"] == "quantiles" else "measured (noisy)"
+    measured = _curve(ax, chain, "rate", label, BLACK, "<", "-")
+    _legend_of_rates(ax, [measured, zero, *handles])
+    ax.set_ylabel(r"growth rate of $W_2^2(\bar\mu,\bar\nu)$")
+    about = "" if chain.attrs["mode"] == "ode" else " (theory: of the ODE)"
+    ax.set_title(f"Rate on the way back{about}", loc="left")
+    return ax
+
+
+def plot_chain_bounds(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """W2(mubar, nubar) on the way back, with what the rates of theory add up to from the last step on.
+
+    A bound that leaves the panel is named with the value that it reaches.
+    """
+    _check(chain)
+    ax = new_axes() if ax is None else ax
+    _time_axis(ax, chain)
+    gap = _values(chain, "w2_chain")
+    bounds = [_values(chain, name).reshape(len(gap), -1) for name in ("bound_worst", "bound_star", "bound_sharp")]
+    top = HEADROOM * gap.max(initial=0.0)
+    floor = _distance_axis(ax, [gap, *(np.where(part <= top, part, np.nan) for part in bounds)])
+    handles = _theory(ax, chain, "bound", floor, top)
+    measured = _curve(ax, chain, "w2_chain", "measured", BLACK, "<", "-", floor)
+    _legend_of_rates(ax, [measured, *handles])
+    ax.set_ylabel(r"$W_2(\bar\mu,\bar\nu)$ (unit of the data)")
+    exact = chain.attrs["method"] == "quantiles" and chain.attrs["mode"] == "ode" and not chain.attrs["score_error"]
+    ax.set_title(f"Gap on the way back, and its {'bounds' if exact else 'estimates'}", loc="left")
+    return ax
+
+
+def plot_chain_divergences(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """KL(mu | nubar) and the total variation beside W2(mu, nubar), each divided by its value at the last step.
+
+    What is not known or infinite is left out: at step 0, laws with point masses have no finite relative entropy.
+    """
+    _check(chain)
+    ax = new_axes() if ax is None else ax
+    _time_axis(ax, chain)
+    shown: dict[str, Array] = {}
+    for name in ("w2_backward", "kl_backward", "tv_backward"):
+        if name in chain:
+            values = _values(chain, name)
+            if 0 < values[-1] < np.inf:
+                shown[name] = np.where(np.isfinite(values), values, np.nan) / values[-1]
+    floor = _distance_axis(ax, list(shown.values()))
+    styles = {
+        "w2_backward": (r"$W_2(\mu,\bar\nu)$", ORANGE, "<", "-"),
+        "kl_backward": (r"$\mathrm{KL}(\mu\,|\,\bar\nu)$", BLUE, "o", "-"),
+        "tv_backward": (r"$\mathrm{TV}(\mu,\bar\nu)$", GREEN, "s", "--"),
+    }
+    drawn = chain.assign({name: ("step", values) for name, values in shown.items()})
+    drawn = drawn.drop_vars("w2_backward_se", errors="ignore")
+    handles: list[Artist] = [_curve(ax, drawn, name, *styles[name], floor) for name in shown]
+    handles.append(ax.axhline(1, color=BLACK, linewidth=0.8, zorder=1, label="no change"))
+    ax.set_ylabel("relative to the last step")
+    ax.set_title("The way back in $W_2$, KL and TV", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_chain_localization(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """E L and the largest L along the chain. Where L exceeds 1 the noisy law is not log-concave."""
+    _check(chain)
+    ax = new_axes() if ax is None else ax
+    _time_axis(ax, chain)
+    mean, largest = _values(chain, "mean_localization"), _values(chain, "sup_localization")
+    floor = _distance_axis(ax, [mean, largest, np.ones(1)])
+    label = r"$\sup\,L$" if chain.attrs["method"] == "quantiles" else r"$\max\,L$ over samples"
+    handles: list[Artist] = [
+        _curve(ax, chain, "mean_localization", r"$\mathrm{E}\,L$", BLUE, "o", "-", floor),
+        _curve(ax, chain, "sup_localization", label, GREEN, "^", "--", floor),
+        ax.axhline(1, color=BLACK, linewidth=0.8, zorder=1, label="log-concave up to 1"),
+    ]
+    ax.set_ylabel("localization $L$")
+    ax.set_title("Localization", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """W2 between the target denoised with and without the score's error, and what first order predicts or allows.
+
+    Raises:
+        ValueError: the chain was run without a score error.
+    """
+    _check(chain)
+    if "w2_error" not in chain:
+        raise ValueError("this chain has no variable 'w2_error': run it with a score_error")
+    ax = new_axes() if ax is None else ax
+    _time_axis(ax, chain)
+    floor = _distance_axis(ax, [_values(chain, "w2_error"), _values(chain, "w2_error_predicted")])
+    how = "predicted" if chain.attrs["dim"] == 1 and chain.attrs["error_kind"] == "smooth" else "at most,"
+    handles: list[Artist] = [
+        _curve(ax, chain, "w2_error", r"$W_2(\bar\mu$ with error, without$)$", ORANGE, "<", "-", floor),
+        _curve(ax, chain, "w2_error_predicted", f"{how} to first order", BLUE, "o", "--", floor),
+    ]
+    low, high = np.asarray(chain.attrs["error_band"], dtype=float)
+    if low > 0 or np.isfinite(high):
+        beta = float(chain.attrs["beta"])
+        start = float(time_from_snr(high, beta)) if np.isfinite(high) else 0.0
+        end = float(time_from_snr(low, beta)) if low > 0 else float(chain["time"][-1])
+        span = ax.axvspan(start, end, color="0.93", linewidth=0, zorder=0, label="where the score has the error")
+        span.set_gid("error-band")
+        handles.append(span)
+    ax.set_ylabel("$W_2$ (unit of the data)")
+    ax.set_title(f"Score error of {chain.attrs['score_error']:.3g}, {chain.attrs['error_kind']}", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def _check(chain: xr.Dataset) -> None:
+    missing = [name for name in NEEDED if name not in chain.variables]
+    if missing:
+        raise ValueError(f"this is not a chain of brenier.chain: it has no variable {missing[0]!r}")
+
+
+def _values(chain: xr.Dataset, name: str) -> Array:
+    return chain[name].to_numpy().astype(np.float64)
+
+
+def _time_axis(ax: Axes, chain: xr.Dataset) -> None:
+    """The OU time from left to right, and on top the SNR at round values, infinite at time 0."""
+    last, beta = float(chain["time"][-1]), float(chain.attrs["beta"])
+    ax.set_xlim(-0.02 * last, 1.02 * last)
+    ax.set_xlabel("Ornstein–Uhlenbeck time $t$")
+    low, high = (float(snr_from_time(time, beta)) for time in (last, 0.08 * last))
+    places = nice_ticks(low, high, lambda snr: time_from_snr(snr, beta))
+    places = [place for place in places if "times" not in tick_label(place)]  # too long to stand side by side
+    top = ax.secondary_xaxis("top")
+    top.set_xticks([0.0, *(float(time_from_snr(place, beta)) for place in places)])
+    top.set_xticklabels([r"$\infty$", *map(tick_label, places)])
+    top.set_xlabel("signal-to-noise ratio $r$")
+
+
+def _distance_axis(ax: Axes, curves: Sequence[Array]) -> float:
+    """A y axis for what is not negative, logarithmic where that is wide; returns what a curve must exceed to show."""
+    values = np.concatenate([np.ravel(curve) for curve in curves] or [np.zeros(0)])
+    values = values[np.isfinite(values)]
+    top = float(values.max(initial=0.0))
+    positive = values[values > max(DEPTH * top, 1e-300)]
+    if top <= 0 or (positive.min() * SPAN > top and not (values == 0).any()):
+        ax.set_ylim(-0.03 * top if top > 0 else -0.04, 1.08 * top if top > 0 else 1.06)
+        return -np.inf
+    log_axis(ax, 0.7 * float(positive.min()), 1.4 * top)
+    return 0.0
+
+
+def _curve(
+    ax: Axes,
+    chain: xr.Dataset,
+    name: str,
+    label: str,
+    colour: object,
+    marker: str,
+    dash: str,
+    floor: float = -np.inf,
+    offset: int = 0,
+) -> Line2D:
+    """One variable against the time, with its band and a dozen markers at most; zeros are left out of a log axis."""
+    time, values = _values(chain, "time"), _values(chain, name)
+    shown = np.where(np.isfinite(values) & (values > floor), values, np.nan)
+    every = -(-len(time) // 12)
+    (line,) = ax.plot(time, shown, color=colour, linestyle=dash, marker=marker, markersize=4)
+    line.set(label=label, gid=name, linewidth=1.4, markevery=(offset % every, every))
+    if f"{name}_se" in chain:
+        low = ax.get_ylim()[0] if floor == 0 else 0.0
+        # An estimate of 0 is not on a logarithmic axis, but its band may be.
+        band(
+            ax, time, np.where(np.isfinite(values), values, np.nan), _values(chain, f"{name}_se"), colour, (low, np.inf)
+        )
+    return line
+
+
+def _theory(ax: Axes, chain: xr.Dataset, kind: str, floor: float = -np.inf, top: float = np.inf) -> list[Artist]:
+    """The worst case and, for each richness M, the published curve (filled markers) and the sharp one (hollow)."""
+    worst = "worst case" if chain.attrs["method"] == "quantiles" else "worst seen"
+    richness = _values(chain, "perturbation")
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(richness)))
+    handles: list[Artist] = [
+        _curve(
+            ax, chain, f"{kind}_worst", worst + _beyond(_values(chain, f"{kind}_worst"), top), ORANGE, "", "-.", floor
+        )
+    ]
+    for k, (value, colour) in enumerate(zip(richness, colours, strict=True)):
+        one, marker = chain.isel(perturbation=k), MARKERS[k % len(MARKERS)]
+        size = r"\infty" if np.isinf(value) else f"{value:g}"
+        sharp = _curve(ax, one, f"{kind}_sharp", "", colour, marker, "--", floor, offset=k)
+        sharp.set(markerfacecolor="none", markersize=6.5)
+        label = f"$M={size}$" + _beyond(_values(one, f"{kind}_star"), top)
+        handles.append(_curve(ax, one, f"{kind}_star", label, colour, marker, "-", floor, offset=k))
+    handles += [
+        Line2D([], [], color="0.3", linestyle="-", label=r"$\zeta^*_M$"),
+        Line2D([], [], color="0.3", linestyle="--", label="sharp"),
+    ]
+    return handles
+
+
+def _legend_of_rates(ax: Axes, handles: Sequence[Artist]) -> None:
+    """A legend of up to nine entries in three columns, and of more in four, smaller."""
+    if len(handles) <= 9:
+        legend_below(ax, handles, columns=3)
+    else:
+        with mpl.rc_context({"legend.fontsize": 7.0}):
+            legend_below(ax, handles, columns=4)
+
+
+def _beyond(values: Array, top: float) -> str:
+    """Words on a curve that leaves the panel at the top."""
+    highest = float(np.nanmax(values))
+    if np.isinf(highest):
+        return r", to $\infty$"
+    return f", to {tick_label(float(f'{highest:.1g}'))}" if highest > top else ""
+
+
+def _title(chain: xr.Dataset) -> str:
+    """What was run, and how."""
+    about = chain.attrs
+    names = [f"{name[:27]}…" if len(name) > 28 else name for name in (str(about["target"]), str(about["start"]))]
+    dim, steps = int(about["dim"]), int(about["steps"])
+    parts = [f"{steps:,} step{'s' * (steps > 1)} of {about['eta']:g}", str(about["mode"]).upper()]
+    if about["method"] == "particles":
+        parts += [f"{int(about['n']):,} particles", "±2 standard errors"]
+    else:
+        parts.append("quantiles")
+    law = f"{names[0]} in {dim:,} dimension{'s' * (dim > 1)}, from {names[1]}:"
+    how = ", ".join(parts)
+    between = " " if len(law) + len(how) < 100 else "\n"
+    return f"{law}{between}{how}".replace("$", r"\$")
