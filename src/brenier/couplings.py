@@ -4,8 +4,8 @@ For the cost |x_i - y_j|^2 the potentials f and g satisfy
 
     f_i + g_j <= |x_i - y_j|^2,    a @ f + b @ g = min over couplings of the mean cost,
 
-with equality where mass moves, and a @ f = b @ g. To first order f_i and g_j are also what the minimum owes to one point: its influence.
-All arrays are float64: x (n, d), a (n,) > 0 with sum 1, y (m, d), b (m,) likewise.
+with equality where mass moves, and a @ f = b @ g. To first order, f_i and g_j are also what the minimum owes to one
+point: its influence. All arrays are float64: x (n, d), y (m, d), and a (n,) and b (m,), positive with sum 1.
 """
 
 from typing import Any, TypeAlias

@@ -154,7 +154,7 @@ def _deal(x: Array, y: Array, folds: int, size: int) -> list[_Fold]:
     They are multiples of the identity where there are too few rows for covariances.
     """
     n, d = x.shape
-    full = 1 < d <= _WIDEST and folds > 1 and n * (folds - 1) >= 2 * d * folds
+    full = 1 < d <= _WIDEST and folds > 1
     deal: list[_Fold] = []
     for rows in np.array_split(np.arange(n), folds):
         own = x[rows], y[rows]
@@ -182,17 +182,17 @@ def _linear_maps(own: tuple[Array, Array], others: tuple[Array, Array], size: in
     identity, have only the truth in common: shapes are shrunk accordingly. And the floors that they give exceed those
     of the map of all rows by as much as these exceed the truth's, noise being twice as large in a half.
     """
-    whole = _gaussian_maps(*map(_covariance, others))
-    halves = [_gaussian_maps(*(_covariance(z[k::2]) for z in others)) for k in range(2)]
+    whole = _gaussian_maps(*map(_shrunk_covariance, others))
+    halves = [_gaussian_maps(*(_shrunk_covariance(z[k::2]) for z in others)) for k in range(2)]
     maps: list[Array] = []
     for z, matrix, *pair in zip(own, whole, *halves, strict=True):
         unit = np.eye(len(matrix))
         one, two = (half - np.trace(half) / len(half) * unit for half in pair)
         signal, noise = float(np.vdot(one, two)), float(np.square(one - two).sum()) / 4
         shape = signal / (signal + noise) if signal > 0 else 0.0
-        covariance = _covariance(z)
-        per_unit = np.maximum(np.trace(covariance), np.finfo(float).tiny)
-        shrunk = [shape * m + (1 - shape) * np.vdot(covariance, m) / per_unit * unit for m in (matrix, *pair)]
+        spread = covariance(z)
+        per_unit = np.maximum(np.trace(spread), np.finfo(float).tiny)
+        shrunk = [shape * m + (1 - shape) * np.vdot(spread, m) / per_unit * unit for m in (matrix, *pair)]
         floor, *floors = (_floor(z, m, size) for m in shrunk)
         excess = float(np.clip(sum(floors) / (2 * floor) - 1, -0.5, 0.5)) if floor > 0 else 0.0
         maps.append(shrunk[0] / (1 + excess))
@@ -210,9 +210,19 @@ def _floor(z: Array, matrix: Array, size: int) -> float:
     return float(np.mean(costs) - np.mean(known))
 
 
-def _covariance(x: Array) -> Array:
+def covariance(x: Array) -> Array:
+    """Covariance matrix of the rows, with 1/n."""
     centred = x - x.mean(0)
     return centred.T @ centred / len(x)
+
+
+def _shrunk_covariance(x: Array) -> Array:
+    """Covariance matrix drawn towards a multiple of the identity (Ledoit, Wolf, J. Multivariate Anal. 88, 2004)."""
+    matrix = covariance(x)
+    target = np.trace(matrix) / len(matrix) * np.eye(len(matrix))
+    noise = (np.mean(np.square(np.square(x - x.mean(0)).sum(1))) - np.square(matrix).sum()) / len(x)
+    spread = np.square(matrix - target).sum()
+    return matrix + (min(noise / spread, 1) if spread > 0 else 0) * (target - matrix)
 
 
 def _gaussian_maps(s: Array, t: Array) -> tuple[Array, Array]:

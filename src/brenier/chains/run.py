@@ -38,6 +38,7 @@ from brenier.threads import one_thread
 Array: TypeAlias = NDArray[np.float64]
 
 PARTICLES = {True: 2**15, False: 1024}  # of each law, by default: on the line, and in more dimensions
+_SHORTEST = 1e-12
 _LONGEST = 350.0  # OU time beyond which the SNR is below what float64 holds
 
 
@@ -206,7 +207,7 @@ def _assemble(walk: Walk, found: Variables, local: LocalizationPath, richness: A
         variables["rate"] = (("step",), growth)
         top = float(np.asarray(found["w2_forward"][1])[0])
         for name, bar in (("ratio", "w2_backward"), ("ratio_chain", "w2_chain")):
-            variables[name] = ((), np.float64(np.asarray(found[bar][1])[0]) / np.float64(top))
+            variables[name] = ((), float(np.asarray(found[bar][1])[0]) / top if top > 0 else np.nan)
     for name, values in zeta.items():
         dims = ("step", "perturbation")[: values.ndim]
         rates = np.full((steps + 1, *values.shape[1:]), np.nan)
@@ -235,6 +236,8 @@ def _check(steps: int, eta: float, mode: str, beta: float, n: int | None, seed: 
         raise ValueError(f"beta must be positive and finite, got {beta}")
     if not 0 < eta < np.inf:
         raise ValueError(f"eta must be positive and finite, got {eta}")
+    if eta < _SHORTEST:
+        raise ValueError(f"eta = {eta:g} is too short a step for float64: give at least {_SHORTEST:g}")
     if eta * steps > _LONGEST:
         raise ValueError(
             f"eta = {eta:g} over {steps} steps reaches time {eta * steps:g}, where nothing of the target is left in "

@@ -16,20 +16,14 @@ from numpy.typing import NDArray
 from brenier import complexity
 from brenier.process import backward_map, marginal
 from brenier.quadrature import localization_quadrature
-from brenier.quantiles import REACH, Mesh, Quantiles, resolve
+from brenier.quantiles import REACH, Quantiles, resolve
 from brenier.targets.base import Target
+from brenier.wasserstein import sorted_w2
 
 Array: TypeAlias = NDArray[np.float64]
 Field: TypeAlias = Callable[[Array], Array]
 
-
-def locations(law: Target, time: float, beta: float = 1.0, panels: int = 1500) -> tuple[Mesh, Array]:
-    """Nodes and weights over mu_t, and the points x of mu_t there; fields with jumps need many `panels`."""
-    alpha, sigma = marginal(time, beta)
-    curve = Quantiles(law, np.array([alpha]), np.array([sigma]))
-    edges = np.linspace(-REACH, REACH, panels + 1)
-    mesh, (x,) = resolve(lambda z: (curve(z),), edges, lambda values: np.array([1e-9 * np.ptp(values[0])]))
-    return mesh, x[0]
+_POSITION = 1e-6  # error allowed of a curve on a panel, relative to its range
 
 
 def richest_field(law: Target, time: float, perturbation: float, beta: float = 1.0) -> Field:
@@ -66,8 +60,19 @@ def perturbation_rate(
         ValueError: the field is zero, or `backward_map` refuses the step.
     """
     law = law.to("cpu", torch.float64)
-    mesh, x = locations(law, time, beta)
-    xi = field(x)
+    alpha, sigma = marginal(time, beta)
+    curve = Quantiles(law, np.array([alpha]), np.array([sigma]))
+
+    def curves(z: Array) -> tuple[Array, Array]:
+        x = curve(z)
+        return x, field(x[0])[None]
+
+    mesh, (x, xi) = resolve(
+        curves,
+        np.linspace(-REACH, REACH, 201),
+        lambda values: _POSITION * np.array([np.ptp(values[0]), max(np.ptp(values[1]), np.finfo(float).tiny)]),
+    )
+    x, xi = x[0], xi[0]
     square = float(xi**2 @ mesh.weights)
     if not square > 0:
         raise ValueError("the field is zero everywhere: it perturbs nothing")
@@ -83,7 +88,5 @@ def perturbation_rate(
 
 def _distance(a: Array, b: Array, weights: Array) -> float:
     """Squared W2 between two laws on the line with the same weights."""
-    from brenier.wasserstein import sorted_w2
-
     mass = torch.from_numpy(weights / weights.sum())
     return sorted_w2(torch.from_numpy(a[:, None]), torch.from_numpy(b[:, None]), mass, mass).squared
