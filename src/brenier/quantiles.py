@@ -74,7 +74,7 @@ class Quantiles:
     def __init__(self, law: Target, alpha: Array, sigma: Array) -> None:
         self.law = law.to(device="cpu", dtype=torch.float64)
         self.alpha, self.sigma = alpha, sigma
-        finest = _RESOLVING / self.law.scales()[0]
+        finest = min(_RESOLVING / self.law.scales()[0], 1e150)  # squares of it are numbers
         self._tables = [self._table(a, s, finest) for a, s in zip(alpha, sigma, strict=True)]
 
     def distribution(self, x: Array, k: NDArray[np.intp]) -> Distribution:
@@ -181,6 +181,7 @@ def resolve(
     left, right = edges[:-1], edges[1:]
     done: list[tuple[Array, tuple[Array, ...]]] = []
     allowed: Array | None = None
+    wanted, largest = np.empty(0, dtype=np.intp), np.zeros(1)
     while len(left):
         half, middle = (right - left) / 2, (right + left) / 2
         z = middle[:, None] + half[:, None] * _NODES
@@ -188,10 +189,12 @@ def resolve(
         weights = half[:, None] * _GAUSS * np.exp(_LOG_PEAK - z**2 / 2)
         if allowed is None:
             allowed = tolerances(values)
-        wanted = np.flatnonzero(np.isfinite(allowed))
+            wanted = np.flatnonzero(np.isfinite(allowed))
         stacked = np.concatenate([part.reshape(-1, z.size) for part in values])[wanted].reshape(-1, *z.shape)
+        rounding = 64 * np.finfo(float).eps * abs(stacked).max((1, 2), initial=0)
+        largest = np.maximum(largest, rounding)
         tail = abs(stacked @ _ANALYSIS[-3:].T).max(-1) * np.sqrt(weights.sum(1))
-        excess = tail / allowed[wanted, None]
+        excess = tail / np.maximum(allowed[wanted], largest)[:, None]
         good = (excess.max(0) <= 1) | (half <= _FINEST)
         done.append(
             (z[good], tuple(part.reshape(-1, *z.shape)[:, good].reshape(*part.shape[:-1], -1) for part in values))

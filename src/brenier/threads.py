@@ -9,9 +9,7 @@ from threadpoolctl import threadpool_limits
 
 @contextmanager
 def one_thread() -> Generator[None, None, None]:
-    """Compute on one thread, torch and numpy alike: on small arrays more threads wait for each other, above all on a
-    machine that has other work to do.
-    """
+    """Compute on one thread, torch and numpy alike: on small arrays more threads mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -62,7 +62,7 @@ def account_by_particles(
 def step_back(
     walk: Walk, x: Float[Tensor, "n d"], k: int, mode: Mode, noise: torch.Generator, exact: bool = False
 ) -> Float[Tensor, "n d"]:
-    """One step from k to k - 1: the map of [LDK24] (3.2), or the reverse diffusion; `exact`: by the score without error."""
+    """One step from k to k - 1: the map of [LDK24] (3.2), or the reverse diffusion; `exact`: by the right score."""
     score = walk.score(x, k)
     if not exact:
         score = score + walk.score_error(x, k, noise)[0]
@@ -80,7 +80,8 @@ class _Displacement:
 
     def __init__(self, walk: Walk, mode: Mode, x: Float[Tensor, "n d"], seed: int) -> None:
         self.exact, self.wrong = x, x
-        self._walk, self._mode, self._seed = walk, mode, seed
+        self._walk, self._seed = walk, seed
+        self._mode: Mode = mode
         self._signed = torch.zeros_like(x[:, 0])
         self._square = torch.zeros_like(x[:, 0])
 

@@ -149,7 +149,7 @@ def _evaluate(walk: Walk, mu_curves: Quantiles, nu_curves: Quantiles, z: Array) 
         log_stretch[k - 1] = log_stretch[k] + np.log(np.maximum(slope, np.finfo(float).tiny))
     if least <= 0:
         raise ValueError(
-            f"with this score error step {folding} of {walk.steps} folds, its map's slope falls to {least:.3g}: at this "
+            f"by this wrong score step {folding} of {walk.steps} folds, its map's slope falls to {least:.3g}: at its "
             f"noise level eta must be below {walk.eta / (1 - least):.3g}, or the error smaller"
         )
     at_mu, nu_at_mu, mu_at_mubar = mu_curves.rows(mu), nu_curves.rows(mu), mu_curves.rows(mubar)

@@ -41,7 +41,7 @@ def richest_field(law: Target, time: float, perturbation: float, beta: float = 1
 
 
 def perturbation_rate(
-    law: Target, time: float, field: Field, size: float = 1e-4, eta: float = 1e-4, beta: float = 1.0
+    law: Target, time: float, field: Field, size: float = 1e-5, eta: float = 1e-5, beta: float = 1.0
 ) -> tuple[float, float]:
     """Rate at which one step back lets W2^2 between mu_t and its perturbation grow, and the perturbation's richness.
 
@@ -70,7 +70,7 @@ def perturbation_rate(
     mesh, (x, xi) = resolve(
         curves,
         np.linspace(-REACH, REACH, 201),
-        lambda values: _POSITION * np.array([np.ptp(values[0]), max(np.ptp(values[1]), np.finfo(float).tiny)]),
+        lambda values: _POSITION * np.array([np.ptp(values[0]), max(abs(values[1]).max(), np.finfo(float).tiny)]),
     )
     x, xi = x[0], xi[0]
     square = float(xi**2 @ mesh.weights)

@@ -99,7 +99,7 @@ class Walk:
 
 
 def draw(law: Target, count: int, seed: int) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
-    """Points of a law and noise for them. Their seeds differ: one stream of numbers for both would tie them together."""
+    """Points of a law and noise for them, from different seeds: one stream of numbers would tie them together."""
     points, noise = np.random.SeedSequence(seed).generate_state(2).tolist()
     x = law.sample(count, points)
     return x, torch.randn(x.shape, generator=torch.Generator().manual_seed(noise), dtype=torch.float64).to(x)

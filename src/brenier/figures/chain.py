@@ -143,27 +143,31 @@ def plot_chain_bounds(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def plot_chain_divergences(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """KL(mu | nubar) and the total variation beside W2(mu, nubar), each divided by its value at the last step.
+    """KL and total variation beside W2 on the way back, each divided by its value at the last step.
 
+    Between the two laws taken back by the same maps, mubar and nubar, KL cannot change while W2 does; against the
+    target's own law mu both hold what the finite steps add.
     What is not known or infinite is left out: at step 0, laws with point masses have no finite relative entropy.
     """
     _check(chain)
     ax = new_axes() if ax is None else ax
     _time_axis(ax, chain)
     shown: dict[str, Array] = {}
-    for name in ("w2_backward", "kl_backward", "tv_backward"):
+    for name in ("w2_chain", "kl_chain", "w2_backward", "kl_backward", "tv_backward"):
         if name in chain:
             values = _values(chain, name)
             if 0 < values[-1] < np.inf:
                 shown[name] = np.where(np.isfinite(values), values, np.nan) / values[-1]
     floor = _distance_axis(ax, list(shown.values()))
     styles = {
+        "w2_chain": (r"$W_2(\bar\mu,\bar\nu)$", ORANGE, "<", "--"),
+        "kl_chain": (r"$\mathrm{KL}(\bar\mu\,|\,\bar\nu)$", BLUE, "o", "--"),
         "w2_backward": (r"$W_2(\mu,\bar\nu)$", ORANGE, "<", "-"),
-        "kl_backward": (r"$\mathrm{KL}(\mu\,|\,\bar\nu)$", BLUE, "o", "-"),
-        "tv_backward": (r"$\mathrm{TV}(\mu,\bar\nu)$", GREEN, "s", "--"),
+        "kl_backward": (r"$\mathrm{KL}(\mu\,|\,\bar\nu)$", BLUE, "d", "-"),
+        "tv_backward": (r"$\mathrm{TV}(\mu,\bar\nu)$", GREEN, "s", ":"),
     }
     drawn = chain.assign({name: ("step", values) for name, values in shown.items()})
-    drawn = drawn.drop_vars("w2_backward_se", errors="ignore")
+    drawn = drawn.drop_vars(["w2_backward_se", "w2_chain_se"], errors="ignore")
     handles: list[Artist] = [_curve(ax, drawn, name, *styles[name], floor) for name in shown]
     handles.append(ax.axhline(1, color=BLACK, linewidth=0.8, zorder=1, label="no change"))
     ax.set_ylabel("relative to the last step")
