@@ -75,7 +75,7 @@ def test_an_unsolved_problem_is_an_error(monkeypatch):
 
 @pytest.mark.parametrize("epsilon", [0.2, 1.0, 30.0])
 def test_entropic_transport_between_two_points_and_themselves(epsilon):
-    """The coupling puts e^(-4/epsilon) times as much mass across as along: OT = -epsilon log[(1 + e^(-4/epsilon))/2]."""
+    """The coupling puts q = e^(-4/epsilon) times as much mass across as along: OT = -epsilon log[(1 + q)/2]."""
     x, a = np.array([[-1.0], [1.0]]), np.array([0.5, 0.5])
     f, g = by_entropy(x, a, x, a, epsilon)
     assert a @ f + a @ g == pytest.approx(-epsilon * math.log((1 + math.exp(-4 / epsilon)) / 2), abs=1e-5)
@@ -86,8 +86,8 @@ def test_entropic_potentials_satisfy_both_marginals():
     epsilon = 0.5
     f, g = by_entropy(x, a, y, b, epsilon)
     coupling = a[:, None] * b * np.exp((f[:, None] + g - cdist(x, y, "sqeuclidean")) / epsilon)
-    assert coupling.sum(1) == pytest.approx(a, abs=1e-6)
-    assert coupling.sum(0) == pytest.approx(b, abs=1e-6)
+    assert abs(coupling.sum(1) - a).sum() < 1e-4
+    assert coupling.sum(0) == pytest.approx(b, rel=1e-9)
 
 
 def test_an_iteration_that_does_not_converge_is_an_error(monkeypatch):

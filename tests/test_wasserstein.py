@@ -157,7 +157,9 @@ def test_a_sample_is_no_distance_from_itself():
     x = points(300, 3, 0)
     assert abs(debiased_w2(x, x).squared) < 1e-12
     assert abs(gelbrich(x, x).squared) < 1e-12
-    assert abs(sinkhorn_divergence(x, x).squared) < 1e-9
+    few = x[:50]
+    tolerance = 1e-4 * 0.05 * 2 * mean_square(few)  # marginal error times epsilon
+    assert abs(sinkhorn_divergence(few, few).squared) < tolerance
 
 
 def test_paired_samples_tell_small_distances():
@@ -201,13 +203,14 @@ def test_few_points_give_a_wide_bar_and_no_error(n):
         assert found.error > 0
 
 
-def test_laws_of_few_values():
+@pytest.mark.parametrize("d", [1, 2])
+def test_laws_of_few_values(d):
     """Fair coins against loaded ones: W2^2 = 0.3 * 2^2, with ties everywhere."""
     generator = torch.Generator().manual_seed(0)
-    x, y = ((torch.rand((400, 2), generator=generator) < share).double() * 2 - 1 for share in (0.5, 0.8))
-    x[:, 1] = y[:, 1] = 1.0
-    for found in (debiased_w2(x, y), debiased_w2(x[:, :1], y[:, :1])):
-        assert abs(found.squared - 1.2) < 2.5 * found.squared_error
+    x, y = ((torch.rand((1024, d), generator=generator) < share).double() * 2 - 1 for share in (0.5, 0.8))
+    x[:, 1:] = y[:, 1:] = 1.0
+    found = debiased_w2(x, y)
+    assert abs(found.squared - 1.2) < 2 * found.squared_error
 
 
 def test_the_method_is_named():
@@ -251,8 +254,8 @@ def test_the_sinkhorn_divergence_of_a_shift_is_the_shift(regularisation):
 
 
 def test_the_sinkhorn_divergence_lies_between_transport_and_means():
-    x, y = points(30, 2, 0), 2 * points(30, 2, 1) + 1
-    sharp, blunt = (sinkhorn_divergence(x, y, regularisation=r).squared for r in (0.003, 1e3))
+    x, y = points(12, 2, 0), 2 * points(12, 2, 1) + 1
+    sharp, blunt = (sinkhorn_divergence(x, y, regularisation=r).squared for r in (0.01, 1e3))
     assert sharp == pytest.approx(exact_w2(x, y).squared, rel=0.02)
     assert blunt == pytest.approx(float((x.mean(0) - y.mean(0)).square().sum()), rel=0.02)
 
@@ -279,9 +282,13 @@ def test_sliced_has_no_floor():
 
 
 def test_sliced_is_a_lower_bound():
-    x, y = points(200, 3, 0), points(200, 3, 1) * torch.tensor([3.0, 1.0, 1.0], dtype=torch.float64)
+    """On a line at cosine c to the first axis, standard deviations are 1 and sqrt(1 + 24 c^2), c uniform on [0, 1]."""
+    c = (torch.arange(10**5, dtype=torch.float64) + 0.5) / 10**5
+    truth = 3 * float((torch.sqrt(1 + 24 * c**2) - 1).square().mean())
+    assert truth < (5 - 1) ** 2
+    x, y = points(400, 3, 0), points(400, 3, 1) * torch.tensor([5.0, 1.0, 1.0], dtype=torch.float64)
     found = sliced_w2(x, y)
-    assert 0 < found.squared < 4 - 2 * found.squared_error < exact_w2(x, y).squared
+    assert abs(found.squared - truth) < 2 * found.squared_error
 
 
 # Which one, and what is refused.
@@ -331,15 +338,15 @@ def test_the_work_is_done_in_double_precision(dtype):
 @pytest.mark.parametrize("distance", [*EVERY, sorted_w2, w2])
 def test_bad_points_are_refused(distance):
     d = 1 if distance is sorted_w2 else 2
-    x, y = points(5, d, 0), points(6, d, 1)
+    x, y = points(6, d, 0), points(6, d, 1)
     for bad in (float("nan"), float("inf")):
         broken = y.clone()
         broken[3, 0] = bad
         with pytest.raises(ValueError, match="y holds values that are not finite, first in row 3"):
             distance(x, broken)
-    with pytest.raises(ValueError, match=r"x has shape \(5, \d\) and y \(6, 3\): both must have the same number"):
+    with pytest.raises(ValueError, match=r"x has shape \(6, \d\) and y \(6, 3\): both must have the same number"):
         distance(x, points(6, 3, 1))
-    with pytest.raises(ValueError, match=r"x has shape \(5,\): points are the rows"):
+    with pytest.raises(ValueError, match=r"x has shape \(6,\): points are the rows"):
         distance(x[:, 0], y)
     with pytest.raises(ValueError, match=r"y has shape \(0, \d\)"):
         distance(x, y[:0])

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 Array: TypeAlias = NDArray[np.float64]
 
 _STEPS = 5000
-_MARGINAL = 1e-6  # error of a marginal, summed over points, at which Sinkhorn's iteration stops
+_MARGINAL = 1e-4  # error of a marginal, summed over points, at which Sinkhorn's iteration stops
 
 
 def by_sorting(x: Array, a: Array, y: Array, b: Array) -> tuple[float, Array, Array]:
@@ -60,10 +60,11 @@ def by_simplex(x: Array, a: Array, y: Array, b: Array) -> tuple[float, Array, Ar
 def by_entropy(x: Array, a: Array, y: Array, b: Array, epsilon: float) -> tuple[Array, Array]:
     """Potentials of min E|X - Y|^2 + epsilon KL(coupling | product), by POT's Sinkhorn iteration on logarithms.
 
-    Distances are computed block by block and again in every iteration: memory is linear in n and m.
+    Distances are computed block by block and again in every iteration: memory is linear in n and m. The value is far
+    more accurate than the marginals: it is stationary where these are right.
 
     Raises:
-        RuntimeError: the iteration did not reach a marginal error of 1e-6 in 5000 steps.
+        RuntimeError: the iteration did not reach a marginal error of 1e-4 in 5000 steps.
     """
     import ot
 
@@ -76,6 +77,26 @@ def by_entropy(x: Array, a: Array, y: Array, b: Array, epsilon: float) -> tuple[
     if not (log["err"] and float(log["err"][-1]) <= _MARGINAL):
         raise RuntimeError(f"Sinkhorn's iteration did not converge in {_STEPS} steps: a larger regularisation would")
     return epsilon * (f.numpy() - np.log(a)), epsilon * (g.numpy() - np.log(b))
+
+
+def by_entropy_alone(x: Array, a: Array, epsilon: float) -> Array:
+    """The one potential between a law and itself: averaged steps settle in tens of steps, where turns of two creep.
+
+    Raises:
+        RuntimeError: the iteration did not reach a marginal error of 1e-4 in 5000 steps.
+    """
+    u, mass = torch.from_numpy(x), torch.from_numpy(a)
+    f = torch.zeros_like(mass)
+    rows = torch.arange(len(x)).split(max(1, 2**22 // len(x)))
+    for _ in range(_STEPS):
+        shifted = mass.log() + f / epsilon
+        moved = torch.cat(
+            [-epsilon * torch.logsumexp(shifted - torch.cdist(u[part], u).square() / epsilon, 1) for part in rows]
+        )
+        if float(mass @ torch.expm1((f - moved) / epsilon).abs()) <= _MARGINAL:
+            return f.numpy()
+        f = (f + moved) / 2
+    raise RuntimeError(f"Sinkhorn's iteration did not converge in {_STEPS} steps: a larger regularisation would")
 
 
 def by_any(x: Array, y: Array) -> tuple[float, Array, Array]:

@@ -70,21 +70,21 @@ def debiased(x: Array, y: Array, batch: int) -> Estimate:
     folds = min(_FOLDS, max(n // 4, 1))
     size = max(min(batch, n // (2 * folds)), 1)
     deal = _deal(x, y, folds, size)
-    found = [_lean(_spread(x, y, deal, size))]
+    found = _lean(_spread(x, y, deal, size))
+    squared, variance = found.value, _variance(found.shares)
     if size >= _SMALLEST:
-        found.append(_lean(_spread(x, y, deal, size // 4)))
-    squared, error = _extrapolate(found)
+        squared, variance = _extrapolate(found, _lean(_spread(x, y, deal, size // 4)))
     batches = sum(len(_cut(fold.rows, size)) for fold in deal)
-    return Estimate(squared, error, f"exact, {batches} batches of {size}, affine control variate")
+    return Estimate(squared, math.sqrt(variance), f"exact, {batches} batches of {size}, affine control variate")
 
 
 def _on_the_line(x: Array, y: Array) -> Estimate:
     """The same, with all points in c. The floor of order 1/n is half of that of half as many points."""
-    deal = _deal(x, y, 1, len(x))
-    spread = _spread(x, y, deal, len(x) // 2)
+    halves = _spread(x, y, _deal(x, y, 1, len(x)), len(x) // 2)
     _, at_x, at_y = by_any(x, y)
-    squared, error = _extrapolate([_lean(np.stack([(at_x + at_y) / len(x), spread[1] / 2, spread[2] / 2]))])
-    return Estimate(squared, error, "sorted, floor from halves, affine control variate")
+    found = _lean(np.stack([(at_x + at_y) / len(x), halves[1] / 2, halves[2] / 2]))
+    error = math.sqrt(_variance(found.shares))
+    return Estimate(found.value, error, "sorted, floor from halves, affine control variate")
 
 
 def _cut(rows: Rows, size: int) -> list[Rows]:
@@ -116,36 +116,32 @@ def _lean(spread: Array) -> _Statistic:
     floor, slopes = (f + g) / 2, np.array([0.5, 0.5])
     if (least := min(f, g)) > 0:  # else there is no floor, only noise around 0
         leaning = least * (((least / f) ** 4 + (least / g) ** 4) / 2) ** -0.25
-        trust = _trust(f - g, _covariances(spread[1:]))
+        trust = _trust(f - g, spread[1] - spread[2])
         floor += trust * (leaning - floor)
         slopes += trust * ((leaning / np.array([f, g])) ** 5 / 2 - slopes)
     return _Statistic(c - floor, spread[0] - slopes @ spread[1:])
 
 
-def _covariances(shares: Array) -> Array:
-    """Covariance matrix of sums over points, from their terms (k, n)."""
-    return np.atleast_2d(np.cov(shares)) * shares.shape[1]
-
-
-def _trust(step: float, covariances: Array) -> float:
-    """How much of the difference of two statistics is not noise, from 0 to 1."""
-    noise = covariances[0, 0] + covariances[1, 1] - 2 * covariances[0, 1]
-    return 1 - noise / step**2 if step**2 > noise else 0.0
-
-
-def _extrapolate(found: list[_Statistic]) -> tuple[float, float]:
-    """From batches, and batches of a quarter of their size, to a squared distance and its standard error.
+def _extrapolate(large: _Statistic, small: _Statistic) -> tuple[float, float]:
+    """From batches, and batches of a quarter of their size, to a squared distance and its variance.
 
     Adding the difference of the two removes a bias of order m^(-1/2). It is added as far as it exceeds its noise, and
     taken to be right to within half of itself: enough for orders from m^(-0.37) to m^(-0.79).
     """
-    values, covariances = [one.value for one in found], _covariances(np.stack([one.shares for one in found]))
-    if len(found) == 1:
-        return values[0], math.sqrt(covariances[0, 0])
-    step = values[0] - values[1]
-    trust = _trust(step, covariances)
-    combination = np.array([1 + trust, -trust])
-    return values[0] + trust * step, math.sqrt(combination @ covariances @ combination + (trust * step / 2) ** 2)
+    step, shares = large.value - small.value, large.shares - small.shares
+    trust = _trust(step, shares)
+    return large.value + trust * step, _variance(large.shares + trust * shares) + (trust * step / 2) ** 2
+
+
+def _trust(difference: float, shares: Array) -> float:
+    """How much of a difference is not noise, from 0 to 1."""
+    noise = _variance(shares)
+    return 1 - noise / difference**2 if difference**2 > noise else 0.0
+
+
+def _variance(shares: Array) -> float:
+    """Variance of a sum over independent points."""
+    return float(np.var(shares, ddof=1)) * len(shares)
 
 
 def _deal(x: Array, y: Array, folds: int, size: int) -> list[_Fold]:

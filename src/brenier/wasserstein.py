@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.couplings import Array, by_any, by_entropy, by_simplex, by_sorting
+from brenier.couplings import Array, by_any, by_entropy, by_entropy_alone, by_simplex, by_sorting
 from brenier.debiasing import covariance, debiased
 
 Points: TypeAlias = Float[Tensor, "..."]  # (n, d), or refused in words
@@ -141,7 +141,7 @@ def w2(x: Points, y: Points, method: Method = "auto", seed: int = 0) -> Distance
         ValueError: wrong shapes, values that are not finite, or a method that does not exist or does not fit.
         RuntimeError: a solver stopped before the optimum.
     """
-    if method == "auto" and x.ndim == y.ndim == 2 and x.shape[1] > 1:
+    if method == "auto" and x.ndim == y.ndim == 2 and x.shape[1] > 1 and max(len(x), len(y)) > _ENOUGH:
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(x), generator=generator)[:_ENOUGH]
         others = rows if len(x) == len(y) else torch.randperm(len(y), generator=generator)[:_ENOUGH]
@@ -150,10 +150,10 @@ def w2(x: Points, y: Points, method: Method = "auto", seed: int = 0) -> Distance
         return debiased_w2(x, y, seed=seed)
     if method == "sliced":
         return sliced_w2(x, y, seed=seed)
-    others_by_name = {"sorted": sorted_w2, "exact": exact_w2, "sinkhorn": sinkhorn_divergence, "gelbrich": gelbrich}
-    if method not in others_by_name:
+    plain = {"sorted": sorted_w2, "exact": exact_w2, "sinkhorn": sinkhorn_divergence, "gelbrich": gelbrich}
+    if method not in plain:
         raise ValueError(f"no method {method!r}: it is auto, debiased, sorted, exact, sinkhorn, sliced or gelbrich")
-    return others_by_name[method](x, y)
+    return plain[method](x, y)
 
 
 def debiased_w2(x: Points, y: Points, batch: int = 128, seed: int = 0) -> Distance:
@@ -190,14 +190,19 @@ def debiased_w2(x: Points, y: Points, batch: int = 128, seed: int = 0) -> Distan
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    pair = _pair(x, y)
+    return _debiased(_pair(x, y), batch, seed, None)
+
+
+def _debiased(pair: _Pair, batch: int, seed: int, most: int | None) -> Distance:
+    """The same on at most so many rows, in d > 1."""
     if not np.ptp(pair.x, axis=0).any() or not np.ptp(pair.y, axis=0).any():
         return _from_point(pair)
     generator = torch.Generator().manual_seed(seed)
     by_x = torch.randperm(len(pair.x), generator=generator).numpy()
     by_y = by_x if pair.paired else torch.randperm(len(pair.y), generator=generator).numpy()
-    found = debiased(pair.x[by_x[: pair.n]], pair.y[by_y[: pair.n]], batch)
-    return Distance.from_squared(found.squared, found.error, found.source, pair.n, pair.scale)
+    rows = min(pair.n, most) if most and pair.x.shape[1] > 1 else pair.n
+    found = debiased(pair.x[by_x[:rows]], pair.y[by_y[:rows]], batch)
+    return Distance.from_squared(found.squared, found.error, found.source, rows, pair.scale)
 
 
 def _from_point(pair: _Pair) -> Distance:
@@ -288,8 +293,8 @@ def sinkhorn_divergence(
         return pair.distance(0.0, np.zeros(len(u)), np.zeros(len(v)), method)
     epsilon = regularisation * mean_square
     f, g = by_entropy(u, a, v, b, epsilon)
-    f -= sum(by_entropy(u, a, u, a, epsilon)) / 2
-    g -= sum(by_entropy(v, b, v, b, epsilon)) / 2
+    f -= by_entropy_alone(u, a, epsilon)
+    g -= by_entropy_alone(v, b, epsilon)
     return pair.distance(float(a @ f + b @ g), f, g, method)
 
 
