@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brenier.targets.mixture import GaussianMixture
 from brenier.wasserstein import (
     Distance,
     debiased_w2,
@@ -378,3 +379,31 @@ def test_what_does_not_fit_is_refused():
         sinkhorn_divergence(x, y, regularisation=0.0)
     with pytest.raises((ValueError, TypeError)):
         w2(x, y, "emd")
+
+
+# Laws.
+
+
+def test_explicit_laws_on_the_line_are_integrated():
+    a, b = GaussianMixture([1], [0], 1.0), GaussianMixture([0.5, 0.5], [-1, 1], 0.0)
+    found = w2(a, b)
+    assert found.method == "quantile quadrature"
+    assert found.error == 0
+    assert found.value == pytest.approx(math.sqrt(2 - 2 * math.sqrt(2 / math.pi)), rel=1e-9)
+
+
+def test_other_laws_are_sampled():
+    a, b = GaussianMixture([1], [[0.0, 0]], 1.0), GaussianMixture([1], [[3.0, 0]], 4.0)
+    for found in (w2(a, b), w2(a, b.sample(1000, 5)), w2(a.sample(1000, 6), b)):
+        assert "affine control variate" in found.method
+        assert abs(found.squared - 11) < 3 * found.squared_error
+    line = GaussianMixture([1], [0], 1.0)
+    assert abs(w2(line, line, method="debiased").squared) < 0.01
+
+
+def test_quantiles_are_those_of_laws():
+    with pytest.raises(ValueError, match="give two explicit laws on the line, or another method"):
+        w2(points(5, 1, 0), points(5, 1, 1), method="quantiles")
+    plane = GaussianMixture([1], [[0.0, 0]], 1.0)
+    with pytest.raises(ValueError, match="no explicit distribution on the line: use samples"):
+        w2(plane, plane, method="quantiles")
