@@ -314,6 +314,11 @@ def _entropy(chain: xr.Dataset) -> str:
     return (
         f"From {_span(chain, last, first)}, KL(mu|nu') {verb}, from {scale(entropy[last])} to {scale(entropy[first])} "
         f"nats, while W2(mu,nu') grows {scale(w2)}-fold, from {scale(distance[last])} to {scale(distance[first])}."
+        + (
+            " Between mu' and nu', KL is the same at every step: the maps are bijections."
+            if "kl_chain" in chain
+            else ""
+        )
     )
 
 
