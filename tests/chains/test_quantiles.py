@@ -123,7 +123,7 @@ def test_relative_entropy_stays_while_w2_grows():
 
 @pytest.mark.parametrize("law", [SPIKE, FOUR], ids=lambda law: law.name)
 def test_divergences_against_integrals_over_x(law):
-    steps, eta, k = 60, 0.02, 20
+    steps, eta, k = 30, 0.02, 20
     walk, found = account(law, 1.0, steps, eta)
     x, dense = densities_by_quantiles(walk, start_law(1.0, law), 6001)
     p, q = dense["forward_target"][k], dense["forward_start"][k]
