@@ -26,6 +26,7 @@ from brenier.scales import sigma_from_snr, time_from_snr
 from brenier.targets.base import Target
 from brenier.targets.catalog import load_target
 from brenier.targets.empirical import Empirical
+from brenier.targets.network import NetworkTarget
 from brenier.threads import one_thread
 
 Array: TypeAlias = NDArray[np.float64]
@@ -62,7 +63,7 @@ def default_snrs(target: Target, count: int = 32) -> Array:
 def probe(
     target: Source,
     snrs: Sequence[float] | ArrayLike | None = None,
-    queries: int = 2048,
+    queries: int | None = None,
     perturbations: Sequence[float] = (1, 2, 5, 20),
     beta: float = 1.0,
     holdout: float | None = None,
@@ -78,7 +79,7 @@ def probe(
     Args:
         target: a law, or what `load_target` takes: a built-in's name, a file, an array (n, d).
         snrs: SNRs r > 0. Default: `default_snrs(target)`.
-        queries: noisy points per SNR (Monte Carlo only).
+        queries: noisy points per SNR (Monte Carlo only). Default: 2,048, or 64 for a network in many dimensions.
         perturbations: richnesses M >= 1 of the perturbations that zeta_M bounds ([LDK24] Definition 6).
         beta: inverse temperature of the Ornstein-Uhlenbeck process; enters through its time only.
         holdout: share of the data to draw queries from instead of making them atoms (data only). Queries from the
@@ -106,6 +107,9 @@ def probe(
           over queries for delta* and ess. `sup_localization` has none: a sample maximum only bounds it from below.
           `m_star_replicate` (replicate, snr): m* of the bootstrap resamples. `localization_error` (snr): largest
           relative error bound of an operator norm.
+        - For a network, means over queries with their `*_se`: `mean_symmetric` (snr), the largest eigenvalue of the
+          symmetric part of the denoiser's Jacobian J, and `asymmetry` (snr), ||J - J^T||_F/||J||_F. A posterior's J is
+          symmetric: there the one equals `mean_localization`, and the other is 0.
 
         Attributes hold what is needed to repeat the run.
 
@@ -120,13 +124,13 @@ def probe(
         law.max_memory = max_memory * 2**30
     law = law.to(device=device, dtype=dtype)
     grid = default_snrs(law) if snrs is None else _check_snrs(snrs)
-    richness = _check_perturbations(perturbations)
+    richness = check_perturbations(perturbations)
     if not 0 < beta < np.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
+    queries = law.default_queries if queries is None else queries
     if queries != int(queries) or not 1 <= queries < 2**24:
         raise ValueError(f"queries must be a whole number from 1 to {2**24 - 1}, got {queries}")
-    if seed != int(seed) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed}")
+    seed = check_seed(seed)
     chosen = _choose_method(method, law)
     if holdout is not None and not isinstance(law, Empirical):
         raise ValueError(f"holdout needs data, and {law.name} is an explicit law: leave holdout out")
@@ -143,7 +147,7 @@ def probe(
         "event_shape": list(law.event_shape),
         "method": chosen,
         "queries": int(queries) if chosen == "monte-carlo" else 0,
-        "seed": int(seed),
+        "seed": seed,
         "beta": float(beta),
         "holdout": 0.0 if holdout is None else float(holdout),
         "snr_grid": "default" if snrs is None else "given",
@@ -151,7 +155,8 @@ def probe(
         "device": str(law.device),
         "max_memory": 0.0 if max_memory is None else float(max_memory),
         "atoms": len(law) if isinstance(law, Empirical) else 0,
-        "tolerance": law.tolerance if isinstance(law, Empirical) else 0.0,
+        "tolerance": law.tolerance if isinstance(law, Empirical | NetworkTarget) else 0.0,
+        "queries_from": _source(law),
         "brenier_version": version("brenier"),
         "torch_version": str(torch.__version__),
         "source": "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629",
@@ -243,11 +248,19 @@ def _check_snrs(snrs: ArrayLike) -> Array:
     return grid
 
 
-def _check_perturbations(perturbations: Sequence[float]) -> Array:
+def check_perturbations(perturbations: Sequence[float]) -> Array:
+    """The richnesses M of perturbations as an array; a ValueError where they are not numbers of at least 1."""
     richness = np.atleast_1d(np.asarray(perturbations, dtype=np.float64))
     if richness.ndim != 1 or richness.size == 0 or not np.all(richness >= 1):
         raise ValueError(f"perturbations must be numbers M of at least 1, got {perturbations}")
     return richness
+
+
+def check_seed(seed: int | float) -> int:
+    """The seed as an int; a ValueError where it is not a whole number of at least 0."""
+    if not 0 <= seed < np.inf or seed != int(seed):
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed}")
+    return int(seed)
 
 
 def _choose_method(method: str, law: Target) -> Literal["quadrature", "monte-carlo"]:
@@ -314,6 +327,10 @@ def _by_monte_carlo(
     extra["ess"] = (("snr",), np.median(ess, axis=1))
     if path.error is not None:
         extra["localization_error"] = (("snr",), path.error.double().cpu().numpy().max(1))
+    for name, values in (("mean_symmetric", path.symmetric), ("asymmetry", path.asymmetry)):
+        if values is not None:
+            rows = values.double().cpu().numpy()
+            extra |= {name: (("snr",), rows.mean(1)), f"{name}_se": (("snr",), _deviation(rows) / root)}
     resamples = np.random.default_rng(resampling).multinomial(queries, np.full(queries, 1 / queries), REPLICATES)
     stars = [complexity.minimal_relative_tail(localization, np.broadcast_to(n, localization.shape)) for n in resamples]
     extra["m_star_replicate"] = (("replicate", "snr"), np.stack([least for least, _ in stars]))
@@ -321,6 +338,13 @@ def _by_monte_carlo(
     medians = np.stack([np.median(np.repeat(ess, n, axis=1), axis=1) for n in resamples])
     extra["ess_se"] = (("snr",), _deviation(medians.T))
     return _Sample(localization, np.full_like(localization, 1 / queries), extra)
+
+
+def _source(law: Target) -> str:
+    """Where queries come from."""
+    if not isinstance(law, NetworkTarget):
+        return law.name
+    return "the network's own chain" if law.data is None else law.data.name
 
 
 def _deviation(rows: Array) -> Array:
@@ -411,5 +435,7 @@ _LABELS = {
     "ess": ("median effective sample size of the posterior", "1"),
     "onset_snr": ("onset r*: P(L > 1) = 0 up to here", "1"),
     "localization_error": ("largest relative error bound of an operator norm", "1"),
+    "mean_symmetric": ("largest eigenvalue of the Jacobian's symmetric part", "1"),
+    "asymmetry": ("asymmetry of the Jacobian ||J - J^T||_F/||J||_F", "1"),
     "m_star_replicate": ("m* of bootstrap resamples of the queries", "1"),
 }

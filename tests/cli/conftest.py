@@ -11,6 +11,14 @@ class Result(NamedTuple):
     out: str
     err: str
 
+    def refused(self, *words: str) -> None:
+        """The command failed with one line on stderr that holds the words."""
+        assert (self.code, self.out) == (2, "")
+        assert self.err.startswith("brenier: ")
+        assert self.err.count("\n") == 1
+        for word in words:
+            assert word in self.err, self.err
+
 
 @pytest.fixture
 def brenier(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:

@@ -2,6 +2,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,17 +11,8 @@ import xarray as xr
 import brenier as package
 from brenier.cli import outputs
 
-Command = Callable[..., tuple[int, str, str]]
+Command = Callable[..., Any]  # to a `Result` of conftest.py
 FEW = ("--steps", 2, "--eta", 0.2)
-
-
-def refused(result: tuple[int, str, str], *words: str) -> None:
-    code, out, err = result
-    assert (code, out) == (2, "")
-    assert err.startswith("brenier: ")
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err, err
 
 
 @pytest.fixture
@@ -71,13 +63,13 @@ def test_it_prints_the_closed_form_of_a_gaussian_chain(brenier: Command, wide: P
 
 @pytest.mark.parametrize("start", [("--from", "-1"), ("--from=-1",), ("--from", "-1e0")])
 def test_a_negative_start_is_a_number_and_no_option(brenier: Command, asked: list, start: tuple[str, ...]) -> None:
-    refused(brenier("chain", "normal", *start), "asked")
+    brenier("chain", "normal", *start).refused("asked")
     assert float(asked[0][0][1]) == -1
 
 
 @pytest.mark.parametrize("start", [("--from", "-1,2,-0.5"), ("--from=-1,2,-0.5",)])
 def test_a_vector_may_begin_with_a_minus_sign(brenier: Command, asked: list, start: tuple[str, ...]) -> None:
-    refused(brenier("chain", "normal", *start), "asked")
+    brenier("chain", "normal", *start).refused("asked")
     assert asked[0][0][1] == "-1,2,-0.5"
 
 
@@ -97,7 +89,7 @@ def test_every_option_reaches_the_chain(brenier: Command, asked: list) -> None:
     numbers = ("--steps", 7, "--eta", 0.2, "--perturbation", "3,inf", "--beta", 2, "-n", 90, "--seed", 5)
     error = ("--score-error", 0.3, "--error-kind", "white", "--error-band", "0.5,2")
     how = ("--mode", "sde", "--method", "particles", "--dtype", "float32", "--device", "cpu", "--from", "uniform")
-    refused(brenier("chain", "two-points", *numbers, *error, *how, "--quiet"), "asked")
+    brenier("chain", "two-points", *numbers, *error, *how, "--quiet").refused("asked")
     ((arguments, options),) = asked
     assert arguments == ("two-points", "uniform")
     assert str(options.pop("dtype")) == "torch.float32"
@@ -202,7 +194,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
     monkeypatch.chdir(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     output = () if "-o" in arguments or "--figure" in arguments else ("-o", "new.nc", "--figure", "new.png")
-    refused(brenier("chain", *arguments, *output), *words)
+    brenier("chain", *arguments, *output).refused(*words)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -210,14 +202,14 @@ def test_bad_input_is_one_line_and_changes_nothing(
     "output", [("-o", "missing/c.nc"), ("-o", "c.npy"), ("--figure", "f.gif"), ("--figure", "missing/f.png")]
 )
 def test_outputs_are_checked_before_the_work(brenier: Command, asked: list, output: tuple[str, str]) -> None:
-    refused(brenier("chain", "normal", *output))
+    brenier("chain", "normal", *output).refused()
     assert not asked
 
 
 def test_an_existing_output_is_replaced_only_by_force(brenier: Command, wide: Path) -> None:
     saved = wide.with_name("c.nc")
     saved.write_text("old")
-    refused(brenier("chain", wide, *FEW, "-o", saved), "c.nc", "--force")
+    brenier("chain", wide, *FEW, "-o", saved).refused("c.nc", "--force")
     assert saved.read_text() == "old"
     assert brenier("chain", wide, *FEW, "-o", saved, "--force", "--quiet") == (0, "", "")
     assert xr.load_dataset(saved, engine="h5netcdf").attrs["target"] == "wide.json"
@@ -230,5 +222,5 @@ def test_if_one_output_fails_there_is_none(brenier: Command, wide: Path, monkeyp
 
     monkeypatch.setattr(outputs, "write_figure", full)
     files = ("-o", wide.with_name("c.nc"), "--figure", wide.with_name("f.png"))
-    refused(brenier("chain", wide, *FEW, *files), "No space left on device")
+    brenier("chain", wide, *FEW, *files).refused("No space left on device")
     assert list(wide.parent.iterdir()) == [wide]

@@ -167,6 +167,11 @@ def test_divergences_are_relative_to_the_last_step(by_quantiles):
         values = by_quantiles[name].to_numpy()
         np.testing.assert_allclose(lines(ax, name)[0].get_ydata(), values / values[-1])
     assert "no change" in labels(ax)
+    # Of a KL that rises ten-thousandfold, the last step is in sight still, and what lies a little below it.
+    far = by_quantiles.assign(kl_backward=by_quantiles["kl_backward"] * xr.where(by_quantiles["step"] > 0, 1, 1e5))
+    low, high = figures.plot_chain_divergences(far).get_ylim()
+    assert low < 0.9 * min(1, float((by_quantiles["tv_backward"] / by_quantiles["tv_backward"][-1]).min()))
+    assert high > 1e4
     # What is infinite or has nothing to be compared with is left out.
     atoms = by_quantiles.assign(kl_backward=by_quantiles["kl_backward"].where(by_quantiles["step"] > 0, np.inf))
     drawn = lines(figures.plot_chain_divergences(atoms), "kl_backward")[0].get_ydata()
@@ -211,26 +216,6 @@ def test_the_top_axis_labels_the_same_noise_levels_by_their_snr(by_quantiles):
     assert first == r"$\infty$"
     assert len(rest) >= 3
     np.testing.assert_allclose(top.get_xticks(), [0, *(math.log1p(4 / float(snr) ** 2) / 2 for snr in rest)])
-
-
-def extents(figure: Figure) -> tuple[list, list]:
-    """Where every text and legend of a figure is drawn, and where its panels are, in pixels."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    texts = [*figure.texts]
-    legends = []
-    for ax in figure.axes:
-        for one in (ax, *ax.child_axes):
-            texts += [one.title, one._left_title, one.yaxis.label, one.xaxis.label]
-            low, high = sorted(one.get_xlim())
-            ticks = zip(one.get_xticks(), one.get_xticklabels(), strict=True)
-            texts += [text for place, text in ticks if low <= place <= high]
-        low, high = sorted(ax.get_ylim())
-        ticks = zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
-        texts += [text for place, text in ticks if low <= place <= high]
-        legends.append(ax.get_legend().get_window_extent(renderer))
-    boxes = [text.get_window_extent(renderer) for text in texts if text.get_visible() and text.get_text()]
-    return boxes + legends, [ax.get_window_extent(renderer) for ax in figure.axes]
 
 
 def test_axes_have_labels_and_no_text_or_legend_leaves_the_figure_or_covers_anything(odd):

@@ -219,28 +219,6 @@ def test_the_title_says_what_was_probed_and_how(by_quadrature):
     assert held == "data in 3 dimensions: Monte Carlo, 50 queries from the 25% held out, bands ±2 standard errors"
 
 
-def extents(figure: Figure) -> tuple[list, list]:
-    """Where every text and legend of a figure is drawn, and where its panels are, in pixels."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    texts = [*figure.texts]
-    legends = []
-    for ax in figure.axes:
-        for one in (ax, *ax.child_axes):
-            texts += [one.title, one._left_title, one.yaxis.label]
-            if not one.xaxis.get_visible():  # a twin leaves it to the other
-                continue
-            texts.append(one.xaxis.label)
-            low, high = sorted(one.get_xlim())
-            ticks = zip(one.get_xticks(), one.get_xticklabels(), strict=True)
-            texts += [text for place, text in ticks if low <= place <= high]
-        if ax.get_legend() is not None:
-            legends.append(ax.get_legend().get_window_extent(renderer))
-    boxes = [text.get_window_extent(renderer) for text in texts if text.get_visible() and text.get_text()]
-    panels = [ax.get_window_extent(renderer) for ax in figure.axes]
-    return boxes + legends, panels
-
-
 def test_no_text_or_legend_leaves_the_figure_or_covers_a_panel_or_another(odd):
     figure = figures.plot_profile(odd)
     with warnings.catch_warnings():

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.chains.quantiles import Variables
-from brenier.chains.walk import Walk, draw
+from brenier.chains.walk import Variables, Walk, draw
+from brenier.process import score_at
 from brenier.targets.base import Target
 from brenier.threads import one_thread
 from brenier.wasserstein import Distance, w2
@@ -63,7 +63,7 @@ def step_back(
     walk: Walk, x: Float[Tensor, "n d"], k: int, mode: Mode, noise: torch.Generator, exact: bool = False
 ) -> Float[Tensor, "n d"]:
     """One step from k to k - 1: the map of [LDK24] (3.2), or the reverse diffusion; `exact`: by the right score."""
-    score = walk.score(x, k)
+    score = score_at(walk.law, x, float(walk.time[k]), walk.beta)
     if not exact:
         score = score + walk.score_error(x, k, noise)[0]
     if mode == "ode":

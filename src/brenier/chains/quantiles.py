@@ -14,15 +14,14 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from brenier.chains.walk import Walk
+from brenier.chains.walk import Variables, Walk
 from brenier.quantiles import REACH, Mesh, Quantiles, resolve, variation
 from brenier.targets.base import Target
 
 Array: TypeAlias = NDArray[np.float64]
-Variables: TypeAlias = dict[str, tuple[tuple[str, ...], ArrayLike]]
 
 _POSITION = 1e-8  # error allowed of a curve on a panel, relative to the spread of the laws
 _ENTROPY = 1e-7  # of the integrand of a relative entropy, relative to its size or to 1

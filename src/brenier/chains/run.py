@@ -23,12 +23,13 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from brenier.chains.labels import label
 from brenier.chains.particles import account_by_particles
-from brenier.chains.quantiles import Variables, account_by_quantiles, densities_by_quantiles
+from brenier.chains.quantiles import account_by_quantiles, densities_by_quantiles
 from brenier.chains.start import Start, start_law
-from brenier.chains.walk import LocalizationPath, Walk, draw, localize_by_quadrature, localize_by_queries
+from brenier.chains.walk import LocalizationPath, Variables, Walk, draw, localize_by_quadrature, localize_by_queries
 from brenier.process import ScoreError
-from brenier.profile import Source
+from brenier.profile import Source, check_perturbations, check_seed
 from brenier.progress import progress_bar
 from brenier.quantiles import is_explicit
 from brenier.targets.base import Target
@@ -106,10 +107,8 @@ def chain(
         ValueError: an argument is out of range, or does not go with the laws. The message says what would be right.
     """
     law = load_target(target, dtype=dtype, device=device).to(device=device, dtype=dtype)
-    _check(steps, eta, mode, beta, n, seed)
-    richness = np.atleast_1d(np.asarray(perturbations, dtype=np.float64))
-    if richness.ndim != 1 or richness.size == 0 or not np.all(richness >= 1):
-        raise ValueError(f"perturbations must be numbers M of at least 1, got {perturbations}")
+    steps, eta, beta = _check(steps, eta, mode, beta, n)
+    seed, richness = check_seed(seed), check_perturbations(perturbations)
     nu = start_law(start, law, beta)
     error = ScoreError(score_error, error_kind, error_band, seed) if score_error else None
     chosen = _choose_method(method, law, nu, mode, error)
@@ -136,11 +135,11 @@ def chain(
         "mode": mode,
         "method": chosen,
         "distance": distance,
-        "steps": int(steps),
-        "eta": float(eta),
-        "beta": float(beta),
+        "steps": steps,
+        "eta": eta,
+        "beta": beta,
         "n": count,
-        "seed": int(seed),
+        "seed": seed,
         "score_error": float(score_error),
         "error_kind": error_kind if score_error else "none",
         "error_band": [0.0, math.inf] if error_band is None else [float(end) for end in error_band],
@@ -173,16 +172,18 @@ def densities(
         ValueError: as `chain`; a law that is not explicit on the line.
     """
     law = load_target(target)
-    _check(steps, eta, "ode", beta, None, 0)
+    steps, eta, beta = _check(steps, eta, "ode", beta, None)
     nu = start_law(start, law, beta)
     _choose_method("quantiles", law, nu, "ode", None)
     walk = Walk(law.to(device="cpu", dtype=torch.float64), steps, eta, beta)
     with one_thread():
         x, found = densities_by_quantiles(walk, nu.to("cpu", torch.float64), points)
-    return xr.Dataset(
-        {name: (("step", "x"), rows) for name, rows in found.items()},
-        {"step": np.arange(steps + 1), "time": ("step", walk.time), "x": x},
-        {"target": law.name, "start": nu.name, "steps": steps, "eta": eta, "beta": beta},
+    return label(
+        xr.Dataset(
+            {name: (("step", "x"), rows) for name, rows in found.items()},
+            {"step": np.arange(steps + 1), "time": ("step", walk.time), "x": x},
+            {"target": law.name, "start": nu.name, "steps": steps, "eta": eta, "beta": beta},
+        )
     )
 
 
@@ -226,11 +227,12 @@ def _assemble(walk: Walk, found: Variables, local: LocalizationPath, richness: A
         "snr": (("step",), walk.snr),
         "perturbation": (("perturbation",), richness),
     }
-    return xr.Dataset(variables, coordinates)
+    return label(xr.Dataset(variables, coordinates))
 
 
-def _check(steps: int, eta: float, mode: str, beta: float, n: int | None, seed: int) -> None:
-    if steps != int(steps) or steps < 1:
+def _check(steps: int | float, eta: float, mode: str, beta: float, n: int | float | None) -> tuple[int, float, float]:
+    """The number of steps, their length and the inverse temperature, as an int and two floats."""
+    if not 1 <= steps < math.inf or steps != int(steps):
         raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
     if not 0 < beta < np.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
@@ -248,10 +250,9 @@ def _check(steps: int, eta: float, mode: str, beta: float, n: int | None, seed: 
     # At a concentrated posterior the drift of step k multiplies by 1 - eta coth(k eta): at step 1 this is lowest.
     if mode == "sde" and eta / math.tanh(eta) >= 2:
         raise ValueError(f"eta = {eta:g} makes step 1 of the reverse SDE unstable: it must be below 1.915")
-    if n is not None and (n != int(n) or not 2 <= n < 2**24):
+    if n is not None and (not 2 <= n < 2**24 or n != int(n)):
         raise ValueError(f"n must be a whole number from 2 to {2**24 - 1}, got {n}")
-    if seed != int(seed) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed}")
+    return int(steps), float(eta), float(beta)
 
 
 def _choose_method(

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier import complexity
@@ -16,6 +16,7 @@ from brenier.quadrature import localization_quadrature
 from brenier.targets.base import Target
 
 Array: TypeAlias = NDArray[np.float64]
+Variables: TypeAlias = dict[str, tuple[tuple[str, ...], ArrayLike]]
 
 QUERIES = 512  # noisy points behind each localization by Monte Carlo
 
@@ -44,17 +45,8 @@ class Walk:
         """alpha_k x + sigma_k z."""
         return float(self.alpha[k]) * x + float(self.sigma[k]) * z
 
-    def score(self, x: Float[Tensor, "n d"], k: int) -> Float[Tensor, "n d"]:
-        """grad log p_{mu_k}(x), k >= 1."""
-        sigma = float(self.sigma[k])
-        return self.law.score(x / sigma, float(self.snr[k])) / sigma
-
-    def back(self, x: Float[Tensor, "n d"], k: int) -> Float[Tensor, "n d"]:
-        """b_k(x) with the exact score ([LDK24] (3.2))."""
-        return x + self.eta * (x + self.score(x, k) / self.beta)
-
     def back_with_slope(self, x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
-        """b_k(x), and the largest eigenvalue of its Jacobian: on the line its derivative (see `process`)."""
+        """b_k(x) of [LDK24] (3.2), and the largest eigenvalue of its Jacobian: on the line its slope (see `process`)."""
         sigma, snr = float(self.sigma[k]), float(self.snr[k])
         y = x / sigma
         posterior = self.law.localize(y, snr)

@@ -36,6 +36,9 @@ def run_chain(
     error_band: Annotated[
         str | None, typer.Option(metavar="LOW,HIGH", help="SNRs where the score has the error (default: all).")
     ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Take these data for a network's own law, not its samples.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
     dtype: Annotated[Literal["float32", "float64"] | None, typer.Option(help="Precision of the computation.")] = None,
@@ -45,11 +48,12 @@ def run_chain(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Diffuse START, denoise it by TARGET's score, and show where it closes in on TARGET and where errors grow."""
+    from brenier.cli.numbers import read_numbers
     from brenier.cli.outputs import check_outputs, write_outputs
 
     check_outputs(output, figure, force)
-    richness = _numbers(perturbation, "--perturbation")
-    band = None if error_band is None else _numbers(error_band, "--error-band")
+    richness = read_numbers(perturbation, "--perturbation")
+    band = None if error_band is None else read_numbers(error_band, "--error-band")
     if band is not None and len(band) != 2:
         raise ValueError(f"--error-band {error_band!r}: give two SNRs, LOW,HIGH")
     if band is not None and not score_error:
@@ -63,8 +67,11 @@ def run_chain(
     with warnings.catch_warnings():
         if quiet:
             warnings.simplefilter("ignore")
+        law = brenier.load_target(
+            target, dtype=None if dtype is None else getattr(torch, dtype), device=device, data=data
+        )
         chain = brenier.chain(
-            target,
+            law,
             start,
             steps=steps,
             eta=eta,
@@ -77,24 +84,8 @@ def run_chain(
             error_kind=error_kind,
             error_band=None if band is None else (band[0], band[1]),
             seed=seed,
-            device=device,
-            dtype=None if dtype is None else getattr(torch, dtype),
             progress=not quiet,
         )
         write_outputs(chain, output, figure, force)
         if not quiet:
             print_chain(chain)
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    """The numbers in "1,2,5", which must differ."""
-    numbers: list[float] = []
-    for field in text.split(","):
-        try:
-            number = float(field)
-        except ValueError:
-            raise ValueError(f"{option} {text!r}: {field!r} is not a number: separate numbers by commas") from None
-        if number in numbers:
-            raise ValueError(f"{option} {text!r} holds {field.strip()} twice: give each number once")
-        numbers.append(number)
-    return numbers

@@ -18,7 +18,12 @@ def run_probe(
     snr_min: Annotated[float | None, typer.Option(help="Smallest SNR of the grid (default: from the law).")] = None,
     snr_max: Annotated[float | None, typer.Option(help="Largest SNR of the grid (default: from the law).")] = None,
     snrs: Annotated[int | None, typer.Option(help="SNRs in the grid (default: 32).")] = None,
-    queries: Annotated[int, typer.Option(help="Noisy points per SNR.")] = 2048,
+    queries: Annotated[
+        int | None, typer.Option(help="Noisy points per SNR (default: 2,048; 64 for a large network).")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Draw a network's queries from these data, not from itself.")
+    ] = None,
     perturbation: Annotated[str, typer.Option(metavar="M,M,...", help="Richness of perturbations.")] = "1,2,5,20",
     beta: Annotated[float, typer.Option(help="Inverse temperature of the diffusion.")] = 1.0,
     holdout: Annotated[float | None, typer.Option(help="Share of the data that queries are drawn from.")] = None,
@@ -35,13 +40,14 @@ def run_probe(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Show at which noise levels TARGET is hard to denoise, and how hard."""
+    from brenier.cli.numbers import read_numbers
     from brenier.cli.outputs import check_outputs, write_outputs
 
     check_outputs(output, figure, force)
-    points = None if snr is None else sorted(_numbers(snr, "--snr"))
+    points = None if snr is None else sorted(read_numbers(snr, "--snr"))
     if points is not None and (snr_min, snr_max, snrs) != (None, None, None):
         raise ValueError("--snr gives the SNRs themselves: leave out --snr-min, --snr-max and --snrs")
-    richness = _numbers(perturbation, "--perturbation")
+    richness = read_numbers(perturbation, "--perturbation")
 
     import torch
 
@@ -51,7 +57,9 @@ def run_probe(
     with warnings.catch_warnings():
         if quiet:
             warnings.simplefilter("ignore")
-        law = brenier.load_target(target, dtype=None if dtype is None else getattr(torch, dtype), device=device)
+        law = brenier.load_target(
+            target, dtype=None if dtype is None else getattr(torch, dtype), device=device, data=data
+        )
         if (snr_min, snr_max, snrs) != (None, None, None):
             points = _grid(law, snr_min, snr_max, 32 if snrs is None else snrs)
         profile = brenier.probe(
@@ -69,20 +77,6 @@ def run_probe(
         write_outputs(profile, output, figure, force)
         if not quiet:
             print_report(profile)
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    """The numbers in "1,2,5", which must differ."""
-    numbers: list[float] = []
-    for field in text.split(","):
-        try:
-            number = float(field)
-        except ValueError:
-            raise ValueError(f"{option} {text!r}: {field!r} is not a number: separate numbers by commas") from None
-        if number in numbers:
-            raise ValueError(f"{option} {text!r} holds {field.strip()} twice: give each number once")
-        numbers.append(number)
-    return numbers
 
 
 def _grid(law: "Target", low: float | None, high: float | None, count: int) -> list[float]:

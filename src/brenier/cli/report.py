@@ -57,7 +57,9 @@ def headline(profile: xr.Dataset) -> str:
     shape = " x ".join(str(side) for side in np.atleast_1d(about.get("event_shape", dim)))
     parts = [f"{dim} dimension{'s' * (dim > 1)}" + (f" ({shape})" if " x " in shape else ""), str(about["method"])]
     if about["method"] == "monte-carlo":
-        parts.append(f"{int(about['queries'])} queries, seed {int(about['seed'])}")
+        drawn = about.get("queries_from", about["target"])
+        drawn = "" if drawn == about["target"] else f" from {drawn}"
+        parts.append(f"{int(about['queries'])} queries{drawn}, seed {int(about['seed'])}")
     return f"{about['target']}: {', '.join(parts)}"
 
 
@@ -75,6 +77,8 @@ def columns(profile: xr.Dataset) -> list[Column]:
         _column(f"zeta*_{richness:g}", profile.sel(perturbation=richness), "zeta_star")
         for richness in profile["perturbation"].values
     ]
+    if "asymmetry" in profile:
+        result.append(_column("asymmetry", profile, "asymmetry"))
     if bool(profile["ess"].notnull().any()):
         result.append(Column("ESS", [scale(size) for size in profile["ess"].values]))
     return result

@@ -1,18 +1,25 @@
-"""What the panels share: logarithmic SNR axes with readable ticks, error bands, legends that cover no data."""
+"""What the figures share: colours, curves, SNR axes with readable ticks, bands, legends that cover no data."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
+import matplotlib as mpl
 import numpy as np
+import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
 
+# Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes say the same again in grey print.
+BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "black"
+MARKERS = "osD^vPX*"
 GAP = 0.1  # of the axis between two labelled ticks
 BELOW = 34  # points from the axes down to their legend: tick labels and the axis label lie between
 
@@ -20,6 +27,46 @@ BELOW = 34  # points from the axes down to their legend: tick labels and the axi
 def new_axes() -> Axes:
     """Axes in a figure of their own that pyplot does not know."""
     return Figure(figsize=(5.5, 4.2), layout="constrained").add_subplot()
+
+
+def page_fonts() -> AbstractContextManager[None]:
+    """The sizes of the letters on a page of panels, while it is drawn."""
+    return mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0})
+
+
+def letter_panels(panels: Sequence[Axes]) -> None:
+    """Put (a), (b), ... before the panels' titles, and the titles above their top axes."""
+    for letter, ax in zip("abcdef", panels, strict=False):
+        ax.set_title(f"({letter}) {ax.get_title(loc='left')}", loc="left", y=1, pad=40)
+
+
+def values_of(data: xr.Dataset, name: str) -> Array:
+    """One variable's numbers."""
+    return data[name].to_numpy().astype(np.float64)
+
+
+def check_variables(data: xr.Dataset, names: Sequence[str], what: str) -> None:
+    """A ValueError where the dataset lacks one of these variables, and so is not `what`."""
+    missing = [name for name in names if name not in data.variables]
+    if missing:
+        raise ValueError(f"this is not {what}: it has no variable {missing[0]!r}")
+
+
+def curve(
+    ax: Axes, x: Array, y: Array, name: str, label: str, colour: Any, marker: str, dash: str, offset: int = 0
+) -> Line2D:
+    """A curve that is found again by its name; markers on a dozen points at most, so that curves stay curves."""
+    step = -(-len(x) // 12)
+    (line,) = ax.plot(x, y, color=colour, linestyle=dash, marker=marker, markersize=4, linewidth=1.4)
+    line.set(label=label, gid=name, markevery=(offset % step, step))
+    return line
+
+
+def richness_styles(richness: Array) -> list[tuple[str, Any, str]]:
+    """What the curves of each richness M are called, and their colours and markers."""
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(richness)))
+    names = [r"\infty" if np.isinf(value) else f"{value:g}" for value in richness]
+    return [(f"$M={name}$", colours[k], MARKERS[k % len(MARKERS)]) for k, name in enumerate(names)]
 
 
 def snr_axis(ax: Axes, snr: Array) -> tuple[float, float]:

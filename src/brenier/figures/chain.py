@@ -18,14 +18,33 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from brenier.figures.axes import Array, band, legend_below, log_axis, new_axes, nice_ticks, signed_log_axis, tick_label
-from brenier.figures.profile import BLACK, BLUE, GREEN, MARKERS, ORANGE
+from brenier.figures.axes import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    Array,
+    band,
+    check_variables,
+    curve,
+    legend_below,
+    letter_panels,
+    log_axis,
+    new_axes,
+    nice_ticks,
+    page_fonts,
+    richness_styles,
+    signed_log_axis,
+    tick_label,
+    values_of,
+)
 from brenier.scales import snr_from_time, time_from_snr
 
 GREY = "0.45"
-WIDTH, PANEL, BETWEEN, ABOVE, BELOW = 9.0, 2.2, 1.85, 1.17, 1.12  # inches: the page, and heights on it
+WIDTH, PANEL, BETWEEN, ABOVE, BELOW = 9.0, 2.2, 1.85, 1.27, 1.12  # inches: the page, and heights on it
 SPAN = 8.0  # ratio of largest to smallest from which an axis is logarithmic
 DEPTH = 1e-4  # of the largest value: what lies below would stretch a logarithmic axis over empty decades
+DEEPEST = 1e-2  # what is relative to the last step is shown down to here all the same
 HEADROOM = 30.0  # bounds beyond this multiple of the largest gap leave the panel
 NEEDED = (
     *("time", "snr", "w2_forward", "w2_backward", "w2_chain", "w2_discretisation", "rate", "rate_worst", "rate_star"),
@@ -34,7 +53,7 @@ NEEDED = (
 
 
 def plot_chain(chain: xr.Dataset) -> Figure:
-    """Draw a chain: distances, rates, bounds and what else is known of it, on a page of 9 inches by 8.5 or 12.5.
+    """Draw a chain: distances, rates, bounds and what else is known of it, on a page of 9 inches by 8.6 or 12.7.
 
     Args:
         chain: what `brenier.chain` returned, or a file of it.
@@ -52,7 +71,7 @@ def plot_chain(chain: xr.Dataset) -> Figure:
         panels += [plot_chain_error] + [plot_chain_localization] * ("kl_backward" in chain)
     rows = -(-len(panels) // 2)
     height = ABOVE + rows * PANEL + (rows - 1) * BETWEEN + BELOW
-    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0}):
+    with page_fonts():
         figure = Figure(figsize=(WIDTH, height))
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(
@@ -66,8 +85,8 @@ def plot_chain(chain: xr.Dataset) -> Figure:
             wspace=0.28,
         )
         for number, panel in enumerate(panels):
-            ax = panel(chain, figure.add_subplot(grid[number // 2, number % 2]))
-            ax.set_title(f"({'abcdef'[number]}) {ax.get_title(loc='left')}", loc="left", y=1, pad=40)
+            panel(chain, figure.add_subplot(grid[number // 2, number % 2]))
+        letter_panels(figure.axes)
         figure.suptitle(_title(chain), fontsize=10.5, y=1 - 0.13 / height, va="top")
     return figure
 
@@ -78,7 +97,7 @@ def plot_chain_distances(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax = new_axes() if ax is None else ax
     _time_axis(ax, chain)
     names = ("w2_forward", "w2_backward", "w2_chain", "w2_discretisation")
-    *between, steps = (_values(chain, name) for name in names)
+    *between, steps = (values_of(chain, name) for name in names)
     # What the steps do starts from nothing: of its curve, the upper part says enough.
     floor = _distance_axis(ax, [*between, np.where(steps >= steps.max() / 30, steps, np.nan)])
     handles: list[Artist] = [
@@ -102,7 +121,7 @@ def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax = new_axes() if ax is None else ax
     _time_axis(ax, chain)
     names = ("rate", "rate_worst", "rate_star", "rate_sharp")
-    rates = np.concatenate([_values(chain, name).ravel() for name in names])
+    rates = np.concatenate([values_of(chain, name).ravel() for name in names])
     rates = rates[np.isfinite(rates)]
     low, high = rates.min(initial=0.0), rates.max(initial=0.0)
     if max(-low, high) > 3:
@@ -129,8 +148,8 @@ def plot_chain_bounds(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     _check(chain)
     ax = new_axes() if ax is None else ax
     _time_axis(ax, chain)
-    gap = _values(chain, "w2_chain")
-    bounds = [_values(chain, name).reshape(len(gap), -1) for name in ("bound_worst", "bound_star", "bound_sharp")]
+    gap = values_of(chain, "w2_chain")
+    bounds = [values_of(chain, name).reshape(len(gap), -1) for name in ("bound_worst", "bound_star", "bound_sharp")]
     top = HEADROOM * gap.max(initial=0.0)
     floor = _distance_axis(ax, [gap, *(np.where(part <= top, part, np.nan) for part in bounds)])
     handles = _theory(ax, chain, "bound", floor, top)
@@ -155,10 +174,10 @@ def plot_chain_divergences(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     shown: dict[str, Array] = {}
     for name in ("w2_chain", "kl_chain", "w2_backward", "kl_backward", "tv_backward"):
         if name in chain:
-            values = _values(chain, name)
+            values = values_of(chain, name)
             if 0 < values[-1] < np.inf:
                 shown[name] = np.where(np.isfinite(values), values, np.nan) / values[-1]
-    floor = _distance_axis(ax, list(shown.values()))
+    floor = _distance_axis(ax, list(shown.values()), DEEPEST)
     styles = {
         "w2_chain": (r"$W_2(\bar\mu,\bar\nu)$", ORANGE, "<", "--"),
         "kl_chain": (r"$\mathrm{KL}(\bar\mu\,|\,\bar\nu)$", BLUE, "o", "--"),
@@ -181,7 +200,7 @@ def plot_chain_localization(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     _check(chain)
     ax = new_axes() if ax is None else ax
     _time_axis(ax, chain)
-    mean, largest = _values(chain, "mean_localization"), _values(chain, "sup_localization")
+    mean, largest = values_of(chain, "mean_localization"), values_of(chain, "sup_localization")
     floor = _distance_axis(ax, [mean, largest, np.ones(1)])
     label = r"$\sup\,L$" if chain.attrs["method"] == "quantiles" else r"$\max\,L$ over samples"
     handles: list[Artist] = [
@@ -206,7 +225,7 @@ def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
         raise ValueError("this chain has no variable 'w2_error': run it with a score_error")
     ax = new_axes() if ax is None else ax
     _time_axis(ax, chain)
-    floor = _distance_axis(ax, [_values(chain, "w2_error"), _values(chain, "w2_error_predicted")])
+    floor = _distance_axis(ax, [values_of(chain, "w2_error"), values_of(chain, "w2_error_predicted")])
     how = "predicted" if chain.attrs["dim"] == 1 and chain.attrs["error_kind"] == "smooth" else "at most,"
     handles: list[Artist] = [
         _curve(ax, chain, "w2_error", r"$W_2(\bar\mu$ with error, without$)$", ORANGE, "<", "-", floor),
@@ -227,13 +246,7 @@ def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def _check(chain: xr.Dataset) -> None:
-    missing = [name for name in NEEDED if name not in chain.variables]
-    if missing:
-        raise ValueError(f"this is not a chain of brenier.chain: it has no variable {missing[0]!r}")
-
-
-def _values(chain: xr.Dataset, name: str) -> Array:
-    return chain[name].to_numpy().astype(np.float64)
+    check_variables(chain, NEEDED, "a chain of brenier.chain")
 
 
 def _time_axis(ax: Axes, chain: xr.Dataset) -> None:
@@ -250,12 +263,15 @@ def _time_axis(ax: Axes, chain: xr.Dataset) -> None:
     top.set_xlabel("signal-to-noise ratio $r$")
 
 
-def _distance_axis(ax: Axes, curves: Sequence[Array]) -> float:
-    """A y axis for what is not negative, logarithmic where that is wide; returns what a curve must exceed to show."""
+def _distance_axis(ax: Axes, curves: Sequence[Array], deep: float = np.inf) -> float:
+    """A y axis for what is not negative, logarithmic where that is wide; returns what a curve must exceed to show.
+
+    Values from `deep` on are in sight however large the largest is.
+    """
     values = np.concatenate([np.ravel(curve) for curve in curves] or [np.zeros(0)])
     values = values[np.isfinite(values)]
     top = float(values.max(initial=0.0))
-    positive = values[values > max(DEPTH * top, 1e-300)]
+    positive = values[values > max(min(DEPTH * top, deep), 1e-300)]
     if top <= 0 or (positive.min() * SPAN > top and not (values == 0).any()):
         ax.set_ylim(-0.03 * top if top > 0 else -0.04, 1.08 * top if top > 0 else 1.06)
         return -np.inf
@@ -274,37 +290,31 @@ def _curve(
     floor: float = -np.inf,
     offset: int = 0,
 ) -> Line2D:
-    """One variable against the time, with its band and a dozen markers at most; zeros are left out of a log axis."""
-    time, values = _values(chain, "time"), _values(chain, name)
+    """One variable against the time, with its band; zeros are left out of a logarithmic axis."""
+    time, values = values_of(chain, "time"), values_of(chain, name)
     shown = np.where(np.isfinite(values) & (values > floor), values, np.nan)
-    every = -(-len(time) // 12)
-    (line,) = ax.plot(time, shown, color=colour, linestyle=dash, marker=marker, markersize=4)
-    line.set(label=label, gid=name, linewidth=1.4, markevery=(offset % every, every))
+    line = curve(ax, time, shown, name, label, colour, marker, dash, offset)
     if f"{name}_se" in chain:
         low = ax.get_ylim()[0] if floor == 0 else 0.0
         # An estimate of 0 is not on a logarithmic axis, but its band may be.
-        band(
-            ax, time, np.where(np.isfinite(values), values, np.nan), _values(chain, f"{name}_se"), colour, (low, np.inf)
-        )
+        around = np.where(np.isfinite(values), values, np.nan)
+        band(ax, time, around, values_of(chain, f"{name}_se"), colour, (low, np.inf))
     return line
 
 
 def _theory(ax: Axes, chain: xr.Dataset, kind: str, floor: float = -np.inf, top: float = np.inf) -> list[Artist]:
     """The worst case and, for each richness M, the published curve (filled markers) and the sharp one (hollow)."""
     worst = "worst case" if chain.attrs["method"] == "quantiles" else "worst seen"
-    richness = _values(chain, "perturbation")
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(richness)))
     handles: list[Artist] = [
         _curve(
-            ax, chain, f"{kind}_worst", worst + _beyond(_values(chain, f"{kind}_worst"), top), ORANGE, "", "-.", floor
+            ax, chain, f"{kind}_worst", worst + _beyond(values_of(chain, f"{kind}_worst"), top), ORANGE, "", "-.", floor
         )
     ]
-    for k, (value, colour) in enumerate(zip(richness, colours, strict=True)):
-        one, marker = chain.isel(perturbation=k), MARKERS[k % len(MARKERS)]
-        size = r"\infty" if np.isinf(value) else f"{value:g}"
+    for k, (label, colour, marker) in enumerate(richness_styles(values_of(chain, "perturbation"))):
+        one = chain.isel(perturbation=k)
         sharp = _curve(ax, one, f"{kind}_sharp", "", colour, marker, "--", floor, offset=k)
         sharp.set(markerfacecolor="none", markersize=6.5)
-        label = f"$M={size}$" + _beyond(_values(one, f"{kind}_star"), top)
+        label += _beyond(values_of(one, f"{kind}_star"), top)
         handles.append(_curve(ax, one, f"{kind}_star", label, colour, marker, "-", floor, offset=k))
     handles += [
         Line2D([], [], color="0.3", linestyle="-", label=r"$\zeta^*_M$"),

@@ -20,23 +20,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from brenier.figures.axes import (
-    Array,
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
     band,
+    check_variables,
     colour_bar,
+    curve,
     legend_below,
+    letter_panels,
     log_axis,
     new_axes,
+    page_fonts,
+    richness_styles,
     signed_log_axis,
     snr_axis,
     tick_label,
     top_axis,
+    values_of,
 )
 from brenier.profile import bottleneck
 from brenier.scales import sigma_from_snr, snr_from_sigma, snr_from_time, time_from_snr
 
-# Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes say the same again in grey print.
-BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "black"
-MARKERS = "osD^vPX*"
 LAYOUT = {"left": 0.09, "right": 0.93, "bottom": 0.132, "top": 0.862, "hspace": 0.83, "wspace": 0.24}
 FLOOR = 1e-3  # localizations below it are as good as zero, and would stretch a logarithmic axis over empty decades
 LIMITS = {"m_star": (0.0, np.inf), "delta_star": (0.0, 1.0), "mean_localization": (0.0, np.inf), "ess": (1.0, np.inf)}
@@ -59,7 +65,7 @@ def plot_profile(profile: xr.Dataset) -> Figure:
         ValueError: the dataset is not a profile.
     """
     _check(profile)
-    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0}):
+    with page_fonts():
         figure = Figure(figsize=(9, 8.5))
         FigureCanvasAgg(figure)
         panels: list[Axes] = list(figure.subplots(2, 2, gridspec_kw=LAYOUT).ravel())
@@ -73,8 +79,7 @@ def plot_profile(profile: xr.Dataset) -> Figure:
             for shading in right.patches:  # the left axis has the same, and in front of its curves it would hide them
                 shading.remove()
             _join_legends(panels[3], right)
-        for letter, panel in zip("abcd", panels, strict=True):
-            panel.set_title(f"({letter}) {panel.get_title(loc='left')}", loc="left", y=1, pad=40)
+        letter_panels(panels)
         figure.suptitle(_title(profile), fontsize=10.5, y=0.985, va="top")
     return figure
 
@@ -86,7 +91,7 @@ def plot_survival(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     """
     _check(profile)
     ax = new_axes() if ax is None else ax
-    snr, u, survival = (_values(profile, name) for name in ("snr", "u", "survival"))
+    snr, u, survival = (values_of(profile, name) for name in ("snr", "u", "survival"))
     room = 1.5 if snr[0] == snr[-1] else 1.0
     curves = LineCollection(
         [np.column_stack([u, row]) for row in survival],
@@ -108,7 +113,7 @@ def plot_survival(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
         hardest.set_label(_hardest(profile))
         handles.append(hardest)
         if "survival_se" in profile:
-            band(ax, u, survival[k], _values(profile, "survival_se")[k], BLACK, (0.0, 1.0))
+            band(ax, u, survival[k], values_of(profile, "survival_se")[k], BLACK, (0.0, 1.0))
     ax.set(xlabel="localization threshold $u$", ylabel="survival $s_r(u)=P(L_r>u)$")
     ax.set_title("Survival of the localization", loc="left")
     colour_bar(ax, curves, "signal-to-noise ratio $r$")
@@ -123,7 +128,7 @@ def plot_complexity(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     """
     _check(profile)
     ax = new_axes() if ax is None else ax
-    snr, m_star = _values(profile, "snr"), _values(profile, "m_star")
+    snr, m_star = values_of(profile, "snr"), values_of(profile, "m_star")
     low, high = snr_axis(ax, snr)
     found = bottleneck(profile)
     hard = bool(found["m_star"] > 0)
@@ -164,27 +169,23 @@ def plot_contraction(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     """
     _check(profile)
     ax = new_axes() if ax is None else ax
-    snr, richness = _values(profile, "snr"), _values(profile, "perturbation")
+    snr, richness = values_of(profile, "snr"), values_of(profile, "perturbation")
     snr_axis(ax, snr)
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(richness)))
     handles: list[Artist] = []
     endless = False
-    for k, (value, colour) in enumerate(zip(richness, colours, strict=True)):
-        marker = MARKERS[k % len(MARKERS)]
-        size = r"\infty" if np.isinf(value) else f"{value:g}"
-        label = f"$M={size}$"
+    for k, (label, colour, marker) in enumerate(richness_styles(richness)):
         one = profile.isel(perturbation=k)
         sharp = _curve(ax, one, "zeta_sharp", "", colour, marker, "--", offset=k)
         sharp.set(markerfacecolor="none", markersize=6.5)
         handles.append(_curve(ax, one, "zeta_star", label, colour, marker, "-", offset=k))
-        gone = np.isneginf(_values(one, "zeta_star"))
+        gone = np.isneginf(values_of(one, "zeta_star"))
         if gone.any():
             endless = True
             at = (snr[gone], np.full(gone.sum(), 0.02))
             (marks,) = ax.plot(*at, marker="v", color=colour, linestyle="", transform=ax.get_xaxis_transform())
             marks.set(markersize=4, gid="minus-infinity")
     ax.axhline(0, color=BLACK, linewidth=0.8, zorder=1)
-    rates = np.stack([_values(profile, "zeta_star"), _values(profile, "zeta_sharp")])
+    rates = np.stack([values_of(profile, "zeta_star"), values_of(profile, "zeta_sharp")])
     rates = rates[np.isfinite(rates)]
     if abs(rates).max(initial=0) > 3:
         signed_log_axis(ax, float(rates.min()), float(rates.max()))
@@ -209,13 +210,13 @@ def plot_localization(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     """E L_r and the largest L_r against the SNR, on a logarithmic axis, with the SNR where E L_r first reaches 1."""
     _check(profile)
     ax = new_axes() if ax is None else ax
-    low, high = snr_axis(ax, _values(profile, "snr"))
+    low, high = snr_axis(ax, values_of(profile, "snr"))
     largest = r"$\sup\,L_r$" if profile.attrs["method"] == "quadrature" else r"$\max\,L_r$ over queries"
     handles: list[Artist] = [
         _curve(ax, profile, "mean_localization", r"$\mathrm{E}\,L_r$", BLUE, "o", "-"),
         _curve(ax, profile, "sup_localization", largest, GREEN, "^", "--"),
     ]
-    mean, top = _values(profile, "mean_localization"), float(profile["sup_localization"].max())
+    mean, top = values_of(profile, "mean_localization"), float(profile["sup_localization"].max())
     if top > FLOOR:
         log_axis(ax, max(FLOOR, 0.6 * mean.min()), max(2.0, 2 * top))
     else:
@@ -242,7 +243,7 @@ def plot_ess(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     _check(profile)
     alone = ax is None
     ax = new_axes() if ax is None else ax
-    low, high = snr_axis(ax, _values(profile, "snr"))
+    low, high = snr_axis(ax, values_of(profile, "snr"))
     handles: list[Artist] = [_curve(ax, profile, "ess", "median ESS", ORANGE, "s", "-.")]
     log_axis(ax, 0.75, 1.5 * float(profile["ess"].max().clip(2).fillna(2)))
     collapse = bottleneck(profile)["collapse_snr"]
@@ -259,33 +260,24 @@ def plot_ess(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def _check(profile: xr.Dataset) -> None:
-    missing = [name for name in NEEDED if name not in profile.variables]
-    if missing:
-        raise ValueError(f"this is not a profile of brenier.probe: it has no variable {missing[0]!r}")
-
-
-def _values(profile: xr.Dataset, name: str) -> Array:
-    return profile[name].to_numpy().astype(np.float64)
+    check_variables(profile, NEEDED, "a profile of brenier.probe")
 
 
 def _curve(
     ax: Axes, profile: xr.Dataset, name: str, label: str, colour: Any, marker: str, dash: str, offset: int = 0
 ) -> Line2D:
-    """One variable against the SNR, with its band; markers on a dozen points at most, so that curves stay curves."""
-    snr, values = _values(profile, "snr"), _values(profile, name)
-    step = -(-len(snr) // 12)
+    """One variable against the SNR, with its band."""
+    snr, values = values_of(profile, "snr"), values_of(profile, name)
     shown = np.where(np.isfinite(values), values, np.nan)
-    every = (offset % step, step)
-    (line,) = ax.plot(snr, shown, color=colour, linestyle=dash, marker=marker, markersize=4, markevery=every)
-    line.set(label=label, gid=name, linewidth=1.4)
+    line = curve(ax, snr, shown, name, label, colour, marker, dash, offset)
     if f"{name}_se" in profile:
-        band(ax, snr, shown, _values(profile, f"{name}_se"), colour, LIMITS.get(name, (-np.inf, np.inf)))
+        band(ax, snr, shown, values_of(profile, f"{name}_se"), colour, LIMITS.get(name, (-np.inf, np.inf)))
     return line
 
 
 def _shade_memorised(ax: Axes, profile: xr.Dataset) -> list[Artist]:
     """Hatch the SNRs where the median effective sample size is below 2; returns what the legend shows for it."""
-    small = _values(profile, "ess") < 2
+    small = values_of(profile, "ess") < 2
     if not small.any() or int(profile.attrs["atoms"]) == 0:  # a law that consists of few atoms memorises nothing
         return []
     low, high = ax.get_xlim()
@@ -298,7 +290,7 @@ def _shade_memorised(ax: Axes, profile: xr.Dataset) -> list[Artist]:
 
 def _hardest(profile: xr.Dataset) -> str:
     """What the SNR of the largest m* is called: the bottleneck, unless it is the only one or may lie beyond the end."""
-    k, last = int(_values(profile, "m_star").argmax()), profile.sizes["snr"] - 1
+    k, last = int(values_of(profile, "m_star").argmax()), profile.sizes["snr"] - 1
     place = f"$r={_short(float(profile['snr'][k]))}$"
     if k not in (0, last):
         return f"bottleneck, {place}"

@@ -30,6 +30,9 @@ class Localization:
         mean: E[X | Y_r = y], shape (n, d), in the unit of the data; None where it was not asked for.
         ess: effective sample size 1 / sum w^2 of the posterior weights, shape (n,); None for a law without atoms.
         error: bound on the relative error of `norm`, shape (n,); None where the norm is exact to rounding.
+        symmetric: for a network, largest eigenvalue of the symmetric part of its Jacobian, shape (n,).
+        asymmetry: for a network, ||J - J^T||_F/||J||_F of its Jacobian, shape (n,).
+        trace_error: standard error of `trace`, shape (n,), where it is estimated.
     """
 
     norm: Float[Tensor, "*snr n"]
@@ -37,6 +40,9 @@ class Localization:
     mean: Float[Tensor, "*snr n d"] | None = None
     ess: Float[Tensor, "*snr n"] | None = None
     error: Float[Tensor, "*snr n"] | None = None
+    symmetric: Float[Tensor, "*snr n"] | None = None
+    asymmetry: Float[Tensor, "*snr n"] | None = None
+    trace_error: Float[Tensor, "*snr n"] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,11 @@ class Target(ABC):
     def dim(self) -> int:
         """The dimension d."""
         return int(torch.Size(self.event_shape).numel())
+
+    @property
+    def default_queries(self) -> int:
+        """Noisy points per SNR that a probe of this law takes unless told otherwise."""
+        return 2048
 
     @abstractmethod
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:

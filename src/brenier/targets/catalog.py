@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -22,6 +23,7 @@ from brenier.files import check_array, exists, read_array, split_member
 from brenier.targets.base import Target
 from brenier.targets.empirical import Empirical
 from brenier.targets.mixture import GaussianMixture
+from brenier.targets.network import NetworkTarget
 from brenier.targets.uniform import Uniform
 
 Source: TypeAlias = str | os.PathLike[str] | ArrayLike | Tensor | Target
@@ -46,6 +48,16 @@ def _uniform(**options: Any) -> Target:
     return Uniform(-1.0, 1.0, **options)
 
 
+def _digits_network(**options: Any) -> Target:
+    from brenier.scores import checkpoint
+
+    name = options.pop("name")
+    with resources.as_file(resources.files("brenier") / "pretrained" / "digits") as folder:
+        law = checkpoint.load(folder, data="digits").to(**options)
+    law.name = name
+    return law
+
+
 def _digits(**options: Any) -> Target:
     from sklearn.datasets import load_digits
 
@@ -64,6 +76,7 @@ BUILT_IN: dict[str, BuiltIn] = {
         _mixture([0.1, 0.2, 0.4, 0.3], [-4.0, -2.0, 2.0, 4.0], [1.0, 0.5, 0.5, 1.0]),
     ),
     "digits": BuiltIn("1,797 handwritten digits of 8 x 8 pixels in [-1, 1], from scikit-learn", _digits),
+    "digits-network": BuiltIn("a small network trained to denoise these digits", _digits_network),
 }
 
 FILE_KINDS: dict[str, str] = {
@@ -72,6 +85,8 @@ FILE_KINDS: dict[str, str] = {
     "points.csv": "one point per row, numbers separated by commas, with a header or without",
     "points.parquet": "one point per row, every column numeric",
     "folder/": "PNG and JPEG images of one size, pixels scaled from 0..255 to [-1, 1]",
+    "network/": "what `brenier train` wrote: the law that the network has learned",
+    "model/": "a model or pipeline that diffusers saved, with its scheduler",
     "mixture.json": '{"type": "gaussian-mixture", "weights": [...], "means": [...], "covariances": [...]}',
 }
 
@@ -82,6 +97,7 @@ def load_target(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     max_memory: int | None = None,
+    data: Source | None = None,
 ) -> Target:
     """Make the law that `source` names.
 
@@ -89,6 +105,7 @@ def load_target(
         source: one of
             a name in `BUILT_IN` (it wins over a file of the same name: write "./digits" for that);
             the path of a data file or of a folder of images, see `brenier.files.read_array`;
+            the path of a network: a folder that `brenier train` wrote, or a model or pipeline that diffusers saved;
             the path of a mixture, `.json`: {"type": "gaussian-mixture", "weights": [...], "means": [...],
             "covariances": [...]}, means of a 1-D law as numbers or one-element lists, each covariance a number
             (isotropic), d numbers (diagonal) or a d x d matrix;
@@ -97,6 +114,8 @@ def load_target(
         dtype: torch.float32 or torch.float64. Default: float64 for explicit laws, float32 for data.
         device: default: the device of a tensor, else the CPU.
         max_memory: bytes that the blocks of an `Empirical` may take.
+        data: what the queries of a network are drawn from, anything that this function takes but a network. Default:
+            they are drawn by running the network's own chain.
 
     Raises:
         ValueError, TypeError: one line, for names and files that do not exist or do not hold a law.
@@ -104,6 +123,11 @@ def load_target(
     device = _device(device)
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype {dtype} is not supported: choose torch.float32 or torch.float64")
+    if data is not None:
+        law = load_target(source, dtype=dtype, device=device, max_memory=max_memory)
+        if not isinstance(law, NetworkTarget):
+            raise ValueError(f"data are what a network's queries are drawn from, and {law.name} is no network")
+        return law.with_data(load_target(data, max_memory=max_memory))
     if isinstance(source, Target):
         return source if dtype is None and device is None else source.to(device, dtype)
     memory: dict[str, Any] = {} if max_memory is None else {"max_memory": max_memory}
@@ -115,6 +139,8 @@ def load_target(
         file = Path(split_member(text)[0])
         if not text or not exists(file):
             raise ValueError(_unknown(text, file))
+        if file.is_dir() and (network := _read_network(file, options)) is not None:
+            return network
         if file.suffix.lower() == ".json":
             return _read_mixture(file, dtype, device)
         return _empirical(read_array(text), _label(text), **options, **memory)
@@ -122,6 +148,16 @@ def load_target(
         options["device"] = device or source.device
         source = _to_numpy(source)
     return _empirical(check_array(source), "data", **options, **memory)
+
+
+def _read_network(folder: Path, options: dict[str, Any]) -> Target | None:
+    """The network in a folder, None if it holds none."""
+    from brenier.scores import checkpoint
+    from brenier.targets import pretrained
+
+    if checkpoint.is_checkpoint(folder):
+        return checkpoint.load(folder).to(**options)
+    return pretrained.load_diffusers(folder).to(**options) if pretrained.is_diffusers(folder) else None
 
 
 def _empirical(points: NDArray[Any], name: str, dtype: torch.dtype | None, **options: Any) -> Target:

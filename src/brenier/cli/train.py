@@ -1,0 +1,131 @@
+"""`brenier train`: a denoising network for data or for a law, as a folder that can be probed."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def run_train(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, a folder of images, a law.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the network; it is made.")],
+    steps: Annotated[int | None, typer.Option(help="Updates of the weights (default: 10000).")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so long; plans the steps.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Points per step (default: 1024; images 64).")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of the network for vectors (default: 128).")] = None,
+    depth: Annotated[int | None, typer.Option(help="Its blocks (4), or layers per size of an image (2).")] = None,
+    channels: Annotated[
+        str | None, typer.Option(metavar="C,C,...", help="Channels of the U-Net for images (default: 64,128,128).")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate (default: 0.002; images 0.0002).")] = None,
+    schedule: Annotated[
+        Literal["cosine", "constant"] | None, typer.Option(help="Of the learning rate (default: cosine).")
+    ] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient (default: 1).")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights (default: 0.999).")] = None,
+    noise: Annotated[
+        str | None, typer.Option(metavar="PROFILE", help="A profile (.nc): train more where it is hard.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: 0).")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"] | None, typer.Option(help="Auto: bfloat16 on GPUs that have it.")
+    ] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints (default: a minute).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a network that exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Train a denoising network on DATA. What `--resume` is not told, it takes from the run that it goes on with."""
+    sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
+
+    from brenier.scores import train
+
+    begun = time.monotonic()
+    seen: list[int] = [0, 0]
+
+    def count(step: int, _: float) -> None:
+        seen[:] = seen[0] + 1, step
+
+    try:
+        train(
+            data,
+            output,
+            steps=steps,
+            minutes=minutes,
+            batch=batch,
+            width=width,
+            depth=depth,
+            channels=sizes,
+            rate=rate,
+            schedule=schedule,
+            clip=clip,
+            ema=ema,
+            noise=noise,
+            seed=seed,
+            device=device,
+            precision=precision,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            force=force,
+            progress=not quiet,
+            on_step=count,
+        )
+    except KeyboardInterrupt:
+        if not quiet and seen[0]:
+            typer.echo(f"stopped at step {seen[1]}: go on with --resume", err=True)
+        raise
+    if not quiet and _main_process():
+        _report(output, seen[0], time.monotonic() - begun)
+
+
+def _whole_number(field: str) -> int:
+    try:
+        return int(field)
+    except ValueError:
+        raise ValueError(f"--channels: {field!r} is not a whole number: separate them by commas") from None
+
+
+def _main_process() -> bool:
+    """Whether this is the only process of the run, or the one that reports."""
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _report(folder: Path, steps: int, seconds: float) -> None:
+    """Print what was trained, how fast, and the loss of each band of SNRs."""
+    from rich import box
+    from rich.table import Table
+
+    from brenier.cli.console import stdout
+    from brenier.cli.report import number, scale
+    from brenier.scores import read_history
+    from brenier.scores.checkpoint import read_config, read_progress
+
+    config = read_config(folder)
+    names, rows = read_history(folder)
+    about, network = config["data"], config["network"]
+    shape = " x ".join(map(str, about["event_shape"]))
+    console = stdout()
+    speed = scale(steps * int(config["training"]["batch"]) / seconds)
+    kind = {"mlp": "an MLP", "unet": "a U-Net"}[network["kind"]]
+    console.print(
+        f"{folder}: {kind} for {about['name']} ({shape}), {steps} steps in {seconds:.1f} s, {speed} points/s",
+        markup=False,
+        soft_wrap=True,
+    )
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for title in ("band", "loss"):
+            table.add_column(title, justify="left" if title == "band" else "right", no_wrap=True)
+        for name, loss in zip(names, rows[-1][1:], strict=True):
+            table.add_row(name, number(loss))
+        console.print()
+        console.print(table)
+    done, wanted = read_progress(folder)
+    if done != wanted:
+        console.print()
+        many = "" if wanted is None else f" of {wanted}"
+        console.print(f"The clock stopped it at step {done}{many}: go on with --resume.", markup=False)

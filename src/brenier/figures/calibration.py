@@ -1,0 +1,265 @@
+"""The figure of a calibration: where a network is a posterior mean, where it is not, and in what way.
+
+On top a table of verdicts, check by check; below, each a function of its own: the denoising error and the error that
+the Jacobian predicts; their ratios; the differences between halves of equal predicted error; asymmetry and negative
+directions. Bands reach two standard errors to each side.
+"""
+
+import textwrap
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from brenier.calibration import VERDICTS, deviations
+from brenier.figures.axes import Array, band, legend_below, log_axis, new_axes, snr_axis, top_axis
+from brenier.scales import sigma_from_snr, snr_from_sigma
+
+# Okabe and Ito's colours, which the colour-blind tell apart; letters and hatches say the same again in grey print.
+BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "black"
+SHADES = {"good": "#56B4E9", "fair": "#F0E442", "poor": "#D55E00", "undecided": "white"}
+HATCHES = {"good": "", "fair": "//", "poor": "xx", "undecided": ".."}
+ROWS = {
+    "verdict": "verdict",
+    "balance": "balance",
+    "directional": "top direction",
+    "dependence": "halves",
+    "asymmetry": "symmetry",
+    "negative": "positivity",
+}
+SPLITS = {
+    "predicted": "by predicted error",
+    "outlying": r"by $|D-\mathrm{E}D|$",
+    "moved": r"by $|x-D|$",
+}
+NARROW, WIDE = 0.3, 3.0  # ratios of errors: what an axis shows at least, and at most, to each side of 1
+
+
+def plot_calibration(calibration: xr.Dataset) -> Figure:
+    """Draw a calibration: verdicts, errors, ratios, halves and symmetry in one figure of 9 x 9.5 inches.
+
+    Args:
+        calibration: what `brenier.calibrate` returned, or a file of it.
+
+    Returns:
+        A figure on the Agg canvas, unknown to pyplot. Write it with `save_figure`.
+
+    Raises:
+        ValueError: the dataset is not a calibration.
+    """
+    deviations(calibration)  # or it says what is missing
+    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0}):
+        figure = Figure(figsize=(9, 9.5))
+        FigureCanvasAgg(figure)
+        grid = figure.add_gridspec(
+            *(3, 2), height_ratios=(0.75, 1, 1), left=0.1, right=0.97, bottom=0.105, top=0.895, hspace=0.75, wspace=0.25
+        )
+        panels: list[Axes] = [figure.add_subplot(grid[0, :])]
+        panels += [figure.add_subplot(grid[row, column]) for row in (1, 2) for column in (0, 1)]
+        plot_verdicts(calibration, panels[0])
+        plot_denoising_error(calibration, panels[1])
+        plot_balance(calibration, panels[2])
+        plot_halves(calibration, panels[3])
+        plot_symmetry(calibration, panels[4])
+        for letter, panel in zip("abcde", panels, strict=True):
+            first = letter == "a"
+            panel.set_title(f"({letter}) {panel.get_title(loc='left')}", loc="left", y=1, pad=34 if first else 6)
+        figure.suptitle(_title(calibration), fontsize=10.5, y=0.985, va="top")
+    return figure
+
+
+def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """The verdict at each SNR, and below it what each check says by itself. The top axis is sigma = 1/r."""
+    deviations(calibration)
+    ax = new_axes() if ax is None else ax
+    snr = _values(calibration, "snr")
+    low, high = snr_axis(ax, snr)
+    edges = np.concatenate([[low], np.sqrt(snr[1:] * snr[:-1]), [high]])
+    table = np.vstack([calibration["verdict"].to_numpy(), calibration["level"].to_numpy()])
+    for row, codes in enumerate(table):
+        height = 0.9 if row else 1.0
+        for k, code in enumerate(codes):
+            name = VERDICTS[int(code)]
+            cell = Rectangle((edges[k], -row - height / 2), edges[k + 1] - edges[k], height, gid=f"{row}-{k}")
+            cell.set(facecolor=SHADES[name], edgecolor="0.25", hatch=HATCHES[name], linewidth=0.6)
+            ax.add_patch(cell)
+            if row == 0 and len(snr) <= 24:
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
+                ax.text(snr[k], 0, name[0], ha="center", va="center", weight="bold", bbox=box)
+    ax.set_ylim(-len(table) + 0.5, 0.5)
+    ax.set_yticks(-np.arange(len(table)), list(ROWS.values()))
+    ax.tick_params(axis="y", length=0)
+    ax.get_yticklabels()[0].set_weight("bold")
+    top_axis(ax, r"noise level $\sigma=1/r$ (unit of the data)", snr_from_sigma, sigma_from_snr)
+    ax.set_title("Verdicts", loc="left")
+    handles: list[Artist] = []
+    for name in VERDICTS:
+        handles.append(Rectangle((0, 0), 1, 1, facecolor=SHADES[name], edgecolor="0.25", hatch=HATCHES[name]))
+        handles[-1].set_label(name)
+    legend_below(ax, handles, columns=4)
+    return ax
+
+
+def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """E|X - D|^2 and sigma^2 E tr J, both over d sigma^2, the error of no denoising: for an exact posterior one curve."""
+    deviations(calibration)
+    ax = new_axes() if ax is None else ax
+    snr = _values(calibration, "snr")
+    snr_axis(ax, snr)
+    unit = int(calibration.attrs["dim"]) / snr**2
+    shown: list[Array] = []
+    handles: list[Artist] = []
+    styles = (("error", r"error $\mathrm{E}|X-D|^2$", BLACK, "o", "-"),)
+    styles += (("predicted", r"predicted, $\sigma^2\,\mathrm{E}\,\mathrm{tr}\,J$", BLUE, "s", "--"),)
+    for name, label, colour, marker, dash in styles:
+        values, error = _values(calibration, name) / unit, _values(calibration, f"{name}_se") / unit
+        handles.append(_curve(ax, snr, np.where(values > 0, values, np.nan), colour, marker, dash, label, name))
+        band(ax, snr, values, error, colour, (1e-12, np.inf))
+        shown.append(values[values > 0])
+    values = np.concatenate(shown)
+    top = float(values.max(initial=1e-12))
+    log_axis(ax, max(0.6 * float(values.min(initial=top)), 1e-6 * top), 1.6 * top)
+    ax.set_ylabel(r"share of the noise, $\cdot/d\sigma^2$")
+    ax.set_title("Error", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_balance(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Predicted error over true error, in all directions and in the top one: below 1 the network is too sure.
+
+    Shades mark the deviations that make a network fair and poor. What lies beyond the axis is marked at its edge.
+    """
+    found = deviations(calibration)
+    ax = new_axes() if ax is None else ax
+    snr = _values(calibration, "snr")
+    snr_axis(ax, snr)
+    handles: list[Artist] = []
+    curves = (("balance", "all directions", BLUE, "o", "-"), ("directional", "top direction", ORANGE, "^", "--"))
+    usable = _values(calibration, "carried") > 0
+    for name, label, colour, marker, dash in curves:
+        values = np.where(usable, found[name][0] + 1, np.nan)
+        handles.append(_curve(ax, snr, values, colour, marker, dash, label, name))
+        band(ax, snr, values, found[name][1], colour, (-np.inf, np.inf))
+    both = np.concatenate([found[name][0] for name in ("balance", "directional")])
+    side = float(np.clip(1.15 * np.abs(both[np.isfinite(both)]).max(initial=0), NARROW, WIDE))
+    low, high = max(1 - side, -0.04), 1 + side
+    ax.set_ylim(low, high)
+    for name, _, colour, marker, _ in curves:
+        _mark_beyond(ax, snr, found[name][0] + 1, low, high, colour, marker)
+    handles += _zones(ax, calibration, 1.0)
+    ax.set_ylabel("predicted/true error")
+    ax.set_title("Balance", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Differences in true error between halves of equal predicted error, as a share of the error: 0 if it is known where.
+
+    Above 0 the half with the smaller feature has the larger error.
+    """
+    deviations(calibration)
+    ax = new_axes() if ax is None else ax
+    snr = _values(calibration, "snr")
+    snr_axis(ax, snr)
+    handles: list[Artist] = []
+    styles = zip(calibration["feature"].to_numpy(), (BLUE, ORANGE, GREEN), "o^s", ("-", "--", ":"), strict=True)
+    largest = 0.0
+    for k, (feature, colour, marker, dash) in enumerate(styles):
+        one = calibration.isel(feature=k)
+        values, error = _values(one, "contrast"), _values(one, "contrast_se")
+        handles.append(_curve(ax, snr, values, colour, marker, dash, SPLITS[str(feature)], str(feature)))
+        band(ax, snr, values, error, colour, (-np.inf, np.inf))
+        largest = max(largest, float(np.abs(values[np.isfinite(values)]).max(initial=0)))
+    side = float(np.clip(1.15 * largest, NARROW, 1.1))
+    ax.set_ylim(-side, side)
+    handles += _zones(ax, calibration, 0.0)
+    ax.set_ylabel("difference/error")
+    ax.set_title("Halves of equal predicted error", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def plot_symmetry(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """The antisymmetric part as a share of the Jacobian, and the share of negative directions: both 0 for a posterior."""
+    found = deviations(calibration)
+    ax = new_axes() if ax is None else ax
+    snr = _values(calibration, "snr")
+    snr_axis(ax, snr)
+    handles: list[Artist] = []
+    curves = (
+        ("asymmetry", "antisymmetric part", BLUE, "o", "-"),
+        ("negative", "negative directions", ORANGE, "^", "--"),
+    )
+    for name, label, colour, marker, dash in curves:
+        values, error = found[name]
+        handles.append(_curve(ax, snr, values, colour, marker, dash, label, name))
+        band(ax, snr, values, error, colour, (0.0, 1.0))
+    largest = max(float(found[name][0].max()) for name in ("asymmetry", "negative"))
+    ax.set_ylim(-0.01, max(0.2, 1.1 * largest))
+    handles += _zones(ax, calibration, 0.0)
+    ax.set_ylabel("share")
+    ax.set_title("Symmetry and positivity of the Jacobian", loc="left")
+    legend_below(ax, handles)
+    return ax
+
+
+def _values(calibration: xr.Dataset, name: str) -> Array:
+    return calibration[name].to_numpy().astype(np.float64)
+
+
+def _curve(ax: Axes, snr: Array, values: Array, colour: Any, marker: str, dash: str, label: str, gid: str) -> Line2D:
+    step = -(-len(snr) // 16)
+    (line,) = ax.plot(snr, values, color=colour, linestyle=dash, marker=marker, markersize=4, markevery=step)
+    line.set(label=label, gid=gid, linewidth=1.4)
+    return line
+
+
+def _zones(ax: Axes, calibration: xr.Dataset, centre: float) -> list[Artist]:
+    """Grey beyond `fair` and darker beyond `poor`, to both sides; returns what the legend shows for them."""
+    fair, poor = float(calibration.attrs["fair"]), float(calibration.attrs["poor"])
+    low, high = ax.get_ylim()
+    ends = ((fair, poor, "0.95", f"beyond {fair:.0%}: fair"), (poor, np.inf, "0.88", f"beyond {poor:.0%}: poor"))
+    handles: list[Artist] = []
+    for near, far, shade, label in ends:
+        for sign in (-1, 1):
+            span = ax.axhspan(centre + sign * near, centre + sign * min(far, 1e3), color=shade, linewidth=0, zorder=-1)
+        span.set_label(label)
+        handles.append(span)
+    ax.axhline(centre, color="0.35", linewidth=0.8, zorder=1)
+    ax.set_ylim(low, high)
+    return handles
+
+
+def _mark_beyond(ax: Axes, snr: Array, values: Array, low: float, high: float, colour: Any, marker: str) -> None:
+    """Hollow markers at the edge of the axis, for values beyond it."""
+    for beyond, edge in ((values > high, high), (values < low, low)):
+        if beyond.any():
+            ax.plot(
+                *(snr[beyond], np.full(beyond.sum(), edge)),
+                marker=marker,
+                linestyle="",
+                markerfacecolor="none",
+                color=colour,
+                clip_on=False,
+                gid="beyond",
+            )
+
+
+def _title(calibration: xr.Dataset) -> str:
+    """What was calibrated, against what, and how."""
+    about = calibration.attrs
+    names = [f"{name[:39]}…" if len(name) > 40 else name for name in (str(about["network"]), str(about["target"]))]
+    queries, dim = int(about["queries"]), int(about["dim"])
+    title = f"Calibration of {names[0]} on {names[1]} in {dim:,} dimension{'s' * (dim > 1)}: {queries:,} queries"
+    if int(about["points"]) < queries:
+        title += f" from {int(about['points']):,} points"
+    return textwrap.fill(f"{title}, bands ±2 standard errors".replace("$", r"\$"), 100)
