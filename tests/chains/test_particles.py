@@ -20,7 +20,7 @@ FOUR = GaussianMixture([0.1, 0.2, 0.4, 0.3], [-4, -2, 2, 4], [1, 0.5, 0.5, 1], n
 NAMES = ("forward", "backward", "chain", "discretisation")
 
 
-def account(law, start, steps, eta, mode="ode", count=1024, seed=0, error=None):
+def account(law, start, steps, eta, mode="ode", count=512, seed=0, error=None):
     walk = Walk(law, steps, eta)
     if error is not None:
         x, z = draw(law, 4096, 9)
@@ -117,7 +117,7 @@ def test_particles_on_the_line_agree_with_quantiles(law):
 
 def test_data_are_taken_back_to_data():
     atoms = 3 * np.random.default_rng(0).normal(size=(50, 3))
-    found = account(Empirical(atoms), "equilibrium", 20, 0.05, count=256)
+    found = account(Empirical(atoms), "equilibrium", 10, 0.1, count=256)
     assert found["w2_backward"][0] < 0.5 * found["w2_forward"][0]
 
 

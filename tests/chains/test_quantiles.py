@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from brenier.chains.quantiles import account_by_quantiles, densities_by_quantiles
 from brenier.chains.start import start_law
 from brenier.chains.walk import Walk, localize_by_quadrature
-from brenier.process import ScoreError, marginal
+from brenier.process import ScoreError, backward_map, marginal, score_at
 from brenier.targets.mixture import GaussianMixture
 from brenier.targets.uniform import Uniform
 
@@ -86,12 +86,12 @@ def test_gaussian_chains_in_closed_form(m, s2, beta, nu_mean, nu_s2):
 
 
 def test_corollary_1_holds_for_any_start():
-    law, eta = GaussianMixture([1], [1], 4.0), 0.01
-    _, found = account(law, FOUR, 60, eta)
-    variance = np.array([marginal(k * eta)[0] ** 2 * 4 + marginal(k * eta)[1] ** 2 for k in range(61)])
+    law, eta = GaussianMixture([1], [1], 4.0), 0.03
+    _, found = account(law, FOUR, 20, eta)
+    variance = np.array([marginal(k * eta)[0] ** 2 * 4 + marginal(k * eta)[1] ** 2 for k in range(21)])
     ratio = found["w2_chain"][:-1] / found["w2_chain"][1:]
     np.testing.assert_allclose(ratio, 1 + eta * (1 - 1 / variance[1:]), rtol=1e-6)
-    # The rate of W2^2 tends to 2 (kappa - zeta/beta) as eta does: at eta = 0.01 it is eta times its square off.
+    # The rate of W2^2 tends to 2 (kappa - zeta/beta) as eta does: at eta = 0.03 it is eta times its square off.
     rate, limit = (ratio**2 - 1) / eta, 2 * (1 - 1 / variance[1:])
     np.testing.assert_allclose(rate, limit + eta * (limit / 2) ** 2, rtol=1e-6)
 
@@ -103,8 +103,8 @@ def test_forward_contraction_of_dirac_pairs():
 
 @pytest.mark.parametrize("law", [TWO, FOUR, Uniform(-1, 1)], ids=lambda law: law.name)
 def test_forward_chains_contract(law):
-    _, found = account(law, 0.5, 30, 0.03)
-    assert np.all(found["w2_forward"][1:] / found["w2_forward"][:-1] <= math.exp(-0.03) * (1 + 1e-9))
+    _, found = account(law, 0.5, 12, 0.075)
+    assert np.all(found["w2_forward"][1:] / found["w2_forward"][:-1] <= math.exp(-0.075) * (1 + 1e-9))
     for name in ("tv_forward", "kl_forward"):
         assert np.all(np.diff(found[name][1:]) <= 1e-9)  # data processing
 
@@ -123,7 +123,7 @@ def test_relative_entropy_stays_while_w2_grows():
 
 @pytest.mark.parametrize("law", [SPIKE, FOUR], ids=lambda law: law.name)
 def test_divergences_against_integrals_over_x(law):
-    steps, eta, k = 30, 0.02, 20
+    steps, eta, k = 12, 0.05, 8
     walk, found = account(law, 1.0, steps, eta)
     x, dense = densities_by_quantiles(walk, start_law(1.0, law), 6001)
     p, q = dense["forward_target"][k], dense["forward_start"][k]
@@ -147,7 +147,7 @@ def test_backward_densities_are_those_of_the_carried_particles():
         30,
     )
     for k in range(30, 0, -1):
-        particles = walk.back(particles, k)
+        particles = backward_map(FOUR, particles, k * 0.03, 0.03)
     share, edges = np.histogram(particles.numpy(), bins=40, range=(-3, 6))
     cumulative = np.concatenate(
         [[0], np.cumsum((dense["backward_start"][0][1:] + dense["backward_start"][0][:-1]) / 2 * np.diff(x))]
@@ -173,7 +173,7 @@ def test_point_masses_at_the_start_of_the_way():
 
 
 def test_a_uniform_law_against_a_gaussian():
-    _, found = account(Uniform(-1, 1), "normal", 20, 0.02)
+    _, found = account(Uniform(-1, 1), "normal", 8, 0.02)
     inside = stats.norm.cdf(1) - stats.norm.cdf(-1)
     assert found["tv_forward"][0] == pytest.approx(1 - inside, abs=1e-5)  # the uniform density is the larger one inside
     assert found["kl_forward"][0] == pytest.approx(-math.log(2) + math.log(2 * math.pi) / 2 + 1 / 6, rel=1e-6)
@@ -195,40 +195,42 @@ def test_equal_laws_stay_equal():
     np.testing.assert_allclose(found["w2_backward"], found["w2_discretisation"], rtol=1e-12)
 
 
-def with_error(law, size, band=None, steps=30, eta=0.04, seed=3):
+def walk_with_error(law, size, band=None, steps=30, eta=0.04, seed=3):
     walk = Walk(law, steps, eta)
     local = localize_by_quadrature(walk, np.array([1.0]), lambda share: None) if steps < 20 else None
     trace = local.mean if local else np.full(steps, 0.3)
     x = law.sample(4096, 1)
     z = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     walk.set_error(ScoreError(size, "smooth", band, seed), trace, lambda k: walk.noised(x, z, k))
+    return walk
+
+
+def with_error(law, size, band=None):
+    walk = walk_with_error(law, size, band)
     found, _ = account_by_quantiles(walk, start_law("equilibrium", law))
     return walk, {name: values for name, (_, values) in found.items()}
 
 
 @pytest.mark.parametrize("band", [None, (0.8, 2.0)])
 def test_a_small_smooth_score_error_is_amplified_as_predicted(band):
-    relative = []
-    for size in (1e-4, 1e-3, 1e-2):
-        _, found = with_error(FOUR, size, band)
-        relative.append(abs(found["w2_error"][0] / found["w2_error_predicted"][0] - 1))
+    for size, relative in ((1e-4, 1e-3), (1e-2, 0.1)):  # off by the square of the error, as to first order it is
+        walk, found = with_error(FOUR, size, band)
+        assert abs(found["w2_error"][0] / found["w2_error_predicted"][0] - 1) < relative
+        assert found["w2_error"][0] > 0
         assert found["w2_error"][-1] == 0
-    assert relative[0] < 1e-3
-    assert relative[2] < 0.1  # and off by the square of the error, as a first-order prediction is
-    walk, found = with_error(FOUR, 1e-3, (0.8, 2.0))
-    before = found["w2_error"][walk.snr < 0.8]
-    assert np.all(before[1:] == 0)
-    assert found["w2_error"][0] > 0
+        if band is not None:
+            before = found["w2_error"][walk.snr < band[0]]
+            assert np.all(before[1:] == 0)
 
 
 def test_the_error_has_the_size_asked_for():
     law, steps = FOUR, 10
-    walk, _ = with_error(law, 0.05, steps=steps, eta=0.1)
+    walk = walk_with_error(law, 0.05, steps=steps, eta=0.1)
     x = law.sample(100_000, 5)
     z = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     for k in (1, 5, 10):
         at = walk.noised(x, z, k)
-        wrong, right = walk.score_error(at, k)[0], walk.score(at, k)
+        wrong, right = walk.score_error(at, k)[0], score_at(law, at, k * 0.1)
         assert float((wrong.square().mean() / right.square().mean()).sqrt()) == pytest.approx(0.05, rel=0.06)
 
 
@@ -238,8 +240,8 @@ def test_an_error_so_large_that_a_step_folds():
 
 
 def test_results_do_not_depend_on_the_mesh_it_began_with(monkeypatch):
-    _, found = account(TWO, 0.3, 20, 0.02)
+    _, found = account(TWO, 0.3, 8, 0.05)
     monkeypatch.setattr("brenier.chains.quantiles.REACH", 8.7)
-    _, again = account(TWO, 0.3, 20, 0.02)
+    _, again = account(TWO, 0.3, 8, 0.05)
     for name in ("w2_forward", "w2_backward", "w2_chain", "w2_discretisation", "kl_forward", "tv_forward"):
         np.testing.assert_allclose(again[name], found[name], rtol=1e-6, atol=1e-8)

@@ -1,9 +1,11 @@
 """The account of a chain: what theory allows, beside what was measured; and what is refused."""
 
+import inspect
 import math
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from brenier import chain, complexity
 from brenier.chains import densities
@@ -17,11 +19,11 @@ PLANE = GaussianMixture([0.5, 0.5], [[-1.0, 0], [1, 0]], 0.1, name="plane")
 
 @pytest.fixture(scope="module")
 def run():
-    return chain(FOUR, 0.0, steps=25, eta=0.04, progress=False)
+    return chain(FOUR, 0.0, steps=10, eta=0.1, progress=False)
 
 
 def test_rates_are_those_of_the_localization(run):
-    k = 10
+    k = 4
     snr = float(run.snr[k])
     assert snr == pytest.approx(1 / math.sqrt(math.expm1(2 * 0.4)))
     values, weights, about = localization_quadrature(FOUR, snr, np.empty(0), [1, 2, 5, 20])
@@ -33,7 +35,7 @@ def test_rates_are_those_of_the_localization(run):
 
 def test_what_was_measured_is_within_what_is_allowed(run):
     assert np.all(run.w2_chain <= run.bound_worst * (1 + 1e-9))
-    assert np.all(run.rate[1:] <= run.rate_worst[1:] + 0.04 * (run.rate_worst[1:] / 2) ** 2)
+    assert np.all(run.rate[1:] <= run.rate_worst[1:] + 0.1 * (run.rate_worst[1:] / 2) ** 2)
     assert np.all(run.rate_sharp[1:] <= run.rate_star[1:] + 1e-9)
     assert np.all(run.rate_sharp[1:] <= run.rate_worst[1:] + 1e-9)
     assert np.all(run.rate_star.diff("perturbation")[1:] >= -1e-9)
@@ -42,19 +44,19 @@ def test_what_was_measured_is_within_what_is_allowed(run):
 
 def test_definitions_of_the_account(run):
     w2 = run.w2_chain.to_numpy()
-    np.testing.assert_allclose(run.rate[1:], ((w2[:-1] / w2[1:]) ** 2 - 1) / 0.04, rtol=1e-12)
+    np.testing.assert_allclose(run.rate[1:], ((w2[:-1] / w2[1:]) ** 2 - 1) / 0.1, rtol=1e-12)
     assert math.isnan(float(run.rate[0]))
     assert float(run.ratio) == float(run.w2_backward[0] / run.w2_forward[0])
     for name in ("worst", "star", "sharp"):
         zeta = 1 - run[f"rate_{name}"][1:] / 2
-        np.testing.assert_allclose(run[f"ratio_{name}"], np.exp(-0.04 * zeta.sum("step")), rtol=1e-12)
-        np.testing.assert_allclose(run[f"bound_{name}"][0], w2[-1] * np.exp(0.04 * (1 - zeta).sum("step")), rtol=1e-12)
+        np.testing.assert_allclose(run[f"ratio_{name}"], np.exp(-0.1 * zeta.sum("step")), rtol=1e-12)
+        np.testing.assert_allclose(run[f"bound_{name}"][0], w2[-1] * np.exp(0.1 * (1 - zeta).sum("step")), rtol=1e-12)
         np.testing.assert_allclose(run[f"bound_{name}"][-1], w2[-1])
     np.testing.assert_allclose(run.kl_chain, run.kl_forward[-1], rtol=1e-6)
     np.testing.assert_allclose(run.tv_chain, run.tv_forward[-1], atol=1e-3)
     assert np.all(run.richness >= 1 - 1e-3)
     assert math.isinf(float(run.snr[0]))
-    np.testing.assert_allclose(run.time, 0.04 * np.arange(26))
+    np.testing.assert_allclose(run.time, 0.1 * np.arange(11))
 
 
 @pytest.mark.parametrize("beta", [1, 2.5])
@@ -70,9 +72,9 @@ def test_gaussian_targets_attain_theorem_2(beta):
 def test_attributes_hold_what_was_run(run):
     about = run.attrs
     assert (about["target"], about["start"], about["method"]) == ("four-gaussians", "point 0", "quantiles")
-    assert (about["steps"], about["eta"], about["n"], about["mode"]) == (25, 0.04, 0, "ode")
+    assert (about["steps"], about["eta"], about["n"], about["mode"]) == (10, 0.1, 0, "ode")
     assert about["distance"].startswith("quantile quadrature, ")
-    assert run.sizes == {"step": 26, "perturbation": 4}
+    assert run.sizes == {"step": 11, "perturbation": 4}
 
 
 def test_particles_when_there_are_no_maps_or_no_formulas():
@@ -152,3 +154,30 @@ def test_bad_input(arguments, message):
 def test_quantiles_need_a_formula():
     with pytest.raises(ValueError, match="is no explicit law on the line: use particles"):
         chain(PLANE, method="quantiles", progress=False)
+
+
+def test_variables_say_what_they_are_and_keep_it_in_files(run, tmp_path):
+    by_particles = chain(PLANE, steps=1, n=64, score_error=0.1, progress=False)
+    assert by_particles.w2_chain_se.attrs == {
+        "long_name": "standard error of W2(mubar, nubar), on the way back",
+        "units": "unit of the data",
+    }
+    for number, data in enumerate((run, by_particles, densities(FOUR, "normal", steps=1))):
+        (tmp_path / f"{number}.nc").write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
+        read = xr.load_dataset(tmp_path / f"{number}.nc", engine="h5netcdf")
+        for name, variable in data.variables.items():
+            assert set(variable.attrs) == {"long_name", "units"}
+            assert read[name].variable.identical(variable)
+
+
+def test_whole_numbers_may_come_as_floats():
+    # Past the tests' own check of types, as users are.
+    unchecked, unchecked_densities = inspect.unwrap(chain), inspect.unwrap(densities)
+    found = unchecked(FOUR, 0.0, steps=2.0, n=64.0, seed=3.0, method="particles", progress=False)
+    xr.testing.assert_identical(found, chain(FOUR, 0.0, steps=2, n=64, seed=3, method="particles", progress=False))
+    assert unchecked_densities(FOUR, "normal", steps=2.0).sizes["step"] == 3
+    for wrong in (1.5, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"steps must be a whole number of at least 1, got {wrong}"):
+            unchecked(FOUR, 0.0, steps=wrong)
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            unchecked(FOUR, 0.0, seed=wrong)

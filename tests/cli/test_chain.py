@@ -91,8 +91,8 @@ def test_every_option_reaches_the_chain(brenier: Command, asked: list) -> None:
     how = ("--mode", "sde", "--method", "particles", "--dtype", "float32", "--device", "cpu", "--from", "uniform")
     brenier("chain", "two-points", *numbers, *error, *how, "--quiet").refused("asked")
     ((arguments, options),) = asked
-    assert arguments == ("two-points", "uniform")
-    assert str(options.pop("dtype")) == "torch.float32"
+    law, start = arguments
+    assert (law.name, str(law.dtype), str(law.device), start) == ("two-points", "torch.float32", "cpu", "uniform")
     assert options == {
         "steps": 7,
         "eta": 0.2,
@@ -105,7 +105,6 @@ def test_every_option_reaches_the_chain(brenier: Command, asked: list) -> None:
         "error_kind": "white",
         "error_band": (0.5, 2),
         "seed": 5,
-        "device": "cpu",
         "progress": False,
     }
 

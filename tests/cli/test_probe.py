@@ -98,13 +98,12 @@ def test_the_options_reach_the_profile(brenier: Command, points: Path) -> None:
 def test_the_same_seed_makes_the_same_files(brenier: Command, points: Path) -> None:
     folder = points.parent
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        for suffix in (".png", ".pdf", ".svg"):
-            files = ("-o", folder / f"{name}.nc", "--figure", folder / f"{name}{suffix}", "--force")
-            assert brenier("probe", points, "--snrs", 4, "--queries", 50, "--seed", seed, *files)[0] == 0
+        files = ("-o", folder / f"{name}.nc", "--figure", folder / f"{name}.pdf")
+        assert brenier("probe", points, "--snrs", 4, "--queries", 50, "--seed", seed, *files)[0] == 0
         if name == "a":
             time.sleep(1.1)  # a time stamp in a file would differ
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for suffix in (".nc", ".png", ".pdf", ".svg"):
+    for suffix in (".nc", ".pdf"):
         assert content[f"a{suffix}"] == content[f"b{suffix}"]
         assert content[f"a{suffix}"] != content[f"c{suffix}"]
 
@@ -269,20 +268,26 @@ def test_an_interrupt_leaves_nothing_and_exits_130(
 
 def test_control_c_stops_a_long_run(tmp_path: Path) -> None:
     np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(20000, 64)))
-    command = [sys.executable, "-c", "import sys; from brenier.cli import main; print(flush=True); sys.exit(main())"]
-    run = subprocess.Popen(
+    # Where tests run in the background, their children would ignore the signal.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; import sys; from brenier.cli import main; print(flush=True); sys.exit(main())"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
         [*command, "probe", "points.npy", "--queries", "100000", "-o", "p.nc"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert run.stdout is not None
-    run.stdout.readline()  # everything is imported: the run begins
-    time.sleep(1)
-    run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
+    ) as run:
+        try:
+            assert run.stdout is not None
+            run.stdout.readline()  # everything is imported: the run begins
+            time.sleep(1)
+            run.send_signal(signal.SIGINT)
+            out, err = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert run.returncode == 130
     assert "Traceback" not in err
     assert out == ""

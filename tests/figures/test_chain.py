@@ -1,7 +1,6 @@
 """What the figure of a chain shows is what the chain says."""
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -218,30 +217,17 @@ def test_the_top_axis_labels_the_same_noise_levels_by_their_snr(by_quantiles):
     np.testing.assert_allclose(top.get_xticks(), [0, *(math.log1p(4 / float(snr) ** 2) / 2 for snr in rest)])
 
 
-def test_axes_have_labels_and_no_text_or_legend_leaves_the_figure_or_covers_anything(odd):
+def test_axes_have_labels_and_no_text_or_legend_leaves_the_figure_or_covers_anything(odd, nothing_overlaps):
     figure = figures.plot_chain(odd)
     for ax in figure.axes:
         low, high = ax.get_ylim()
         assert np.isfinite([low, high]).all()
         assert sum(low <= place <= high for place in ax.get_yticks()) >= 2
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the long name has letters that the font lacks
-        boxes, panels = extents(figure)
-    width, height = figure.canvas.get_width_height()
-    for k, box in enumerate(boxes):
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= width
-        assert box.y1 <= height
-        assert not any(box.padded(-0.5).overlaps(panel) for panel in panels)
-        assert not any(box.padded(-0.5).overlaps(other.padded(-0.5)) for other in boxes[:k])
+    nothing_overlaps(figure)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_the_same_chain_makes_the_same_bytes(by_particles, suffix, tmp_path):
-    for name in ("a", "b"):
-        figures.save_figure(figures.plot_chain(by_particles), tmp_path / f"{name}{suffix}", dpi=50)
-    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+def test_the_same_chain_makes_the_same_bytes(by_particles, same_bytes):
+    same_bytes(lambda: figures.plot_chain(by_particles))
 
 
 @pytest.mark.parametrize("panel", PANELS)

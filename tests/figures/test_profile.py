@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -219,26 +218,12 @@ def test_the_title_says_what_was_probed_and_how(by_quadrature):
     assert held == "data in 3 dimensions: Monte Carlo, 50 queries from the 25% held out, bands ±2 standard errors"
 
 
-def test_no_text_or_legend_leaves_the_figure_or_covers_a_panel_or_another(odd):
-    figure = figures.plot_profile(odd)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the long name has letters that the font lacks
-        boxes, panels = extents(figure)
-    width, height = figure.canvas.get_width_height()
-    for k, box in enumerate(boxes):
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= width
-        assert box.y1 <= height
-        assert not any(box.padded(-0.5).overlaps(panel) for panel in panels)
-        assert not any(box.padded(-0.5).overlaps(other.padded(-0.5)) for other in boxes[:k])
+def test_no_text_or_legend_leaves_the_figure_or_covers_a_panel_or_another(odd, nothing_overlaps):
+    nothing_overlaps(figures.plot_profile(odd))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_the_same_profile_makes_the_same_bytes(by_monte_carlo, suffix, tmp_path):
-    for name in ("a", "b"):
-        figures.save_figure(figures.plot_profile(by_monte_carlo), tmp_path / f"{name}{suffix}")
-    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+def test_the_same_profile_makes_the_same_bytes(by_monte_carlo, same_bytes):
+    same_bytes(lambda: figures.plot_profile(by_monte_carlo))
 
 
 @pytest.mark.parametrize("panel", PANELS)

@@ -46,7 +46,7 @@ class Walk:
         return float(self.alpha[k]) * x + float(self.sigma[k]) * z
 
     def back_with_slope(self, x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
-        """b_k(x) of [LDK24] (3.2), and the largest eigenvalue of its Jacobian: on the line its slope (see `process`)."""
+        """b_k(x) of [LDK24] (3.2), and the largest eigenvalue of its Jacobian, on the line its slope (`process`)."""
         sigma, snr = float(self.sigma[k]), float(self.snr[k])
         y = x / sigma
         posterior = self.law.localize(y, snr)

@@ -12,15 +12,19 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from brenier.cli.calibrate import run_calibrate
 from brenier.cli.chain import run_chain
 from brenier.cli.probe import run_probe
 from brenier.cli.reproduce import run_reproduce
 from brenier.cli.show import run_show
 from brenier.cli.targets import run_targets
+from brenier.cli.train import run_train
 
 app = typer.Typer(name="brenier", add_completion=False, pretty_exceptions_enable=False)
 app.command("probe")(run_probe)
 app.command("chain")(run_chain)
+app.command("train")(run_train)
+app.command("calibrate")(run_calibrate)
 app.command("reproduce")(run_reproduce)
 app.command("show")(run_show)
 app.command("targets")(run_targets)
@@ -37,7 +41,7 @@ def _version(wanted: bool) -> bool:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Probe diffusion models: where is a law hard to denoise, how hard, and what becomes of errors along the chain?"""
+    """Probe diffusion models: where is a law or a network hard to denoise, how hard, and what becomes of errors?"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

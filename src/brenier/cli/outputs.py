@@ -1,5 +1,6 @@
-"""The files that the commands write, all or none, and those that they read back: profiles and chains."""
+"""The files that the commands write, all or none, and those that they read back: profiles, chains, calibrations."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -7,7 +8,7 @@ import xarray as xr
 
 from brenier.files import atomic_paths, check_output, exists
 
-Kind: TypeAlias = Literal["profile", "chain"]
+Kind: TypeAlias = Literal["profile", "chain", "calibration"]
 
 DATA_SUFFIXES = (".nc",)
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -21,8 +22,9 @@ NEEDED: dict[Kind, tuple[str, ...]] = {
         *("sup_localization", "rate", "rate_worst", "rate_star", "rate_sharp", "bound_worst", "bound_star"),
         *("bound_sharp", "ratio_chain", "ratio_worst", "ratio_star", "ratio_sharp"),
     ),
+    "calibration": ("verdict", "error", "predicted", "balance", "directional", "dependence", "asymmetry", "negative"),
 }
-SAVED = "`brenier probe -o` or `brenier chain -o`"
+SAVED = "`brenier probe -o`, `brenier chain -o` or `brenier calibrate -o`"
 
 
 def check_outputs(output: Path | None, figure: Path | None, force: bool) -> None:
@@ -34,7 +36,7 @@ def check_outputs(output: Path | None, figure: Path | None, force: bool) -> None
 
 
 def write_outputs(data: xr.Dataset, output: Path | None, figure: Path | None, force: bool) -> None:
-    """Write a profile or a chain, and its figure, where they are wanted: both, or none."""
+    """Write what was computed, and its figure, where they are wanted: both, or none."""
     wanted = [path for path in (output, figure) if path is not None]
     if not wanted:
         return
@@ -46,20 +48,38 @@ def write_outputs(data: xr.Dataset, output: Path | None, figure: Path | None, fo
 
 
 def write_data(data: xr.Dataset, path: Path) -> None:
-    """Save a profile or a chain as netCDF. The same data make the same bytes."""
+    """Save a profile, a chain or a calibration as netCDF. The same data make the same bytes."""
     # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
     path.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
 
 
 def write_figure(data: xr.Dataset, path: Path) -> None:
-    """Draw a profile or a chain. The same data make the same bytes: no dates, no random names inside."""
-    from brenier.figures import plot_chain, plot_profile, save_figure
+    """Draw what was computed. The same data make the same bytes: no dates, no random names inside."""
+    from brenier.figures import plot_calibration, plot_chain, plot_profile, save_figure
 
-    save_figure(plot_chain(data) if kind(data) == "chain" else plot_profile(data), path)
+    draw = {"profile": plot_profile, "chain": plot_chain, "calibration": plot_calibration}[kind(data)]
+    save_figure(draw(data), path)
+
+
+def write_comparison(profiles: Mapping[str, xr.Dataset], path: Path, force: bool) -> None:
+    """Draw several profiles in one figure."""
+    from brenier.figures import plot_profiles, save_figure
+
+    with atomic_paths(path, force=force) as (draft,):
+        save_figure(plot_profiles(profiles), draft)
+
+
+def print_data(data: xr.Dataset) -> None:
+    """Print what was computed, as tables and sentences."""
+    from brenier.cli.calibration_report import print_calibration
+    from brenier.cli.chain_report import print_chain
+    from brenier.cli.report import print_report
+
+    {"profile": print_report, "chain": print_chain, "calibration": print_calibration}[kind(data)](data)
 
 
 def read_data(path: Path) -> xr.Dataset:
-    """Read a profile or a chain that `write_data` saved.
+    """Read what `write_data` saved.
 
     Raises:
         ValueError: the file is missing, is no netCDF file, or holds something else.
@@ -82,5 +102,7 @@ def read_data(path: Path) -> xr.Dataset:
 
 
 def kind(data: xr.Dataset) -> Kind:
-    """Which of the two a dataset is, or would be: a chain goes over steps, a profile over SNRs."""
-    return "chain" if "step" in data.dims else "profile"
+    """What a dataset is, or would be: a chain goes over steps, the others over SNRs, a calibration with verdicts."""
+    if "step" in data.dims:
+        return "chain"
+    return "calibration" if "verdict" in data.variables else "profile"

@@ -1,4 +1,4 @@
-"""`brenier show`: a saved profile or chain once more, as tables, sentences and a figure."""
+"""`brenier show`: saved profiles or a chain once more, as tables, sentences and a figure."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,21 +7,26 @@ import typer
 
 
 def run_show(
-    saved: Annotated[Path, typer.Argument(metavar="FILE", help="What `brenier probe -o` or `brenier chain -o` saved.")],
+    saved: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="What `brenier probe -o`, `chain -o` or `calibrate -o` saved."),
+    ],
     figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a figure that exists.")] = False,
 ) -> None:
-    """Print a saved profile or chain; draw it with --figure."""
-    from brenier.cli.outputs import check_outputs, kind, read_data, write_outputs
+    """Print what was saved, draw it with --figure; several profiles are laid over each other in one figure."""
+    from brenier.cli.outputs import check_outputs, kind, print_data, read_data, write_comparison, write_outputs
 
     check_outputs(None, figure, force)
-    data = read_data(saved)
-    write_outputs(data, None, figure, force)
-    if kind(data) == "chain":
-        from brenier.cli.chain_report import print_chain
-
-        print_chain(data)
-    else:
-        from brenier.cli.report import print_report
-
-        print_report(data)
+    found = [read_data(path) for path in saved]
+    if len(found) == 1:
+        write_outputs(found[0], None, figure, force)
+        print_data(found[0])
+        return
+    for path, data in zip(saved, found, strict=True):
+        if kind(data) != "profile":
+            raise ValueError(f"{str(path)!r} holds no profile but a {kind(data)}: only profiles are shown together")
+    if figure is not None:
+        write_comparison({path.stem: data for path, data in zip(saved, found, strict=True)}, figure, force)
+    for data in found:
+        print_data(data)

@@ -18,7 +18,7 @@ def run_train(
     channels: Annotated[
         str | None, typer.Option(metavar="C,C,...", help="Channels of the U-Net for images (default: 64,128,128).")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Learning rate (default: 0.002; images 0.0002).")] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate (default: 0.005; images 0.0002).")] = None,
     schedule: Annotated[
         Literal["cosine", "constant"] | None, typer.Option(help="Of the learning rate (default: cosine).")
     ] = None,

@@ -1,7 +1,7 @@
 """Figures of what brenier computes, drawn with matplotlib.
 
 Every panel is a function that takes a profile or a chain and an optional `ax` and returns the axes; `plot_profile` and
-`plot_chain` join them.
+`plot_chain` join them; `plot_profiles` lays several profiles over each other.
 Nothing here shows a window, touches pyplot or changes matplotlib's settings: what comes back is yours to alter or save.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from brenier.figures.calibration import plot_calibration
 from brenier.figures.chain import (
     plot_chain,
     plot_chain_bounds,
@@ -20,6 +21,7 @@ from brenier.figures.chain import (
     plot_chain_localization,
     plot_chain_rates,
 )
+from brenier.figures.comparison import plot_compared, plot_profiles
 from brenier.figures.profile import (
     plot_complexity,
     plot_contraction,
@@ -30,6 +32,7 @@ from brenier.figures.profile import (
 )
 
 __all__ = [
+    "plot_calibration",
     "plot_chain",
     "plot_chain_bounds",
     "plot_chain_distances",
@@ -37,11 +40,13 @@ __all__ = [
     "plot_chain_error",
     "plot_chain_localization",
     "plot_chain_rates",
+    "plot_compared",
     "plot_complexity",
     "plot_contraction",
     "plot_ess",
     "plot_localization",
     "plot_profile",
+    "plot_profiles",
     "plot_survival",
     "save_figure",
 ]

@@ -43,7 +43,7 @@ NARROW, WIDE = 0.3, 3.0  # ratios of errors: what an axis shows at least, and at
 
 
 def plot_calibration(calibration: xr.Dataset) -> Figure:
-    """Draw a calibration: verdicts, errors, ratios, halves and symmetry in one figure of 9 x 9.5 inches.
+    """Draw a calibration: verdicts, errors, ratios, halves and symmetry in one figure of 9 x 9.8 inches.
 
     Args:
         calibration: what `brenier.calibrate` returned, or a file of it.
@@ -56,10 +56,10 @@ def plot_calibration(calibration: xr.Dataset) -> Figure:
     """
     deviations(calibration)  # or it says what is missing
     with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0}):
-        figure = Figure(figsize=(9, 9.5))
+        figure = Figure(figsize=(9, 9.8))
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(
-            *(3, 2), height_ratios=(0.75, 1, 1), left=0.1, right=0.97, bottom=0.105, top=0.895, hspace=0.75, wspace=0.25
+            *(3, 2), height_ratios=(0.75, 1, 1), left=0.12, right=0.97, bottom=0.1, top=0.875, hspace=0.72, wspace=0.25
         )
         panels: list[Axes] = [figure.add_subplot(grid[0, :])]
         panels += [figure.add_subplot(grid[row, column]) for row in (1, 2) for column in (0, 1)]
@@ -96,7 +96,7 @@ def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_ylim(-len(table) + 0.5, 0.5)
     ax.set_yticks(-np.arange(len(table)), list(ROWS.values()))
     ax.tick_params(axis="y", length=0)
-    ax.get_yticklabels()[0].set_weight("bold")
+    ax.get_yticklabels()[0].set(fontweight="bold")
     top_axis(ax, r"noise level $\sigma=1/r$ (unit of the data)", snr_from_sigma, sigma_from_snr)
     ax.set_title("Verdicts", loc="left")
     handles: list[Artist] = []
@@ -108,7 +108,7 @@ def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """E|X - D|^2 and sigma^2 E tr J, both over d sigma^2, the error of no denoising: for an exact posterior one curve."""
+    """E|X - D|^2 and sigma^2 E tr J, over the d sigma^2 of no denoising: one curve for an exact posterior."""
     deviations(calibration)
     ax = new_axes() if ax is None else ax
     snr = _values(calibration, "snr")
@@ -121,12 +121,15 @@ def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axe
     for name, label, colour, marker, dash in styles:
         values, error = _values(calibration, name) / unit, _values(calibration, f"{name}_se") / unit
         handles.append(_curve(ax, snr, np.where(values > 0, values, np.nan), colour, marker, dash, label, name))
-        band(ax, snr, values, error, colour, (1e-12, np.inf))
+        band(ax, snr, values, error, colour, (1e-300, np.inf))
         shown.append(values[values > 0])
-    values = np.concatenate(shown)
-    top = float(values.max(initial=1e-12))
-    log_axis(ax, max(0.6 * float(values.min(initial=top)), 1e-6 * top), 1.6 * top)
-    ax.set_ylabel(r"share of the noise, $\cdot/d\sigma^2$")
+    positive = np.concatenate(shown)
+    if len(positive):
+        top = float(positive.max())
+        log_axis(ax, max(0.6 * float(positive.min()), 1e-6 * top), 1.6 * top)
+    else:
+        ax.set_ylim(-0.04, 1.06)
+    ax.set_ylabel(r"error over $d\sigma^2$")
     ax.set_title("Error", loc="left")
     legend_below(ax, handles)
     return ax
@@ -162,7 +165,7 @@ def plot_balance(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Differences in true error between halves of equal predicted error, as a share of the error: 0 if it is known where.
+    """Differences in true error between halves of equal predicted error, as a share of it: 0 where it is as predicted.
 
     Above 0 the half with the smaller feature has the larger error.
     """
@@ -184,12 +187,12 @@ def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     handles += _zones(ax, calibration, 0.0)
     ax.set_ylabel("difference/error")
     ax.set_title("Halves of equal predicted error", loc="left")
-    legend_below(ax, handles)
+    legend_below(ax, handles, columns=3)
     return ax
 
 
 def plot_symmetry(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """The antisymmetric part as a share of the Jacobian, and the share of negative directions: both 0 for a posterior."""
+    """The antisymmetric part as a share of the Jacobian, and the share of negative directions: 0 for a posterior."""
     found = deviations(calibration)
     ax = new_axes() if ax is None else ax
     snr = _values(calibration, "snr")
@@ -259,7 +262,7 @@ def _title(calibration: xr.Dataset) -> str:
     about = calibration.attrs
     names = [f"{name[:39]}…" if len(name) > 40 else name for name in (str(about["network"]), str(about["target"]))]
     queries, dim = int(about["queries"]), int(about["dim"])
-    title = f"Calibration of {names[0]} on {names[1]} in {dim:,} dimension{'s' * (dim > 1)}: {queries:,} queries"
-    if int(about["points"]) < queries:
-        title += f" from {int(about['points']):,} points"
-    return textwrap.fill(f"{title}, bands ±2 standard errors".replace("$", r"\$"), 100)
+    title = f"Calibration of {names[0]} on {names[1]}".replace("$", r"\$")
+    source = f" from {int(about['points']):,} points" if int(about["points"]) < queries else ""
+    how = f"{dim:,} dimension{'s' * (dim > 1)}, {queries:,} queries{source}, bands ±2 standard errors"
+    return f"{textwrap.fill(title, 100)}\n{how}"

@@ -62,7 +62,7 @@ def load(
     folder = Path(path)
     config = read_config(folder)
     denoiser = read_model(folder).to(device or "cpu")
-    with _readable(folder / CONFIG):
+    with readable(folder / CONFIG):
         low, high = NoiseLevels.from_config(config["noise"]).interval(COVERED)
     return NetworkTarget(
         denoiser,
@@ -84,7 +84,7 @@ def read_model(path: str | os.PathLike[str]) -> Denoiser:
     """
     folder = Path(path)
     config = read_config(folder)
-    with _readable(folder / CONFIG):
+    with readable(folder / CONFIG):
         denoiser = empty_denoiser(config)
     tensors = _read_tensors(folder / MODEL)
     fill(denoiser, tensors, folder / MODEL)
@@ -170,7 +170,7 @@ def write_checkpoint(folder: Path, state: dict[str, Tensor], model: dict[str, Te
 
 
 @contextmanager
-def _readable(file: Path) -> Generator[None, None, None]:
+def readable(file: Path) -> Generator[None, None, None]:
     """Turn what a damaged entry of a config raises into one line."""
     try:
         yield

@@ -8,7 +8,8 @@ With x = X + sigma Z, s the data's deviation per coordinate and c its mean (Karr
 so that what F is given, and what it has to return, has unit size at every noise level. Nothing else knows the unit of
 the data: rescaled data train the same F, and what F = 0 leaves is the best linear denoiser of isotropic data.
 
-Everything here may be differentiated in forward and in reverse mode (`torch.func.jvp`, `vjp`).
+Everything here may be differentiated in reverse mode, and that once more; the MLP in forward mode too (torch's group
+norm, in the U-Net, is not made for it).
 """
 
 import math

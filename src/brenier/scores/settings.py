@@ -36,7 +36,7 @@ class Settings:
     @classmethod
     def of(cls, asked: Mapping[str, Any], kind: str) -> Self:
         """What is asked for, and defaults for the rest, for a network of this kind."""
-        usual: dict[str, Any] = {"batch": 64, "rate": 2e-4} if kind == "unet" else {"batch": 1024, "rate": 2e-3}
+        usual: dict[str, Any] = {"batch": 64, "rate": 2e-4} if kind == "unet" else {"batch": 1024, "rate": 5e-3}
         usual |= {"steps": None if "minutes" in asked else STEPS, "minutes": None}
         return cls(**(usual | {name: value for name, value in asked.items() if name not in ARCHITECTURE}))
 

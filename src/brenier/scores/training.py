@@ -25,10 +25,12 @@ from brenier.files import exists
 from brenier.scores.checkpoint import (
     CONFIG,
     STATE,
+    empty_denoiser,
     is_checkpoint,
     load,
     read_config,
     read_state,
+    readable,
     write_checkpoint,
     write_config,
 )
@@ -98,7 +100,7 @@ def train(
         depth: blocks of the MLP, 4, or layers per size of the U-Net, 2.
         channels: of the U-Net, size by size, multiples of 8; (64, 128, 128). Points of shape (h, w) or (c, h, w), h and
             w at least 16, get a U-Net unless `width` is given; all others an MLP unless `channels` are.
-        rate: of Adam, after warming up. Default: 2e-3 (MLP), 2e-4 (U-Net).
+        rate: of Adam, after warming up. Default: 5e-3 (MLP), 2e-4 (U-Net).
         schedule: "cosine" lets the rate fall to 0 at the last step; "constant".
         clip: largest norm of the gradient; 1.
         ema: decay per step of the average of the weights; 0.999, less in the first thousands of steps.
@@ -148,7 +150,8 @@ def train(
     moments = Moments.of(law)
     config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
     workers = Workers(None if device is None else torch.device(device))
-    settings = Settings(**config["training"])
+    with readable(folder / CONFIG):
+        settings = Settings(**config["training"])
     limit = settings.minutes if minutes is None else minutes
     run = _Run(law, moments, config, settings, workers)
     created = not exists(folder)
@@ -183,7 +186,7 @@ class _Run:
         self.points = Points(law, workers.device)
         if self.batch_share * workers.count != settings.batch:
             raise ValueError(f"batch {settings.batch} cannot be shared by {workers.count} processes: give a multiple")
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(_seeds(settings.seed, 0, 0)[0])
             network = build(config["network"], law.event_shape)
         self.denoiser = Denoiser(network, moments.centre, moments.deviation).to(workers.device)
@@ -383,6 +386,9 @@ def _noise(levels: NoiseLevels, noise: Noise) -> NoiseLevels:
 def _continued(folder: Path, law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -> dict[str, Any]:
     """The config of the run in `folder`, where this call goes on with it."""
     config = read_config(folder)
+    with readable(folder / CONFIG):
+        empty_denoiser(config)
+        levels = NoiseLevels.from_config(config["noise"])
     begun = config["data"]
     for name, value in _described(law).items():
         if name != "name" and value != begun.get(name):
@@ -393,10 +399,8 @@ def _continued(folder: Path, law: Target, moments: Moments, asked: dict[str, Any
     if not math.isclose(mine, other, rel_tol=1e-6):
         raise ValueError(f"{law.name} has sigma_data {mine:g}, {str(folder)!r} was begun with {other:g}: {OTHER}")
     difference = contradiction(asked, config["training"] | config["network"])
-    if difference is None and noise is not None:
-        levels = NoiseLevels.from_config(config["noise"])
-        if _noise(NoiseLevels(levels.mean, levels.std), noise) != levels:
-            difference = "noise is another distribution than the run was begun with"
+    if difference is None and noise is not None and _noise(NoiseLevels(levels.mean, levels.std), noise) != levels:
+        difference = "noise is another distribution than the run was begun with"
     if difference is not None:
         raise ValueError(f"cannot resume {str(folder)!r}: {difference}: leave it out")
     return config

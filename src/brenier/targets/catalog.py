@@ -52,7 +52,7 @@ def _digits_network(**options: Any) -> Target:
     from brenier.scores import checkpoint
 
     name = options.pop("name")
-    with resources.as_file(resources.files("brenier") / "pretrained" / "digits") as folder:
+    with resources.as_file(resources.files("brenier") / "resources" / "digits-network") as folder:
         law = checkpoint.load(folder, data="digits").to(**options)
     law.name = name
     return law

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import os
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -311,7 +312,7 @@ def _load_scheduler(places: Sequence[Path]) -> object:
         file = place / "scheduler_config.json"
         if file.is_file():
             try:
-                return _class(file, "SchedulerMixin").fromconfig_of(_json(file))
+                return _class(file, "SchedulerMixin").from_config(_json(file))
             except (TypeError, ValueError, NotImplementedError, KeyError) as error:
                 line = " ".join(str(error).split())[:200]
                 raise ValueError(line if str(file) in line else f"{str(file)!r}: {line}") from None
@@ -321,8 +322,9 @@ def _load_scheduler(places: Sequence[Path]) -> object:
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """No progress bars and no advice from diffusers, while it loads."""
+    """No progress bars, deprecations and advice from diffusers, while it loads."""
     try:
+        importlib.import_module("diffusers")
         from diffusers.utils import logging
     except ImportError as error:
         raise ValueError(f"models of diffusers need the diffusers library: pip install diffusers ({error})") from None
@@ -330,7 +332,8 @@ def _quiet() -> Generator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

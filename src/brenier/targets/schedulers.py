@@ -33,7 +33,7 @@ EDM = {"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler", "CosineDPMSolverMu
 FLOW = {"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "LTXEulerAncestralRFScheduler"}
 DISTILLED = {
     *("LCMScheduler", "TCDScheduler", "CMStochasticIterativeScheduler", "SCMScheduler", "FlowMatchLCMScheduler"),
-    *("ConsistencyDecoderScheduler", "FlowMapEulerDiscreteScheduler", "PiflowScheduler"),
+    *("FlowMapEulerDiscreteScheduler", "PiflowScheduler"),
 }
 PREDICTIONS: dict[str, Prediction] = {
     "epsilon": "epsilon",

@@ -1,0 +1,102 @@
+"""Several profiles in one figure: a network beside the law it should have learned."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from brenier.figures.axes import (
+    BLACK,
+    BLUE,
+    GREEN,
+    MARKERS,
+    ORANGE,
+    band,
+    check_variables,
+    curve,
+    legend_below,
+    letter_panels,
+    new_axes,
+    page_fonts,
+    snr_axis,
+    top_axis,
+    values_of,
+)
+from brenier.scales import sigma_from_snr, snr_from_sigma
+
+COLOURS = (BLUE, ORANGE, GREEN, BLACK, "#CC79A7", "#56B4E9", "#E69F00")  # all of Okabe and Ito's but yellow
+DASHES = ("-", "--", "-.", ":")
+PANELS = {
+    "mean_localization": ("mean localization $E\\,L_r$", "Localization"),
+    "m_star": ("minimal relative tail $m^*(r)$", "Complexity"),
+}
+
+
+def plot_profiles(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset]) -> Figure:
+    """Draw E L_r and m* of several profiles, each with two standard errors to both sides.
+
+    Args:
+        profiles: what `brenier.probe` returned, by the names to give them, or in a list, under their targets' names.
+
+    Returns:
+        A figure on the Agg canvas, unknown to pyplot. Write it with `save_figure`.
+
+    Raises:
+        ValueError: no profile, more than there are ways to draw a curve, or a dataset that is none.
+    """
+    named = _named(profiles)
+    with page_fonts():
+        figure = Figure(figsize=(9, 4.4))
+        FigureCanvasAgg(figure)
+        below = 0.135 + 0.045 * -(-len(named) // 2)
+        layout = {"left": 0.075, "right": 0.985, "bottom": below, "top": 0.82, "wspace": 0.2}
+        panels = list(figure.subplots(1, 2, gridspec_kw=layout))
+        for ax, name in zip(panels, PANELS, strict=True):
+            plot_compared(named, name, ax)
+        letter_panels(panels)
+    return figure
+
+
+def plot_compared(
+    profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset], name: str, ax: Axes | None = None
+) -> Axes:
+    """One variable of several profiles against the SNR: "mean_localization", "m_star" or another over `snr` alone."""
+    named = _named(profiles)
+    ax = new_axes() if ax is None else ax
+    label, title = PANELS.get(name, (name, name))
+    everything = np.concatenate([values_of(profile, "snr") for profile in named.values()])
+    snr_axis(ax, np.unique(everything))
+    handles: list[Artist] = []
+    for k, (called, profile) in enumerate(named.items()):
+        check_variables(profile, ["snr", name], "a profile")
+        x, y = values_of(profile, "snr"), values_of(profile, name)
+        if f"{name}_se" in profile:
+            band(ax, x, y, values_of(profile, f"{name}_se"), COLOURS[k], (0.0, np.inf))
+        style = (COLOURS[k], MARKERS[k], DASHES[k % len(DASHES)])
+        handles.append(curve(ax, x, y, f"{name}-{k}", called, *style, offset=k))
+    ax.axhline(1, color="0.35", linewidth=1, linestyle=":")
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel(label)
+    ax.set_title(title, loc="left")
+    top_axis(ax, r"noise level $\sigma=1/r$", snr_from_sigma, sigma_from_snr)
+    legend_below(ax, handles)
+    return ax
+
+
+def _named(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset]) -> dict[str, xr.Dataset]:
+    if isinstance(profiles, Mapping):
+        named = dict(profiles)
+    else:
+        targets = [str(profile.attrs.get("target", "profile")) for profile in profiles]
+        twice = {name for name in targets if targets.count(name) > 1}
+        labels = [f"{name} ({k})" if name in twice else name for k, name in enumerate(targets, 1)]
+        named = dict(zip(labels, profiles, strict=True))
+    if not 1 <= len(named) <= len(COLOURS):
+        raise ValueError(f"from 1 to {len(COLOURS)} profiles can be told apart in one figure, got {len(named)}")
+    for profile in named.values():
+        check_variables(profile, ("snr", *PANELS), "a profile")
+    return named

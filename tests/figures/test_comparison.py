@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.colors import to_hex
+
+import brenier
+from brenier.figures import plot_compared, plot_profiles, save_figure
+
+
+@pytest.fixture(scope="module")
+def profiles() -> dict[str, xr.Dataset]:
+    points = np.random.default_rng(0).normal(size=(40, 2))
+    return {
+        "exact": brenier.probe("four-gaussians", [0.1, 0.3, 1.0, 3.0], progress=False),
+        "data": brenier.probe(points, [0.2, 0.6, 2.0], queries=50, progress=False),
+    }
+
+
+def test_curves_are_the_profiles_and_say_which_is_which(profiles: dict[str, xr.Dataset]) -> None:
+    figure = plot_profiles(profiles)
+    for ax, name in zip(figure.axes, ("mean_localization", "m_star"), strict=True):
+        lines = {line.get_gid(): line for line in ax.lines if line.get_gid() is not None}
+        for k, profile in enumerate(profiles.values()):
+            line = lines[f"{name}-{k}"]
+            np.testing.assert_array_equal(line.get_xdata(), profile["snr"])
+            np.testing.assert_array_equal(line.get_ydata(), profile[name])
+        legend = ax.get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == list(profiles)
+        assert len({(to_hex(line.get_color()), line.get_linestyle(), line.get_marker()) for line in lines.values()}) == 2
+        assert ax.get_xlim()[0] < 0.1
+        assert ax.get_xlim()[1] > 3
+
+
+def test_only_what_was_sampled_has_a_band(profiles: dict[str, xr.Dataset]) -> None:
+    ax = plot_compared(profiles, "m_star")
+    assert len(ax.collections) == 1
+    low, high = ax.collections[0].get_paths()[0].get_extents().get_points()[:, 1]
+    found = profiles["data"]
+    assert high == pytest.approx(float((found["m_star"] + 2 * found["m_star_se"]).max()))
+    assert low >= 0
+
+
+def test_a_list_goes_by_the_targets_names(profiles: dict[str, xr.Dataset]) -> None:
+    exact, data = profiles.values()
+    legend = plot_profiles([exact, data, exact]).axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["four-gaussians (1)", "data", "four-gaussians (3)"]
+
+
+def test_same_profiles_same_bytes(profiles: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        save_figure(plot_profiles(profiles), tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_refused(profiles: dict[str, xr.Dataset]) -> None:
+    with pytest.raises(ValueError, match="from 1 to 7 profiles"):
+        plot_profiles({})
+    with pytest.raises(ValueError, match="from 1 to 7 profiles"):
+        plot_profiles([profiles["data"]] * 8)
+    with pytest.raises(ValueError, match="not a profile: it has no variable 'm_star'"):
+        plot_profiles([profiles["data"].drop_vars("m_star")])
+    with pytest.raises(ValueError, match="no variable 'ease'"):
+        plot_compared(profiles, "ease")
