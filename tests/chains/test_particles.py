@@ -20,7 +20,7 @@ FOUR = GaussianMixture([0.1, 0.2, 0.4, 0.3], [-4, -2, 2, 4], [1, 0.5, 0.5, 1], n
 NAMES = ("forward", "backward", "chain", "discretisation")
 
 
-def account(law, start, steps, eta, mode="ode", count=512, seed=0, error=None):
+def account(law, start, steps, eta, mode="ode", count=1024, seed=0, error=None):
     walk = Walk(law, steps, eta)
     if error is not None:
         x, z = draw(law, 4096, 9)

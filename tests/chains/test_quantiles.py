@@ -123,7 +123,7 @@ def test_relative_entropy_stays_while_w2_grows():
 
 @pytest.mark.parametrize("law", [SPIKE, FOUR], ids=lambda law: law.name)
 def test_divergences_against_integrals_over_x(law):
-    steps, eta, k = 12, 0.05, 8
+    steps, eta, k = 30, 0.02, 20
     walk, found = account(law, 1.0, steps, eta)
     x, dense = densities_by_quantiles(walk, start_law(1.0, law), 6001)
     p, q = dense["forward_target"][k], dense["forward_start"][k]
@@ -173,7 +173,7 @@ def test_point_masses_at_the_start_of_the_way():
 
 
 def test_a_uniform_law_against_a_gaussian():
-    _, found = account(Uniform(-1, 1), "normal", 8, 0.02)
+    _, found = account(Uniform(-1, 1), "normal", 20, 0.02)
     inside = stats.norm.cdf(1) - stats.norm.cdf(-1)
     assert found["tv_forward"][0] == pytest.approx(1 - inside, abs=1e-5)  # the uniform density is the larger one inside
     assert found["kl_forward"][0] == pytest.approx(-math.log(2) + math.log(2 * math.pi) / 2 + 1 / 6, rel=1e-6)

@@ -93,7 +93,7 @@ def test_a_wrong_noise_level_is_said_to_be_one(factor: float, side: str, cause: 
 
 
 def test_what_is_undecided_says_why() -> None:
-    assert "the balance is only known to ±" in report.sentences(of(1.0, [0.2], 50))[1]
+    assert "the balance is only known to ±" in report.sentences(of(1.0, [0.2], 30))[1]
     assert "of 10 queries, and on 16 it has to" in report.sentences(of(1.0, [0.2], 10))[1]
     law = package.load_target("two-points")
     network = NetworkTarget(lambda x, sigma: law.denoise((x / sigma[0]).double(), 1 / float(sigma[0])).to(x), law)

@@ -29,7 +29,8 @@ def test_curves_are_the_profiles_and_say_which_is_which(profiles: dict[str, xr.D
         legend = ax.get_legend()
         assert legend is not None
         assert [text.get_text() for text in legend.get_texts()] == list(profiles)
-        assert len({(to_hex(line.get_color()), line.get_linestyle(), line.get_marker()) for line in lines.values()}) == 2
+        looks = {(to_hex(line.get_color()), line.get_linestyle(), line.get_marker()) for line in lines.values()}
+        assert len(looks) == 2
         assert ax.get_xlim()[0] < 0.1
         assert ax.get_xlim()[1] > 3
 

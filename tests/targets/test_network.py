@@ -177,6 +177,21 @@ class Linear(nn.Module):
         return self.layer(x)
 
 
+def test_grey_images_with_and_without_a_channel() -> None:
+    target = NetworkTarget(lambda x, t: x / 2, np.zeros((4, 5, 5)), event_shape=(1, 5, 5))
+    assert target.event_shape == (1, 5, 5)
+    assert target.with_data(np.zeros((4, 25))).event_shape == (1, 5, 5)
+    with pytest.raises(ValueError, match="points of shape"):
+        target.with_data(np.zeros((4, 5, 6)))
+
+
+def test_the_callers_module_keeps_its_dtype() -> None:
+    module = Linear()
+    assert NetworkTarget(module, LAW, dtype=torch.float64).dtype == torch.float64
+    assert module.layer.weight.dtype == torch.float32
+    assert NetworkTarget(module, LAW).network is module
+
+
 def test_a_module_is_used_in_evaluation_mode() -> None:
     dropout = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
 
@@ -229,7 +244,7 @@ def test_bad_arguments() -> None:
 def test_a_network_of_another_shape() -> None:
     refused("does not take points of shape \\(3,\\)", Linear(), event_shape=(3,))
     refused(
-        "returned shape \\(2,\\) per point, it must be that of its input, \\(4,\\)",
+        "returned shape \\(1, 2\\), it must be that of its input, \\(1, 4\\)",
         lambda x, t: x[:, :2],
         event_shape=(4,),
     )

@@ -142,14 +142,15 @@ def _doubt(calibration: xr.Dataset, band: Band) -> str:
     part = calibration.isel(snr=np.flatnonzero(rows.to_numpy()))
     carried = float(part["carried"].min())
     if carried < CARRIED:
-        return f"the error rests on {carried:.0f} of {int(calibration.attrs['queries'])} queries, and on {CARRIED} it has to"
+        queries = int(calibration.attrs["queries"])
+        return f"the error rests on {carried:.0f} of {queries} queries, and on {CARRIED} it has to"
     return f"the balance is only known to ±{2 * float(part['balance_se'].max()):.0%}"
 
 
 def _localization(calibration: xr.Dataset) -> str:
-    """How far the localization itself was checked."""
+    """How far the localization itself was checked, two standard errors included."""
     value, error = deviations(calibration)["directional"]
     bound = np.abs(value) + 2 * error
     if not np.isfinite(bound).all() or bound.max() >= 10:
         return "The localization is not confirmed at every SNR: see the column top."
-    return f"The localization agrees with the error in its direction within {bound.max():.0%} (two standard errors)."
+    return f"On average the localization is that of the error in its direction within {bound.max():.0%}."

@@ -44,7 +44,7 @@ class NetworkTarget(Target):
     """The law that a denoising network has learned, as far as its posterior means go.
 
     Args:
-        network: a module or a callable, (x (n, *event_shape), t (n,)) -> prediction (n, *event_shape). It is used in
+        network: a module or a callable, (x (n, *event_shape), t (n,)) -> prediction (n, *event_shape). It is put into
             evaluation mode; every row has to be predicted from itself alone.
         data: what queries are drawn from: a law, or what `load_target` takes. Default: queries are drawn by running the
             chain with the network.
@@ -103,7 +103,7 @@ class NetworkTarget(Target):
         self.dtype = dtype or (torch.float32 if first is None else first.dtype)
         self.device = torch.device(device or ("cpu" if first is None else first.device))
         if isinstance(network, nn.Module):
-            network = network.to(self.device, self.dtype).eval()
+            network = _placed(network, self.device, self.dtype).eval()
         self.network, self.sigma_data = network, sigma_data
         self.prediction: Prediction = prediction
         self.name, self.tolerance = name, tolerance
@@ -138,7 +138,7 @@ class NetworkTarget(Target):
             return self
         other = copy.copy(self)
         if isinstance(self.network, nn.Module):
-            other.network = copy.deepcopy(self.network).to(device, dtype)
+            other.network = _placed(self.network, device, dtype)
         other.dtype, other.device = dtype, device
         other.data = None if self.data is None else self.data.to(device, dtype)
         return other
@@ -289,8 +289,8 @@ class NetworkTarget(Target):
             raise TypeError(f"{self.name} returned {type(output).__name__}: it must return a tensor")
         if output.shape != (len(x), *self.event_shape):
             raise ValueError(
-                f"{self.name} returned shape {tuple(output.shape[1:])} per point, it must be that of its input, "
-                f"{self.event_shape}"
+                f"{self.name} returned shape {tuple(output.shape)}, it must be that of its input, "
+                f"{(len(x), *self.event_shape)}"
             )
         return output.flatten(1)
 
@@ -335,6 +335,14 @@ class NetworkTarget(Target):
         return mean
 
 
+def _placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The network itself where it is on the device and in the dtype, else a copy that is."""
+    parts = _parameters(network)
+    if all(part.device == device and (part.dtype == dtype or not part.is_floating_point()) for part in parts):
+        return network
+    return copy.deepcopy(network).to(device, dtype)
+
+
 def _parameters(network: Network) -> Sequence[Tensor]:
     return [*network.parameters(), *network.buffers()] if isinstance(network, nn.Module) else []
 
@@ -368,9 +376,15 @@ def _event_shape(given: Sequence[int] | None, data: Target | None) -> tuple[int,
     shape = tuple(int(size) for size in given)
     if not shape or min(shape) < 1:
         raise ValueError(f"event_shape must be one or more positive sizes, got {tuple(given)}")
-    if data is not None and data.event_shape not in {shape, (math.prod(shape),)}:
+    if data is not None and not _same(data.event_shape, shape):
         raise ValueError(f"{data.name} has points of shape {data.event_shape}, the network takes {shape}")
     return shape
+
+
+def _same(data: Sequence[int], network: Sequence[int]) -> bool:
+    """Whether the data's points are the network's but for axes of length 1, or flattened."""
+    first, second = ([size for size in shape if size > 1] for shape in (data, network))
+    return first in (second, [math.prod(second)])
 
 
 def _generator(seed: int, part: int) -> torch.Generator:
