@@ -43,8 +43,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from brenier.profile import _check_snrs as check_snrs  # pyright: ignore[reportPrivateUsage]
-from brenier.profile import check_seed, default_snrs
+from brenier.profile import check_seed, check_snrs, default_snrs
 from brenier.progress import progress_bar
 from brenier.scales import sigma_from_snr
 from brenier.targets.catalog import load_target

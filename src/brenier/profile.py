@@ -123,7 +123,7 @@ def probe(
         law = copy.copy(law)
         law.max_memory = max_memory * 2**30
     law = law.to(device=device, dtype=dtype)
-    grid = default_snrs(law) if snrs is None else _check_snrs(snrs)
+    grid = default_snrs(law) if snrs is None else check_snrs(snrs)
     richness = check_perturbations(perturbations)
     if not 0 < beta < np.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
@@ -237,7 +237,8 @@ def _crossing(r: Array, values: Array, level: float) -> float:
     return float(np.exp(np.log(r[k - 1]) + share * np.log(r[k] / r[k - 1])))
 
 
-def _check_snrs(snrs: ArrayLike) -> Array:
+def check_snrs(snrs: ArrayLike) -> Array:
+    """The SNRs, sorted; a ValueError where they are not positive, finite and different."""
     grid = np.sort(np.atleast_1d(np.asarray(snrs, dtype=np.float64)))
     if grid.ndim != 1 or grid.size == 0:
         raise ValueError(f"snrs must be a list of at least one number, got shape {np.shape(snrs)}")

@@ -26,14 +26,11 @@ def run_calibrate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Compare the error that NETWORK's Jacobian predicts with the error that it makes on DATA."""
-    from brenier.cli.numbers import read_numbers
+    from brenier.cli.numbers import given_snrs, snr_grid
     from brenier.cli.outputs import check_outputs, write_outputs
-    from brenier.cli.probe import _grid as grid  # pyright: ignore[reportPrivateUsage]
 
     check_outputs(output, figure, force)
-    points = None if snr is None else sorted(read_numbers(snr, "--snr"))
-    if points is not None and (snr_min, snr_max, snrs) != (None, None, None):
-        raise ValueError("--snr gives the SNRs themselves: leave out --snr-min, --snr-max and --snrs")
+    points = given_snrs(snr, snr_min, snr_max, snrs)
 
     import torch
 
@@ -45,7 +42,7 @@ def run_calibrate(
             warnings.simplefilter("ignore")
         net = load_network(network, data, device=device, dtype=None if dtype is None else getattr(torch, dtype))
         if (snr_min, snr_max, snrs) != (None, None, None):
-            points = grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
+            points = snr_grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
         calibration = calibrate(net, snrs=points, queries=queries, seed=seed, progress=not quiet)
         write_outputs(calibration, output, figure, force)
         if not quiet:

@@ -8,9 +8,7 @@ from rich.table import Table
 
 from brenier.calibration import CARRIED, VERDICTS, Band, deviations, verdict_bands
 from brenier.cli.console import stdout
-from brenier.cli.report import Column, number, scale
-from brenier.cli.report import _blocks as blocks  # pyright: ignore[reportPrivateUsage]
-from brenier.cli.report import _distinct as distinct  # pyright: ignore[reportPrivateUsage]
+from brenier.cli.report import Column, distinct, lay_out, number, scale
 
 STYLES = {"good": "", "fair": "yellow", "poor": "red", "undecided": "dim"}
 CAPTION = (
@@ -26,7 +24,7 @@ def print_calibration(calibration: xr.Dataset, console: Console | None = None) -
     console.print()
     console.print(CAPTION, markup=False)
     verdicts = [VERDICTS[int(code)] for code in calibration["verdict"].to_numpy()]
-    for block in blocks(columns(calibration), console.width):
+    for block in lay_out(columns(calibration), console.width):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for title, _ in block:
             table.add_column(title, justify="right", no_wrap=True)

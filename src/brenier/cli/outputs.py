@@ -22,7 +22,11 @@ NEEDED: dict[Kind, tuple[str, ...]] = {
         *("sup_localization", "rate", "rate_worst", "rate_star", "rate_sharp", "bound_worst", "bound_star"),
         *("bound_sharp", "ratio_chain", "ratio_worst", "ratio_star", "ratio_sharp"),
     ),
-    "calibration": ("verdict", "error", "predicted", "balance", "directional", "dependence", "asymmetry", "negative"),
+    "calibration": (
+        *("verdict", "level", "contrast", "carried", "asymmetry", "negative", "mean_localization"),
+        *("error", "predicted", "balance", "directional", "dependence"),
+        *("error_se", "predicted_se", "balance_se", "directional_se", "dependence_se"),
+    ),
 }
 SAVED = "`brenier probe -o`, `brenier chain -o` or `brenier calibrate -o`"
 

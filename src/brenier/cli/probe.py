@@ -2,12 +2,9 @@
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
-
-if TYPE_CHECKING:
-    from brenier.targets import Target
 
 
 def run_probe(
@@ -40,13 +37,11 @@ def run_probe(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Show at which noise levels TARGET is hard to denoise, and how hard."""
-    from brenier.cli.numbers import read_numbers
+    from brenier.cli.numbers import given_snrs, read_numbers, snr_grid
     from brenier.cli.outputs import check_outputs, write_outputs
 
     check_outputs(output, figure, force)
-    points = None if snr is None else sorted(read_numbers(snr, "--snr"))
-    if points is not None and (snr_min, snr_max, snrs) != (None, None, None):
-        raise ValueError("--snr gives the SNRs themselves: leave out --snr-min, --snr-max and --snrs")
+    points = given_snrs(snr, snr_min, snr_max, snrs)
     richness = read_numbers(perturbation, "--perturbation")
 
     import torch
@@ -61,7 +56,7 @@ def run_probe(
             target, dtype=None if dtype is None else getattr(torch, dtype), device=device, data=data
         )
         if (snr_min, snr_max, snrs) != (None, None, None):
-            points = _grid(law, snr_min, snr_max, 32 if snrs is None else snrs)
+            points = snr_grid(law, snr_min, snr_max, 32 if snrs is None else snrs)
         profile = brenier.probe(
             law,
             points,
@@ -77,23 +72,3 @@ def run_probe(
         write_outputs(profile, output, figure, force)
         if not quiet:
             print_report(profile)
-
-
-def _grid(law: "Target", low: float | None, high: float | None, count: int) -> list[float]:
-    """A geometric grid; an end that is not given is that of the law's own grid."""
-    import numpy as np
-
-    from brenier.profile import default_snrs
-
-    if count < 2:
-        raise ValueError(f"--snrs {count}: a grid has at least 2 SNRs (for a single one, give --snr)")
-    for option, value in (("--snr-min", low), ("--snr-max", high)):
-        if value is not None and not 0 < value < np.inf:
-            raise ValueError(f"{option} {value}: an SNR must be positive and finite")
-    own = default_snrs(law, count)
-    if low is None and high is None:
-        return [float(r) for r in own]
-    low, high = float(own[0]) if low is None else low, float(own[-1]) if high is None else high
-    if not low < high:
-        raise ValueError(f"the SNR grid would run from {low:g} to {high:g}: give --snr-min below --snr-max")
-    return [float(r) for r in np.geomspace(low, high, count)]

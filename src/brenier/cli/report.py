@@ -37,7 +37,7 @@ def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
     console.print()
     rows = _rows(profile)
     hardest = int(np.argmax(profile["m_star"].values[rows])) if float(profile["m_star"].max()) > 0 else None
-    for block in _blocks(columns(profile.isel(snr=rows)), console.width):
+    for block in lay_out(columns(profile.isel(snr=rows)), console.width):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for title, _ in block:
             table.add_column(title, justify="right", no_wrap=True)
@@ -67,7 +67,7 @@ def columns(profile: xr.Dataset) -> list[Column]:
     """The columns of the table, one cell per SNR."""
     at_one = profile.sel(u=1.0, method="nearest")
     result = [
-        Column("SNR", _distinct(profile["snr"].values)),
+        Column("SNR", distinct(profile["snr"].values)),
         _column("E L", profile, "mean_localization"),
         _column("P(L>1)", at_one, "survival"),
         _column("m*", profile, "m_star"),
@@ -119,7 +119,7 @@ def scale(value: float, digits: int = 3) -> str:
     return np.format_float_positional(value, digits, fractional=False, trim="-")
 
 
-def _distinct(values: NDArray[np.float64]) -> list[str]:
+def distinct(values: NDArray[np.float64]) -> list[str]:
     """Positive numbers to as many digits, three at least, as tell them apart."""
     for digits in range(3, 17):
         texts = [scale(value, digits) for value in values]
@@ -137,7 +137,7 @@ def _rows(profile: xr.Dataset) -> list[int]:
     return sorted(rows | {int(np.argmax(profile["m_star"].values))})
 
 
-def _blocks(table: list[Column], width: int) -> list[list[tuple[str, list[str]]]]:
+def lay_out(table: list[Column], width: int) -> list[list[tuple[str, list[str]]]]:
     """Lay columns out: standard errors where they fit, m* first; and several tables where the columns do not."""
     first, *rest = table
     total = sum(column.width() for column in table) + GAP * (len(table) - 1)

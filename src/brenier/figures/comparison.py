@@ -61,9 +61,7 @@ def plot_profiles(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset]) -> 
     return figure
 
 
-def plot_compared(
-    profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset], name: str, ax: Axes | None = None
-) -> Axes:
+def plot_compared(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset], name: str, ax: Axes | None = None) -> Axes:
     """One variable of several profiles against the SNR: "mean_localization", "m_star" or another over `snr` alone."""
     named = _named(profiles)
     ax = new_axes() if ax is None else ax
