@@ -1,0 +1,143 @@
+"""`brenier probe`, `chain`, `show` on trained networks: the built-in one, a folder of ours, a folder of diffusers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import brenier as package
+from brenier import scores
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that was hardly trained."""
+    folder = tmp_path_factory.mktemp("trained") / "net"
+    scores.train("four-gaussians", folder, steps=20, batch=64, width=8, depth=1, device="cpu", progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of diffusers for 8 x 8 grey images, as its save_pretrained writes it."""
+    diffusers = pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("diffusers") / "pipeline"
+    torch.manual_seed(0)
+    model = diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+    )
+    diffusers.DDPMPipeline(model, diffusers.DDPMScheduler()).save_pretrained(folder)
+    return folder
+
+
+def test_probe_a_folder_of_ours(brenier: Command, net: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "net.nc"
+    result = brenier("probe", net, "--data", "four-gaussians", "--queries", 40, "--snrs", 5, "-o", saved)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("net: 1 dimension, monte-carlo, 40 queries from four-gaussians, seed 0")
+    assert "asymmetry" in result.out
+    profile = xr.load_dataset(saved, engine="h5netcdf")
+    assert profile.attrs["queries_from"] == "four-gaussians"
+    assert float(abs(profile["asymmetry"]).max()) == 0  # of one number
+    again = brenier("show", saved)
+    assert again.out == result.out
+
+
+def test_queries_come_from_the_chain_unless_data_are_given(brenier: Command, net: Path) -> None:
+    result = brenier("probe", net, "--queries", 10, "--snrs", 2)
+    assert "10 queries from the network's own chain" in result.out
+
+
+def test_probe_a_folder_of_diffusers(brenier: Command, unet: Path) -> None:
+    result = brenier("probe", unet, "--data", "digits", "--queries", 3, "--snr", "0.5,2")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("pipeline: 64 dimensions (1 x 8 x 8), monte-carlo, 3 queries from digits, seed 0")
+
+
+def test_chain_of_a_network(brenier: Command, net: Path) -> None:
+    result = brenier("chain", net, "--data", "four-gaussians", "--steps", 2, "--eta", 0.05, "--particles", 64)
+    assert (result.code, result.err) == (0, "")
+    assert "net" in result.out
+
+
+def test_the_network_that_comes_along(brenier: Command) -> None:
+    result = brenier("probe", "digits-network", "--queries", 20, "--snr", "0.3,1,8")
+    assert (result.code, result.err) == (0, "")
+    assert "digits-network: 64 dimensions (8 x 8), monte-carlo, 20 queries from digits" in result.out
+
+
+def test_the_network_that_comes_along_beats_the_best_linear_denoiser() -> None:
+    """At r = 1 it removes at least a fifth of the error that the digits' best linear denoiser leaves."""
+    law, target = package.load_target("digits"), package.load_target("digits-network")
+    x = law.sample(500, 3)
+    y = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(4))
+    error = (target.denoise(y, 1.0) - x).square().sum(1).mean()
+    assert isinstance(law, package.Empirical)
+    variances = torch.linalg.eigvalsh(torch.cov(law.data.double().T)).clamp_min(0)
+    linear = (variances / (1 + variances)).sum()
+    assert float(error) < 0.8 * float(linear)
+
+
+def test_profiles_are_shown_together(brenier: Command, net: Path, tmp_path: Path) -> None:
+    for name, target in (("law", "four-gaussians"), ("net", str(net))):
+        options = ("--data", "four-gaussians") if name == "net" else ()
+        code = brenier(
+            "probe", target, *options, "--snr", "0.3,1", "--queries", 20, "-o", tmp_path / f"{name}.nc", "-q"
+        ).code
+        assert code == 0
+    picture = tmp_path / "both.png"
+    result = brenier("show", tmp_path / "law.nc", tmp_path / "net.nc", "--figure", picture)
+    assert (result.code, result.err) == (0, "")
+    assert "four-gaussians: 1 dimension, quadrature" in result.out
+    assert "net: 1 dimension, monte-carlo" in result.out
+    assert picture.stat().st_size > 10_000
+
+
+def test_only_profiles_are_shown_together(brenier: Command, tmp_path: Path) -> None:
+    package.probe("two-points", [1.0], progress=False).to_netcdf(tmp_path / "profile.nc", engine="h5netcdf")
+    chain = package.chain("two-points", 0, steps=2, progress=False)
+    chain.to_netcdf(tmp_path / "chain.nc", engine="h5netcdf")
+    brenier("show", tmp_path / "profile.nc", tmp_path / "chain.nc").refused("chain.nc", "holds no profile but a chain")
+
+
+def test_refused(brenier: Command, net: Path, unet: Path, tmp_path: Path) -> None:
+    brenier("probe", "two-points", "--data", "digits").refused("two-points is no network")
+    brenier("probe", net, "--data", "digits").refused("digits has points of shape (8, 8), the network takes (1,)")
+    brenier("probe", net, "--data", net).refused("is a network itself")
+    brenier("probe", net, "--snr", "1e6").refused("the SNR 1e+06 is not one that net was trained for")
+    brenier("probe", net, "--holdout", 0.2).refused("holdout needs data")
+    (tmp_path / "old").mkdir()
+    config = json.loads((net / "config.json").read_text())
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config | {"version": 7}))
+    brenier("probe", tmp_path / "old").refused("version 7 of the format: this brenier reads 1")
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    brenier("probe", tmp_path / "old").refused("model.safetensors")
+    (unet / "unet" / "diffusion_pytorch_model.safetensors").rename(unet / "unet" / "elsewhere")
+    brenier("probe", unet).refused("has no weights")
+
+
+def test_nan_weights_name_the_snr(brenier: Command, net: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    weights = load_file(net / "model.safetensors")
+    weights["network.leave.bias"] = weights["network.leave.bias"] * np.nan
+    save_file(weights, broken / "model.safetensors")
+    (broken / "config.json").write_bytes((net / "config.json").read_bytes())
+    result = brenier("probe", broken, "--data", "four-gaussians", "--snr", "0.7", "--queries", 5)
+    result.refused("broken returned NaN or infinite values at SNR 0.7, for 5 of 5 points")
