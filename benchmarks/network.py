@@ -9,7 +9,6 @@ that of the process (of the GPU, on one), above what it was before: it must not 
 """
 
 import argparse
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -41,11 +40,21 @@ def seconds(work, repeat: int = 3) -> float:
     return float(np.median(times))
 
 
+def forget_peak(device: torch.device) -> float:
+    """Measure the most memory from here on; returns what is in use, in GiB. On a CPU, Linux only."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak(device)
+
+
 def peak(device: torch.device) -> float:
-    """Most memory so far, in GiB."""
+    """Most memory since `forget_peak`, in GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) / 2**20
 
 
 def main() -> None:
@@ -79,7 +88,7 @@ def main() -> None:
     target.denoise(y, middle)
     forward = seconds(lambda: target.denoise(y, middle)) / len(y)
 
-    before = peak(target.device)
+    before = forget_peak(target.device)
     start = time.perf_counter()
     path = target.localize_path(x, z, grid.tolist())
     total = time.perf_counter() - start
@@ -96,8 +105,9 @@ def main() -> None:
     more = 4 * arguments.queries
     x = target.sample(more, 3)
     z = torch.randn(x.shape, generator=torch.Generator().manual_seed(4)).to(x)
+    forget_peak(target.device)
     target.localize_path(x, z, [middle])
-    print(f"{peak(target.device) - before:.2f} GiB after {more}")
+    print(f"{peak(target.device) - before:.2f} GiB for {more}")
 
 
 if __name__ == "__main__":
