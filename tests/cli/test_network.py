@@ -114,6 +114,16 @@ def test_only_profiles_are_shown_together(brenier: Command, tmp_path: Path) -> N
     brenier("show", tmp_path / "profile.nc", tmp_path / "chain.nc").refused("chain.nc", "holds no profile but a chain")
 
 
+def test_files_of_the_same_name_are_told_apart(brenier: Command, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        package.probe("two-points", [0.5, 2.0], progress=False).to_netcdf(tmp_path / name / "x.nc", engine="h5netcdf")
+    first, second, picture = tmp_path / "a" / "x.nc", tmp_path / "b" / "x.nc", tmp_path / "both.svg"
+    assert brenier("show", first, second, "--figure", picture).code == 0
+    brenier("show", first, first, "--figure", tmp_path / "c.svg").refused("is given twice")
+    assert not (tmp_path / "c.svg").exists()
+
+
 def test_refused(brenier: Command, net: Path, unet: Path, tmp_path: Path) -> None:
     brenier("probe", "two-points", "--data", "digits").refused("two-points is no network")
     brenier("probe", net, "--data", "digits").refused("digits has points of shape (8, 8), the network takes (1,)")

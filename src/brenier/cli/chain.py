@@ -9,7 +9,7 @@ import typer
 
 def run_chain(
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A law, a data file, a folder of images: see `brenier targets`.")
+        str, typer.Argument(metavar="TARGET", help="A law, data, images or a network: see `brenier targets`.")
     ],
     start: Annotated[
         str,

@@ -9,7 +9,7 @@ import typer
 
 def run_probe(
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A law, a data file, a folder of images: see `brenier targets`.")
+        str, typer.Argument(metavar="TARGET", help="A law, data, images or a network: see `brenier targets`.")
     ],
     snr: Annotated[str | None, typer.Option(metavar="R,R,...", help="SNRs to probe, instead of a grid.")] = None,
     snr_min: Annotated[float | None, typer.Option(help="Smallest SNR of the grid (default: from the law).")] = None,

@@ -27,6 +27,10 @@ def run_show(
         if kind(data) != "profile":
             raise ValueError(f"{str(path)!r} holds no profile but a {kind(data)}: only profiles are shown together")
     if figure is not None:
-        write_comparison({path.stem: data for path, data in zip(saved, found, strict=True)}, figure, force)
+        stems = [path.stem for path in saved]
+        labels = stems if len(set(stems)) == len(stems) else [str(path) for path in saved]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"{max(labels, key=labels.count)!r} is given twice: give each file once")
+        write_comparison(dict(zip(labels, found, strict=True)), figure, force)
     for data in found:
         print_data(data)

@@ -60,8 +60,8 @@ class NetworkTarget(Target):
         snr_range: SNRs that the network was trained for, from low to high. Default: all that its scale covers.
         name: what to call the law in results.
         tolerance: relative error at which an operator norm is done, above `jacobian.DENSE` dimensions.
-        batch: points per call of the network. Default: as many as a block of 2^20 numbers holds, at most 16 where
-            Jacobians are not formed.
+        batch: points per call of the network. Default: as many Jacobians as 2^24 numbers hold, at most 2^14; 16 where
+            they are not formed.
         dtype: of the points. Default: that of the network's parameters, float32 where it has none.
         device: likewise.
 
@@ -116,7 +116,7 @@ class NetworkTarget(Target):
     @property
     def batch(self) -> int:
         """Points per call of the network."""
-        return self._batch or max(1, min(2**20 // self.dim, 2**14 if self.dim <= DENSE else 16))
+        return self._batch or (min(2**24 // self.dim**2, 2**14) if self.dim <= DENSE else 16)
 
     @property
     def default_queries(self) -> int:
