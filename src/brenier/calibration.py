@@ -43,6 +43,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from brenier.checks import MOST, whole_number
 from brenier.profile import check_seed, check_snrs, default_snrs
 from brenier.progress import progress_bar
 from brenier.scales import sigma_from_snr
@@ -146,14 +147,12 @@ def calibrate(
             f"the SNR {outside[0]:g} is not one that {net.name} was trained for: it must lie between {low:.4g} and "
             f"{high:.4g}"
         )
-    count = default_queries(net) if queries is None else queries
-    if count != int(count) or not 2 <= count < 2**24:
-        raise ValueError(f"queries must be a whole number from 2 to {2**24 - 1}, got {queries}")
+    count = whole_number(default_queries(net) if queries is None else queries, "queries", 2, MOST - 1)
     check_seed(seed)
     law = net.data
     assert law is not None  # checked by `load_network`
     points, noise, signs = (int(state) for state in np.random.SeedSequence(int(seed)).generate_state(3))
-    x = law.sample(int(count), points).to(net.device, net.dtype)
+    x = law.sample(count, points).to(net.device, net.dtype)
     z = torch.randn(x.shape, generator=torch.Generator().manual_seed(noise), dtype=torch.float64).to(x)
     clusters = _clusters(x) if isinstance(law, Empirical) else np.arange(len(x))
     columns: list[dict[str, float | Array]] = []
@@ -173,8 +172,8 @@ def calibrate(
         "target": law.name,
         "dim": net.dim,
         "event_shape": list(net.event_shape),
-        "queries": int(count),
-        "points": len(np.unique(clusters)) if isinstance(law, Empirical) else int(count),
+        "queries": count,
+        "points": len(np.unique(clusters)) if isinstance(law, Empirical) else count,
         "seed": int(seed),
         "snr_grid": "default" if snrs is None else "given",
         "fair": FAIR,
@@ -184,7 +183,7 @@ def calibrate(
         "device": str(net.device),
         "brenier_version": version("brenier"),
         "torch_version": str(torch.__version__),
-        "call": json.dumps({"snrs": grid.tolist(), "queries": int(count), "seed": int(seed)}),
+        "call": json.dumps({"snrs": grid.tolist(), "queries": count, "seed": int(seed)}),
     }
     return result
 

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier import complexity
+from brenier.checks import MOST, whole_number
 from brenier.progress import progress_bar
 from brenier.quadrature import localization_quadrature, onset
 from brenier.scales import sigma_from_snr, time_from_snr
@@ -127,18 +128,17 @@ def probe(
     richness = check_perturbations(perturbations)
     if not 0 < beta < np.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
-    queries = law.default_queries if queries is None else queries
-    if queries != int(queries) or not 1 <= queries < 2**24:
-        raise ValueError(f"queries must be a whole number from 1 to {2**24 - 1}, got {queries}")
+    queries = whole_number(law.default_queries if queries is None else queries, "queries", 1, MOST - 1)
     seed = check_seed(seed)
     chosen = _choose_method(method, law)
     if holdout is not None and not isinstance(law, Empirical):
-        raise ValueError(f"holdout needs data, and {law.name} is an explicit law: leave holdout out")
+        what = "a network, which has no atoms" if isinstance(law, NetworkTarget) else "an explicit law"
+        raise ValueError(f"holdout needs data, and {law.name} is {what}: leave holdout out")
     with progress_bar(f"probing {law.name}", progress) as advance:
         if chosen == "quadrature":
             sample = _by_quadrature(law, grid, richness, advance)
         else:
-            sample = _by_monte_carlo(law, grid, int(queries), holdout, seed, advance)
+            sample = _by_monte_carlo(law, grid, queries, holdout, seed, advance)
     profile = _profile(sample, grid, richness, beta)
     profile.attrs = {
         "title": f"multi-scale complexity of {law.name}",
@@ -146,7 +146,7 @@ def probe(
         "dim": law.dim,
         "event_shape": list(law.event_shape),
         "method": chosen,
-        "queries": int(queries) if chosen == "monte-carlo" else 0,
+        "queries": queries if chosen == "monte-carlo" else 0,
         "seed": seed,
         "beta": float(beta),
         "holdout": 0.0 if holdout is None else float(holdout),
@@ -259,9 +259,7 @@ def check_perturbations(perturbations: Sequence[float]) -> Array:
 
 def check_seed(seed: int | float) -> int:
     """The seed as an int; a ValueError where it is not a whole number of at least 0."""
-    if not 0 <= seed < np.inf or seed != int(seed):
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed}")
-    return int(seed)
+    return whole_number(seed, "seed", 0)
 
 
 def _choose_method(method: str, law: Target) -> Literal["quadrature", "monte-carlo"]:

@@ -438,3 +438,20 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     state = load_file(tmp_path / "net" / "state.safetensors")
     assert float(state["history.sums"].sum()) == 0
     assert len(read_history(tmp_path / "net")[1]) == 1
+
+
+def test_force_keeps_the_old_network_until_there_is_a_new_one(tmp_path):
+    folder = tmp_path / "net"
+    train("four-gaussians", folder, steps=3, batch=8, width=8, depth=1, device="cpu", progress=False)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(ValueError, match="not finite"):
+        train("four-gaussians", folder, steps=9, rate=1e30, batch=8, width=8, depth=1, force=True, progress=False)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    train("four-gaussians", folder, steps=4, batch=8, width=8, depth=1, device="cpu", force=True, progress=False)
+    assert '"steps": 4' in (folder / "config.json").read_text()
+
+
+def test_a_network_is_no_data(tmp_path):
+    with pytest.raises(ValueError, match="digits-network is a network itself: give data or a law to train on"):
+        train("digits-network", tmp_path / "net", steps=1, progress=False)
+    assert not (tmp_path / "net").exists()

@@ -244,11 +244,54 @@ def test_bad_arguments() -> None:
 def test_a_network_of_another_shape() -> None:
     refused("does not take points of shape \\(3,\\)", Linear(), event_shape=(3,))
     refused(
-        "returned shape \\(1, 2\\), it must be that of its input, \\(1, 4\\)",
+        "returned shape \\(2, 2\\), it must be that of its input, \\(2, 4\\)",
         lambda x, t: x[:, :2],
         event_shape=(4,),
     )
     refused("must return a tensor", lambda x, t: (x, x), event_shape=(4,))
+
+
+def test_networks_that_are_none() -> None:
+    refused("does not take points of shape \\(2,\\): .*positional arguments", nn.Linear(2, 2), event_shape=(2,))
+    refused("too narrow for a Jacobian", Linear(), LAW, dtype=torch.float16)
+    with pytest.raises(ValueError, match="too narrow"):
+        NetworkTarget(Linear(), LAW).to(dtype=torch.bfloat16)
+
+
+def test_half_precision_modules_are_copied_to_single() -> None:
+    module = Linear().half()
+    target = NetworkTarget(module, LAW)
+    assert target.dtype == torch.float32
+    assert module.layer.weight.dtype == torch.float16
+
+
+def test_rows_that_see_each_other_and_chance() -> None:
+    refused("itself alone", lambda x, t: x - x.mean(0), event_shape=(3,))
+    refused("itself alone", lambda x, t: x * torch.rand(()), event_shape=(3,))
+
+
+def test_a_jacobian_that_is_not_finite_names_the_snr() -> None:
+    target = NetworkTarget(lambda x, t: torch.sqrt(torch.relu(x)), event_shape=(300,), snr_range=(0.1, 10))
+    y = -torch.ones(2, 300)
+    assert bool(torch.isfinite(target.denoise(y, 2.0)).all())
+    with pytest.raises(ValueError, match="has a Jacobian with NaN or infinite values at SNR 2"):
+        target.localize(y, 2.0)
+
+
+def test_a_callable_that_stays_behind() -> None:
+    layer = nn.Linear(2, 2)
+    target = NetworkTarget(lambda x, t: layer(x), event_shape=(2,))
+    with pytest.raises(ValueError, match=r"does not take points .*same dtype"):
+        target.to(dtype=torch.float64)
+
+
+def test_the_chain_starts_around_the_data() -> None:
+    """Two modes far from 0: a chain that started around 0 would reach the nearer one only."""
+    law = brenier.GaussianMixture([0.5, 0.5], [[98.0], [102.0]], [0.1, 0.1], dtype=torch.float64)
+    x = network(law, data=None, event_shape=(1,), snr_range=(0.03, 30.0)).sample(1000, seed=2)
+    share = float((x > 100).double().mean())
+    assert abs(share - 0.5) < 4 * 0.5 / 1000**0.5
+    assert float((x - 100).abs().min()) > 0.3
 
 
 def test_a_network_without_gradient() -> None:

@@ -18,7 +18,7 @@ from brenier.targets.base import Target
 Array: TypeAlias = NDArray[np.float64]
 Variables: TypeAlias = dict[str, tuple[tuple[str, ...], ArrayLike]]
 
-QUERIES = 512  # noisy points behind each localization by Monte Carlo
+QUERIES = 512  # most noisy points behind each localization by Monte Carlo
 
 
 class Walk:
@@ -123,8 +123,8 @@ def localize_by_quadrature(walk: Walk, richness: Array, advance: Callable[[float
 
 
 def localize_by_queries(walk: Walk, richness: Array, seed: int, advance: Callable[[float], None]) -> LocalizationPath:
-    """The law of L_r along the walk, from `QUERIES` noisy points that keep their draw at all steps."""
-    x, z = draw(walk.law, QUERIES, seed)
+    """The law of L_r along the walk, from at most `QUERIES` noisy points that keep their draw at all steps."""
+    x, z = draw(walk.law, min(QUERIES, walk.law.default_queries), seed)
     path = walk.law.localize_path(x, z, walk.snr[:0:-1].tolist(), advance)
     norm = path.norm.double().cpu().numpy()[::-1]
     trace = path.trace.double().cpu().numpy()[::-1].mean(1)

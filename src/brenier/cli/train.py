@@ -72,6 +72,10 @@ def run_train(
             progress=not quiet,
             on_step=count,
         )
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise ValueError("out of memory: give a smaller --batch, --width or --channels, or fewer points") from None
     except KeyboardInterrupt:
         if not quiet and seen[0]:
             typer.echo(f"stopped at step {seen[1]}: go on with --resume", err=True)
@@ -111,6 +115,10 @@ def _report(folder: Path, steps: int, seconds: float) -> None:
     console = stdout()
     speed = scale(steps * int(config["training"]["batch"]) / seconds)
     kind = {"mlp": "an MLP", "unet": "a U-Net"}[network["kind"]]
+    done, wanted = read_progress(folder)
+    if steps == 0 and done == wanted:
+        console.print(f"{folder}: {kind}, all {done} steps are done: nothing left to do", markup=False, soft_wrap=True)
+        return
     console.print(
         f"{folder}: {kind} for {about['name']} ({shape}), {steps} steps in {seconds:.1f} s, {speed} points/s",
         markup=False,
@@ -124,7 +132,6 @@ def _report(folder: Path, steps: int, seconds: float) -> None:
             table.add_row(name, number(loss))
         console.print()
         console.print(table)
-    done, wanted = read_progress(folder)
     if done != wanted:
         console.print()
         many = "" if wanted is None else f" of {wanted}"

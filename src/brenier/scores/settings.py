@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from brenier.checks import whole_number
 from brenier.scores.networks import default_kind
 
 STEPS = 10_000
@@ -53,9 +54,7 @@ def check_settings(asked: Mapping[str, Any]) -> None:
     """
     for name, value in asked.items():
         if name in ("steps", "batch", "width", "depth", "seed", "checkpoint_every"):
-            least = 0 if name == "seed" else 1
-            if isinstance(value, bool) or value != int(value) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value}")
+            whole_number(value, name, 0 if name == "seed" else 1)
         elif name in ("minutes", "rate", "clip"):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}")

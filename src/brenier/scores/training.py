@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -43,9 +43,7 @@ from brenier.scores.workers import Workers
 from brenier.targets.base import Target
 from brenier.targets.catalog import Source, load_target
 from brenier.targets.empirical import Empirical
-
-if TYPE_CHECKING:
-    from brenier.targets.network import NetworkTarget
+from brenier.targets.network import NetworkTarget
 
 Noise: TypeAlias = str | os.PathLike[str] | xr.Dataset | None
 
@@ -83,7 +81,7 @@ def train(
     force: bool = False,
     progress: bool = True,
     on_step: Callable[[int, float], object] | None = None,
-) -> "NetworkTarget":
+) -> NetworkTarget:
     """Train a denoising network on data, or on an explicit law that is sampled afresh at every step.
 
     Settings that are None take their defaults; in a resumed run, the values that it was begun with.
@@ -147,6 +145,8 @@ def train(
     if not resume:
         check_folder(folder, force)
     law = load_target(data, device=device)
+    if isinstance(law, NetworkTarget):
+        raise ValueError(f"{law.name} is a network itself: give data or a law to train on")
     moments = Moments.of(law)
     config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
     workers = Workers(None if device is None else torch.device(device))
@@ -160,7 +160,7 @@ def train(
             run.restore(folder)
         elif workers.main:
             folder.mkdir(exist_ok=True)
-            write_config(folder, config)
+            run.begin(folder, config)
         workers.wait()
         deadline = math.inf if limit is None else started + 60 * limit
         run.run(folder, started, deadline, checkpoint_every, progress, on_step)
@@ -195,6 +195,7 @@ class _Run:
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimiser = torch.optim.Adam(self.weights.values(), betas=BETAS, fused=True)
         self.updating = False
+        self._begun: dict[str, Any] | None = None  # a config that waits for the first checkpoint
 
     @property
     def batch_share(self) -> int:
@@ -268,10 +269,20 @@ class _Run:
         self.updating = False
         return total
 
+    def begin(self, folder: Path, config: dict[str, Any]) -> None:
+        """Write the config; where it replaces another network, with the first checkpoint, and not before."""
+        if exists(folder / STATE):
+            self._begun = config
+        else:
+            write_config(folder, config)
+
     def save(self, folder: Path) -> None:
         """Write a checkpoint."""
         if not self.workers.main:
             return
+        if self._begun is not None:
+            write_config(folder, self._begun)
+            self._begun = None
         state = {"step": torch.tensor(self.done), "steps": torch.tensor(self.steps or -1)} | self.history.state()
         for name, weight in self.weights.items():
             state["weights." + name] = weight
@@ -319,7 +330,7 @@ class _Run:
     def _not_finite(self, sums: Tensor) -> str:
         bad = (~sums[0].isfinite()).nonzero().flatten().tolist()
         where = f"the loss is not finite at {self.history.names()[bad[0]]}" if bad else "the gradient is not finite"
-        return f"step {self.done + 1}: {where}: give a smaller rate, or check the data (the last checkpoint is kept)"
+        return f"step {self.done + 1}: {where}: give a smaller rate, or check the data"
 
 
 class _Pace:

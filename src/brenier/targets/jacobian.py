@@ -21,7 +21,7 @@ from torch import Tensor
 
 from brenier.linalg import norm_by_squaring
 
-DENSE = 256  # dimensions up to which J is formed
+DENSE = 128  # dimensions up to which J is formed
 PROBES = 4  # random signs per point behind the trace, the first of them behind the asymmetry too
 STEPS = 32  # most steps of a bidiagonalisation
 QUADRATURE = 10  # steps of a Lanczos quadrature

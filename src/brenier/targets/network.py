@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from brenier.checks import whole_number
 from brenier.targets.base import Localization, Target
 from brenier.targets.conventions import (
     NoiseScale,
@@ -36,6 +37,7 @@ from brenier.targets.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, fr
 Network: TypeAlias = Callable[..., Tensor]
 
 EVALUATIONS = 32  # noise levels of the chain that queries are drawn by where there are no data
+CENTRING = 8  # evaluations that find the mean that the chain starts around
 RHO = 7.0  # their spacing (arXiv:2206.00364, (5))
 BLEND = 0.5  # share of randomness in the start of a bidiagonalisation that follows one at another SNR
 
@@ -62,8 +64,9 @@ class NetworkTarget(Target):
         tolerance: relative error at which an operator norm is done, above `jacobian.DENSE` dimensions.
         batch: points per call of the network. Default: as many Jacobians as 2^24 numbers hold, at most 2^14; 16 where
             they are not formed.
-        dtype: of the points. Default: that of the network's parameters, float32 where it has none.
-        device: likewise.
+        dtype: of the points and the network, torch.float32 or torch.float64; a network in another dtype is copied.
+            Default: that of the network's parameters, float32 where they are narrower or it has none.
+        device: where to compute. Default: where the parameters are, the CPU where it has none.
 
     Raises:
         ValueError: the arguments contradict each other, or the network does not take or return points of this shape, or
@@ -97,10 +100,11 @@ class NetworkTarget(Target):
             raise ValueError(f"sigma_data must be positive and finite, got {sigma_data}")
         if not 0 < tolerance < 1:
             raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
-        if batch is not None and (batch != int(batch) or batch < 1):
-            raise ValueError(f"batch must be a whole number of at least 1, got {batch}")
+        if not callable(network):
+            raise TypeError(f"the network must be callable as network(x, t), got {type(network).__name__}")
         first = next((p for p in _parameters(network) if p.is_floating_point()), None)
-        self.dtype = dtype or (torch.float32 if first is None else first.dtype)
+        wide = first is not None and first.dtype == torch.float64
+        self.dtype = _check_dtype(dtype or (torch.float64 if wide else torch.float32))
         self.device = torch.device(device or ("cpu" if first is None else first.device))
         if isinstance(network, nn.Module):
             network = _placed(network, self.device, self.dtype).eval()
@@ -110,7 +114,7 @@ class NetworkTarget(Target):
         self.snr_range = _check_range(snr_range, self.scale)
         self.data = None if data is None else _load(data, self.dtype, self.device)
         self.event_shape = _event_shape(event_shape, self.data)
-        self._batch = batch
+        self._batch = None if batch is None else whole_number(batch, "batch", 1)
         self._check_network()
 
     @property
@@ -133,7 +137,7 @@ class NetworkTarget(Target):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """A copy of the network and its data, on another device or in another dtype."""
-        dtype, device = dtype or self.dtype, torch.device(device or self.device)
+        dtype, device = _check_dtype(dtype or self.dtype), torch.device(device or self.device)
         if device == self.device and dtype == self.dtype:
             return self
         other = copy.copy(self)
@@ -141,6 +145,7 @@ class NetworkTarget(Target):
             other.network = _placed(self.network, device, dtype)
         other.dtype, other.device = dtype, device
         other.data = None if self.data is None else self.data.to(device, dtype)
+        other._check_network()
         return other
 
     def scales(self) -> tuple[float, float]:
@@ -161,7 +166,10 @@ class NetworkTarget(Target):
         return smallest, largest
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
-        """Draw points: of the data where there are data, else by the chain (probability flow, Heun's method)."""
+        """Draw points: of the data where there are data, else by the chain (probability flow, Heun's method).
+
+        The chain starts from a normal law around the network's own idea of the mean, D at the largest noise level.
+        """
         if self.data is not None:
             return self.data.sample(n, seed)
         low, high = self.snr_range
@@ -170,10 +178,13 @@ class NetworkTarget(Target):
         sigmas = [*(np.linspace(low ** (-1 / RHO), high ** (-1 / RHO), EVALUATIONS) ** RHO).tolist(), 0.0]
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn((n, self.dim), generator=generator, dtype=torch.float64).to(self.device, self.dtype)
-        return torch.cat([self._draw(block, sigmas) for block in noise.split(self.batch)]) if n else noise
+        centre = torch.zeros_like(noise[:1])
+        for _ in range(CENTRING if n else 0):
+            centre = self.denoise(centre / sigmas[0], 1 / sigmas[0])
+        return torch.cat([self._draw(centre, block, sigmas) for block in noise.split(self.batch)]) if n else noise
 
-    def _draw(self, noise: Tensor, sigmas: Sequence[float]) -> Tensor:
-        x = sigmas[0] * noise
+    def _draw(self, centre: Tensor, noise: Tensor, sigmas: Sequence[float]) -> Tensor:
+        x = centre + sigmas[0] * noise
         for sigma, after in pairwise(sigmas):
             clean = self.denoise(x / sigma, 1 / sigma)
             slope = (x - clean) / sigma
@@ -254,7 +265,7 @@ class NetworkTarget(Target):
             mean = self._check_finite(linear[0] / snr, snr)
 
             def reverse(u: Tensor) -> Tensor:
-                return linear[1](u)[0]
+                return self._check_finite(linear[1](u)[0], snr, "has a Jacobian with")
 
             if self.dim <= DENSE:
                 return from_dense(mean, dense_jacobian(y, reverse), spectrum)
@@ -264,7 +275,7 @@ class NetworkTarget(Target):
             )
 
             def forward(v: Tensor) -> Tensor:
-                return bilinear[1](v)[0]
+                return self._check_finite(bilinear[1](v)[0], snr, "has a Jacobian with")
 
             start = torch.randn(y.shape, generator=generator).to(y)
             if direction is not None:
@@ -295,22 +306,30 @@ class NetworkTarget(Target):
         return output.flatten(1)
 
     def _check_network(self) -> None:
-        """One call: shapes, and a gradient that reaches the input."""
+        """Two calls: shapes, a gradient that reaches the input, and rows that do not see each other."""
         low, high = self.snr_range
         snr = math.sqrt(max(low, min(1e-3, high)) * min(high, max(1e3, low)))
         _, _, t = self.scale.level(snr)
-        x = torch.zeros((1, self.dim), dtype=self.dtype, device=self.device, requires_grad=True)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn((2, self.dim), generator=generator).to(self.device, self.dtype).requires_grad_()
         try:
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
                 output = self._call(x, t)
-        except (RuntimeError, IndexError) as error:
+                alone = self._call(x[:1], t)
+        except (RuntimeError, IndexError, TypeError, AttributeError, KeyError) as error:
             line = " ".join(str(error).split())[:200]
-            raise ValueError(f"{self.name} does not take points of shape {self.event_shape}: {line}") from None
+            raise ValueError(f"{self.name} does not take points of shape {self.event_shape}: {line}") from error
         gradient = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
         if gradient is None:
             raise ValueError(
                 f"{self.name} has no gradient in its input, so that it has no Jacobian: remove torch.no_grad, detach "
                 "or conversions to NumPy from it"
+            )
+        apart = float((output[:1] - alone).detach().abs().max())
+        if apart > 1e-2 * float(alone.detach().abs().max()):  # NaN is found where the SNR is known
+            raise ValueError(
+                f"{self.name} predicts a point differently beside another, or twice: every row must be predicted from "
+                "itself alone (no batch statistics, no randomness)"
             )
 
     def _check_points(self, y: Tensor, snr: float) -> None:
@@ -326,13 +345,19 @@ class NetworkTarget(Target):
                 f"{high:.4g}"
             )
 
-    def _check_finite(self, mean: Tensor, snr: float) -> Tensor:
-        bad = ~torch.isfinite(mean).all(1)
+    def _check_finite(self, values: Tensor, snr: float, what: str = "returned") -> Tensor:
+        bad = ~torch.isfinite(values).all(1)
         if bool(bad.any()):
             raise ValueError(
-                f"{self.name} returned NaN or infinite values at SNR {snr:g}, for {int(bad.sum())} of {len(bad)} points"
+                f"{self.name} {what} NaN or infinite values at SNR {snr:g}, for {int(bad.sum())} of {len(bad)} points"
             )
-        return mean
+        return values
+
+
+def _check_dtype(dtype: torch.dtype) -> torch.dtype:
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype {dtype} is too narrow for a Jacobian: choose torch.float32 or torch.float64")
+    return dtype
 
 
 def _placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -348,7 +373,10 @@ def _parameters(network: Network) -> Sequence[Tensor]:
 
 
 def _check_range(snr_range: tuple[float, float] | None, scale: NoiseScale) -> tuple[float, float]:
-    low, high = (scale.low, scale.high) if snr_range is None else snr_range
+    try:
+        low, high = (scale.low, scale.high) if snr_range is None else map(float, snr_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"snr_range must be two numbers, from low to high, got {snr_range}") from None
     if not 0 <= low < high:
         raise ValueError(f"snr_range must run from low to high, got {low:g} to {high:g}")
     if low < scale.low * (1 - 1e-6) or high > scale.high * (1 + 1e-6):
@@ -373,9 +401,12 @@ def _event_shape(given: Sequence[int] | None, data: Target | None) -> tuple[int,
         if data is None:
             raise ValueError("the shape of a point is not known: give event_shape or data")
         return data.event_shape
-    shape = tuple(int(size) for size in given)
-    if not shape or min(shape) < 1:
-        raise ValueError(f"event_shape must be one or more positive sizes, got {tuple(given)}")
+    try:
+        shape = tuple(whole_number(size, "size", 1) for size in given)
+    except (TypeError, ValueError):
+        shape = ()
+    if not shape:
+        raise ValueError(f"event_shape must be one or more positive sizes, such as (3, 32, 32), got {given}")
     if data is not None and not _same(data.event_shape, shape):
         raise ValueError(f"{data.name} has points of shape {data.event_shape}, the network takes {shape}")
     return shape

@@ -139,6 +139,8 @@ def _flow(config: dict[str, Any], title: str) -> NoiseScale:
             "module that turns time and sign round"
         )
     steps = config["num_train_timesteps"]
+    if not steps >= 3:
+        raise ValueError(f"the scheduler has num_train_timesteps {steps}: it must be at least 3")
     shift = 1.0 if config.get("use_dynamic_shifting") else config.get("shift") or config.get("flow_shift") or 1.0
     scale = flow_scale(1.0 if title in TOLD_SIGMA else steps)
     return replace(scale, low=1 / (steps - 1) / shift, high=(steps - 1) / shift)

@@ -1,0 +1,21 @@
+"""Checks of arguments that many functions share: what is refused here never reaches a computation."""
+
+import math
+from numbers import Real
+from typing import Any
+
+MOST = 2**24  # entries along an axis that float32 can count
+
+
+def whole_number(value: object, name: str, low: int, high: int | None = None) -> int:
+    """`value` as an int.
+
+    Raises:
+        ValueError: it is not a whole number from `low` to `high`.
+    """
+    number: Any = value
+    other = isinstance(value, bool) or not isinstance(value, Real)
+    if other or not math.isfinite(number) or number != int(number) or number < low or number > (high or math.inf):
+        span = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a whole number {span}, got {value!r}")
+    return int(number)
