@@ -1,0 +1,1 @@
+"""Few-step samplers, each a small step function, and one driver."""

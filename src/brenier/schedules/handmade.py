@@ -1,0 +1,1 @@
+"""Noise levels by hand: the formulas that people choose from."""
