@@ -14,8 +14,11 @@ from typer.exceptions import TyperException
 
 from brenier.cli.calibrate import run_calibrate
 from brenier.cli.chain import run_chain
+from brenier.cli.compare import run_compare
+from brenier.cli.plan import run_plan
 from brenier.cli.probe import run_probe
 from brenier.cli.reproduce import run_reproduce
+from brenier.cli.sample import run_sample
 from brenier.cli.show import run_show
 from brenier.cli.targets import run_targets
 from brenier.cli.train import run_train
@@ -23,6 +26,9 @@ from brenier.cli.train import run_train
 app = typer.Typer(name="brenier", add_completion=False, pretty_exceptions_enable=False)
 app.command("probe")(run_probe)
 app.command("chain")(run_chain)
+app.command("plan")(run_plan)
+app.command("sample")(run_sample)
+app.command("compare")(run_compare)
 app.command("train")(run_train)
 app.command("calibrate")(run_calibrate)
 app.command("reproduce")(run_reproduce)
@@ -41,7 +47,7 @@ def _version(wanted: bool) -> bool:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Probe diffusion models: where is a law or a network hard to denoise, how hard, and what becomes of errors?"""
+    """Probe diffusion models, and plan their steps: where is denoising hard, how hard, and what becomes of errors?"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        return _complain("out of memory: give fewer --queries or --particles, a smaller --max-memory, or fewer points")
+        options = "--queries, --particles or --pilots, a smaller --max-memory or --batch"
+        return _complain(f"out of memory: give fewer {options}, or fewer points")
 
 
 def _complain(message: str) -> int:

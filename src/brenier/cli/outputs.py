@@ -1,16 +1,23 @@
-"""The files that the commands write, all or none, and those that they read back: profiles, chains, calibrations."""
+"""The files that the commands write, all or none, and those that they read back.
+
+Profiles, chains, calibrations and comparisons are datasets in netCDF; a schedule is JSON.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import xarray as xr
 
 from brenier.files import atomic_paths, check_output, exists
 
-Kind: TypeAlias = Literal["profile", "chain", "calibration"]
+if TYPE_CHECKING:
+    from brenier.schedules.schedule import Schedule
+
+Kind: TypeAlias = Literal["profile", "chain", "calibration", "comparison"]
 
 DATA_SUFFIXES = (".nc",)
+SCHEDULE_SUFFIXES = (".json",)
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 NEEDED: dict[Kind, tuple[str, ...]] = {
     "profile": (
@@ -27,14 +34,20 @@ NEEDED: dict[Kind, tuple[str, ...]] = {
         *("error", "predicted", "balance", "directional", "dependence"),
         *("error_se", "predicted_se", "balance_se", "directional_se", "dependence_se"),
     ),
+    "comparison": (
+        *("criterion", "solver", "steps", "evaluations", "predicted", "planning_evaluations", "sigmas"),
+        *("rms", "median", "w2", "w2_reference", "rms_se", "median_se", "w2_se", "w2_reference_se"),
+    ),
 }
-SAVED = "`brenier probe -o`, `brenier chain -o` or `brenier calibrate -o`"
+SAVED = "`brenier probe -o`, `chain -o`, `calibrate -o`, `plan -o` or `compare -o`"
 
 
-def check_outputs(output: Path | None, figure: Path | None, force: bool) -> None:
+def check_outputs(
+    output: Path | None, figure: Path | None, force: bool, suffixes: tuple[str, ...] = DATA_SUFFIXES
+) -> None:
     """Refuse outputs that could not be written, before any work is done."""
     if output is not None:
-        check_output(output, DATA_SUFFIXES, force)
+        check_output(output, suffixes, force)
     if figure is not None:
         check_output(figure, FIGURE_SUFFIXES, force)
 
@@ -52,7 +65,7 @@ def write_outputs(data: xr.Dataset, output: Path | None, figure: Path | None, fo
 
 
 def write_data(data: xr.Dataset, path: Path) -> None:
-    """Save a profile, a chain or a calibration as netCDF. The same data make the same bytes."""
+    """Save a dataset as netCDF. The same data make the same bytes."""
     # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
     path.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
 
@@ -60,9 +73,30 @@ def write_data(data: xr.Dataset, path: Path) -> None:
 def write_figure(data: xr.Dataset, path: Path) -> None:
     """Draw what was computed. The same data make the same bytes: no dates, no random names inside."""
     from brenier.figures import plot_calibration, plot_chain, plot_profile, save_figure
+    from brenier.figures.schedule import plot_comparison
 
-    draw = {"profile": plot_profile, "chain": plot_chain, "calibration": plot_calibration}[kind(data)]
-    save_figure(draw(data), path)
+    draw = {
+        "profile": plot_profile,
+        "chain": plot_chain,
+        "calibration": plot_calibration,
+        "comparison": plot_comparison,
+    }
+    save_figure(draw[kind(data)](data), path)
+
+
+def write_schedule(
+    schedule: "Schedule", profile: xr.Dataset | None, output: Path | None, figure: Path | None, force: bool
+) -> None:
+    """Write a schedule, and its figure with the profile in it, where they are wanted: both, or none."""
+    wanted = [path for path in (output, figure) if path is not None]
+    with atomic_paths(*wanted, force=force) as drafts:
+        if output is not None:
+            schedule.to_json(drafts[0])
+        if figure is not None:
+            from brenier.figures import save_figure
+            from brenier.figures.schedule import plot_schedule
+
+            save_figure(plot_schedule(schedule, profile), drafts[-1])
 
 
 def write_comparison(profiles: Mapping[str, xr.Dataset], path: Path, force: bool) -> None:
@@ -78,8 +112,14 @@ def print_data(data: xr.Dataset) -> None:
     from brenier.cli.calibration_report import print_calibration
     from brenier.cli.chain_report import print_chain
     from brenier.cli.report import print_report
+    from brenier.cli.schedule_report import print_comparison
 
-    {"profile": print_report, "chain": print_chain, "calibration": print_calibration}[kind(data)](data)
+    {
+        "profile": print_report,
+        "chain": print_chain,
+        "calibration": print_calibration,
+        "comparison": print_comparison,
+    }[kind(data)](data)
 
 
 def read_data(path: Path) -> xr.Dataset:
@@ -106,7 +146,9 @@ def read_data(path: Path) -> xr.Dataset:
 
 
 def kind(data: xr.Dataset) -> Kind:
-    """What a dataset is, or would be: a chain goes over steps, the others over SNRs, a calibration with verdicts."""
+    """What a dataset is, or would be: by its axes, and by the verdicts of a calibration."""
     if "step" in data.dims:
         return "chain"
+    if "criterion" in data.dims:
+        return "comparison"
     return "calibration" if "verdict" in data.variables else "profile"

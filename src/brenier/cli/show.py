@@ -1,4 +1,4 @@
-"""`brenier show`: saved profiles or a chain once more, as tables, sentences and a figure."""
+"""`brenier show`: what was saved once more, as tables, sentences and a figure."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +9,35 @@ import typer
 def run_show(
     saved: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="What `brenier probe -o`, `chain -o` or `calibrate -o` saved."),
+        typer.Argument(metavar="FILE...", help="What `-o` of probe, chain, calibrate, plan or compare saved."),
     ],
     figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a figure that exists.")] = False,
 ) -> None:
     """Print what was saved, draw it with --figure; several profiles are laid over each other in one figure."""
-    from brenier.cli.outputs import check_outputs, kind, print_data, read_data, write_comparison, write_outputs
+    from brenier.cli.outputs import (
+        SCHEDULE_SUFFIXES,
+        check_outputs,
+        kind,
+        print_data,
+        read_data,
+        write_comparison,
+        write_outputs,
+        write_schedule,
+    )
 
     check_outputs(None, figure, force)
+    schedules = [path for path in saved if path.suffix.lower() in SCHEDULE_SUFFIXES]
+    if schedules and len(saved) > 1:
+        raise ValueError(f"{str(schedules[0])!r} is no profile but a schedule: only profiles are shown together")
+    if schedules:
+        from brenier.cli.schedule_report import print_schedule
+        from brenier.schedules.schedule import Schedule
+
+        schedule = Schedule.from_json(saved[0])
+        write_schedule(schedule, None, None, figure, force)
+        print_schedule(schedule)
+        return
     found = [read_data(path) for path in saved]
     if len(found) == 1:
         write_outputs(found[0], None, figure, force)

@@ -47,12 +47,12 @@ class Memory:
 Step: TypeAlias = Callable[[Denoise, Tensor, float, float, Memory], Tensor]
 
 
-def euler(denoise: Denoise, x: Points, sigma: float, after: float, memory: Memory) -> Points:
+def euler(denoise: Denoise, x: Points, sigma: float, after: float, _memory: Memory) -> Points:
     """DDIM's step: D held at its value at the start."""
     return _toward(denoise(x, sigma), x, after / sigma)
 
 
-def heun(denoise: Denoise, x: Points, sigma: float, after: float, memory: Memory) -> Points:
+def heun(denoise: Denoise, x: Points, sigma: float, after: float, _memory: Memory) -> Points:
     """EDM's step: Euler's, corrected by the slope at its end."""
     clean = denoise(x, sigma)
     ahead = _toward(clean, x, after / sigma)
@@ -149,11 +149,11 @@ def find_solver(name: object) -> Solver:
     Raises:
         ValueError: there is none.
     """
-    if name not in SOLVERS:
+    if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(f"no solver {name!r}: it is one of {', '.join(SOLVERS)}")
     return SOLVERS[name]
 
 
-def evaluations(solver: SolverName, sigmas: Sequence[float]) -> int:
+def evaluations(solver: str, sigmas: Sequence[float]) -> int:
     """Evaluations of the denoiser per sample along a grid of noise levels."""
     return sum(find_solver(solver).evaluations(after) for after in sigmas[1:])

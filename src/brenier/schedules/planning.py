@@ -1,1 +1,219 @@
 """Plan: a law or a network, a sampler and a number of steps -> the noise levels to visit."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from brenier.checks import whole_number
+from brenier.profile import Source, check_seed, default_snrs, probe
+from brenier.progress import progress_bar
+from brenier.samplers.driver import centre, integrate
+from brenier.samplers.steps import SolverName, evaluations, find_solver
+from brenier.schedules.error import REFINEMENTS, RUNS, minimise, shares
+from brenier.schedules.handmade import HANDMADE
+from brenier.schedules.information import INFORMED, needed_snrs
+from brenier.schedules.pilots import AXES, Pilots, fly
+from brenier.schedules.schedule import Schedule
+from brenier.targets.base import Target
+from brenier.targets.catalog import load_target
+from brenier.targets.network import NetworkTarget
+
+CRITERIA = ("error", *INFORMED, *HANDMADE)
+LEVELS = 33  # that a pilot's adjoint stops at
+FINER = 4  # levels of a trajectory per one of these; a network's has no more of them
+LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots below, all stages of `error`
+IMAGES = 512  # samples that planning for a network may cost at most
+NETWORK_RUNS = 9  # of the sampler on a network's pilots, the last of them to see the error; see `error.RUNS`
+
+
+def plan(
+    target: Source,
+    steps: int,
+    solver: str = "dpmpp-2m",
+    criterion: str = "error",
+    sigma_max: float | None = None,
+    sigma_min: float | None = None,
+    profile: xr.Dataset | None = None,
+    pilots: int = 256,
+    seed: int = 0,
+    progress: bool = True,
+) -> Schedule:
+    """Choose the noise levels that a sampler visits.
+
+    Criteria:
+
+    - "error": the smallest root mean square distance to the exact flow's end point, for this very sampler, over all
+      grids (see `error`). Deterministic samplers only.
+    - "curvature", "information", "information-rescaled", "kl": from the profile (see `information`).
+    - "karras", "log-snr", "cosine", "linear-beta", "uniform-sigma": by hand (see `handmade`).
+
+    Args:
+        target: a law, data or a network, or what `load_target` takes.
+        steps: grid intervals.
+        solver: "euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "euler-maruyama" or "annealed-langevin".
+        criterion: one of those above.
+        sigma_max: the first level, in the unit of the data. Default: ten times the law's largest length.
+        sigma_min: the last level. Default: 0, after positive levels that go no lower than a tenth of the law's smallest
+            length; there hand-made and profile criteria have their last positive level.
+        profile: of this target by `probe`, for the criteria that are made from one. Default: one is made.
+        pilots: trajectories that errors are measured on; in d < 8 dimensions 8/d times as many. For a network no more
+            than keep planning within the cost of 512 samples; `Schedule.evaluations` says what was spent.
+        seed: of the pilots, and of a profile that is made here.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Returns:
+        The schedule. By "error" with each step's share in the predicted error; `predict` gives it to others.
+
+    Raises:
+        ValueError: an argument is out of range, or they do not go together. The message says what would be right.
+    """
+    law = load_target(target)
+    steps, seed = whole_number(steps, "steps", 1, 10_000), check_seed(seed)
+    pilots = whole_number(pilots, "pilots", 2, 2**16)
+    sampler = find_solver(solver)
+    if criterion not in CRITERIA:
+        raise ValueError(f"no criterion {criterion!r}: it is one of {', '.join(CRITERIA)}")
+    if criterion == "error" and sampler.stochastic:
+        raise ValueError(
+            f'criterion "error" measures the distance to the end of the probability flow, which {solver}, being '
+            'stochastic, does not follow: choose criterion "kl"'
+        )
+    high, low, to_zero = noise_range(law, sigma_max, sigma_min)
+    count = steps if to_zero else steps + 1
+    if profile is not None:
+        _check_profile(profile, law)
+    name, spent, blame = find_name(solver), 0, None
+    if criterion in HANDMADE:
+        levels = _by_hand(criterion, law, count, high, low)
+    elif criterion in INFORMED:
+        if profile is None:
+            profile = probe(law, needed_snrs(high, low), seed=seed, progress=progress)
+            spent = int(profile.sizes["snr"] * profile.sizes["query"])
+        levels = INFORMED[criterion](profile, count, high, low, name)
+    else:
+        starts = [[*_by_hand(hand, law, count, high, low), *([0.0] if to_zero else [])] for hand in HANDMADE]
+        with progress_bar(f"planning for {law.name}", progress) as advance:
+            flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed)
+            advance(0.5)
+            network = isinstance(law, NetworkTarget)
+            cheap = law.dim <= LOW and not network
+            found = minimise(law, flown, name, starts, NETWORK_RUNS if network else RUNS, REFINEMENTS if cheap else 0)
+        levels, blame = found.sigmas[:count].tolist(), tuple(found.shares.tolist())
+        spent = flown.evaluations + found.evaluations
+    return Schedule(
+        [*levels, 0.0] if to_zero else levels,
+        name,
+        criterion,
+        predicted_error=blame,
+        target=law.name,
+        seed=seed,
+        evaluations=spent,
+    )
+
+
+def predict(target: Source, schedules: Sequence[Schedule], pilots: int = 256, seed: int = 0) -> list[Schedule]:
+    """The same schedules with each step's share in the error that they are predicted to leave.
+
+    Predicted is the root mean square distance between where the sampler and the exact flow end, from the same noise, in
+    the unit of the data: what it is on the pilots. Its shares are in proportion to (local error) x (amplification to the
+    end); see `pilots`.
+
+    Args:
+        target: what they were planned for.
+        schedules: for deterministic samplers.
+        pilots: trajectories; see `plan`.
+        seed: of the pilots.
+
+    Raises:
+        ValueError: a sampler is stochastic, or a schedule's levels are not ones of a network.
+    """
+    law, seed = load_target(target), check_seed(seed)
+    pilots = whole_number(pilots, "pilots", 2, 2**16)
+    predicted: list[Schedule] = []
+    flights: dict[tuple[float, float, bool], Pilots] = {}
+    for schedule in schedules:
+        if find_solver(schedule.solver).stochastic:
+            raise ValueError(f"{schedule.solver} is stochastic and has no end point to predict a distance from")
+        grid = schedule.sigmas
+        to_zero = grid[-1] == 0
+        low = min(noise_range(law, None, None)[1], grid[-2]) if to_zero else grid[-1]
+        key = (grid[0], low, to_zero)
+        if key not in flights:
+            cost = max(evaluations(other.solver, other.sigmas) for other in schedules)
+            flights[key] = _fly(law, *key, pilots, cost, seed)
+        flown = flights[key]
+        end = integrate(law, flown.start, grid, schedule.solver).x.double()
+        error = float((end - flown.end).square().sum(1).mean().sqrt())
+        parts = shares(flown, np.asarray(grid), schedule.solver, error)
+        predicted.append(replace(schedule, predicted_error=tuple(parts.tolist())))
+    return predicted
+
+
+def noise_range(law: Target, sigma_max: float | None, sigma_min: float | None) -> tuple[float, float, bool]:
+    """The highest and the lowest positive level of a grid, and whether it goes on to 0.
+
+    Raises:
+        ValueError: they are not positive, not finite, or the wrong way round.
+    """
+    for name, value in (("sigma_max", sigma_max), ("sigma_min", sigma_min)):
+        if value is not None and not 0 < value < math.inf:
+            hint = " (a grid ends at 0 unless sigma_min is given)" if name == "sigma_min" else ""
+            raise ValueError(f"{name} must be positive and finite, got {value}{hint}")
+    own = default_snrs(law, 2)
+    high = float(1 / own[0]) if sigma_max is None else float(sigma_max)
+    low = float(1 / own[-1]) if sigma_min is None else float(sigma_min)
+    if not low < high:
+        given = "" if sigma_min is not None else f", the lowest level that {law.name} calls for"
+        raise ValueError(f"sigma_min must be below sigma_max: {low:g}{given} is not below {high:g}")
+    return high, low, sigma_min is None
+
+
+def find_name(solver: str) -> SolverName:
+    """The solver's name, for a type checker: `find_solver` has refused others."""
+    find_solver(solver)
+    return solver  # pyright: ignore[reportReturnType]
+
+
+def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -> list[float]:
+    """A hand-made grid; cosine and linear-beta take the law's largest length for their unit, a network's units as such."""
+    unit = 1.0 if isinstance(law, NetworkTarget) else law.scales()[1]
+    return [unit * sigma for sigma in HANDMADE[criterion](count, high / unit, low / unit)]
+
+
+def _fly(law: Target, high: float, low: float, to_zero: bool, pilots: int, cost: int, seed: int) -> Pilots:
+    """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
+    pilots, finer = pilots * max(1, LOW // law.dim), FINER
+    if isinstance(law, NetworkTarget):
+        finer, probes = 1, law.dim if law.dim <= AXES else 1
+        pilots = min(pilots, IMAGES * cost // ((1 + 2 * probes) * LEVELS + NETWORK_RUNS * cost))
+    x = centre(law, high) + high * _noise(law, pilots, seed)
+    sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
+    return fly(law, x, sigmas, to_zero, finer, seed)
+
+
+def _noise(law: Target, count: int, seed: int) -> Tensor:
+    """Standard normal pilots (n, d), evenly spread by a scrambled Sobol sequence: fewer tell as much as many at random."""
+    state = int(np.random.SeedSequence([seed, 0x9107]).generate_state(1)[0])
+    if law.dim > torch.quasirandom.SobolEngine.MAXDIM:
+        uniform = torch.rand((count, law.dim), generator=torch.Generator().manual_seed(state), dtype=torch.float64)
+    else:
+        engine = torch.quasirandom.SobolEngine(law.dim, scramble=True, seed=state)
+        uniform = engine.draw(count, dtype=torch.float64)
+    edge = 2.0**-33  # Sobol points are multiples of 2^-32 or so: none may be at 0 or 1
+    return torch.special.ndtri(uniform.clamp(edge, 1 - edge)).to(law.device, law.dtype)
+
+
+def _check_profile(profile: xr.Dataset, law: Target) -> None:
+    name, seed = profile.attrs.get("target"), profile.attrs.get("seed")
+    if name != law.name:
+        warnings.warn(
+            f"the profile is of {name!r} (seed {seed}), the schedule for {law.name!r}: where that is hard to denoise, "
+            "this may not be",
+            stacklevel=3,
+        )

@@ -1,0 +1,61 @@
+"""`brenier sample`: points of a law or a network by a few steps of a sampler, as an array in a file."""
+
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def run_sample(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A law, data, images or a network: see `brenier targets`.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Save the samples (.npy), (n, *shape of a point).")],
+    n: Annotated[int, typer.Option("--number", "-n", help="How many.")] = 1000,
+    schedule: Annotated[
+        Path | None, typer.Option(metavar="SCHEDULE", help="Noise levels to visit: what `brenier plan -o` saved.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps, where they are to be planned (default: 10).")] = None,
+    solver: Annotated[str | None, typer.Option(help="Sampler (default: the schedule's, or dpmpp-2m).")] = None,
+    criterion: Annotated[str | None, typer.Option(help="How to plan: see `brenier plan` (default: error).")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Take these data for a network's own law, not its samples.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    batch: Annotated[int | None, typer.Option(help="Points per call of the denoiser.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    dtype: Annotated[Literal["float32", "float64"] | None, typer.Option(help="Precision of the computation.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Draw samples of TARGET by a few steps, at the noise levels of a schedule or at new ones."""
+    from brenier.checks import whole_number
+    from brenier.files import atomic_path, check_output
+
+    check_output(output, (".npy",), force)
+    whole_number(n, "-n", 1)
+    if schedule is not None and criterion is not None:
+        raise ValueError("--criterion is how to plan, and --schedule is a plan: give one of them")
+
+    import numpy as np
+    import torch
+
+    from brenier.cli.schedule_report import print_samples
+    from brenier.sampling import sample
+    from brenier.schedules.schedule import Schedule
+    from brenier.targets.catalog import load_target
+
+    with warnings.catch_warnings():
+        if quiet:
+            warnings.simplefilter("ignore")
+        grid = criterion if schedule is None else Schedule.from_json(schedule)
+        law = load_target(target, dtype=None if dtype is None else getattr(torch, dtype), device=device, data=data)
+        begun = time.monotonic()
+        found = sample(law, n, steps, solver, grid, seed, batch=batch, progress=not quiet)
+        seconds = time.monotonic() - begun
+        with atomic_path(output, force) as draft:
+            np.save(draft, found.events.cpu().numpy())
+        if not quiet:
+            print_samples(found, law, seed, seconds)

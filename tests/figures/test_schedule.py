@@ -1,0 +1,174 @@
+"""What the figures of schedules show is what the schedules and the comparisons say."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import brenier
+from brenier.figures.schedule import plot_compared_errors, plot_comparison, plot_schedule, plot_schedule_error
+from brenier.figures.schedule import plot_schedule_steps as plot_steps
+from brenier.schedules.schedule import Schedule
+
+SIGMAS = (20.0, 5.0, 1.0, 0.4, 0.05, 0.0)
+SHARES = (0.01, 0.2, 0.05, 0.4, 0.1)
+NAMES = ("error", "curvature", "information", "information-rescaled", "kl")
+BY_HAND = ("karras", "log-snr", "cosine", "linear-beta", "uniform-sigma")
+
+
+def made(sigmas: tuple[float, ...] = SIGMAS, **options: Any) -> Schedule:
+    return Schedule(sigmas, options.pop("solver", "heun"), options.pop("criterion", "error"), **options)
+
+
+def compared(
+    names: tuple[str, ...] = NAMES + BY_HAND, steps: tuple[int, ...] = (5, 10, 20), **attrs: Any
+) -> xr.Dataset:
+    """Errors that fall as 1/steps, each criterion a tenth above the one before; a stochastic solver has W2 alone."""
+    shape = (len(names), 3, len(steps))
+    error = np.broadcast_to(1 / np.array(steps), shape) * 1.1 ** np.arange(len(names))[:, None, None]
+    rms = error * np.array([1, 1, math.nan])[:, None]
+    w2 = error * np.array([0.5, 0.5, 1])[:, None]
+    w2[-1, -1, -1] = 0  # cannot be told from 0
+    dims = ("criterion", "solver", "steps")
+    found = {"rms": rms, "rms_se": rms / 50, "w2": w2, "w2_se": np.full(shape, 0.002)}
+    return xr.Dataset(
+        {
+            **{name: (dims, values) for name, values in found.items()},
+            "evaluations": (dims[1:], np.outer([1, 2, 1], steps)),
+        },
+        {"criterion": list(names), "solver": ["euler", "heun", "euler-maruyama"], "steps": list(steps)},
+        {"target": "law", "dim": 2, "n": 100, "w2_method": "sliced", **attrs},
+    )
+
+
+@pytest.fixture(scope="module")
+def profile() -> xr.Dataset:
+    return brenier.probe("two-points", np.geomspace(0.02, 50, 9), progress=False)
+
+
+def artist(ax: Axes, name: str) -> Any:
+    (found,) = [part for part in ax.get_children() if part.get_gid() == name]
+    return found
+
+
+def test_steps_per_decade_and_levels_are_those_of_the_grid() -> None:
+    ax = plot_steps(made())
+    steps = artist(ax, "density").get_data()
+    np.testing.assert_allclose(steps.edges, [0.05, 0.2, 1, 2.5, 20])
+    np.testing.assert_allclose(steps.values, 1 / np.log10([4, 5, 2.5, 8]))
+    places = [segment[0, 0] for segment in artist(ax, "levels").get_segments()]
+    np.testing.assert_allclose(places[:-1], 1 / np.array(SIGMAS[:-1]))
+    assert places[-1] > 20  # sigma = 0 stands behind the last positive level, and says so on both axes
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    above = [label.get_text() for label in ax.child_axes[0].get_xticklabels()]
+    assert (labels[-1], above[-1]) == (r"$\infty$", "0")
+    assert ax.get_xlim()[0] < 0.05
+    assert ax.get_xlim()[1] > places[-1]
+
+
+def test_ticks_of_both_axes_stand_where_their_numbers_are() -> None:
+    for sigmas in (SIGMAS, (30.0, 2.0, 0.1), (3.0, 0.0)):
+        ax = plot_steps(made(sigmas))
+        last = -1 if sigmas[-1] == 0 else None
+        for axis, power in ((ax, 1), (ax.child_axes[0], -1)):
+            numbers = [float(label.get_text()) for label in axis.get_xticklabels()[:last]]
+            assert numbers
+            np.testing.assert_allclose(axis.get_xticks()[:last], np.array(numbers) ** power, rtol=0.01)
+
+
+def test_a_grid_that_ends_above_zero_has_no_gap() -> None:
+    ax = plot_steps(made((10.0, 1.0, 0.1)))
+    assert not [part for part in ax.get_children() if part.get_gid() == "to-zero"]
+    np.testing.assert_allclose([segment[0, 0] for segment in artist(ax, "levels").get_segments()], [0.1, 1, 10])
+
+
+def test_the_profile_stands_behind_the_steps(profile: xr.Dataset) -> None:
+    figure = plot_schedule(made(), profile)
+    front, behind = figure.axes
+    assert behind.get_zorder() < front.get_zorder()
+    for line in behind.lines:
+        np.testing.assert_array_equal(line.get_xdata(), profile["snr"])
+        np.testing.assert_array_equal(line.get_ydata(), profile[line.get_gid()])
+    assert {line.get_gid() for line in behind.lines} == {"mean_localization", "m_star"}
+    assert behind.get_ylim()[1] >= float(profile["mean_localization"].max())
+
+
+def test_bars_are_the_shares_over_their_steps() -> None:
+    ax = plot_schedule_error(made(predicted_error=SHARES))
+    bars = [part for part in ax.patches if part.get_gid() == "share"]
+    np.testing.assert_allclose([bar.get_height() for bar in bars], SHARES)
+    np.testing.assert_allclose([bar.get_x() for bar in bars], 1 / np.array(SIGMAS[:-1]))
+    assert "0.76" in ax.get_title(loc="left")
+    assert plot_schedule_error(made(predicted_error=(0.5, -0.2, 0.1, 0.1, 0.1))).get_ylim()[0] < -0.2
+    assert len(plot_schedule(made()).axes) == 1
+    with pytest.raises(ValueError, match="predicts no error"):
+        plot_schedule_error(made())
+
+
+def test_curves_are_the_errors_against_the_evaluations() -> None:
+    data = compared()
+    for name in ("rms", "w2"):
+        ax = plot_compared_errors(data, "heun", name)
+        for criterion in data["criterion"].values:
+            line = artist(ax, f"{name}-{criterion}")
+            np.testing.assert_array_equal(line.get_ydata(), data[name].sel(solver="heun", criterion=criterion))
+            np.testing.assert_allclose(line.get_xdata(), [10, 20, 40], rtol=0.07)  # side by side
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["10", "20", "40"]
+    widths = {line.get_gid(): line.get_linewidth() for line in ax.lines if line.get_gid()}
+    assert widths["w2-error"] > 1.5 * max(width for name, width in widths.items() if name != "w2-error")
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in ax.lines if line.get_gid()}
+    assert len(looks) == 10
+
+
+def test_bars_reach_two_standard_errors_and_what_is_below_the_axis_is_hollow() -> None:
+    data = compared()
+    ax = plot_compared_errors(data, "euler-maruyama", "w2")
+    bars = np.concatenate([part.get_segments() for part in ax.collections])
+    values = data["w2"].sel(solver="euler-maruyama").values.ravel()
+    np.testing.assert_allclose(bars[:, 1, 1], np.maximum(values + 0.004, ax.get_ylim()[0]))
+    np.testing.assert_allclose(bars[:-1, 0, 1], values[:-1] - 0.004)
+    hollow = [line for line in ax.lines if line.get_gid() is None and len(line.get_xdata())]
+    assert [line.get_ydata().tolist() for line in hollow] == [[ax.get_ylim()[0]]]
+    assert not plot_compared_errors(data, "euler-maruyama", "rms").lines
+
+
+ODD: dict[str, Callable[[xr.Dataset], Figure]] = {
+    "plain": lambda profile: plot_schedule(made(target="law")),
+    "profile-and-errors": lambda profile: plot_schedule(made(predicted_error=SHARES), profile),
+    "one-step": lambda profile: plot_schedule(made((7.0, 0.0), predicted_error=(0.5,)), profile),
+    "one-step-above-zero": lambda profile: plot_schedule(made((7.0, 0.5), predicted_error=(0.5,)), profile),
+    "no-error": lambda profile: plot_schedule(made(predicted_error=(0.0,) * 5)),
+    "tiny": lambda profile: plot_schedule(made(tuple(1e-6 * s for s in SIGMAS), predicted_error=(1e-9,) * 5)),
+    "huge": lambda profile: plot_schedule(made(tuple(1e6 * s for s in SIGMAS), predicted_error=(3e7,) * 5)),
+    "many-steps": lambda profile: plot_schedule(made((*np.geomspace(80, 0.002, 1000).tolist(), 0.0)), profile),
+    "long-name": lambda profile: plot_schedule(made(target="$5_^" + "n" * 90, criterion="m" * 90)),
+    "comparison": lambda profile: plot_comparison(compared()),
+    "one-of-each": lambda profile: plot_comparison(compared(("error",), (7,)).isel(solver=[0])),
+    "stochastic-only": lambda profile: plot_comparison(compared(BY_HAND).sel(solver=["euler-maruyama"])),
+    "many-counts": lambda profile: plot_comparison(compared(steps=(4, 5, 6, 7, 8, 9, 10, 12, 15, 100))),
+    "long-law": lambda profile: plot_comparison(compared(target="$5_^" + "n" * 90)),
+    "no-data": lambda profile: plot_comparison(compared().assign(w2=xr.full_like(compared()["w2"], math.nan))),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_nothing_overlaps(name: str, profile: xr.Dataset, nothing_overlaps: Callable[[Figure], None]) -> None:
+    nothing_overlaps(ODD[name](profile))
+
+
+def test_same_data_same_bytes(profile: xr.Dataset, same_bytes: Callable[[Callable[[], Figure]], None]) -> None:
+    same_bytes(lambda: plot_schedule(made(predicted_error=SHARES), profile))
+
+
+def test_what_is_no_comparison_and_no_profile_is_refused(profile: xr.Dataset) -> None:
+    with pytest.raises(ValueError, match="it has no variable 'rms'"):
+        plot_comparison(compared().drop_vars("rms"))
+    with pytest.raises(ValueError, match="no variable 'median'"):
+        plot_compared_errors(compared(), "heun", "median")
+    with pytest.raises(ValueError, match="not a profile: it has no variable 'm_star'"):
+        plot_schedule(made(), profile.drop_vars("m_star"))
