@@ -2,7 +2,10 @@
 
 from brenier.calibration import calibrate
 from brenier.chains import chain
+from brenier.comparison import compare
 from brenier.profile import bottleneck, default_snrs, probe
+from brenier.sampling import Samples, sample
+from brenier.schedules import Schedule, plan, predict
 from brenier.scores import train
 from brenier.targets import (
     Empirical,
@@ -20,14 +23,20 @@ __all__ = [
     "GaussianMixture",
     "Localization",
     "NetworkTarget",
+    "Samples",
+    "Schedule",
     "Target",
     "Uniform",
     "bottleneck",
     "calibrate",
     "chain",
+    "compare",
     "default_snrs",
     "from_diffusers",
     "load_target",
+    "plan",
+    "predict",
     "probe",
+    "sample",
     "train",
 ]

@@ -109,17 +109,16 @@ def write_comparison(profiles: Mapping[str, xr.Dataset], path: Path, force: bool
 
 def print_data(data: xr.Dataset) -> None:
     """Print what was computed, as tables and sentences."""
-    from brenier.cli.calibration_report import print_calibration
-    from brenier.cli.chain_report import print_chain
-    from brenier.cli.report import print_report
-    from brenier.cli.schedule_report import print_comparison
-
-    {
-        "profile": print_report,
-        "chain": print_chain,
-        "calibration": print_calibration,
-        "comparison": print_comparison,
-    }[kind(data)](data)
+    match kind(data):
+        case "profile":
+            from brenier.cli.report import print_report as show
+        case "chain":
+            from brenier.cli.chain_report import print_chain as show
+        case "calibration":
+            from brenier.cli.calibration_report import print_calibration as show
+        case "comparison":
+            from brenier.cli.schedule_report import print_comparison as show
+    show(data)
 
 
 def read_data(path: Path) -> xr.Dataset:

@@ -3,9 +3,15 @@
 import time
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from brenier.sampling import Samples
+    from brenier.targets import Target
+
+ENOUGH = 256  # samples from which their distance to the law is worth saying
 
 
 def run_sample(
@@ -42,7 +48,6 @@ def run_sample(
     import numpy as np
     import torch
 
-    from brenier.cli.schedule_report import print_samples
     from brenier.sampling import sample
     from brenier.schedules.schedule import Schedule
     from brenier.targets.catalog import load_target
@@ -58,4 +63,28 @@ def run_sample(
         with atomic_path(output, force) as draft:
             np.save(draft, found.events.cpu().numpy())
         if not quiet:
-            print_samples(found, law, seed, seconds)
+            _report(found, law, seed, seconds)
+
+
+def _report(samples: "Samples", law: "Target", seed: int, seconds: float) -> None:
+    """Print what was drawn, what it took and, where the law can be drawn from, how far from it the samples are."""
+    from brenier.cli.console import stdout
+    from brenier.cli.report import scale
+    from brenier.cli.schedule_report import many
+    from brenier.targets import NetworkTarget
+    from brenier.wasserstein import w2
+
+    console = stdout()
+    n = len(samples.points)
+    shape = " x ".join(str(side) for side in samples.event_shape)
+    console.print(
+        f"{law.name}: {many(n, 'sample')} of shape {shape} by {many(samples.schedule.steps, 'step')} of "
+        f"{samples.solver}, "
+        f"seed {seed}: {many(samples.evaluations, 'evaluation')} of the denoiser each, {seconds:.1f} s in all.",
+        markup=False,
+        soft_wrap=True,
+    )
+    if n >= ENOUGH and not (isinstance(law, NetworkTarget) and law.data is None):
+        found = w2(samples.points, law, seed=seed)
+        data = f"the data {law.data.name}" if isinstance(law, NetworkTarget) and law.data is not None else "the law"
+        console.print(f"W2 to {data}: {scale(found.value)} ± {scale(found.error, 2)}.", markup=False)

@@ -1,4 +1,4 @@
-"""Schedules, samples and comparisons of schedules in a terminal: tables, and what they say in a sentence."""
+"""Schedules and comparisons of schedules in a terminal: tables, and what they say in a sentence."""
 
 import math
 
@@ -10,14 +10,9 @@ from rich.table import Table
 
 from brenier.cli.console import stdout
 from brenier.cli.report import ROWS, Column, lay_out, number, scale
-from brenier.sampling import Samples
 from brenier.schedules.handmade import HANDMADE
 from brenier.schedules.schedule import Schedule
-from brenier.targets.base import Target
-from brenier.targets.network import NetworkTarget
-from brenier.wasserstein import w2
 
-ENOUGH = 256  # samples from which their distance to the law is worth saying
 MEASURES = {"rms": "RMS", "median": "median", "w2": "W2"}
 CAPTION = (
     "RMS, median: distance to the end point of the probability flow from the same noise; W2: to the law, {method}; "
@@ -31,7 +26,7 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
     law = "" if schedule.target is None else f"{schedule.target}: "
     made = "" if schedule.seed is None else f", seed {schedule.seed}"
     console.print(
-        f"{law}{_many(schedule.steps, 'step')} of {schedule.solver} by {schedule.criterion}{made}",
+        f"{law}{many(schedule.steps, 'step')} of {schedule.solver} by {schedule.criterion}{made}",
         markup=False,
         soft_wrap=True,
     )
@@ -55,28 +50,10 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
 
 def _account(schedule: Schedule, seconds: float | None) -> str:
     error = "No prediction of the error" if schedule.error is None else f"Predicted end error {scale(schedule.error)}"
-    text = f"{error}, with {_many(schedule.evaluations_per_sample, 'evaluation')} of the denoiser per sample"
-    spent = [] if schedule.evaluations is None else [f"{_many(schedule.evaluations, 'evaluation')} in all"]
+    text = f"{error}, with {many(schedule.evaluations_per_sample, 'evaluation')} of the denoiser per sample"
+    spent = [] if schedule.evaluations is None else [f"{many(schedule.evaluations, 'evaluation')} in all"]
     spent += [] if seconds is None else [f"{seconds:.1f} s"]
     return f"{text}; planning took {' and '.join(spent)}." if spent else f"{text}."
-
-
-def print_samples(samples: Samples, law: Target, seed: int, seconds: float, console: Console | None = None) -> None:
-    """Print what was drawn, what it took and, where the law can be drawn from, how far from it the samples are."""
-    console = console or stdout()
-    n = len(samples.points)
-    shape = " x ".join(str(side) for side in samples.event_shape)
-    console.print(
-        f"{law.name}: {_many(n, 'sample')} of shape {shape} by {_many(samples.schedule.steps, 'step')} of "
-        f"{samples.solver}, "
-        f"seed {seed}: {_many(samples.evaluations, 'evaluation')} of the denoiser each, {seconds:.1f} s in all.",
-        markup=False,
-        soft_wrap=True,
-    )
-    if n >= ENOUGH and not (isinstance(law, NetworkTarget) and law.data is None):
-        found = w2(samples.points, law, seed=seed)
-        data = f"the data {law.data.name}" if isinstance(law, NetworkTarget) and law.data is not None else "the law"
-        console.print(f"W2 to {data}: {scale(found.value)} ± {scale(found.error, 2)}.", markup=False)
 
 
 def print_comparison(comparison: xr.Dataset, console: Console | None = None) -> None:
@@ -84,7 +61,7 @@ def print_comparison(comparison: xr.Dataset, console: Console | None = None) -> 
     console = console or stdout()
     about = comparison.attrs
     console.print(
-        f"{about['target']}: {_many(int(about['dim']), 'dimension')}, {int(about['n']):,} samples of each grid, sigma "
+        f"{about['target']}: {many(int(about['dim']), 'dimension')}, {int(about['n']):,} samples of each grid, sigma "
         f"from {scale(about['sigma_max'])} to {scale(about['sigma_min'])}, {int(about['pilots']):,} pilots, "
         f"seed {int(about['seed'])}",
         markup=False,
@@ -93,9 +70,9 @@ def print_comparison(comparison: xr.Dataset, console: Console | None = None) -> 
     console.print(CAPTION.format(method=about["w2_method"]), markup=False)
     for solver in comparison["solver"].to_numpy():
         part = comparison.sel(solver=solver)
-        calls = [_many(int(count), "evaluation") for count in part["evaluations"].to_numpy()]
+        calls = [many(int(count), "evaluation") for count in part["evaluations"].to_numpy()]
         listed = ", ".join(
-            f"{_many(int(k), 'step')}: {call}" for k, call in zip(part["steps"].to_numpy(), calls, strict=True)
+            f"{many(int(k), 'step')}: {call}" for k, call in zip(part["steps"].to_numpy(), calls, strict=True)
         )
         console.print(f"\n{solver} ({listed})\n", markup=False, soft_wrap=True)
         names = Column("criterion", [str(name) for name in part["criterion"].to_numpy()])
@@ -142,7 +119,7 @@ def sentences(comparison: xr.Dataset) -> list[str]:
         count, good = rms.sizes["cell"], int((own <= best + slack).sum())
         text = (
             f"By RMS, error is as good as the best schedule made by hand, or within two standard errors, in {good} of "
-            f"{_many(count, 'cell')}; in the geometric mean, the best by hand of each leaves {_mean(best / own)} times "
+            f"{many(count, 'cell')}; in the geometric mean, the best by hand of each leaves {_mean(best / own)} times "
             "its error"
         )
         if "karras" in by_hand:
@@ -165,7 +142,8 @@ def _mean(ratios: xr.DataArray) -> str:
     return f"{math.exp(float(np.log(ratios).mean())):.2f}"
 
 
-def _many(count: int, what: str) -> str:
+def many(count: int, what: str) -> str:
+    """So many of them: 1 step, 1,000 steps."""
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 

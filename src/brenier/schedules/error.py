@@ -13,13 +13,14 @@ in three stages, each starting where the one before ended:
 3. In few dimensions, where evaluations are cheap, derivatives of the error by difference quotients.
 
 A grid is described by the logarithms of the gaps between its levels in log sigma, up to a common factor: any choice of
-them is a descending grid. For grids that end at 0 the gap from the last positive level to the lowest one that is allowed
-counts, too.
+them is a descending grid. For grids that end at 0 the gap from the last positive level to the lowest one allowed counts,
+too.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -188,7 +189,7 @@ class _Sampler:
     def _carry(self, x: Tensor, memory: Memory, sigmas: Array) -> tuple[Tensor, list[tuple[Tensor, Memory]]]:
         levels = sigmas.tolist()
         states: list[tuple[Tensor, Memory]] = []
-        for sigma, after in zip(levels[:-1], levels[1:], strict=True):
+        for sigma, after in pairwise(levels):
             states.append((x, replace(memory)))
             x = self.step(self._denoise, x, sigma, after, memory)
         return x, states
@@ -203,18 +204,17 @@ class _Sampler:
 
 
 def _prediction_slopes(pilots: Pilots, sigmas: Array, solver: SolverName) -> Array:
-    """Derivatives of the predicted errors by the logarithms of the inner levels: each moves its two steps and the next."""
+    """Derivatives of the predicted errors by the logarithms of the inner levels; each moves three steps."""
     count = len(sigmas) - 1
     before = np.concatenate([[np.inf], sigmas[:-2]])
     rows = np.concatenate([np.arange(i - 1, min(i + 2, count)) for i in range(1, count)])
     level = np.concatenate([np.full(min(3, count - i + 1), i) for i in range(1, count)])
     sides: list[Array] = []
-    for sign in (1, -1):
-        factor = math.exp(sign * SMALL)
-        ends = [before[rows].copy(), sigmas[:-1][rows].copy(), sigmas[1:][rows].copy()]
-        for offset, values in zip((-1, 0, 1), ends, strict=True):
-            values[rows + offset == level] *= factor
-        sides.append(pilots.steps(*ends, solver))
+    for factor in (math.exp(SMALL), math.exp(-SMALL)):
+        past, here, after = before[rows], sigmas[:-1][rows], sigmas[1:][rows]
+        for values, index in ((past, rows - 1), (here, rows), (after, rows + 1)):
+            values[index == level] *= factor
+        sides.append(pilots.steps(past, here, after, solver))
     change = (sides[0] - sides[1]) / (2 * SMALL)
     return np.stack([change[level == i].sum(0) for i in range(1, count)], 1)
 

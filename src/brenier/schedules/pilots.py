@@ -28,13 +28,15 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brenier.samplers.steps import SolverName
+from brenier.samplers.driver import integrate
+from brenier.samplers.steps import SolverName, evaluations
 from brenier.targets.base import Target
 
 Array: TypeAlias = NDArray[np.float64]
 Place: TypeAlias = tuple[NDArray[np.int64], Array]
 
 AXES = 2  # dimensions up to which every axis is a probe v, and nothing is left to chance
+BELOW = 9  # levels from the last one of a grid's to the floor
 NUDGE = {torch.float64: 1e-4, torch.float32: 1e-2}  # length of a difference quotient in units of sigma
 
 
@@ -47,7 +49,7 @@ class Pilots:
     Attributes:
         sigmas: descending, at least four.
         start: x at sigmas[0], in the target's dtype.
-        end: where the trajectories end: x at the last level, or D there for grids that end at 0.
+        end: where the trajectories end: x at the last level, or for grids that end at 0 further down.
         to_zero: whether grids end at 0.
         denoised: <a, D>.
         noise: <a, eps>.
@@ -143,7 +145,12 @@ def _at(place: Place, rows: NDArray[np.bool_]) -> Place:
 
 
 def fly(
-    target: Target, x: Float[Tensor, "n d"], sigmas: Sequence[float], to_zero: bool, stride: int = 1, seed: int = 0
+    target: Target,
+    x: Float[Tensor, "n d"],
+    sigmas: Sequence[float],
+    floor: float | None = None,
+    stride: int = 1,
+    seed: int = 0,
 ) -> Pilots:
     """Follow the probability flow from x at sigmas[0], and the adjoint equation back.
 
@@ -151,7 +158,8 @@ def fly(
         target: whose denoiser is followed.
         x: shape (n, d).
         sigmas: levels equally spaced in log sigma, descending.
-        to_zero: whether the end is D at the last level, or x there.
+        floor: for grids that end at 0, the level down to which the flow is followed before D is taken for its end;
+            None for grids that end at the last of the levels.
         stride: of the levels that the adjoints stop at: the first, the last, and at least two between.
         seed: of the random probes v: one per pilot above `AXES` dimensions, each axis up to there.
     """
@@ -180,7 +188,7 @@ def fly(
         return torch.stack([denoise(path[k] + e, k) - clean[k] for e in step]) * length / (NUDGE[dtype] * s[k])
 
     last = len(s) - 1
-    a = pull(v, last) if to_zero else v
+    a = v if floor is None else pull(v, last)
     adjoint, pulled = [a], [pull(a, last)]
     for k in range(last - 1, -1, -1):
         # The transpose of Heun's step x' = y + g (D(y) - D(x)), y = D + c (x - D), linearised at the trajectory.
@@ -194,14 +202,18 @@ def fly(
     levels = torch.tensor(s, dtype=torch.float64, device=x.device)[:, None, None]
     known = torch.stack(clean)
     noise = (torch.stack(path) - known) / levels
-    end = clean[-1] if to_zero else path[-1]
+    end = path[-1] if floor is None else clean[-1]
+    if floor is not None and floor < s[-1]:
+        rest = [*np.geomspace(s[-1], floor, BELOW).tolist(), 0.0]
+        end = integrate(target, path[-1].to(dtype), rest, "heun").x.double()
+        count += evaluations("heun", rest) * n
 
     def table(left: Tensor, right: Tensor) -> Array:
         return torch.einsum("kmd,lmd->klm", left, right.repeat(1, len(v), 1)).cpu().numpy()
 
     last_products = torch.einsum("pnd,lnd->lpn", v, known - end).flatten(1).cpu().numpy()
     tables = table(left, known), table(left, noise), table(bent, known), table(bent, noise)
-    return Pilots(tuple(s), start, end, to_zero, *tables, last_products, v, count)
+    return Pilots(tuple(s), start, end, floor is not None, *tables, last_products, v, count)
 
 
 def _follow(

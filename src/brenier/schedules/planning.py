@@ -27,6 +27,9 @@ from brenier.targets.network import NetworkTarget
 CRITERIA = ("error", *INFORMED, *HANDMADE)
 LEVELS = 33  # that a pilot's adjoint stops at
 FINER = 4  # levels of a trajectory per one of these; a network's has no more of them
+EARLIER = (5.0, 20.0)  # times the lowest level: where grids that end at 0 may have their last positive one
+LOWER = 4.0  # by what factor "error" may go below the lowest level of other criteria
+BELOW = 32.0  # by what factor pilots follow the flow beyond the lowest level of grids that end at 0
 LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots below, all stages of `error`
 IMAGES = 512  # samples that planning for a network may cost at most
 NETWORK_RUNS = 9  # of the sampler on a network's pilots, the last of them to see the error; see `error.RUNS`
@@ -97,7 +100,11 @@ def plan(
             spent = int(profile.sizes["snr"] * profile.sizes["query"])
         levels = INFORMED[criterion](profile, count, high, low, name)
     else:
-        starts = [[*_by_hand(hand, law, count, high, low), *([0.0] if to_zero else [])] for hand in HANDMADE]
+        ends = [low] if not to_zero else [low, *(k * low for k in EARLIER if k * low < high)]
+        tail = [0.0] if to_zero else []
+        starts = [[*_by_hand(hand, law, count, high, end), *tail] for end in ends for hand in HANDMADE]
+        if to_zero:
+            low = _lowest(law, low)
         with progress_bar(f"planning for {law.name}", progress) as advance:
             flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed)
             advance(0.5)
@@ -121,8 +128,8 @@ def predict(target: Source, schedules: Sequence[Schedule], pilots: int = 256, se
     """The same schedules with each step's share in the error that they are predicted to leave.
 
     Predicted is the root mean square distance between where the sampler and the exact flow end, from the same noise, in
-    the unit of the data: what it is on the pilots. Its shares are in proportion to (local error) x (amplification to the
-    end); see `pilots`.
+    the unit of the data: what it is on the pilots. Its shares are in proportion to (local error) x (amplification
+    to the end); see `pilots`.
 
     Args:
         target: what they were planned for.
@@ -142,7 +149,7 @@ def predict(target: Source, schedules: Sequence[Schedule], pilots: int = 256, se
             raise ValueError(f"{schedule.solver} is stochastic and has no end point to predict a distance from")
         grid = schedule.sigmas
         to_zero = grid[-1] == 0
-        low = min(noise_range(law, None, None)[1], grid[-2]) if to_zero else grid[-1]
+        low = min(_lowest(law, noise_range(law, None, None)[1]), grid[-2]) if to_zero else grid[-1]
         key = (grid[0], low, to_zero)
         if key not in flights:
             cost = max(evaluations(other.solver, other.sigmas) for other in schedules)
@@ -181,7 +188,7 @@ def find_name(solver: str) -> SolverName:
 
 
 def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -> list[float]:
-    """A hand-made grid; cosine and linear-beta take the law's largest length for their unit, a network's units as such."""
+    """A hand-made grid; the unit of cosine and linear-beta is the law's largest length, that of a network its own."""
     unit = 1.0 if isinstance(law, NetworkTarget) else law.scales()[1]
     return [unit * sigma for sigma in HANDMADE[criterion](count, high / unit, low / unit)]
 
@@ -194,11 +201,17 @@ def _fly(law: Target, high: float, low: float, to_zero: bool, pilots: int, cost:
         pilots = min(pilots, IMAGES * cost // ((1 + 2 * probes) * LEVELS + NETWORK_RUNS * cost))
     x = centre(law, high) + high * _noise(law, pilots, seed)
     sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
-    return fly(law, x, sigmas, to_zero, finer, seed)
+    floor = max(low / BELOW, 1 / law.snr_range[1] if isinstance(law, NetworkTarget) else 0.0) if to_zero else None
+    return fly(law, x, sigmas, floor, finer, seed)
+
+
+def _lowest(law: Target, low: float) -> float:
+    """The lowest positive level that "error" may place before 0."""
+    return max(low / LOWER, 1 / law.snr_range[1]) if isinstance(law, NetworkTarget) else low / LOWER
 
 
 def _noise(law: Target, count: int, seed: int) -> Tensor:
-    """Standard normal pilots (n, d), evenly spread by a scrambled Sobol sequence: fewer tell as much as many at random."""
+    """Standard normal noise (n, d), spread evenly by a scrambled Sobol sequence: fewer say as much as many at random."""
     state = int(np.random.SeedSequence([seed, 0x9107]).generate_state(1)[0])
     if law.dim > torch.quasirandom.SobolEngine.MAXDIM:
         uniform = torch.rand((count, law.dim), generator=torch.Generator().manual_seed(state), dtype=torch.float64)

@@ -1,0 +1,256 @@
+"""Does a planned schedule leave a smaller error than those that people choose by hand, and than what could be had?
+
+    python benchmarks/plan.py                                # everything: about half an hour on two cores
+    python benchmarks/plan.py --laws two-points ring --end sigma-min
+
+For each law, sampler and number of evaluations (Heun: steps = evaluations/2): the root mean squared distance between
+where the sampler ends and where the exact flow ends from the same noise, over noise that planning has not seen, with
+its standard error.
+
+    best        the best of karras, log-snr, cosine, linear-beta and uniform-sigma, by the test noise itself
+    error       brenier.plan(criterion="error")
+    /best       best over error: above 1, planning pays; "+-" is two standard errors of the paired ratio
+    /karras     the same for Karras's rho = 7
+    ceiling     the grid optimised end to end on the pilots, to convergence, from `error` and the best by hand; the
+                derivatives through the sampler are difference quotients
+    predicted   Schedule.error, and the linear prediction alone: local error times amplification
+    median, W2  of `error` and of the best by hand: the few trajectories that change mode dominate the mean square
+
+--end sigma-min: all grids run from the law's sigma_max to its sigma_min, so that only what lies between differs.
+--end zero: all grids end at 0, the default: planning chooses the last positive level, too; the others have sigma_min.
+Targets: /best at least 1 in every cell within its error bar, 1.2 in the geometric mean, /karras 1.4; error within 5% of
+the ceiling; predictions within a factor of 1.5, rank correlation 0.9 over all grids.
+"""
+
+import argparse
+import math
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+from torch import Tensor
+
+import brenier
+from brenier.samplers.driver import integrate, start
+from brenier.samplers.reference import reference
+from brenier.samplers.steps import evaluations
+from brenier.schedules import error as stages
+from brenier.schedules import planning
+from brenier.schedules.handmade import HANDMADE
+from brenier.wasserstein import debiased_w2, sliced_w2
+
+SOLVERS = ("euler", "heun", "dpmpp-2m")
+BUDGETS = (6, 10, 20)
+EXACT = 1e-6  # of the largest length: errors below it are none
+
+
+def ring() -> brenier.GaussianMixture:
+    """Eight narrow components on a circle."""
+    angle = np.arange(8) * np.pi / 4
+    return brenier.GaussianMixture(np.ones(8), 4 * np.stack([np.cos(angle), np.sin(angle)], 1), 0.04, name="ring")
+
+
+def digits(regularisation: float) -> brenier.GaussianMixture:
+    """Twenty components fitted to scikit-learn's digits, d = 64."""
+    from sklearn.datasets import load_digits
+    from sklearn.mixture import GaussianMixture
+
+    data = load_digits().data / 16
+    found = GaussianMixture(20, random_state=0, reg_covar=regularisation).fit(data)
+    name = f"digits-{regularisation:g}"
+    return brenier.GaussianMixture(found.weights_, found.means_, found.covariances_, name=name)
+
+
+def uneven() -> brenier.GaussianMixture:
+    """Eight components in 8 dimensions, with weights from 0.5 to 0.003."""
+    draw = np.random.default_rng(0)
+    weights = [0.5, 0.25, 0.12, 0.06, 0.04, 0.02, 0.007, 0.003]
+    return brenier.GaussianMixture(
+        weights, 3 * draw.normal(size=(8, 8)), draw.uniform(0.05, 1, (8, 8)) ** 2, name="uneven"
+    )
+
+
+LAWS = {
+    "two-points": lambda: brenier.load_target("two-points"),
+    "spike-slab": lambda: brenier.load_target("spike-slab"),
+    "four-gaussians": lambda: brenier.load_target("four-gaussians"),
+    "ring": ring,
+    "digits-0.01": lambda: digits(1e-2),
+    "digits-0.001": lambda: digits(1e-3),
+    "uneven": uneven,
+    "digits-network": lambda: brenier.load_target("digits-network"),
+}
+
+
+class Cell(NamedTuple):
+    """One law, sampler and budget."""
+
+    law: str
+    solver: str
+    budget: int
+    best_name: str
+    best: float
+    karras: float
+    error: float
+    spread: float  # two standard errors of log(best/error)
+    standard: float  # standard error of `error`
+    ceiling: float
+    medians: tuple[float, float]  # of error, of the best by hand
+    w2: tuple[float, float]
+    seconds: float
+    cost: float  # evaluations of planning over evaluations of 512 samples
+    exact: bool
+    grids: list[tuple[str, float, float, float]]  # criterion, predicted, linear prediction, measured
+
+
+def measure(job: tuple[str, str, bool]) -> list[Cell]:
+    """All cells of a law and sampler."""
+    torch.set_num_threads(1)
+    name, solver, to_zero = job
+    law = LAWS[name]()
+    high, low, _ = planning.noise_range(law, None, None)
+    end = None if to_zero else low
+    count = 4096 if law.dim < 8 else 1024
+    x = start(law, count, high, seed=1)
+    goal = reference(law, x, high, 0.0 if to_zero else low, tolerance=1e-5).double()
+    truth = law.sample(count, seed=12345)
+    if end is not None:
+        truth = truth + end * torch.randn(truth.shape, generator=torch.Generator().manual_seed(99)).to(truth)
+
+    def distances(sigmas: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+        points = integrate(law, x, sigmas, solver).x
+        return points, (points.double() - goal).norm(dim=1)
+
+    cells: list[Cell] = []
+    for budget in BUDGETS:
+        steps = budget // 2 if solver == "heun" else budget
+        hand = {c: brenier.plan(law, steps, solver, c, sigma_min=end, progress=False) for c in HANDMADE}
+        begin = time.perf_counter()
+        planned = brenier.plan(law, steps, solver, sigma_min=end, progress=False)
+        seconds = time.perf_counter() - begin
+        schedules = {**hand, "error": planned}
+        found = {c: distances(schedule.sigmas) for c, schedule in schedules.items()}
+        squares = {c: away.square() for c, (_, away) in found.items()}
+        rms = {c: math.sqrt(float(square.mean())) for c, square in squares.items()}
+        best = min(hand, key=lambda c: rms[c])
+        exact = rms[best] < EXACT * law.scales()[1]
+        relative = squares[best] / squares[best].mean() - squares["error"] / squares["error"].mean()
+        spread = 0.0 if exact else float(relative.std()) / math.sqrt(count)  # of log(best/error), doubled and halved
+        standard = 0.0 if exact else float(squares["error"].std()) / math.sqrt(count) / (2 * rms["error"])
+        flown = planning._fly(law, high, _low(law, low, to_zero), to_zero, 256, evaluations(solver, planned.sigmas), 0)
+        predicted = brenier.predict(law, list(schedules.values()))
+        grids = [
+            (c, schedule.error or 0.0, _linear(flown, schedule), rms[c])
+            for c, schedule in zip(schedules, predicted, strict=True)
+        ]
+        tries = [planned, *sorted(hand.values(), key=lambda s: rms[s.criterion])[: 1 if law.dim > 8 else 2]]
+        ceiling = rms["error"] if exact else _ceiling(law, flown, solver, tries, distances)
+        w2 = tuple(_w2(found[c][0], truth) for c in ("error", best))
+        medians = (float(found["error"][1].median()), float(found[best][1].median()))
+        cost = planned.evaluations / (512 * evaluations(solver, planned.sigmas))
+        cells.append(
+            Cell(
+                name, solver, budget, best, rms[best], rms["karras"], rms["error"], spread, standard, ceiling, medians,
+                w2, seconds, cost, exact, grids,
+            )
+        )  # fmt: skip
+    return cells
+
+
+def _low(law: brenier.Target, low: float, to_zero: bool) -> float:
+    return planning._lowest(law, low) if to_zero else low
+
+
+def _linear(flown: planning.Pilots, schedule: brenier.Schedule) -> float:
+    total = flown.contributions(schedule.sigmas, schedule.solver).sum(0)
+    return math.sqrt(float(total @ total) / len(flown.end))
+
+
+def _ceiling(law: brenier.Target, flown: planning.Pilots, solver: str, tries: list, distances: object) -> float:
+    """The test error of the grid that leaves the pilots the least, of those found by descent from each try."""
+    grids = stages._Grids(flown.sigmas[0], flown.sigmas[-1], flown.to_zero)
+    sampler = stages._Sampler(law, flown, solver)
+    trials = 6 if law.dim > 8 else 40
+    ends = [stages._descend(grids, grids.gaps(s.sigmas), sampler.error, sampler.slopes, trials) for s in tries]
+    best = min(ends, key=lambda end: end[1])[0]
+    return math.sqrt(float(distances(tuple(grids.sigmas(best)))[1].square().mean()))
+
+
+def _w2(x: Tensor, y: Tensor) -> float:
+    """W2 on the line and in the plane; sqrt(d) times the sliced distance above."""
+    rows = 1024
+    return (sliced_w2 if x.shape[1] > 2 else debiased_w2)(x[:rows].double(), y[:rows].double()).value
+
+
+def report(cells: list[Cell], end: str) -> None:
+    """The table, and what it says of the targets."""
+    console = Console(width=170)
+    table = Table(title=f"grids end at {end}", show_edge=False)
+    for title in (
+        *("law", "sampler", "evals", "best by hand", "best", "error", "se", "/best", "+-", "/karras", "error/ceiling"),
+        *("predicted", "linear", "median", "(best)", "W2", "(best)", "s", "cost/512"),
+    ):
+        table.add_column(
+            title, justify="left" if title in ("law", "sampler", "best by hand") else "right", no_wrap=True
+        )
+    for cell in cells:
+        gain = cell.best / cell.error if cell.error else math.inf
+        _, predicted, linear, _ = cell.grids[-1]
+        ratios = ["exact"] * 4 if cell.exact else [
+            f"{gain:.2f}", f"{gain * math.expm1(cell.spread):.2f}", f"{cell.karras / cell.error:.2f}", f"{cell.error / cell.ceiling:.2f}",
+        ]  # fmt: skip
+        numbers = [f"{value:.3g}" for value in (cell.best, cell.error, cell.standard)]
+        table.add_row(
+            cell.law, cell.solver, str(cell.budget), cell.best_name, *numbers, *ratios, f"{predicted:.3g}", f"{linear:.3g}",
+            f"{cell.medians[0]:.2g}", f"{cell.medians[1]:.2g}", f"{cell.w2[0]:.3g}", f"{cell.w2[1]:.3g}", f"{cell.seconds:.1f}",
+            f"{cell.cost:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    kept = [cell for cell in cells if not cell.exact]
+    gain = np.array([cell.best / cell.error for cell in kept])
+    karras = np.array([cell.karras / cell.error for cell in kept])
+    short = np.array([cell.error / cell.ceiling for cell in kept])
+    console.print(f"{len(kept)} cells; {len(cells) - len(kept)} more in which the best by hand is exact already.")
+    console.print(
+        f"geometric means: best by hand/error {_mean(gain):.3f}, karras/error {_mean(karras):.3f}, error/ceiling {_mean(short):.3f} "
+        f"(largest {short.max():.3f}; above 1.05 in {int((short > 1.05).sum())} cells)"
+    )
+    losses = [cell for cell in kept if cell.best / cell.error < math.exp(-cell.spread)]
+    slight = int((gain < 1).sum()) - len(losses)
+    console.print(f"worse than the best by hand beyond the error bar in {len(losses)} cells, within it in {slight}:")
+    for cell in losses:
+        console.print(f"  {cell.law} {cell.solver} {cell.budget}: {cell.best / cell.error:.3f} ({cell.best_name})")
+    rows = [grid for cell in kept for grid in cell.grids if grid[3] > EXACT]
+    for k, what in ((1, "prediction (pilots)"), (2, "linear prediction")):
+        pairs = np.array([(grid[k], grid[3]) for grid in rows])
+        away = np.exp(np.abs(np.log(pairs[:, 0] / pairs[:, 1])))
+        console.print(
+            f"{what}: rank correlation {spearmanr(*pairs.T)[0]:.3f} over {len(rows)} grids; within a factor of 1.5 in "
+            f"{np.mean(away < 1.5):.0%}, median factor {np.median(away):.2f}"
+        )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.exp(np.log(values).mean()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Planned against hand-made schedules.")
+    parser.add_argument("--laws", nargs="+", choices=LAWS, default=list(LAWS))
+    parser.add_argument("--end", choices=("sigma-min", "zero", "both"), default="both")
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    for end in ("sigma-min", "zero") if given.end == "both" else (given.end,):
+        jobs = [(law, solver, end == "zero") for law in given.laws for solver in SOLVERS]
+        with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
+            report([cell for cells in pool.map(measure, jobs) for cell in cells], end)
+
+
+if __name__ == "__main__":
+    main()
