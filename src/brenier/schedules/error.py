@@ -13,8 +13,8 @@ in three stages, each starting where the one before ended:
 3. In few dimensions, where evaluations are cheap, derivatives of the error by difference quotients.
 
 A grid is described by the logarithms of the gaps between its levels in log sigma, up to a common factor: any choice of
-them is a descending grid. For grids that end at 0 the gap from the last positive level to the lowest one allowed counts,
-too.
+them is a descending grid. For grids that end at 0 the gap from the last positive level to the lowest one allowed
+counts, too.
 """
 
 import math
@@ -38,7 +38,8 @@ Jacobian: TypeAlias = Callable[[Array], Array]
 
 COLUMNS = 512  # of a table, in the first stage
 TRIALS = 30  # of the linear prediction, from each start
-RUNS = 12  # of the sampler on the pilots, in the second stage
+RUNS = 14  # of the sampler on the pilots, before the third stage
+HANDS = 5  # of them for grids made by hand
 REFINEMENTS = 4  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
 ENOUGH = 5e-3  # relative gain in mean square below which a stage ends
@@ -92,7 +93,6 @@ def minimise(
     pilots: Pilots,
     solver: SolverName,
     starts: Sequence[Sequence[float]],
-    runs: int = RUNS,
     refinements: int = REFINEMENTS,
 ) -> Found:
     """The grid that leaves the pilots the smallest end error.
@@ -101,8 +101,7 @@ def minimise(
         target: the law that the pilots belong to.
         pilots: see `fly`.
         solver: a deterministic sampler.
-        starts: grids to start from, with the same ends and steps.
-        runs: of the sampler on the pilots before the third stage, at least three.
+        starts: grids to start from, with the same ends and steps; the first `HANDS` are run themselves, too.
         refinements: trials in the third stage; each costs half as many runs as there are steps.
     """
     grids = _Grids(pilots.sigmas[0], pilots.sigmas[-1], pilots.to_zero)
@@ -126,10 +125,9 @@ def minimise(
     firsts = sorted(
         (_descend(grids, grids.gaps(start), predicted, slopes, TRIALS) for start in starts), key=lambda end: end[1]
     )
-    hand = min(starts, key=lambda start: predicted(np.asarray(start))[1])
-    candidates = [firsts[0][0], firsts[1][0] if len(firsts) > 1 else firsts[0][0], grids.gaps(hand)]
+    candidates = [gaps for gaps, _ in firsts[:2]] + [grids.gaps(start) for start in starts[:HANDS]]
     best = min(candidates, key=lambda gaps: sampler.error(grids.sigmas(gaps))[1])
-    best, _ = _descend(grids, best, sampler.projected, all_slopes, runs - len(candidates), secant=True)
+    best, _ = _descend(grids, best, sampler.projected, all_slopes, RUNS - len(candidates), secant=True)
     best, _ = _descend(grids, best, sampler.error, sampler.slopes, refinements)
     sigmas = grids.sigmas(best)
     return Found(sigmas, shares(pilots, sigmas, solver, math.sqrt(sampler.error(sigmas)[1])), sampler.count)
@@ -154,7 +152,7 @@ class _Sampler:
         self.target, self.pilots = target, pilots
         self.step = find_solver(solver).step
         self.count = 0
-        self._last: tuple[Array, list[tuple[Tensor, Memory]], Tensor] | None = None
+        self._ends: dict[bytes, Tensor] = {}  # of the grids that have been run
 
     def error(self, sigmas: Array) -> tuple[Array, float]:
         """End errors of all pilots along all axes over sqrt(n), and their mean square."""
@@ -167,9 +165,7 @@ class _Sampler:
 
     def slopes(self, sigmas: Array) -> Array:
         """Derivatives of `error` by the logarithms of the inner levels: only what follows a level is run anew."""
-        end = self._run(sigmas)
-        assert self._last is not None  # the run that has just been made
-        states = self._last[1]
+        end, states = self._carry(self.pilots.start, Memory(noise=torch.randn_like), sigmas)
         small = SMALL if end.dtype == torch.float64 else 1e3 * SMALL
         columns: list[Array] = []
         for i in range(1, len(sigmas) - 1):
@@ -181,10 +177,10 @@ class _Sampler:
         return np.stack(columns, 1) / math.sqrt(len(end))
 
     def _run(self, sigmas: Array) -> Tensor:
-        if self._last is None or not np.array_equal(self._last[0], sigmas):
-            x, states = self._carry(self.pilots.start, Memory(noise=torch.randn_like), sigmas)
-            self._last = (sigmas, states, x)
-        return self._last[2]
+        key = sigmas.tobytes()
+        if key not in self._ends:
+            self._ends[key] = self._carry(self.pilots.start, Memory(noise=torch.randn_like), sigmas)[0]
+        return self._ends[key]
 
     def _carry(self, x: Tensor, memory: Memory, sigmas: Array) -> tuple[Tensor, list[tuple[Tensor, Memory]]]:
         levels = sigmas.tolist()

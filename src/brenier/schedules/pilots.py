@@ -36,7 +36,8 @@ Array: TypeAlias = NDArray[np.float64]
 Place: TypeAlias = tuple[NDArray[np.int64], Array]
 
 AXES = 2  # dimensions up to which every axis is a probe v, and nothing is left to chance
-BELOW = 9  # levels from the last one of a grid's to the floor
+PROBES = 16  # per pilot, where they cost nothing
+TAIL = 9  # levels from the last one of a grid's to the floor
 NUDGE = {torch.float64: 1e-4, torch.float32: 1e-2}  # length of a difference quotient in units of sigma
 
 
@@ -150,6 +151,7 @@ def fly(
     sigmas: Sequence[float],
     floor: float | None = None,
     stride: int = 1,
+    alike: int | None = None,
     seed: int = 0,
 ) -> Pilots:
     """Follow the probability flow from x at sigmas[0], and the adjoint equation back.
@@ -161,7 +163,10 @@ def fly(
         floor: for grids that end at 0, the level down to which the flow is followed before D is taken for its end;
             None for grids that end at the last of the levels.
         stride: of the levels that the adjoints stop at: the first, the last, and at least two between.
-        seed: of the random probes v: one per pilot above `AXES` dimensions, each axis up to there.
+        alike: save evaluations: solve the adjoint equation for so many pilots only, and let all errors at a level grow
+            by one factor, the root mean square growth of dD/dlog sigma there. Then more probes cost nothing.
+        seed: of the random probes v: above `AXES` dimensions one per pilot, or `PROBES` where they cost nothing; each
+            axis up to there.
     """
     n, d = x.shape
     s, dtype = [float(sigma) for sigma in sigmas], x.dtype
@@ -174,37 +179,54 @@ def fly(
 
     path, clean = _follow(x.double(), math.log(s[0] / s[1]), len(s), denoise)
     path, clean, s = path[::stride], clean[::stride], s[::stride]
-    if d <= AXES:
-        v = torch.eye(d, dtype=torch.float64)[:, None, :].expand(d, n, d)
-    else:
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 0xAD101]).generate_state(1)[0]))
-        v = 2.0 * torch.randint(2, (1, n, d), generator=generator) - 1
-    v = v.to(x.device, torch.float64)
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 0xAD101]).generate_state(1)[0]))
+
+    def probe(n: int, count: int) -> Tensor:
+        if d <= AXES:
+            return torch.eye(d, dtype=torch.float64, device=x.device)[:, None, :].expand(d, n, d)
+        signs = 2.0 * torch.randint(2, (count, n, d), generator=generator, dtype=torch.float64) - 1
+        return signs.to(x.device) / math.sqrt(count)
 
     def pull(a: Tensor, k: int) -> Tensor:
         """J^T a at level k, by a difference quotient along a: a posterior covariance is symmetric."""
+        rows = a.shape[1]
         length = a.norm(dim=-1, keepdim=True)
         step = NUDGE[dtype] * s[k] * torch.where(length > 0, a / length, 0.0)
-        return torch.stack([denoise(path[k] + e, k) - clean[k] for e in step]) * length / (NUDGE[dtype] * s[k])
+        moved = torch.stack([denoise(path[k][:rows] + e, k) - clean[k][:rows] for e in step])
+        return moved * length / (NUDGE[dtype] * s[k])
 
-    last = len(s) - 1
-    a = v if floor is None else pull(v, last)
-    adjoint, pulled = [a], [pull(a, last)]
-    for k in range(last - 1, -1, -1):
-        # The transpose of Heun's step x' = y + g (D(y) - D(x)), y = D + c (x - D), linearised at the trajectory.
-        c = s[k + 1] / s[k]
-        g = (1 / c - 1) / 2
-        bent = a + g * pulled[-1]
-        a = c * bent + pull((1 - c) * bent - g * a, k)
-        adjoint.append(a)
-        pulled.append(pull(a, k))
-    left, bent = (torch.stack(part[::-1]).flatten(1, 2) for part in (adjoint, pulled))
-    levels = torch.tensor(s, dtype=torch.float64, device=x.device)[:, None, None]
+    def adjoint(v: Tensor) -> tuple[Tensor, Tensor]:
+        """a and J^T a at all levels, for the first pilots: (levels, probes, n, d)."""
+        last = len(s) - 1
+        a = v if floor is None else pull(v, last)
+        found, pulled = [a], [pull(a, last)]
+        for k in range(last - 1, -1, -1):
+            # The transpose of Heun's step x' = y + g (D(y) - D(x)), y = D + c (x - D), linearised at the trajectory.
+            c = s[k + 1] / s[k]
+            g = (1 / c - 1) / 2
+            bent = a + g * pulled[-1]
+            a = c * bent + pull((1 - c) * bent - g * a, k)
+            found.append(a)
+            pulled.append(pull(a, k))
+        return torch.stack(found[::-1]), torch.stack(pulled[::-1])
+
     known = torch.stack(clean)
+    v = probe(n, 1 if alike is None else PROBES)
+    if alike is None:
+        a, w = adjoint(v)
+    else:
+        few = adjoint(probe(min(alike, n), 1))[0]
+        direction = torch.gradient(known[:, : few.shape[2]], dim=0)[0]
+        growth = torch.einsum("kpnd,knd->kpn", few, direction).square().sum((1, 2)) / direction.square().sum((1, 2))
+        growth = growth.nan_to_num(0.0).sqrt()[:, None, None, None]
+        a = growth * v
+        w = a - torch.gradient(a, spacing=math.log(s[0] / s[1]), dim=0)[0]  # a' = J^T a - a, up in log sigma
+    left, bent = a.flatten(1, 2), w.flatten(1, 2)
+    levels = torch.tensor(s, dtype=torch.float64, device=x.device)[:, None, None]
     noise = (torch.stack(path) - known) / levels
     end = path[-1] if floor is None else clean[-1]
     if floor is not None and floor < s[-1]:
-        rest = [*np.geomspace(s[-1], floor, BELOW).tolist(), 0.0]
+        rest = [*np.geomspace(s[-1], floor, TAIL).tolist(), 0.0]
         end = integrate(target, path[-1].to(dtype), rest, "heun").x.double()
         count += evaluations("heun", rest) * n
 

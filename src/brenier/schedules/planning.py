@@ -18,7 +18,7 @@ from brenier.samplers.steps import SolverName, evaluations, find_solver
 from brenier.schedules.error import REFINEMENTS, RUNS, minimise, shares
 from brenier.schedules.handmade import HANDMADE
 from brenier.schedules.information import INFORMED, needed_snrs
-from brenier.schedules.pilots import AXES, Pilots, fly
+from brenier.schedules.pilots import AXES, TAIL, Pilots, fly
 from brenier.schedules.schedule import Schedule
 from brenier.targets.base import Target
 from brenier.targets.catalog import load_target
@@ -32,7 +32,7 @@ LOWER = 4.0  # by what factor "error" may go below the lowest level of other cri
 BELOW = 32.0  # by what factor pilots follow the flow beyond the lowest level of grids that end at 0
 LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots below, all stages of `error`
 IMAGES = 512  # samples that planning for a network may cost at most
-NETWORK_RUNS = 9  # of the sampler on a network's pilots, the last of them to see the error; see `error.RUNS`
+ALIKE = 8  # pilots of a network that the adjoint equation is solved for
 
 
 def plan(
@@ -108,13 +108,12 @@ def plan(
         with progress_bar(f"planning for {law.name}", progress) as advance:
             flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed)
             advance(0.5)
-            network = isinstance(law, NetworkTarget)
-            cheap = law.dim <= LOW and not network
-            found = minimise(law, flown, name, starts, NETWORK_RUNS if network else RUNS, REFINEMENTS if cheap else 0)
+            cheap = law.dim <= LOW and not isinstance(law, NetworkTarget)
+            found = minimise(law, flown, name, starts, REFINEMENTS if cheap else 0)
         levels, blame = found.sigmas[:count].tolist(), tuple(found.shares.tolist())
         spent = flown.evaluations + found.evaluations
     return Schedule(
-        [*levels, 0.0] if to_zero else levels,
+        [high, *levels[1:], *([0.0] if to_zero else [])],
         name,
         criterion,
         predicted_error=blame,
@@ -195,14 +194,16 @@ def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -
 
 def _fly(law: Target, high: float, low: float, to_zero: bool, pilots: int, cost: int, seed: int) -> Pilots:
     """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
-    pilots, finer = pilots * max(1, LOW // law.dim), FINER
+    pilots, finer, alike = pilots * max(1, LOW // law.dim), FINER, None
     if isinstance(law, NetworkTarget):
-        finer, probes = 1, law.dim if law.dim <= AXES else 1
-        pilots = min(pilots, IMAGES * cost // ((1 + 2 * probes) * LEVELS + NETWORK_RUNS * cost))
+        finer, alike = 1, ALIKE
+        adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
+        each = LEVELS + 1 + RUNS * cost + (2 * TAIL if to_zero else 0)
+        pilots = min(pilots, max(2, (IMAGES * cost - adjoint) // each))
     x = centre(law, high) + high * _noise(law, pilots, seed)
     sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
     floor = max(low / BELOW, 1 / law.snr_range[1] if isinstance(law, NetworkTarget) else 0.0) if to_zero else None
-    return fly(law, x, sigmas, floor, finer, seed)
+    return fly(law, x, sigmas, floor, finer, alike, seed)
 
 
 def _lowest(law: Target, low: float) -> float:
@@ -211,7 +212,7 @@ def _lowest(law: Target, low: float) -> float:
 
 
 def _noise(law: Target, count: int, seed: int) -> Tensor:
-    """Standard normal noise (n, d), spread evenly by a scrambled Sobol sequence: fewer say as much as many at random."""
+    """Standard normal noise (n, d), spread evenly by a scrambled Sobol sequence: few say as much as many at random."""
     state = int(np.random.SeedSequence([seed, 0x9107]).generate_state(1)[0])
     if law.dim > torch.quasirandom.SobolEngine.MAXDIM:
         uniform = torch.rand((count, law.dim), generator=torch.Generator().manual_seed(state), dtype=torch.float64)
