@@ -11,13 +11,13 @@ than any power once its spacing resolves the kernels; `resolution` divides the s
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -72,7 +72,7 @@ class OutputDensity:
 def output_kl(
     target: Target, sigmas: Sequence[float], solver: SolverName = "dpmpp-2m-sde", from_normal: bool = False
 ) -> float:
-    """KL(law of X + sigma Z || law of a stochastic sampler's output) in nats, sigma = sigmas[-1]; see `output_density`."""
+    """KL(law of X + sigma Z || law of the sampler's output) in nats, sigma = sigmas[-1]; see `output_density`."""
     return output_density(target, sigmas, solver, from_normal).kl
 
 
@@ -100,7 +100,7 @@ def output_density(
     if not find_solver(solver).stochastic:
         stochastic = ", ".join(name for name, found in SOLVERS.items() if found.stochastic)
         raise ValueError(f"{solver} draws no noise, its output has no density by kernels: take one of {stochastic}")
-    if len(sigmas) < 2 or not all(0 < after < before < math.inf for before, after in zip(sigmas, sigmas[1:])):
+    if len(sigmas) < 2 or not all(0 < after < before < math.inf for before, after in pairwise(sigmas)):
         raise ValueError(f"sigmas must be at least two levels that descend to a positive one, got {list(sigmas)}")
     if target.dim != 1 or target.breakpoints(1 / sigmas[-1]) is None:
         raise ValueError(f"{target.name} is no explicit law on the line: only there are densities known")
@@ -132,18 +132,22 @@ def linear_steps(solver: SolverName, sigmas: Sequence[float]) -> Iterator[Linear
     """The steps of a stochastic sampler as coefficients, read off the step function itself by stepping unit vectors."""
     x, clean, past, noise = torch.eye(4, dtype=torch.float64)[:, :, None]
     before = math.inf
-    for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, after in pairwise(sigmas):
         if solver == "annealed-langevin":
             size = langevin_size(sigma / after)
             for _ in range(LANGEVIN):
                 yield LinearStep(after, after, 1 - size, size, 0.0, math.sqrt(2 * size) * after)
         else:
             memory = Memory(lambda like: noise, None if before == math.inf else past, before)
-            yield LinearStep(sigma, after, *find_solver(solver).step(lambda *_: clean, x, sigma, after, memory)[:, 0].tolist())
+            yield LinearStep(
+                sigma, after, *find_solver(solver).step(lambda *_: clean, x, sigma, after, memory)[:, 0].tolist()
+            )
         before = sigma
 
 
-def _carry(target: Target, sigmas: list[float], solver: SolverName, from_normal: bool, resolution: float) -> OutputDensity:
+def _carry(
+    target: Target, sigmas: list[float], solver: SolverName, from_normal: bool, resolution: float
+) -> OutputDensity:
     steps = list(linear_steps(solver, sigmas))
     low, high = _reach(target, sigmas[0])
     x = _nodes(low, high, _scale(target, sigmas[0], sigmas[0], steps), resolution)
@@ -197,7 +201,7 @@ def _convolve(mean: Tensor, mass: Tensor, noise: float, nodes: Tensor, remembers
 
 
 def _scale(target: Target, sigma: float, width: float, steps: Sequence[LinearStep]) -> float:
-    """The narrowest feature, at level `sigma`, of a density smooth on `width` and of the next kernels as functions of x."""
+    """The narrowest feature, at level `sigma`, of a density smooth on `width` and of the next kernels in x."""
     points = target.breakpoints(1 / sigma)
     assert points is not None  # checked by `output_density`
     points = sigma * points.double()

@@ -30,6 +30,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
+from scipy.special import expit
 
 from brenier.samplers.steps import SolverName
 
@@ -39,6 +40,7 @@ Informed: TypeAlias = Callable[[xr.Dataset, int, float, float, SolverName], list
 SNRS = 48  # of a profile made for a schedule
 FINE = 2001  # levels on which increments are added up
 COARSE = 301  # levels among which dynamic programming chooses at first
+SURE = 1e-12  # beyond which a share of 0 or 1 is not resolved
 NEAR, ROUNDS = 10, 8  # neighbours on each side, at a fifth of the distance, in each round that follows
 
 
@@ -47,7 +49,7 @@ class _Curves(NamedTuple):
 
     localization: Callable[[Array], Array]
     mmse: Callable[[Array], Array]
-    dim: int
+    fisher: Callable[[Array], Array]  # F
 
 
 def needed_snrs(high: float, low: float) -> list[float]:
@@ -122,8 +124,7 @@ def _step_kl(curves: _Curves, solver: SolverName) -> Callable[[Array, Array], Ar
         return curves.mmse(a)[:, None] * (np.exp(2 * b)[None, :] - np.exp(2 * a)[:, None]) / 2
 
     def score(a: Array, b: Array) -> Array:
-        fisher = np.exp(2 * a) * (curves.dim - np.exp(2 * a) * curves.mmse(a))
-        return -fisher[:, None] * (np.exp(-2 * a)[:, None] - np.exp(-2 * b)[None, :]) / 2
+        return -curves.fisher(a)[:, None] * (np.exp(-2 * a)[:, None] - np.exp(-2 * b)[None, :]) / 2
 
     return score if solver == "euler-maruyama" else denoiser
 
@@ -151,7 +152,7 @@ def _even(density: Callable[[Array], Array], count: int, high: float, low: float
     u = np.linspace(-math.log(high), -math.log(low), FINE)
     values = np.maximum(density(u), 0)
     total = np.concatenate([[0], np.cumsum((values[1:] + values[:-1]) / 2)])
-    total += 1e-9 * max(float(total[-1]), 1e-300) * np.linspace(0, 1, FINE)  # where nothing happens, even steps
+    total += 1e-9 * (float(total[-1]) or 1.0) * np.linspace(0, 1, FINE)  # where nothing happens, even steps
     inner = np.interp(np.linspace(0, total[-1], count)[1:-1], total, u)
     return [high, *np.exp(-inner).tolist(), low]
 
@@ -179,10 +180,17 @@ def _read(profile: xr.Dataset, high: float, low: float) -> _Curves:
             f"the profile covers sigma from {math.exp(-u[-1]):.4g} to {math.exp(-u[0]):.4g}, the schedule {low:.4g} to "
             f"{high:.4g}: probe SNRs from {1 / high:.4g} to {1 / low:.4g}"
         )
+    dim = int(profile.attrs["dim"])
     falling = isotonic_regression(np.maximum(mmse, 0), increasing=False)
-    curves = [PchipInterpolator(u, values, extrapolate=False) for values in (localization, falling)]
+    # 0 <= r^2 mmse <= d; for a Gaussian the log-odds of that share are a straight line.
+    share = np.clip(np.exp(2 * u) * falling / dim, SURE, 1 - SURE)
+    odds, mean = PchipInterpolator(u, np.log(share / (1 - share))), PchipInterpolator(u, localization)
 
-    def clamped(curve: PchipInterpolator) -> Callable[[Array], Array]:
-        return lambda at: np.asarray(curve(np.clip(at, u[0], u[-1])))
+    def within(at: Array) -> Array:
+        return np.clip(at, u[0], u[-1])
 
-    return _Curves(clamped(curves[0]), clamped(curves[1]), int(profile.attrs["dim"]))
+    return _Curves(
+        localization=lambda at: np.asarray(mean(within(at))),
+        mmse=lambda at: dim * np.exp(-2 * at) * expit(np.asarray(odds(within(at)))),
+        fisher=lambda at: dim * np.exp(2 * at) * expit(-np.asarray(odds(within(at)))),
+    )
