@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
-COMMANDS = ("probe", "chain", "show", "targets", "reproduce")
+COMMANDS = ("probe", "chain", "plan", "sample", "compare", "show", "targets", "reproduce")
 
 
 def test_the_module_runs_as_a_command() -> None:

@@ -99,7 +99,7 @@ def path_kl(profile: xr.Dataset, sigmas: Sequence[float], solver: SolverName) ->
     Exact for euler-maruyama and for the first-order step of dpmpp-2m-sde, whose own second order makes it smaller.
     """
     u = -np.log([sigma for sigma in sigmas if sigma > 0])
-    fine = np.concatenate([np.linspace(a, b, 65)[:-1] for a, b in pairwise(u)] + [u[-1:]])
+    fine = np.concatenate([np.linspace(a, b, 513)[:-1] for a, b in pairwise(u)] + [u[-1:]])
     curves = _read(profile, float(np.exp(-u[0])), float(np.exp(-u[-1])))
     step = _step_kl(curves, solver)
     # The cost of holding a martingale over a step, less that over steps so fine that it tends to 0.
