@@ -1,5 +1,6 @@
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -7,6 +8,9 @@ import xarray as xr
 from scipy.integrate import quad
 from scipy.optimize import minimize
 
+import brenier
+from brenier.samplers.density import output_kl
+from brenier.schedules.handmade import HANDMADE
 from brenier.schedules.information import INFORMED, needed_snrs, path_kl
 
 HIGH, LOW, S = 20.0, 0.05, 1.3
@@ -63,9 +67,23 @@ def test_path_kl_of_a_gaussian(solver: str) -> None:
         )
 
 
-@pytest.mark.parametrize("solver", ["euler-maruyama", "dpmpp-2m-sde"])
+def output_kl_of_gaussian(sigmas: list[float]) -> float:
+    """Of Euler-Maruyama from the exact law: x' = q x + (1 - q) D + sqrt(v - v') z, all of it affine."""
+    variance = S**2 + sigmas[0] ** 2
+    for a, b in itertools.pairwise(sigmas):
+        q = (b / a) ** 2
+        variance = (q + (1 - q) * S**2 / (S**2 + a**2)) ** 2 * variance + a**2 - b**2
+    ratio = (S**2 + sigmas[-1] ** 2) / variance
+    return (ratio - 1 - math.log(ratio)) / 2
+
+
+@pytest.mark.parametrize(
+    ("solver", "divergence"),
+    [("euler-maruyama", output_kl_of_gaussian), ("euler", lambda sigmas: path_kl_of_gaussian(sigmas, "euler"))],
+    ids=["output", "path"],
+)
 @pytest.mark.parametrize("count", [3, 4, 6])
-def test_kl_has_the_smallest_path_kl(solver: str, count: int) -> None:
+def test_kl_is_the_smallest(solver: str, divergence: Callable[[list[float]], float], count: int) -> None:
     found = INFORMED["kl"](gaussian_profile(), count, HIGH, LOW, solver)
 
     def grid(z: np.ndarray) -> list[float]:
@@ -73,10 +91,21 @@ def test_kl_has_the_smallest_path_kl(solver: str, count: int) -> None:
         return (HIGH * (LOW / HIGH) ** np.concatenate([[0], np.cumsum(share / share.sum())])).tolist()
 
     best = min(
-        minimize(lambda z: path_kl_of_gaussian(grid(z), solver), start, method="Nelder-Mead").fun
+        minimize(lambda z: divergence(grid(z)), start, method="Nelder-Mead").fun
         for start in (np.zeros(count - 1), np.linspace(0, 2, count - 1), np.linspace(2, 0, count - 1))
     )
-    assert path_kl_of_gaussian(found, solver) <= best * (1 + 1e-3)
+    assert divergence(found) <= best * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("solver", ["euler-maruyama", "dpmpp-2m-sde"])
+def test_kl_leaves_the_least_of_all_criteria(solver: str) -> None:
+    law = brenier.GaussianMixture([0.5, 0.5], [0.0, 1.5], [0.25, 1.0])
+    high, low = 10.0, 0.2
+    profile = brenier.probe(law, needed_snrs(high, low), progress=False)
+    grids = {name: place(profile, 7, high, low, solver) for name, place in INFORMED.items()}
+    grids |= {name: place(7, high, low) for name, place in HANDMADE.items() if name != "uniform-sigma"}
+    left = {name: output_kl(law, sigmas, solver) for name, sigmas in grids.items()}
+    assert min(left, key=lambda name: left[name]) == "kl"
 
 
 def test_dimensions_add_up() -> None:
@@ -107,9 +136,10 @@ def test_noise_in_mmse_is_taken_out() -> None:
     rough = gaussian_profile()
     noise = 1 + 0.05 * np.random.default_rng(0).normal(size=rough.sizes["snr"])
     rough["mmse"] = rough["mmse"] * noise
-    smooth, found = (INFORMED["kl"](p, 8, HIGH, LOW, "dpmpp-2m-sde") for p in (gaussian_profile(), rough))
-    ratio = path_kl_of_gaussian(found, "dpmpp-2m-sde") / path_kl_of_gaussian(smooth, "dpmpp-2m-sde")
-    assert 1 <= ratio < 1.2
+    smooth, found = (INFORMED["kl"](p, 8, HIGH, LOW, "euler") for p in (gaussian_profile(), rough))
+    assert 1 <= path_kl_of_gaussian(found, "euler") / path_kl_of_gaussian(smooth, "euler") < 1.2
+    smooth, found = (INFORMED["kl"](p, 8, HIGH, LOW, "euler-maruyama") for p in (gaussian_profile(), rough))
+    assert 1 <= output_kl_of_gaussian(found) / output_kl_of_gaussian(smooth) < 1.2
 
 
 def test_bad_profiles() -> None:

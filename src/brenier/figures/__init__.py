@@ -1,7 +1,8 @@
 """Figures of what brenier computes, drawn with matplotlib.
 
 Every panel is a function that takes a profile or a chain and an optional `ax` and returns the axes; `plot_profile` and
-`plot_chain` join them; `plot_profiles` lays several profiles over each other.
+`plot_chain` join them; `plot_profiles` lays several profiles over each other. `plot_schedule` and `plot_comparison`
+draw where a sampler's steps go, and what errors they leave.
 Nothing here shows a window, touches pyplot or changes matplotlib's settings: what comes back is yours to alter or save.
 """
 
@@ -30,6 +31,13 @@ from brenier.figures.profile import (
     plot_profile,
     plot_survival,
 )
+from brenier.figures.schedule import (
+    plot_compared_errors,
+    plot_comparison,
+    plot_schedule,
+    plot_schedule_error,
+    plot_schedule_steps,
+)
 
 __all__ = [
     "plot_calibration",
@@ -41,12 +49,17 @@ __all__ = [
     "plot_chain_localization",
     "plot_chain_rates",
     "plot_compared",
+    "plot_compared_errors",
+    "plot_comparison",
     "plot_complexity",
     "plot_contraction",
     "plot_ess",
     "plot_localization",
     "plot_profile",
     "plot_profiles",
+    "plot_schedule",
+    "plot_schedule_error",
+    "plot_schedule_steps",
     "plot_survival",
     "save_figure",
 ]

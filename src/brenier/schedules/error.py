@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brenier.samplers.steps import Denoise, Memory, SolverName, find_solver
+from brenier.samplers.steps import Memory, SolverName, find_solver
 from brenier.schedules.pilots import Pilots
 from brenier.targets.base import Target
 
@@ -71,7 +71,9 @@ class _Grids(NamedTuple):
         """Of a grid; one that steps down to `low` before 0 leaves a last gap of a tenth of the others' mean."""
         levels = [*sigmas[:-1], self.low] if self.to_zero else sigmas
         gaps = -np.diff(np.log(levels))
-        return np.log(np.maximum(gaps, 0.1 * gaps.mean()))
+        if self.to_zero:
+            gaps[-1] = max(gaps[-1], 0.1 * gaps.mean())
+        return np.log(gaps)
 
 
 class Found(NamedTuple):
@@ -190,13 +192,9 @@ class _Sampler:
             x = self.step(self._denoise, x, sigma, after, memory)
         return x, states
 
-    @property
-    def _denoise(self) -> Denoise:
-        def denoise(points: Tensor, sigma: float) -> Tensor:
-            self.count += len(points)
-            return self.target.denoise(points / sigma, 1 / sigma)
-
-        return denoise
+    def _denoise(self, points: Tensor, sigma: float) -> Tensor:
+        self.count += len(points)
+        return self.target.denoise(points / sigma, 1 / sigma)
 
 
 def _prediction_slopes(pilots: Pilots, sigmas: Array, solver: SolverName) -> Array:

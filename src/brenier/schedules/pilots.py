@@ -198,7 +198,7 @@ def fly(
     def adjoint(v: Tensor) -> tuple[Tensor, Tensor]:
         """a and J^T a at all levels, for the first pilots: (levels, probes, n, d)."""
         last = len(s) - 1
-        a = v if floor is None else pull(v, last)
+        a = v  # also where D follows: data have dD/dx = 0 there, but an error still decides between two points
         found, pulled = [a], [pull(a, last)]
         for k in range(last - 1, -1, -1):
             # The transpose of Heun's step x' = y + g (D(y) - D(x)), y = D + c (x - D), linearised at the trajectory.
