@@ -194,8 +194,10 @@ def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -
 
 def _fly(law: Target, high: float, low: float, to_zero: bool, pilots: int, cost: int, seed: int) -> Pilots:
     """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
-    pilots, finer, alike = pilots * max(1, LOW // law.dim), FINER, None
-    if isinstance(law, NetworkTarget):
+    finer, alike = FINER, None
+    if not isinstance(law, NetworkTarget):
+        pilots *= max(1, LOW // law.dim)
+    else:
         finer, alike = 1, ALIKE
         adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
         each = LEVELS + 1 + RUNS * cost + (2 * TAIL if to_zero else 0)
