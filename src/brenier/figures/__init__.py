@@ -23,6 +23,7 @@ from brenier.figures.chain import (
     plot_chain_rates,
 )
 from brenier.figures.comparison import plot_compared, plot_profiles
+from brenier.figures.evaluation import plot_closeness, plot_evaluation, plot_pairs, plot_shares
 from brenier.figures.profile import (
     plot_complexity,
     plot_contraction,
@@ -48,18 +49,22 @@ __all__ = [
     "plot_chain_error",
     "plot_chain_localization",
     "plot_chain_rates",
+    "plot_closeness",
     "plot_compared",
     "plot_compared_errors",
     "plot_comparison",
     "plot_complexity",
     "plot_contraction",
     "plot_ess",
+    "plot_evaluation",
     "plot_localization",
+    "plot_pairs",
     "plot_profile",
     "plot_profiles",
     "plot_schedule",
     "plot_schedule_error",
     "plot_schedule_steps",
+    "plot_shares",
     "plot_survival",
     "save_figure",
 ]

@@ -1,0 +1,291 @@
+"""Samples against data by every metric at once, each with its error and, where there is one, with a control.
+
+The control is what the same number would be for a perfect sampler: of distances and neighbourhoods, that of training
+points against a reference held out from them; of mode mixture, that of the reference; of memorisation, that of held-out
+points or of training points among each other. Without it, none of these numbers means much.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from brenier.checks import whole_number
+from brenier.comparison import EXACT, LINES
+from brenier.metrics.digits import load_digits_classifier
+from brenier.metrics.distances import frechet_distance, kernel_distance
+from brenier.metrics.estimates import Estimate, around, check_pair
+from brenier.metrics.features import Features, extract
+from brenier.metrics.memorisation import Memorisation, memorisation
+from brenier.metrics.modes import LAMBDA, Classifier, class_probabilities, fit_classifier, mode_mixture, stray
+from brenier.metrics.neighbours import MAX_MEMORY, NEIGHBOURS, precision_recall
+from brenier.progress import progress_bar
+from brenier.sampling import Samples
+from brenier.targets.base import Target
+from brenier.targets.catalog import Source, load_target
+from brenier.targets.empirical import Empirical
+from brenier.targets.mixture import GaussianMixture
+from brenier.targets.network import NetworkTarget
+from brenier.wasserstein import debiased_w2, sliced_w2
+
+LEAST = 50  # samples: with fewer, a share of a half is known to no better than +- 0.14
+PAIRS = 12  # closest pairs that are kept
+CLOUD = 2000  # training points in the plane that are kept, to be seen around them
+METRICS = {
+    "frechet": "Frechet distance",
+    "frechet_debiased": "Frechet distance without the bias of finite samples",
+    "kernel": "kernel distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "w2": "W2",
+    "mmr": "mode mixture ratio",
+    "stray": "share outside every component's 99.9% ellipsoid",
+    "closer": "share closer to a training point than that is to others",
+    "copied": "share at less than a third of the distance to the second nearest training point",
+    "ratio": "nearest over second nearest training distance, median",
+}
+Row: TypeAlias = tuple[Estimate, Estimate | None]
+_NONE = Estimate(*[math.nan] * 4)
+
+
+class _Read(NamedTuple):
+    points: Float[Tensor, "n d"]
+    law: Target | None  # None: samples
+    from_data: bool
+    event_shape: tuple[int, ...]
+    name: str
+
+
+def evaluate(
+    samples: Samples | Source,
+    reference: Source,
+    train: Source | None = None,
+    classifier: Classifier | str | None = None,
+    labels: ArrayLike | Sequence[Any] | None = None,
+    features: Features = "raw",
+    k: int = NEIGHBOURS,
+    threshold: float = LAMBDA,
+    seed: int = 0,
+    max_memory: int = MAX_MEMORY,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Hold samples against data: distances, neighbourhoods, mode mixture and memorisation, with errors and controls.
+
+    Args:
+        samples: what `brenier.sample` returned, or what `load_target` takes: an array or a file of 50 points or more.
+        reference: data, or what `load_target` takes; a law is sampled, as many points as there are samples. Best held
+            out from `train`.
+        train: what the sampler was trained on. Default: the reference, if that is data.
+        classifier: for mode mixture, see `class_probabilities`; "digits" is the one that comes along. Default: the
+            reference itself where it is a mixture, that of the digits where it is the built-in "digits", else none.
+        labels: of the reference's points: fits a classifier to them, see `fit_classifier`.
+        features: of distances and neighbourhoods, see `features.extract`. W2 and memorisation are those of the points.
+        k: neighbours that make a neighbourhood.
+        threshold: lambda of mode mixture.
+        seed: of every random number.
+        max_memory: bytes that a block of distances may take.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Returns:
+        Dataset over `metric`, see `METRICS`; W2 is debiased in up to 3 dimensions, in more sliced, times sqrt(d).
+
+        - `value`, `error`, `low`, `high`: the number, its standard error, and a 95% interval.
+        - `control`, `control_error`, `control_low`, `control_high`: for a perfect sampler; NaN where there is none.
+        - `closeness` (sample), `control_closeness` (held): d1/d0, see `metrics.memorisation`.
+        - `cloud` (place, coordinate): training points in the plane, to draw.
+        - `pair_sample`, `pair_train`, `pair_distance`, `pair_closeness` (pair): rows and distances of closest pairs,
+          and `pair_points` (pair, side, coordinate) themselves: a sample, then its nearest training point.
+
+        Attributes hold what was compared with what, and how.
+
+    Raises:
+        ValueError: too few points, points that do not fit each other, a classifier or labels that do not fit.
+    """
+    seed, k = whole_number(seed, "seed", 0), whole_number(k, "k", 1)
+    given = _read(samples, "samples", 0, seed)
+    data = _read(reference, "reference", len(given.points), seed + 1)
+    trained = data if train is None and data.from_data else None
+    trained = _read(train, "train", len(given.points), seed + 2) if train is not None else trained
+    if trained is not None and not trained.from_data:
+        raise ValueError(f"{trained.name} is a law, and train must be the points that the sampler was trained on")
+    why = ": shares of fewer are uncertain by more than 0.14"
+    x, y = check_pair(given.points, data.points, least=LEAST, why=why)
+    model, held = _classifier(classifier, labels, data, y, seed)
+    with progress_bar(f"evaluating {given.name}", progress) as advance:
+        found: dict[str, Row] = {}
+        memory = None
+        if trained is not None:
+            memory = memorisation(x, trained.points, y if train is not None else None, max_memory)
+        advance(0.1)
+        rows = _against(x, y, features, k, seed, max_memory, advance)
+        control: dict[str, Estimate] = {}
+        if memory is not None and trained is not None and memory.method == "held-out" and len(trained.points) >= LEAST:
+            order = torch.randperm(len(trained.points), generator=torch.Generator().manual_seed(seed))
+            perfect = check_pair(trained.points, y, ("train", "reference"))[0][order[: len(x)].to(y.device)]
+            control = _against(perfect, y, features, k, seed, max_memory, advance)
+        found |= {name: (value, control.get(name)) for name, value in rows.items()}
+        if model is not None:
+            of_data = class_probabilities(model, y) if held is None else held
+            found["mmr"] = mode_mixture(class_probabilities(model, x), threshold), mode_mixture(of_data, threshold)
+        if isinstance(model, GaussianMixture):
+            found["stray"] = stray(x, model), stray(y, model)
+        if memory is not None:
+            of_control = memory.control.shares()
+            found |= {name: (value, of_control[name]) for name, value in memory.samples.shares().items()}
+    shape = data.event_shape if math.prod(data.event_shape) == x.shape[1] else given.event_shape
+    result = _dataset(found)
+    if memory is not None and trained is not None:
+        result = result.merge(_pairs(memory, x, trained.points))
+    result.attrs = {
+        "title": f"{given.name} against {data.name}",
+        "samples": given.name,
+        "reference": data.name,
+        "train": "" if trained is None else trained.name,
+        "n": len(x),
+        "n_reference": len(y),
+        "n_train": 0 if trained is None else len(trained.points),
+        "dim": x.shape[1],
+        "event_shape": list(shape),
+        "features": extract(features, x, y)[1],
+        "k": k,
+        "lambda": threshold,
+        "w2_method": "debiased" if x.shape[1] <= EXACT else "sliced, times sqrt(d), a lower bound",
+        "classifier": _described(classifier, labels, model),
+        "memorisation_control": "" if memory is None else memory.method,
+        "seed": seed,
+        "brenier_version": version("brenier"),
+        "torch_version": str(torch.__version__),
+    }
+    return result
+
+
+def to_table(evaluation: xr.Dataset) -> dict[str, Any]:
+    """An evaluation as JSON holds it: its attributes, each metric with its numbers, the closest pairs. NaN is null."""
+
+    def plain(value: Any) -> Any:
+        value = value.item() if isinstance(value, np.generic) else value
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    def numbers(row: xr.Dataset) -> dict[str, Any]:
+        return {str(name): plain(values.to_numpy()[()]) for name, values in row.data_vars.items()}
+
+    shown = evaluation.drop_vars(["closeness", "control_closeness", "pair_points", "cloud"], errors="ignore")
+    table = shown.drop_dims("pair", errors="ignore")
+    about = {str(name): plain(value) for name, value in evaluation.attrs.items()}
+    metrics = {str(name): numbers(table.sel(metric=name)) for name in table["metric"].to_numpy()}
+    pairs = shown.drop_dims("metric")
+    return about | {
+        "metrics": metrics,
+        "closest_pairs": [
+            {name.removeprefix("pair_"): value for name, value in numbers(pairs.isel(pair=row)).items()}
+            for row in range(pairs.sizes.get("pair", 0))
+        ],
+    }
+
+
+def _read(source: Samples | Source, name: str, n: int, seed: int) -> _Read:
+    """Points: those of data, n of any other law."""
+    if isinstance(source, Samples):
+        return _Read(source.points, None, True, source.event_shape, name)
+    law = load_target(source)
+    if isinstance(law, NetworkTarget) and law.data is not None:
+        law = law.data
+    from_data = isinstance(law, Empirical) and bool((law.weights == law.weights[0]).all())
+    if name == "samples" and not from_data:
+        raise ValueError(f"{law.name} is a law, and samples are points: give an array or a file of them")
+    points = law.data if isinstance(law, Empirical) and from_data else law.sample(n, seed)
+    return _Read(points, law, from_data, law.event_shape, name if law.name == "data" else law.name)
+
+
+def _classifier(
+    classifier: Classifier | str | None, labels: Any, data: _Read, y: Float[Tensor, "m d"], seed: int
+) -> tuple[Classifier | None, Tensor | None]:
+    """What tells modes apart; and, if it was fitted to the reference, what it says of that without having seen it."""
+    if labels is not None:
+        if classifier is not None:
+            raise ValueError("labels fit a classifier, and a classifier is given: leave one of them out")
+        if not data.from_data:
+            raise ValueError(f"labels belong to points, and {data.name} is a law: give data as the reference")
+        fitted = fit_classifier(y, labels, seed)
+        return fitted, fitted.held_out
+    if isinstance(data.law, GaussianMixture) and classifier is None:
+        usable = len(data.law.weights) > 1 and bool((data.law.variances > 0).all())
+        return (data.law if usable else None), None
+    if classifier is None and data.name != "digits":
+        return None, None
+    if classifier is None or isinstance(classifier, str):
+        if classifier not in (None, "digits"):
+            raise ValueError(f"no classifier {classifier!r}: 'digits' comes along, others are fitted to labels")
+        if y.shape[1] != 64:
+            raise ValueError(f"the digits' classifier is for 8 x 8 pixels, and points have {y.shape[1]} numbers")
+        return load_digits_classifier(), None
+    return classifier, None
+
+
+def _described(classifier: Classifier | str | None, labels: Any, model: Classifier | None) -> str:
+    if labels is not None:
+        return f"logistic regression on labels, accuracy {getattr(model, 'accuracy', math.nan):.3f} out of fold"
+    if model is None or isinstance(model, GaussianMixture):
+        return "" if model is None else f"components of {model.name}"
+    return "digits" if classifier is None or isinstance(classifier, str) else type(model).__name__
+
+
+def _against(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    features: Features,
+    k: int,
+    seed: int,
+    max_memory: int,
+    advance: Callable[[float], None],
+) -> dict[str, Estimate]:
+    """Distances and neighbourhoods."""
+    seen, _ = extract(features, x, y)
+    u, v = seen(x), seen(y)
+    plain, debiased = frechet_distance(u, v, seed)
+    found = {"frechet": plain, "frechet_debiased": debiased, "kernel": kernel_distance(u, v, seed)}
+    advance(0.1)
+    found |= precision_recall(u, v, k, seed, max_memory)._asdict()
+    advance(0.2)
+    distance = debiased_w2(x, y, seed=seed) if x.shape[1] <= EXACT else sliced_w2(x, y, LINES, seed)
+    advance(0.15)
+    return found | {"w2": around(distance.value, distance.error, 0.0)}
+
+
+def _dataset(found: dict[str, Row]) -> xr.Dataset:
+    names = [name for name in METRICS if name in found]
+    parts: dict[str, Any] = {}
+    for prefix, side in (("", 0), ("control_", 1)):
+        rows = np.array([found[name][side] or _NONE for name in names])
+        for column, field in enumerate(Estimate._fields):
+            name = "control" if (prefix, field) == ("control_", "value") else prefix + field
+            parts[name] = ("metric", rows[:, column])
+    result = xr.Dataset(parts, {"metric": names})
+    return result.assign_coords(long_name=("metric", [METRICS[name] for name in names]))
+
+
+def _pairs(memory: Memorisation, x: Float[Tensor, "n d"], train: Float[Tensor, "m d"]) -> xr.Dataset:
+    """How close every sample is to the training data, and the closest pairs themselves."""
+    near, best = memory.samples, memory.closest(PAIRS)
+    points = torch.stack([x[best], train.to(x.device)[near.index[best]].double()], 1)
+    columns: dict[str, Any] = {
+        "closeness": ("sample", near.closeness),
+        "control_closeness": ("held", memory.control.closeness),
+        "pair_sample": ("pair", best),
+        "pair_train": ("pair", near.index[best]),
+        "pair_distance": ("pair", near.distance[best]),
+        "pair_closeness": ("pair", near.closeness[best]),
+        "pair_points": (("pair", "side", "coordinate"), points),
+    }
+    if train.shape[1] == 2:
+        columns["cloud"] = (("place", "coordinate"), train[:CLOUD])
+    return xr.Dataset({name: (dims, values.cpu().numpy()) for name, (dims, values) in columns.items()})

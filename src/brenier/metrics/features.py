@@ -1,0 +1,83 @@
+"""What metrics look at instead of the points themselves: features phi(x).
+
+    raw        phi(x) = x
+    pca        phi(x) = V^T (x - mean), V the leading principal axes of the reference
+    module     any torch module or function from (n, d) to (n, k)
+
+Frechet and kernel distances and the k-nearest-neighbour metrics are those of the features, in their unit. Principal
+components are not rescaled: with all of them, distances are those of the points.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Features: TypeAlias = str | nn.Module | Callable[[Tensor], Tensor]
+
+COMPONENTS = 64  # principal components, at most
+PER_COMPONENT = 10  # samples to each of them, at least
+_BATCH = 1024  # points per call of a module
+
+
+def extract(
+    features: Features, samples: Float[Tensor, "n d"], reference: Float[Tensor, "m d"]
+) -> tuple[Callable[[Tensor], Tensor], str]:
+    """The function that takes points to their features, and what it is called.
+
+    Args:
+        features: "raw"; "pca": as many leading principal components of the reference as the dimension has, 64 at most,
+            and no more than give each ten samples and ten points of the reference; or a module or function, which is
+            given float32 rows, 1,024 at a time. A module is called in evaluation mode, where its parameters are.
+        samples: what is to be judged.
+        reference: what it is judged against.
+
+    Raises:
+        ValueError: no such features, or a reference without principal axes.
+        TypeError: neither a name nor a function.
+    """
+    if features == "raw":
+        return lambda x: x, "raw"
+    if features == "pca":
+        centre = reference.mean(0)
+        room = min(len(samples), len(reference)) // PER_COMPONENT
+        count = min(COMPONENTS, reference.shape[1], max(room, 1))
+        _, spread, axes = torch.linalg.svd(reference - centre, full_matrices=False)
+        if not float(spread[0]) > 1e-12 * max(float(reference.abs().max()), 1e-300):
+            raise ValueError("the reference is a single point: it has no principal components, use features='raw'")
+        return lambda x: (x - centre) @ axes[:count].mT, f"pca, {min(count, len(axes))} components"
+    if isinstance(features, str):
+        raise ValueError(f"no features {features!r}: they are 'raw', 'pca', a torch module or a function")
+    if not callable(features):
+        raise TypeError(f"features must be 'raw', 'pca', a torch module or a function, got {type(features).__name__}")
+    return lambda x: apply(features, x, "features").double(), getattr(features, "__name__", type(features).__name__)
+
+
+def apply(function: Callable[[Tensor], Tensor], x: Float[Tensor, "n d"], what: str) -> Float[Tensor, "n k"]:
+    """Values of a module or function at float32 rows, in batches, on the device of x.
+
+    Raises:
+        ValueError: it does not return one finite row for each.
+    """
+    module = function if isinstance(function, nn.Module) else None
+    training = module is not None and module.training
+    parameter = next(module.parameters(), None) if module is not None else None
+    device = x.device if parameter is None else parameter.device
+    if module is not None:
+        module.eval()
+    try:
+        with torch.no_grad():
+            parts = [torch.as_tensor(function(batch.float().to(device))) for batch in x.split(_BATCH)]
+    finally:
+        if module is not None:
+            module.train(training)
+    for part, batch in zip(parts, x.split(_BATCH), strict=True):
+        if part.ndim != 2 or len(part) != len(batch):
+            shapes = f"{tuple(batch.shape)} to {tuple(part.shape)}"
+            raise ValueError(f"{what}: the function takes {shapes}: it must return one row of numbers for each point")
+    values = torch.cat(parts).to(x.device)
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError(f"{what}: the function returns NaN or infinite values")
+    return values

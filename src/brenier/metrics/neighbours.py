@@ -1,0 +1,138 @@
+"""Precision, recall, density and coverage: which points lie in the neighbourhoods of others.
+
+B(y) is the closed ball around y up to its k-th nearest other point of the same set. For samples x_1..x_n and reference
+points y_1..y_m,
+
+    precision  share of the x that lie in some B(y)          recall    share of the y that lie in some B(x)
+    density    mean over the x of #{y: x in B(y)}/k          coverage  share of the B(y) that hold some x
+
+(precision and recall: Kynkaanniemi et al., arXiv:1904.06991; density and coverage: Naeem et al., arXiv:2002.09797).
+Between equal laws density is 1 in expectation and, for as many samples as reference points, coverage
+
+    1 - prod_{i=0..k-1} (n - 1 - i)/(2n - 1 - i)  ->  1 - 2^-k,
+
+whatever the law; precision and recall depend on law, dimension and n even there. All work is blocked under a budget.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from brenier.checks import whole_number
+from brenier.metrics.estimates import Estimate, Points, around, check_pair, share
+
+NEIGHBOURS = 5  # k
+MAX_MEMORY = 2**28  # bytes of a block
+_SPLITS = 8
+_ROUNDING = 1e-13  # of squared distances, beside the largest square
+
+
+class Neighbourhoods(NamedTuple):
+    """Four answers to whether two sets of points lie in the same places."""
+
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
+
+
+def precision_recall(
+    samples: Points, reference: Points, k: int = NEIGHBOURS, seed: int = 0, max_memory: int = MAX_MEMORY
+) -> Neighbourhoods:
+    """Precision, recall, density and coverage of samples against a reference.
+
+    Numbers of points matter: compare only where n and m are the same. Standard errors hold the choice of both sets:
+    half the root mean squared difference between complementary halves, over 8 splits, known to some 30%. (Binomial
+    errors, which treat the one set as fixed, come out too small by up to 1.7; a jackknife of these counts too large.)
+
+    Args:
+        samples: features, shape (n, d).
+        reference: features, shape (m, d).
+        k: neighbours that make a neighbourhood: Naeem et al. use 5, Kynkaanniemi et al. 3.
+        seed: of the splits.
+        max_memory: bytes of a block.
+
+    Raises:
+        ValueError: values that are not finite, shapes that do not fit, or fewer than 2(k + 1) points in one of the two.
+    """
+    k = whole_number(k, "k", 1)
+    x, y = check_pair(samples, reference, least=2 * (k + 1), why=f" to split in halves that have {k} neighbours")
+    found = _shares(x, y, k, max_memory)
+    generator = torch.Generator().manual_seed(seed)
+    squares = torch.zeros(4, dtype=torch.float64)
+    for _ in range(_SPLITS):
+        orders = [torch.randperm(len(z), generator=generator).to(z.device) for z in (x, y)]
+        halves = [(z[order[: len(z) // 2]], z[order[len(z) // 2 :]]) for z, order in zip((x, y), orders, strict=True)]
+        one, other = (_shares(here, there, k, max_memory) for here, there in zip(*halves, strict=True))
+        squares += (one - other).square() / 4 / _SPLITS
+    (precision, recall, density, coverage), errors = found.tolist(), squares.sqrt().tolist()
+    return Neighbourhoods(
+        share(precision, len(x), errors[0]),
+        share(recall, len(y), errors[1]),
+        around(density, errors[2], 0.0),
+        share(coverage, len(y), errors[3]),
+    )
+
+
+def expected_coverage(n: int, k: int = NEIGHBOURS) -> float:
+    """Coverage between n points and n others of the same continuous law, in expectation (Naeem et al., Lemma 2)."""
+    return 1 - math.prod((n - 1 - i) / (2 * n - 1 - i) for i in range(k))
+
+
+def _shares(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], k: int, max_memory: int) -> Float[Tensor, "4"]:
+    """Precision, recall, density and coverage."""
+    centre = y.mean(0)
+    x, y = x - centre, y - centre
+    slack = _ROUNDING * max(float(x.square().sum(1).max()), float(y.square().sum(1).max()))
+    around_x, around_y = (nearest(z, None, k, max_memory)[0][:, -1].square() + slack for z in (x, y))
+    hits = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    covered, recalled = (torch.zeros(len(y), dtype=torch.bool, device=x.device) for _ in range(2))
+    for rows, square in _squares(x, y, max_memory):
+        inside = square <= around_y
+        hits[rows] = inside.sum(1)
+        covered |= inside.any(0)
+        recalled |= (square <= around_x[rows, None]).any(0)
+    density = float(hits.double().mean()) / k
+    parts = [float(part.double().mean()) for part in (hits > 0, recalled, covered)]
+    return torch.tensor([parts[0], parts[1], density, parts[2]], dtype=torch.float64)
+
+
+def nearest(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, k: int, max_memory: int = MAX_MEMORY
+) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """Distances from each x to its k nearest y, ascending, and the rows of these; y = None: to the other x.
+
+    Candidates come from products of matrices; their distances are then those of the differences, so that equal points
+    lie exactly 0 apart.
+    """
+    among = x if y is None else y
+    least = k + (y is None)
+    if len(among) < least:
+        raise ValueError(f"{k} nearest neighbours need at least {least} points, got {len(among)}")
+    centre = among.mean(0)
+    distances, indices = [], []
+    for rows, square in _squares(x - centre, among - centre, max_memory):
+        if y is None:
+            square[torch.arange(len(square)), rows] = math.inf
+        index = square.topk(k, largest=False).indices
+        own = x[rows]
+        distance = torch.stack([(own - among[index[:, j]]).norm(dim=1) for j in range(k)], 1)
+        distance, order = distance.sort(dim=1, stable=True)
+        distances.append(distance)
+        indices.append(index.gather(1, order))
+    return torch.cat(distances), torch.cat(indices)
+
+
+def _squares(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], max_memory: int
+) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b m"]]]:
+    """Squared distances, some rows at a time, and which rows these are."""
+    own = y.square().sum(1)
+    block = max(1, int(max_memory // (3 * 8 * (len(y) + x.shape[1]))))
+    for rows in torch.arange(len(x), device=x.device).split(block):
+        part = x[rows]
+        yield rows, torch.addmm(own, part, y.mT, alpha=-2).add_(part.square().sum(1, keepdim=True))

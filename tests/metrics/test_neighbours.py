@@ -1,0 +1,78 @@
+"""Neighbourhoods by brute force, in expectation, and when repeated."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+from brenier.metrics import expected_coverage, precision_recall
+from brenier.metrics.neighbours import _shares, nearest
+
+
+def points(n: int, d: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(st.integers(6, 30), st.integers(6, 30), st.integers(1, 5), st.integers(1, 4), st.integers(0, 999))
+def test_shares_by_brute_force(n: int, m: int, k: int, d: int, seed: int) -> None:
+    x, y = points(n, d, seed), points(m, d, seed + 1) + 100
+    x += 100.5
+    own_x, own_y = (np.sort(cdist(z, z), 1)[:, k] for z in (x, y))
+    between = cdist(x, y)
+    by_y, by_x = between <= own_y, between <= own_x[:, None]
+    expected = [by_y.any(1).mean(), by_x.any(0).mean(), by_y.sum(1).mean() / k, by_y.any(0).mean()]
+    for memory in (1, 2000, 2**28):
+        assert _shares(x, y, k, memory).tolist() == pytest.approx(expected)
+
+
+def test_copies_are_precise_and_complete() -> None:
+    x = points(60, 3, 0)
+    found = precision_recall(x, x.flip(0))
+    assert (found.precision.value, found.recall.value, found.coverage.value) == (1, 1, 1)
+    # Each point lies in its own ball and, closed balls reaching their k-th neighbour, k others in it on average.
+    assert found.density.value == pytest.approx((5 + 1) / 5)
+
+
+def test_far_apart_nothing_is_shared_and_a_collapsed_sampler_recalls_nothing() -> None:
+    x, y = points(60, 3, 0), points(60, 3, 1)
+    assert [one.value for one in precision_recall(x + 100, y)] == [0, 0, 0, 0]
+    found = precision_recall(torch.zeros(60, 3) + y[0], y)
+    assert (found.precision.value, found.recall.value) == (1, pytest.approx(1 / 60))
+    assert found.coverage.value < 0.3
+
+
+def test_between_equal_laws_density_is_1_and_coverage_as_the_formula_says_within_errors_that_are_right() -> None:
+    n, k = 100, 3
+    found = [precision_recall(points(n, 2, 2 * i), points(n, 2, 2 * i + 1), k) for i in range(60)]
+    for name, expected in (("density", 1.0), ("coverage", expected_coverage(n, k))):
+        values = np.array([getattr(one, name).value for one in found])
+        errors = np.array([getattr(one, name).error for one in found])
+        assert abs(values.mean() - expected) < 3 * values.std(ddof=1) / math.sqrt(60)
+        assert np.sqrt(np.mean(errors**2)) == pytest.approx(values.std(ddof=1), rel=0.4)
+    assert expected_coverage(10**6, 5) == pytest.approx(1 - 2**-5, rel=1e-5)
+
+
+def test_nearest_distances_are_those_of_differences() -> None:
+    x, y = points(40, 6, 0) + 1e6, points(50, 6, 1) + 1e6
+    y[7] = x[3]
+    expected = np.sort(cdist(x, y), 1)[:, :3]
+    for memory in (1, 2**28):
+        distance, index = nearest(x, y, 3, memory)
+        np.testing.assert_allclose(distance, expected, rtol=1e-9)
+        np.testing.assert_allclose(distance[:, 0], (x - y[index[:, 0]]).norm(dim=1))
+        assert (float(distance[3, 0]), int(index[3, 0])) == (0, 7)
+    np.testing.assert_allclose(nearest(x, None, 2)[0], np.sort(cdist(x, x), 1)[:, 1:3], rtol=1e-9)
+
+
+def test_refused() -> None:
+    x = points(11, 2, 0)
+    with pytest.raises(ValueError, match="11 points in samples are too few: at least 12 are needed to split in halves"):
+        precision_recall(x, points(50, 2, 1))
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
+        precision_recall(x, x, k=0)
+    with pytest.raises(ValueError, match="11 nearest neighbours need at least 12 points"):
+        nearest(x, None, 11)
