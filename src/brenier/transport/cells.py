@@ -1,0 +1,182 @@
+"""Power cells: which point y_i has the largest score <x, y_i> + h_i, and how often.
+
+The mass w_i of cell i under the source, estimated from draws, is all that heights are fitted by and judged by. A block
+of scores is made by one matrix product, is read once and stays in the cache in between; every worker is one thread with
+blocks of its own, which on a busy machine is faster by far than several threads to a block.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy.stats import binom
+from torch import Tensor
+
+from brenier.threads import one_thread
+from brenier.transport.sources import DRAWS, Source, combinations
+
+Array: TypeAlias = NDArray[np.float64]
+
+BLOCK = 2**20  # bytes of scores at a time
+SIZE = 256  # draws to a family at first
+LARGEST = 8192  # and at most
+LINEAR_FROM = 2 * DRAWS  # dimensions from which combinations pay
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How often draws of the source fell into each cell.
+
+    Attributes:
+        counts: shape (N,).
+        squares: sum over families of squared counts, shape (N,).
+        families: number of families, which are independent.
+        size: draws to a family.
+    """
+
+    counts: Array
+    squares: Array
+    families: int
+    size: int
+
+    @property
+    def samples(self) -> int:
+        """Number of draws."""
+        return self.families * self.size
+
+    @property
+    def masses(self) -> Array:
+        """Share of the draws in each cell, shape (N,)."""
+        return self.counts / self.samples
+
+    def merge(self, other: "Tally") -> "Tally":
+        """The tally of both, of families of the same size."""
+        return Tally(
+            self.counts + other.counts, self.squares + other.squares, self.families + other.families, self.size
+        )
+
+    def total_variation(self, weights: Array) -> float:
+        """sum |w_i - b_i|/2, which is `total_variation_floor` at least on average."""
+        return float(np.abs(self.masses - weights).sum() / 2)
+
+    def chi_square(self, weights: Array) -> float:
+        """Unbiased estimate of sum (w_i - b_i)^2/b_i, from products of different families; can be negative."""
+        pairs = self.families * (self.families - 1) * self.size**2
+        return float(((self.counts**2 - self.squares) / weights).sum() / pairs) - 1
+
+    def inflation(self, weights: Array) -> float:
+        """Variance of the masses over that of as many independent draws; 1 where families are made of such."""
+        between = (self.squares - self.counts**2 / self.families) / (self.families - 1)  # of a family's counts
+        return float((between / weights).sum()) / (self.size * max(len(weights) - 1, 1))
+
+    def chi_square_error(self, weights: Array) -> float:
+        """Standard error of `chi_square`, for masses near the weights."""
+        noise = self.inflation(weights) / self.samples
+        return math.sqrt(2 * max(len(weights) - 1, 1) * noise**2 + 4 * noise * max(self.chi_square(weights), 0.0))
+
+
+def total_variation_floor(weights: Array, samples: float) -> float:
+    """Mean of sum |w_i - b_i|/2 for a perfect map, w_i the share of `samples` draws in cell i: de Moivre's formula."""
+    k = np.floor(samples * weights) + 1
+    return float((k * (1 - weights) * binom.pmf(k, math.floor(samples), weights)).sum() / math.floor(samples))
+
+
+class Cells:
+    """The power cells of points, for any heights.
+
+    Args:
+        points: shape (N, d), float32.
+        source: the law of x.
+        seed: of the combinations.
+    """
+
+    def __init__(self, points: Float[Tensor, "N d"], source: Source, seed: int = 0) -> None:
+        self.points, self.source = points, source
+        self.linear = source.linear and points.shape[1] >= LINEAR_FROM
+        self.rows = max(1, BLOCK // (4 * len(points)))
+        self.seed = seed
+        self.size = SIZE
+        self._combinations = combinations(SIZE, seed)
+        self._over: Callable[..., Iterable[NDArray[np.intp]]] | None = None
+
+    @contextmanager
+    def working(self) -> Generator[None, None, None]:
+        """Keep the threads from one tally to the next: as many as torch may use, each computing on one."""
+        if self._over is not None:
+            yield
+            return
+        count = torch.get_num_threads()
+        try:
+            with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                self._over = map if count == 1 else pool.map
+                yield
+        finally:
+            self._over = None
+
+    def adapt(self, tally: Tally, weights: Array) -> None:
+        """Choose the size of families that takes the least work for a given variance.
+
+        A draw costs a + b/M, its variance grows as 1 + (M - 1) r: least at M^2 = b (1 - r)/(a r).
+        """
+        if not self.linear:
+            return
+        r = max(tally.inflation(weights) - 1, 1e-3) / (tally.size - 1)
+        each = DRAWS + 16.0  # the product and the search for its largest entry, in multiplications a score
+        best = math.sqrt(DRAWS * self.points.shape[1] / (each * r))
+        self.size = int(min(max(2 * DRAWS * round(best / (2 * DRAWS)), SIZE), LARGEST))
+        self._combinations = combinations(self.size, self.seed)
+
+    def winners(self, x: Float[Tensor, "n d"], heights: Float[Tensor, " N"]) -> Int[Tensor, " n"]:
+        """The cell of each x."""
+        return torch.cat([_largest(torch.addmm(heights, part, self.points.T)) for part in x.split(self.rows)])
+
+    def tally(self, heights: Array, families: int, stream: Sequence[int], independent: bool = False) -> Tally:
+        """Count draws of the source into the cells.
+
+        Args:
+            heights: shape (N,).
+            families: how many.
+            stream: seeds of the random numbers. Those of a family depend on it and on the family's number alone.
+            independent: whether to count independent draws and no combinations of them.
+        """
+        h = torch.as_tensor(heights, dtype=torch.float32, device=self.points.device)
+        count = self._plain if independent or not self.linear else self._combined
+
+        def one(family: int) -> NDArray[np.intp]:
+            state = np.random.SeedSequence([*stream, family]).generate_state(1, np.uint64)[0]
+            won = count(h, torch.Generator().manual_seed(int(state >> np.uint64(1))))
+            return np.bincount(won.cpu().numpy(), minlength=len(self.points))
+
+        counts, squares = np.zeros(len(self.points)), np.zeros(len(self.points))
+        with self.working():
+            assert self._over is not None
+            for found in self._over(one, range(families)):
+                counts += found
+                squares += found.astype(np.float64) ** 2
+        return Tally(counts, squares, families, self.size)
+
+    def _plain(self, heights: Tensor, generator: torch.Generator) -> Tensor:
+        return self.winners(self.source.draw(self.size, generator).to(self.points.device), heights)
+
+    def _combined(self, heights: Tensor, generator: torch.Generator) -> Tensor:
+        scores = self.source.draw(DRAWS, generator).to(self.points.device) @ self.points.T
+        found: list[Tensor] = []
+        for part in self._combinations.to(scores).split(self.rows):
+            sums = torch.addmm(heights, part, scores)
+            found.append(_largest(sums))
+            found.append(_largest(torch.sub(2 * heights, sums, out=sums)))  # of -x: h - <x, y>
+        return torch.cat(found)
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """The place of the largest score in each row; numpy is ten times faster at this than torch on a CPU."""
+    if scores.device.type == "cpu":
+        return torch.from_numpy(scores.numpy().argmax(1))
+    return scores.argmax(1)
