@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from brenier.metrics.estimates import Estimate, Points, around, check_pair
 from brenier.wasserstein import gelbrich
 
-SUBSETS = 64
+SUBSETS = 32
 SUBSET = 1000  # points in one, at most
 ENOUGH = 10  # samples per feature from which the bias is a correction
 
@@ -71,7 +71,7 @@ def frechet_distance(samples: Points, reference: Points, seed: int = 0) -> tuple
 
 
 def kernel_distance(samples: Points, reference: Points, seed: int = 0) -> Estimate:
-    """The kernel distance: unbiased squared maximum mean discrepancy, mean over 64 random subsets.
+    """The kernel distance: unbiased squared maximum mean discrepancy, mean over 32 random subsets.
 
     A subset holds m = min(1000, n/2) points. Subsets overlap, so their spread s is that of subsets given the sample;
     the standard error is s sqrt(m/(n - m)), right for a mean over points and too large near 0, where the statistic

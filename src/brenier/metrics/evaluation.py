@@ -1,8 +1,8 @@
 """Samples against data by every metric at once, each with its error and, where there is one, with a control.
 
-The control is what the same number would be for a perfect sampler: of distances and neighbourhoods, that of training
-points against a reference held out from them; of mode mixture, that of the reference; of memorisation, that of held-out
-points or of training points among each other. Without it, none of these numbers means much.
+The control is what the same number would be for a perfect sampler: of distances and neighbourhoods, that of as many
+training points, against a reference held out from them; of mode mixture, that of the reference; of memorisation, that
+of held-out points or of training points among each other. Without it, none of these numbers means much.
 """
 
 import math
@@ -126,12 +126,13 @@ def evaluate(
         if trained is not None:
             memory = memorisation(x, trained.points, y if train is not None else None, max_memory)
         advance(0.1)
-        rows = _against(x, y, features, k, seed, max_memory, advance)
+        seen, called = extract(features, x, y)
+        rows = _against(x, y, seen, k, seed, max_memory, advance)
         control: dict[str, Estimate] = {}
-        if memory is not None and trained is not None and memory.method == "held-out" and len(trained.points) >= LEAST:
+        if memory is not None and trained is not None and memory.method == "held-out" and len(trained.points) >= len(x):
             order = torch.randperm(len(trained.points), generator=torch.Generator().manual_seed(seed))
             perfect = check_pair(trained.points, y, ("train", "reference"))[0][order[: len(x)].to(y.device)]
-            control = _against(perfect, y, features, k, seed, max_memory, advance)
+            control = _against(perfect, y, seen, k, seed, max_memory, advance)
         found |= {name: (value, control.get(name)) for name, value in rows.items()}
         if model is not None:
             of_data = class_probabilities(model, y) if held is None else held
@@ -155,7 +156,7 @@ def evaluate(
         "n_train": 0 if trained is None else len(trained.points),
         "dim": x.shape[1],
         "event_shape": list(shape),
-        "features": extract(features, x, y)[1],
+        "features": called,
         "k": k,
         "lambda": threshold,
         "w2_method": "debiased" if x.shape[1] <= EXACT else "sliced, times sqrt(d), a lower bound",
@@ -242,14 +243,13 @@ def _described(classifier: Classifier | str | None, labels: Any, model: Classifi
 def _against(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
-    features: Features,
+    seen: Callable[[Tensor], Tensor],
     k: int,
     seed: int,
     max_memory: int,
     advance: Callable[[float], None],
 ) -> dict[str, Estimate]:
     """Distances and neighbourhoods."""
-    seen, _ = extract(features, x, y)
     u, v = seen(x), seen(y)
     plain, debiased = frechet_distance(u, v, seed)
     found = {"frechet": plain, "frechet_debiased": debiased, "kernel": kernel_distance(u, v, seed)}

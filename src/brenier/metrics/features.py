@@ -44,10 +44,11 @@ def extract(
         centre = reference.mean(0)
         room = min(len(samples), len(reference)) // PER_COMPONENT
         count = min(COMPONENTS, reference.shape[1], max(room, 1))
-        _, spread, axes = torch.linalg.svd(reference - centre, full_matrices=False)
-        if not float(spread[0]) > 1e-12 * max(float(reference.abs().max()), 1e-300):
+        centred = reference - centre
+        if not float(centred.abs().max()) > 1e-12 * float(reference.abs().max()):
             raise ValueError("the reference is a single point: it has no principal components, use features='raw'")
-        return lambda x: (x - centre) @ axes[:count].mT, f"pca, {min(count, len(axes))} components"
+        axes = torch.linalg.eigh(centred.mT @ centred).eigenvectors.flip(1)[:, :count]
+        return lambda x: (x - centre) @ axes, f"pca, {count} component{'s' * (count > 1)}"
     if isinstance(features, str):
         raise ValueError(f"no features {features!r}: they are 'raw', 'pca', a torch module or a function")
     if not callable(features):

