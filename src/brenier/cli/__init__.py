@@ -16,6 +16,7 @@ from brenier.cli.calibrate import run_calibrate
 from brenier.cli.chain import run_chain
 from brenier.cli.compare import run_compare
 from brenier.cli.evaluate import run_evaluate
+from brenier.cli.express import run_express
 from brenier.cli.plan import run_plan
 from brenier.cli.probe import run_probe
 from brenier.cli.reproduce import run_reproduce
@@ -29,6 +30,7 @@ app.command("probe")(run_probe)
 app.command("chain")(run_chain)
 app.command("plan")(run_plan)
 app.command("sample")(run_sample)
+app.command("express")(run_express)
 app.command("compare")(run_compare)
 app.command("evaluate")(run_evaluate)
 app.command("train")(run_train)

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
 from torch import Tensor
 
 from brenier.checks import whole_number
 from brenier.profile import Source, check_seed, default_snrs, probe
 from brenier.progress import progress_bar
-from brenier.samplers.driver import centre, integrate
+from brenier.samplers.driver import centre, check_points, integrate
 from brenier.samplers.steps import SolverName, evaluations, find_solver
 from brenier.schedules.error import REFINEMENTS, RUNS, minimise, shares
 from brenier.schedules.handmade import HANDMADE
@@ -46,6 +47,7 @@ def plan(
     pilots: int = 256,
     seed: int = 0,
     progress: bool = True,
+    points: Float[Tensor, "n d"] | None = None,
 ) -> Schedule:
     """Choose the noise levels that a sampler visits.
 
@@ -69,6 +71,8 @@ def plan(
             than keep planning within the cost of 512 samples; `Schedule.evaluations` says what was spent.
         seed: of the pilots, and of a profile that is made here.
         progress: show a bar on stderr, where that is a terminal.
+        points: noisy points X + sigma_max Z to fly pilots from, as many as `pilots` asks for at most. Default: noise
+            around the law's mean, which is X + sigma_max Z only where sigma_max is large.
 
     Returns:
         The schedule. By "error" with each step's share in the predicted error; `predict` gives it to others.
@@ -106,7 +110,7 @@ def plan(
         if to_zero:
             low = _lowest(law, low)
         with progress_bar(f"planning for {law.name}", progress) as advance:
-            flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed)
+            flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, points)
             advance(0.5)
             cheap = law.dim <= LOW and not isinstance(law, NetworkTarget)
             found = minimise(law, flown, name, starts, REFINEMENTS if cheap else 0)
@@ -192,7 +196,16 @@ def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -
     return [unit * sigma for sigma in HANDMADE[criterion](count, high / unit, low / unit)]
 
 
-def _fly(law: Target, high: float, low: float, to_zero: bool, pilots: int, cost: int, seed: int) -> Pilots:
+def _fly(
+    law: Target,
+    high: float,
+    low: float,
+    to_zero: bool,
+    pilots: int,
+    cost: int,
+    seed: int,
+    points: Tensor | None = None,
+) -> Pilots:
     """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
     finer, alike = FINER, None
     if not isinstance(law, NetworkTarget):
@@ -202,7 +215,10 @@ def _fly(law: Target, high: float, low: float, to_zero: bool, pilots: int, cost:
         adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
         each = LEVELS + 1 + RUNS * cost + (2 * TAIL if to_zero else 0)
         pilots = min(pilots, max(2, (IMAGES * cost - adjoint) // each))
-    x = centre(law, high) + high * _noise(law, pilots, seed)
+    if points is None:
+        x = centre(law, high) + high * _noise(law, pilots, seed)
+    else:
+        x = check_points(law, points)[:pilots]
     sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
     floor = max(low / BELOW, 1 / law.snr_range[1] if isinstance(law, NetworkTarget) else 0.0) if to_zero else None
     return fly(law, x, sigmas, floor, finer, alike, seed)
