@@ -1,5 +1,6 @@
 """Optimal transport maps."""
 
-from brenier.transport.semidiscrete import Cost, Fit, MarginalError, SemiDiscrete
+from brenier.transport.judgement import Cost, MarginalError
+from brenier.transport.semidiscrete import Fit, SemiDiscrete
 
 __all__ = ["Cost", "Fit", "MarginalError", "SemiDiscrete"]

@@ -43,8 +43,9 @@ NEWTON, NEAR = 0.6, 0.15  # g of the Laplacian, and total variation below which 
 DAMPING = (2e-3, 0.2)  # of the Laplacian: between these, in proportion to the total variation
 CLIP = 4.0  # largest relative excess of a cell's mass that counts before averages are taken
 BLOCKS, DROPPED = 32, 1 / 8  # of the iterates' average: its resolution, and the share of its beginning that is left out
-PRECISION = 0.2  # relative standard error of a measured chi-square
-GROWTH = 1.25  # of the draws from one measurement to the next
+PRECISION = 0.15  # relative standard error of a measured chi-square
+GROWTH = 1.2  # of the draws from one measurement to the next
+SPARE = 1.1  # draws over those that the theory calls for, before the first measurement
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Average:
             left -= self.blocks[first][0]
             first += 1
         late = self.blocks[first:]
-        return sum(part for _, part in late) / sum(draws for draws, _ in late)
+        return np.sum([part for _, part in late], axis=0) / sum(draws for draws, _ in late)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def ascend(
         if settled:
             if not average.blocks:
                 inflation = max(1.0, step.inflation)
-                due = inflation * max(len(weights) - 1, 1) / goal / (1 - DROPPED)
+                due = SPARE * inflation * max(len(weights) - 1, 1) / goal / (1 - DROPPED)
             average.add(tally.samples, heights)
         best = average.value() if average.blocks else heights
         if average.draws < due:
@@ -180,7 +181,7 @@ class _Laplacian:
         self._cells, self._weights, self._stream = cells, weights, stream
         self.draws = max(LEAST, 10 * len(weights))
         self._count = 0
-        self._matrix: tuple[int, sparse.csr_matrix] | None = None
+        self._matrix: sparse.csr_matrix | None = None
         self._scale = np.zeros(0)
         self._settled = False
 

@@ -6,6 +6,7 @@ blocks of its own, which on a busy machine is faster by far than several threads
 """
 
 import math
+import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,14 +21,16 @@ from scipy.stats import binom
 from torch import Tensor
 
 from brenier.threads import one_thread
-from brenier.transport.sources import DRAWS, Source, combinations
+from brenier.transport.sources import Source, combinations
 
 Array: TypeAlias = NDArray[np.float64]
 
-BLOCK = 2**20  # bytes of scores at a time
+BLOCK = 2**19  # bytes of scores at a time
 SIZE = 256  # draws to a family at first
 LARGEST = 8192  # and at most
-LINEAR_FROM = 2 * DRAWS  # dimensions from which combinations pay
+COMBINED = 24  # dimensions from which combinations pay
+WIDE = 512  # dimensions from which a family is made of more draws
+READING = 8.0  # work, in multiplications, of adding a height to a score and reading it
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,13 @@ class Cells:
 
     def __init__(self, points: Float[Tensor, "N d"], source: Source, seed: int = 0) -> None:
         self.points, self.source = points, source
-        self.linear = source.linear and points.shape[1] >= LINEAR_FROM
+        self.linear = source.linear and points.shape[1] >= COMBINED
+        self.draws = 16 if points.shape[1] < WIDE else 32
         self.rows = max(1, BLOCK // (4 * len(points)))
         self.seed = seed
         self.size = SIZE
-        self._combinations = combinations(SIZE, seed)
+        self._combinations = combinations(SIZE, self.draws, seed)
+        self._kept = threading.local()
         self._over: Callable[..., Iterable[NDArray[np.intp]]] | None = None
 
     @contextmanager
@@ -128,14 +133,18 @@ class Cells:
         if not self.linear:
             return
         r = max(tally.inflation(weights) - 1, 1e-3) / (tally.size - 1)
-        each = DRAWS + 16.0  # the product and the search for its largest entry, in multiplications a score
-        best = math.sqrt(DRAWS * self.points.shape[1] / (each * r))
-        self.size = int(min(max(2 * DRAWS * round(best / (2 * DRAWS)), SIZE), LARGEST))
-        self._combinations = combinations(self.size, self.seed)
+        each = self.draws / 2 + READING  # a product serves a combination and its negative
+        best = math.sqrt(self.draws * self.points.shape[1] * (1 - r) / (each * r))
+        self.size = 2 * self.draws * max(1, round(min(best, LARGEST) / (2 * self.draws)))
+        self._combinations = combinations(self.size, self.draws, self.seed)
 
     def winners(self, x: Float[Tensor, "n d"], heights: Float[Tensor, " N"]) -> Int[Tensor, " n"]:
         """The cell of each x."""
-        return torch.cat([_largest(torch.addmm(heights, part, self.points.T)) for part in x.split(self.rows)])
+        found: list[Tensor] = []
+        for part in x.split(self.rows):
+            scores, _ = self._space(len(part))
+            found.append(_largest(torch.mm(part, self.points.T, out=scores).add_(heights)))
+        return torch.cat(found)
 
     def tally(self, heights: Array, families: int, stream: Sequence[int], independent: bool = False) -> Tally:
         """Count draws of the source into the cells.
@@ -166,13 +175,21 @@ class Cells:
         return self.winners(self.source.draw(self.size, generator).to(self.points.device), heights)
 
     def _combined(self, heights: Tensor, generator: torch.Generator) -> Tensor:
-        scores = self.source.draw(DRAWS, generator).to(self.points.device) @ self.points.T
+        draws = self.source.draw(self.draws, generator).to(self.points.device)
+        scores = (self.points @ draws.T).T  # this way round a product with it is twice as fast
         found: list[Tensor] = []
         for part in self._combinations.to(scores).split(self.rows):
-            sums = torch.addmm(heights, part, scores)
-            found.append(_largest(sums))
-            found.append(_largest(torch.sub(2 * heights, sums, out=sums)))  # of -x: h - <x, y>
+            plain, raised = self._space(len(part))
+            torch.mm(part, scores, out=plain)
+            found.append(_largest(torch.add(heights, plain, out=raised)))
+            found.append(_largest(torch.sub(heights, plain, out=raised)))  # of -x
         return torch.cat(found)
+
+    def _space(self, rows: int) -> tuple[Tensor, Tensor]:
+        """Room for two blocks of scores, kept by every thread for itself."""
+        if not hasattr(self._kept, "space"):
+            self._kept.space = self.points.new_empty(2, self.rows, len(self.points))
+        return self._kept.space[0, :rows], self._kept.space[1, :rows]
 
 
 def _largest(scores: Tensor) -> Tensor:

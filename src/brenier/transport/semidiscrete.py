@@ -14,12 +14,13 @@ import os
 import time
 import warnings
 from dataclasses import asdict, dataclass, fields
+from hashlib import blake2b
 from typing import Literal, Self, TypeAlias
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -27,7 +28,8 @@ from brenier.checks import whole_number
 from brenier.files import atomic_path, check_array
 from brenier.progress import progress_bar
 from brenier.transport.ascent import FEW, ascend
-from brenier.transport.cells import Cells, total_variation_floor
+from brenier.transport.cells import Cells
+from brenier.transport.judgement import Cost, MarginalError
 from brenier.transport.sources import Sampler, find_source
 from brenier.transport.starts import best_start, cell_means, extended, guess, line_heights
 
@@ -37,50 +39,6 @@ Stopped: TypeAlias = Literal["exact", "tolerance", "minutes", "interrupted"]
 MOST = 2**36  # draws beyond which a tolerance is out of reach
 FRESH = 2**20  # draws that a map is judged by
 KINDS = ("normal", "uniform")
-
-
-@dataclass(frozen=True)
-class MarginalError:
-    """How far the masses w of the cells are from the weights b, on fresh independent draws.
-
-    Attributes:
-        total_variation: sum |w_i - b_i|/2 as counted: `floor` for a perfect map.
-        total_variation_se: its standard error.
-        floor: what the draws' noise alone makes of it.
-        excess: sqrt(total_variation^2 - floor^2), 0 where that is below the floor.
-        excess_se: standard error of `excess`, at most what makes it 0.
-        chi_square: unbiased estimate of sum (w_i - b_i)^2/b_i; can be negative.
-        chi_square_se: its standard error.
-        samples: draws.
-    """
-
-    total_variation: float
-    total_variation_se: float
-    floor: float
-    excess: float
-    excess_se: float
-    chi_square: float
-    chi_square_se: float
-    samples: int
-
-
-@dataclass(frozen=True)
-class Cost:
-    """W2 from the source to the weighted points, as the map pays it and as the heights vouch for it.
-
-    Attributes:
-        primal: sqrt E|X - T(X)|^2.
-        primal_se: its standard error.
-        dual: sqrt of E|X|^2 + sum b |y|^2 - 2 (E u(X) - <b, h>), whatever the heights at most W2 but for noise.
-        dual_se: its standard error.
-        samples: draws.
-    """
-
-    primal: float
-    primal_se: float
-    dual: float
-    dual_se: float
-    samples: int
 
 
 @dataclass(frozen=True)
@@ -138,20 +96,16 @@ class SemiDiscrete:
         self.heights: Float[Tensor, " N"] | None = None
         self.result: Fit | None = None
         positive = np.flatnonzero(self.weights.numpy() > 0)
-        exact = array.reshape(len(array), -1)[positive].astype(np.float64)
-        _, first, inverse = np.unique(exact, axis=0, return_index=True, return_inverse=True)
-        order = np.argsort(first)  # cells in the order in which their points come
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        self._first = positive[first[order]]  # of each cell, its point
-        self._cell = np.full(len(array), -1)  # of each point, its cell
-        self._cell[positive] = rank[inverse.ravel()]
-        self._masses = np.bincount(self._cell[positive], self.weights.numpy()[positive])
-        distinct = exact[first[order]]
-        self._centre = distinct.mean(0)
-        centred = distinct - self._centre
-        self._unit = float(np.sqrt((centred**2).sum(1).mean())) or 1.0
-        self._distinct = torch.from_numpy(centred / self._unit).to(device, torch.float32)
+        rows = array.reshape(len(array), -1)
+        self._first, self._cell = _distinct(rows, positive)  # of each cell, its point; of each point, its cell
+        masses = np.bincount(self._cell[positive], self.weights.numpy()[positive])
+        self._masses: Array = np.asarray(masses, dtype=np.float64)
+        self._centre: Array = rows[self._first].mean(0, dtype=np.float64)
+        centred = rows[self._first] - self._centre.astype(rows.dtype)
+        largest = float(np.abs(centred).max()) or 1.0
+        centred /= largest
+        self._unit = largest * (float(np.sqrt(np.square(centred).sum(dtype=np.float64) / len(centred))) or 1.0)
+        self._points = torch.from_numpy(centred).to(device, torch.float32) * (largest / self._unit)
 
     @property
     def dim(self) -> int:
@@ -190,7 +144,7 @@ class SemiDiscrete:
             raise ValueError(f"minutes must be positive, got {minutes}")
         begun = time.monotonic()
         if len(self._masses) == 1 or (self.dim == 1 and self.source in KINDS):
-            line = self._distinct[:, 0].double().cpu().numpy()
+            line = self._points[:, 0].double().cpu().numpy()
             self._keep(np.zeros(1) if len(self._masses) == 1 else line_heights(line, self._masses, self.source))
             self.result = Fit("exact", tolerance, 0, time.monotonic() - begun, 0.0, seed)
             return self
@@ -200,7 +154,7 @@ class SemiDiscrete:
                 f"a tolerance of {tolerance:g} is below the noise floor: {MOST:.0e} draws among {len(self._masses)} "
                 f"cells leave a total variation of {floor:.1g}"
             )
-        cells = Cells(self._distinct, self._source, seed)
+        cells = Cells(self._points, self._source, seed)
         samples, excess, stopped = 0, math.nan, "minutes"
         with progress_bar("transport", progress) as advance, cells.working():
             heights, shown = self._start(cells, start, seed), 0.0
@@ -243,12 +197,18 @@ class SemiDiscrete:
         """
         k = whole_number(k, "k", 1, len(self._masses))
         x = self._check(x)
-        parts = [
-            torch.addmm(self._inner(), part, self._distinct.T).topk(k) for part in x.split(self._scorer().rows)
-        ] or [(x.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long))]
+        parts = [torch.addmm(self._inner(), part, self._points.T).topk(k) for part in x.split(self._scorer().rows)] or [
+            (x.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long))
+        ]
         common = x.double() @ torch.from_numpy(self._centre).to(x.device)
         scores = self._unit * torch.cat([part[0] for part in parts]).double() + common[:, None]
         return scores, torch.from_numpy(self._first).to(x.device)[torch.cat([part[1] for part in parts])]
+
+    def singular(self, x: Float[Tensor, "n d"], threshold: float) -> Bool[Tensor, " n"]:
+        """Whether the two leading cells at x meet at an angle above a threshold; see `singular.is_singular`."""
+        from brenier.transport.singular import is_singular
+
+        return is_singular(self, x, threshold)
 
     def draw(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """n independent points of the source."""
@@ -267,23 +227,15 @@ class SemiDiscrete:
         tally = cells.tally(
             self._inner().double().cpu().numpy(), families, (whole_number(seed, "seed", 0), 0xE), independent=True
         )
-        n, found = tally.samples, tally.total_variation(self._masses)
-        floor = total_variation_floor(self._masses, n)
-        # Cells far off their weights have errors of either sign as they are; near them, half-normal ones.
-        se = math.sqrt((1 - 2 / math.pi * min(floor / found, 1.0) ** 2) / (4 * n)) if found > 0 else 0.0
-        excess = math.sqrt(max(found**2 - floor**2, 0.0))
-        excess_se = min(found * se / excess, math.sqrt(2 * floor * se)) if excess > 0 else math.sqrt(2 * floor * se)
-        chi_square, chi_square_se = tally.chi_square(self._masses), tally.chi_square_error(self._masses)
-        return MarginalError(found, se, floor, excess, excess_se, chi_square, chi_square_se, n)
+        return MarginalError.of(tally, self._masses)
 
     def w2(self, samples: int = 2**17, seed: int = 1) -> Cost:
         """W2 between the source and the points, by the map and by the heights; see `Cost`."""
         samples = whole_number(samples, "samples", 2)
         weights, points = self.weights.double(), self.points.double().cpu()
-        kept = weights > 0
-        assert self.heights is not None or self._inner() is not None
-        heights = self.heights
-        constant = float(weights @ points.square().sum(1) + 2 * (weights[kept] @ heights.cpu()[kept]))
+        heights = self._unit * self._inner().double().cpu()
+        masses = torch.from_numpy(self._masses)
+        constant = float(weights @ points.square().sum(1) + 2 * (masses @ heights))
         primal: list[Tensor] = []
         dual: list[Tensor] = []
         generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
@@ -292,13 +244,7 @@ class SemiDiscrete:
             score, place = self.top(x, 1)
             primal.append((x.double() - self.points[place[:, 0]].double()).square().sum(1).cpu())
             dual.append((x.double().square().sum(1) - 2 * score[:, 0]).cpu() + constant)
-        paid, vouched = torch.cat(primal), torch.cat(dual)
-        numbers: list[float] = []
-        for square in (paid, vouched):
-            root = math.sqrt(max(float(square.mean()), 0.0))
-            error = float(square.std()) / math.sqrt(samples)
-            numbers += [root, error / (2 * root) if root > 0 else math.sqrt(error)]
-        return Cost(*numbers, samples)
+        return Cost.of(torch.cat(primal), torch.cat(dual))
 
     def to_dataset(self) -> xr.Dataset:
         """Points, weights and heights, with how they were fitted and how well, as a dataset."""
@@ -361,17 +307,17 @@ class SemiDiscrete:
         """Heights of the cells in units of the points' spread, as scores need them."""
         if self.heights is None:
             raise ValueError("the map has not been fitted yet: call fit first")
-        return (self.heights[torch.from_numpy(self._first).to(self.heights.device)] / self._unit).to(self._distinct)
+        return (self.heights[torch.from_numpy(self._first).to(self.heights.device)] / self._unit).to(self._points)
 
     def _scorer(self) -> Cells:
-        return Cells(self._distinct, self._source)
+        return Cells(self._points, self._source)
 
     def _check(self, x: Tensor) -> Tensor:
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"x must have shape (n, {self.dim}), as the points have, got {tuple(x.shape)}")
         if not bool(torch.isfinite(x).all()):
             raise ValueError("x must be finite")
-        return x.to(self._distinct)
+        return x.to(self._points)
 
     def _start(self, cells: Cells, start: "SemiDiscrete | None", seed: int) -> Array:
         other = self if start is None else start
@@ -384,7 +330,7 @@ class SemiDiscrete:
         theirs = other._inner().double().cpu().numpy() * other._unit
         if len(other._first) == len(self._first) and bool((other._places() == self._places()).all()):
             return theirs / self._unit
-        few = Cells(other._distinct, other._source, seed)
+        few = Cells(other._points, other._source, seed)
         hit, means = cell_means(few, theirs / other._unit, seed)
         places = torch.from_numpy(other._places()[hit]).to(means.device)
         mine = torch.from_numpy(self._places()).to(means.device)
@@ -412,3 +358,17 @@ def _check_weights(weights: ArrayLike | Tensor | None, count: int) -> Float[Tens
     if abs(b.sum() - 1) > 1e-6:
         warnings.warn(f"the weights sum to {b.sum():g}: they are brought to 1", stacklevel=3)
     return torch.from_numpy(b / b.sum())
+
+
+def _distinct(rows: NDArray[np.floating], positive: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first row of each kind among those named, in their order; and of every row the number of its kind, or -1."""
+    kinds: dict[bytes, int] = {}
+    first: list[int] = []
+    kind = np.full(len(rows), -1)
+    for k in positive:
+        key = blake2b((rows[k] + 0.0).tobytes(), digest_size=16).digest()  # -0 is 0
+        if key not in kinds:
+            kinds[key] = len(first)
+            first.append(int(k))
+        kind[k] = kinds[key]
+    return np.asarray(first), kind

@@ -10,8 +10,8 @@ interpolating across lies between modes of the data. Such edges make up the sing
 arXiv:2307.11308), and draws whose two leading cells meet at one are rejected.
 
 The angle depends on the unit of the data, and on where their origin is: of points c y it tends to c |y_i - y_j| as c
-tends to 0, and to the angle between y_i and y_j as seen from the origin as c grows. A threshold belongs to the data that
-it was chosen for; the angles at some thousand draws show which ones part the modes.
+tends to 0, and to the angle between y_i and y_j as seen from the origin as c grows. A threshold belongs to the data
+that it was chosen for; the angles at some thousand draws show which ones part the modes.
 """
 
 import math

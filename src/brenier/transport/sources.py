@@ -4,8 +4,8 @@ Scores of x are the products <x, y_i> with all points. Of n draws of N(0, I_d) t
 k independent draws X and any unit vector c, c'X is such a draw, too, and its scores are c'(X Y'): k multiplications a
 score instead of d. A *family* is k draws and M combinations of them, rows of orthogonal matrices and their negatives.
 Every combination has the law asked for, so that means over families are unbiased; those of one family are correlated a
-little, by as much as two points with correlation <c, c'> fall into one cell more often than independent ones do. That is
-measured (`Tally.inflation`), and M is set by it.
+little, by as much as two points with correlation <c, c'> fall into one cell more often than independent ones do. That
+is measured (`Tally.inflation`), and M is set by it.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 Sampler: TypeAlias = Callable[[int, torch.Generator], Tensor]
-
-DRAWS = 32  # k, of a family
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ def _checked(x: object, n: int, dim: int) -> Tensor:
     return x
 
 
-def combinations(count: int, seed: int) -> Float[Tensor, "half k"]:
+def combinations(count: int, draws: int, seed: int) -> Float[Tensor, "half k"]:
     """Rows of random orthogonal matrices, for half of `count` members of a family; the negatives are the other half."""
     generator = torch.Generator().manual_seed(seed)
-    blocks = -(-count // (2 * DRAWS))
-    return torch.linalg.qr(torch.randn(blocks, DRAWS, DRAWS, generator=generator))[0].reshape(-1, DRAWS)
+    blocks = -(-count // (2 * draws))
+    return torch.linalg.qr(torch.randn(blocks, draws, draws, generator=generator))[0].reshape(-1, draws)
