@@ -24,9 +24,7 @@ def by_hand(y: np.ndarray, z: np.ndarray) -> float:
 
 def test_the_angle_is_that_of_the_two_faces(pairs: SemiDiscrete) -> None:
     x = pairs.draw(200)
-    expected = []
-    for place in pairs.top(x, 2)[1]:
-        expected.append(by_hand(*pairs.points[place].double().numpy()))
+    expected = [by_hand(*pairs.points[places].double().numpy()) for places in pairs.top(x, 2)[1]]
     found = dihedral_angle(pairs, x)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert len(set(np.round(expected, 3))) > 1

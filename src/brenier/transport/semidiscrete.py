@@ -13,9 +13,9 @@ import math
 import os
 import time
 import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ Stopped: TypeAlias = Literal["exact", "tolerance", "minutes", "interrupted"]
 MOST = 2**36  # draws beyond which a tolerance is out of reach
 FRESH = 2**20  # draws that a map is judged by
 KINDS = ("normal", "uniform")
+SAVED = ("fit_stopped", "fit_tolerance", "fit_samples", "fit_excess", "fit_seed")  # the same fit makes the same file
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Fit:
         stopped: "exact" (the closed form on the line, or a single point), "tolerance", "minutes" or "interrupted".
         tolerance: that was asked for.
         samples: draws that it took, measurements included.
-        seconds: it took.
+        seconds: it took; NaN where the map was read from a file.
         excess: last measured excess total variation; NaN where it was not measured.
         seed: of its draws.
     """
@@ -257,7 +258,8 @@ class SemiDiscrete:
                 "heights": ("point", self.heights.cpu().numpy(), {"long_name": "heights h of Brenier's potential"}),
             }
         )
-        data.attrs = {"source": self.source, **{f"fit_{name}": value for name, value in asdict(self.result).items()}}
+        known = asdict(self.result)
+        data.attrs = {"source": self.source, **{name: known[name.removeprefix("fit_")] for name in SAVED}}
         return data
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
@@ -281,21 +283,34 @@ class SemiDiscrete:
         Raises:
             ValueError: no such file, or something else in it; a function was the source and is not given.
         """
+        place = repr(os.fspath(path))
         try:
             data = xr.load_dataset(path, engine="h5netcdf")
-        except (OSError, ValueError, KeyError, RuntimeError):
-            raise ValueError(f"{os.fspath(path)!r} cannot be read: give what `brenier transport -o` saved") from None
-        if missing := [name for name in ("points", "weights", "heights") if name not in data.variables]:
-            raise ValueError(f"{os.fspath(path)!r} is not a transport map, it holds no {missing[0]!r}")
-        name = str(data.attrs["source"])
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+            raise ValueError(f"{place} cannot be read: give what `brenier transport -o` saved") from None
+        missing = [name for name in ("points", "weights", "heights") if name not in data.variables]
+        missing += [name for name in ("source", *SAVED) if name not in data.attrs]
+        if missing:
+            raise ValueError(
+                f"{place} is not a transport map, it holds no {missing[0]!r}: give what `brenier transport -o` saved"
+            )
+        about = data.attrs
+        name = str(about["source"])
         if name not in KINDS and source is None:
-            raise ValueError(f"{os.fspath(path)!r} was fitted for a source of yours: give that function, too")
-        found = cls(data["points"].values, data["weights"].values, name if source is None else source)
-        heights = torch.from_numpy(data["heights"].values).double()
-        if not bool(torch.isfinite(heights[found.weights > 0]).all()):
-            raise ValueError(f"{os.fspath(path)!r} holds heights that are not finite")
-        found.heights = heights
-        found.result = Fit(**{field.name: data.attrs[f"fit_{field.name}"] for field in fields(Fit)})
+            raise ValueError(f"{place} was fitted for a source of yours: give that function, too")
+        try:
+            found = cls(data["points"].values, data["weights"].values, name if source is None else source)
+            heights = np.asarray(data["heights"].values, dtype=np.float64)
+            if heights.shape != (len(found.points),) or not np.isfinite(heights[found.weights.numpy() > 0]).all():
+                raise ValueError(f"heights must be {len(found.points)} finite numbers, -inf where the weight is 0")
+            stopped: Stopped = about["fit_stopped"]
+            if stopped not in get_args(Stopped):
+                raise ValueError(f"no fit ends by {stopped!r}")
+            tolerance, excess = float(about["fit_tolerance"]), float(about["fit_excess"])
+            found.result = Fit(stopped, tolerance, int(about["fit_samples"]), math.nan, excess, int(about["fit_seed"]))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{place} is damaged: {error}") from None
+        found.heights = torch.from_numpy(heights)
         return found
 
     def _keep(self, inner: Array) -> None:
