@@ -56,7 +56,9 @@ def test_a_criterion_plans(solver, criterion):
     assert (found.schedule.steps, found.schedule.sigmas[0]) == (6, 7.0)
 
 
-@pytest.mark.parametrize(("solver", "criterion"), [(None, "error"), ("euler-maruyama", "kl")])
+@pytest.mark.parametrize(
+    ("solver", "criterion"), [(None, "error"), ("euler-maruyama", "kl"), ("annealed-langevin", "log-snr")]
+)
 def test_by_default_ten_steps_are_planned(solver, criterion):
     found = sample("normal", 400, solver=solver, progress=False)
     assert (found.schedule.steps, found.schedule.criterion) == (10, criterion)

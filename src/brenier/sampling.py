@@ -64,7 +64,8 @@ def sample(
         steps: grid intervals. Default: those of the schedule, else 10.
         solver: which sampler, see `samplers.steps`. Default: the schedule's, else "dpmpp-2m".
         schedule: noise levels to visit, or the criterion to plan them by, see `plan`. Default: "error", for samplers
-            that draw noise "kl".
+            that draw noise "kl", but for "annealed-langevin", whose steps that does not describe, "log-snr" (NCSNv2,
+            Technique 2).
         seed: of every random number.
         sigma_max: noise level to start from, in the unit of the data. Default: that of the schedule or of `plan`.
         batch: points per call of the denoiser. Default: all; a target has its own limits.
@@ -86,7 +87,8 @@ def sample(
         solver = solver or schedule.solver
     else:
         solver = solver or "dpmpp-2m"
-        criterion = schedule or ("kl" if find_solver(solver).stochastic else "error")
+        usual = "log-snr" if solver == "annealed-langevin" else "kl" if find_solver(solver).stochastic else "error"
+        criterion = schedule or usual
         schedule = plan(law, 10 if steps is None else steps, solver, criterion, sigma_max, seed=seed, progress=progress)
     x = start(law, n, schedule.sigmas[0], seed)
     run = integrate(law, x, schedule.sigmas, solver, seed, batch, trajectory, progress)

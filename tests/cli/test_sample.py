@@ -1,4 +1,5 @@
 import json
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,18 @@ def test_a_schedule_of_another_law_is_used_with_a_warning(brenier: Command, grid
         with brenier_with_warning:
             assert brenier("sample", "two-points", *options).code == 0
         assert brenier("sample", "two-points", *options, "--force", "--quiet") == (0, "", "")
+
+
+def test_a_warning_is_one_line(brenier: Command, grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(*warning: Any) -> None:
+        sys.stderr.write(warnings.formatwarning(*warning[:4]))  # what Python does, and pytest hinders
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        monkeypatch.setattr(warnings, "showwarning", show)
+        found = brenier("sample", "two-points", "-n", 4, "--schedule", grid, "-o", grid.with_name("x.npy"))
+    assert found.err == "brenier: warning: the schedule was made for normal, not for two-points\n"
+    assert warnings.formatwarning("x", UserWarning, "file.py", 1, "").startswith("file.py:1: UserWarning")
 
 
 def test_force_replaces(brenier: Command, grid: Path) -> None:

@@ -1,10 +1,12 @@
 """The `brenier` command: one module per subcommand, and one place where errors become one line.
 
-Exit status: 0, or 2 after a wrong argument or bad input (one line on stderr), or 130 after Ctrl-C.
+Exit status: 0, or 2 after a wrong argument or bad input (one line on stderr), or 130 after Ctrl-C. What a user is
+warned of is one line on stderr, too.
 """
 
 import io
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated
@@ -24,6 +26,7 @@ from brenier.cli.sample import run_sample
 from brenier.cli.show import run_show
 from brenier.cli.targets import run_targets
 from brenier.cli.train import run_train
+from brenier.cli.transport import run_transport
 
 app = typer.Typer(name="brenier", add_completion=False, pretty_exceptions_enable=False)
 app.command("probe")(run_probe)
@@ -33,6 +36,7 @@ app.command("sample")(run_sample)
 app.command("express")(run_express)
 app.command("compare")(run_compare)
 app.command("evaluate")(run_evaluate)
+app.command("transport")(run_transport)
 app.command("train")(run_train)
 app.command("calibrate")(run_calibrate)
 app.command("reproduce")(run_reproduce)
@@ -59,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without the letter "±" is no reason to fail
+    by_python = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *where, **line: (
+        f"brenier: warning: {message}\n" if category is UserWarning else by_python(message, category, *where, **line)
+    )
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
         return app(args=given or ["--help"], prog_name="brenier", standalone_mode=False) or 0
@@ -73,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         options = "--queries, --particles or --pilots, a smaller --max-memory or --batch"
         return _complain(f"out of memory: give fewer {options}, or fewer points")
+    finally:
+        warnings.formatwarning = by_python
 
 
 def _complain(message: str) -> int:

@@ -1,6 +1,6 @@
 """The files that the commands write, all or none, and those that they read back.
 
-Profiles, chains, calibrations and comparisons are datasets in netCDF; a schedule is JSON.
+Profiles, chains, calibrations, comparisons and transport maps are datasets in netCDF; a schedule is JSON.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from brenier.files import atomic_paths, check_output, exists
 if TYPE_CHECKING:
     from brenier.schedules.schedule import Schedule
 
-Kind: TypeAlias = Literal["profile", "chain", "calibration", "comparison"]
+Kind: TypeAlias = Literal["profile", "chain", "calibration", "comparison", "transport"]
 
 DATA_SUFFIXES = (".nc",)
 SCHEDULE_SUFFIXES = (".json",)
@@ -38,8 +38,9 @@ NEEDED: dict[Kind, tuple[str, ...]] = {
         *("criterion", "solver", "steps", "evaluations", "predicted", "planning_evaluations", "sigmas"),
         *("rms", "median", "w2", "w2_reference", "rms_se", "median_se", "w2_se", "w2_reference_se"),
     ),
+    "transport": ("points", "weights", "heights"),
 }
-SAVED = "`brenier probe -o`, `chain -o`, `calibrate -o`, `plan -o` or `compare -o`"
+SAVED = "`brenier probe -o`, `chain -o`, `calibrate -o`, `compare -o` or `transport -o`"
 
 
 def check_outputs(
@@ -72,7 +73,7 @@ def write_data(data: xr.Dataset, path: Path) -> None:
 
 def write_figure(data: xr.Dataset, path: Path) -> None:
     """Draw what was computed. The same data make the same bytes: no dates, no random names inside."""
-    from brenier.figures import plot_calibration, plot_chain, plot_profile, save_figure
+    from brenier.figures import plot_calibration, plot_chain, plot_profile, plot_transport, save_figure
     from brenier.figures.schedule import plot_comparison
 
     draw = {
@@ -80,6 +81,7 @@ def write_figure(data: xr.Dataset, path: Path) -> None:
         "chain": plot_chain,
         "calibration": plot_calibration,
         "comparison": plot_comparison,
+        "transport": plot_transport,
     }
     save_figure(draw[kind(data)](data), path)
 
@@ -118,6 +120,8 @@ def print_data(data: xr.Dataset) -> None:
             from brenier.cli.calibration_report import print_calibration as show
         case "comparison":
             from brenier.cli.schedule_report import print_comparison as show
+        case "transport":
+            from brenier.cli.transport_report import print_transport as show
     show(data)
 
 
@@ -145,9 +149,11 @@ def read_data(path: Path) -> xr.Dataset:
 
 
 def kind(data: xr.Dataset) -> Kind:
-    """What a dataset is, or would be: by its axes, and by the verdicts of a calibration."""
+    """What a dataset is, or would be: by its axes, by the verdicts of a calibration, by the heights of a map."""
     if "step" in data.dims:
         return "chain"
     if "criterion" in data.dims:
         return "comparison"
+    if "heights" in data.variables:
+        return "transport"
     return "calibration" if "verdict" in data.variables else "profile"

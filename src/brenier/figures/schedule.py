@@ -57,11 +57,11 @@ def plot_schedule(schedule: Schedule, profile: xr.Dataset | None = None) -> Figu
     """
     rows = 1 if schedule.predicted_error is None else 2
     height = ABOVE + rows * PANEL + (rows - 1) * BETWEEN + BELOW
-    layout = {"left": 0.1, "right": 0.9, "bottom": BELOW / height, "top": 1 - ABOVE / height, "hspace": BETWEEN / PANEL}
+    edges = {"left": 0.125, "right": 0.9, "bottom": BELOW / height, "top": 1 - ABOVE / height}
     with page_fonts():
         figure = Figure(figsize=(WIDTH, height))
         FigureCanvasAgg(figure)
-        panels = list(figure.subplots(rows, 1, squeeze=False, gridspec_kw=layout).ravel())
+        panels = list(figure.subplots(rows, 1, squeeze=False, gridspec_kw={**edges, "hspace": BETWEEN / PANEL}).ravel())
         plot_schedule_steps(schedule, profile, panels[0])
         if rows == 2:
             plot_schedule_error(schedule, panels[1])

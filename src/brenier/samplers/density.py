@@ -33,7 +33,7 @@ _TAIL = 30.0  # -log of the mass beyond the last nodes
 _TRIMMED = 1e-19  # density, relative to its peak, below which nodes are dropped
 _SEEN = 1e-8  # density, relative to its peak, of the places whose features have to be resolved
 _MASS = 1e-5  # error of the total mass above which the result is refused
-_MOST = 2**22  # nodes of a density, or of a joint one
+_MOST = 2**27  # nodes of a joint density
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def output_density(
         resolution: nodes, as a multiple of what is taken to be enough.
 
     Raises:
-        ValueError: a deterministic solver, levels that do not descend to a positive one, a law without a density.
+        ValueError: a deterministic solver, levels that do not descend to a positive one, a law without a density, or
+            one whose features are too narrow to resolve.
         RuntimeError: mass was lost on the way.
     """
     if not find_solver(solver).stochastic:
@@ -156,48 +157,57 @@ def _carry(
         mean = (density @ x) / density.sum()
         variance = (density @ (x - mean) ** 2) / density.sum()
         density = torch.exp(-((x - mean) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
-    density, past = density[None], x.new_zeros(1)  # per mass of the past, and D of the step before there
+    at, past, mass = torch.arange(len(x)), torch.zeros_like(x), density * (x[1] - x[0])  # of every pair of points
     for k, step in enumerate(steps):
+        final = k == len(steps) - 1
         clean = target.denoise(x[:, None] / step.sigma, 1 / step.sigma)[:, 0]
-        mean = step.from_x * x + step.from_clean * clean + step.from_past * past[:, None]
-        mass = density * (x[1] - x[0])
-        there = mass > 0
-        ends = float(mean[there].min()), float(mean[there].max())
-        aim = _reach(target, sigmas[-1]) if k == len(steps) - 1 else (math.inf, -math.inf)
-        low = min(ends[0] - _WINDOW * step.noise, aim[0])
-        high = max(ends[1] + _WINDOW * step.noise, aim[1])
+        at, past, mass = (part[mass > 0] for part in (at, past, mass))
+        mean = step.from_x * x[at] + step.from_clean * clean[at] + step.from_past * past
+        aim = _reach(target, sigmas[-1]) if final else (math.inf, -math.inf)
+        low = min(float(mean.min()) - _WINDOW * step.noise, aim[0])
+        high = max(float(mean.max()) + _WINDOW * step.noise, aim[1])
         after = _nodes(low, high, _scale(target, step.after, step.noise, steps[k + 1 :]), resolution)
-        remembers = k + 1 < len(steps) and steps[k + 1].from_past != 0
-        density = _convolve(mean, mass, step.noise, after, remembers, _WINDOW if k < len(steps) - 1 else _LAST_WINDOW)
-        if k < len(steps) - 1:
-            total = density.sum(0)
-            kept = (total > _TRIMMED * total.max()).nonzero()[:, 0]
-            after, density = after[kept[0] : kept[-1] + 1], density[:, kept[0] : kept[-1] + 1]
-            # The past that has no share in the peak has none in what follows.
-            density = torch.where(density > _TRIMMED * density.max(), density, 0)
-        x, past = after, clean if remembers else x.new_zeros(1)
+        remembers = not final and steps[k + 1].from_past != 0
+        row = at if remembers else torch.zeros_like(at)
+        at, row, pairs = _convolve(mean, mass, step.noise, after, row, _LAST_WINDOW if final else _WINDOW)
+        density = torch.zeros_like(after).index_add_(0, at, pairs)
+        # The past that has no share in the peak has none in what follows.
+        kept = (density[at] > _TRIMMED * density.max()) & (pairs > _TRIMMED * pairs.max())
+        at, past, mass = at[kept], (clean if remembers else torch.zeros_like(x))[row[kept]], pairs[kept]
+        x, mass = after, mass * (after[1] - after[0])
     total = float(density.sum() * (x[1] - x[0]))
     if not abs(total - 1) < _MASS:
         raise RuntimeError(f"the density of {solver} on {target.name} has the mass {total!r}: it must be 1")
-    return OutputDensity(x.numpy(), density[0].numpy() / total, _exact(target, x, sigmas[-1]).numpy())
+    return OutputDensity(x.numpy(), density.numpy() / total, _exact(target, x, sigmas[-1]).numpy())
 
 
-def _convolve(mean: Tensor, mass: Tensor, noise: float, nodes: Tensor, remembers: bool, window: float) -> Tensor:
-    """Density at the nodes of masses that are spread by a normal law: a row for every x remembered, else one."""
+def _convolve(
+    mean: Tensor, mass: Tensor, noise: float, nodes: Tensor, row: Tensor, window: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Density of masses that are spread by a normal law, separately for every row: index of node, row, density.
+
+    Only the stretch of nodes that a row's masses reach is kept.
+    """
     spacing = float(nodes[1] - nodes[0])
-    there = mass > 0
-    row = there.nonzero()[:, 1] if remembers else 0
-    mean, mass = mean[there], mass[there]
     nearest = torch.round((mean - nodes[0]) / spacing).long()
-    out = nodes.new_zeros((len(there[0]) if remembers else 1, len(nodes)))
     reach = math.ceil(window * noise / spacing)
+    count = int(row.max()) + 1
+    first = torch.full((count,), len(nodes)).scatter_reduce(0, row, nearest, "amin") - reach
+    last = torch.zeros(count, dtype=torch.long).scatter_reduce(0, row, nearest, "amax") + reach
+    width = int((last - first).max()) + 1
+    if count * width > _MOST:
+        raise ValueError(f"a joint density at {count} x {width} points is too large: its features are too narrow")
+    out = nodes.new_zeros(count * width)
+    base = row * width - first[row]
     for shift in range(-reach, reach + 1):
         place = nearest + shift
-        inside = (place >= 0) & (place < len(nodes))
-        z = (nodes[place.clamp(0, len(nodes) - 1)] - mean) / noise
-        part = torch.where(inside, mass * torch.exp(-(z**2) / 2), 0)
-        out.view(-1).index_add_(0, row * len(nodes) + place.clamp(0, len(nodes) - 1), part)
-    return out / (noise * math.sqrt(2 * math.pi))
+        z = (nodes[place.clamp(0, len(nodes) - 1)] - mean) / noise  # of what lies outside, nothing is kept
+        out.index_add_(0, base + place, mass * torch.exp(-(z**2) / 2))
+    there = out.nonzero()[:, 0]
+    row = there // width
+    at = first[row] + there % width
+    inside = (at >= 0) & (at < len(nodes))
+    return at[inside], row[inside], out[there[inside]] / (noise * math.sqrt(2 * math.pi))
 
 
 def _scale(target: Target, sigma: float, width: float, steps: Sequence[LinearStep]) -> float:

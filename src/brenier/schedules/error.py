@@ -40,7 +40,7 @@ COLUMNS = 512  # of a table, in the first stage
 TRIALS = 30  # of the linear prediction, from each start
 RUNS = 14  # of the sampler on the pilots, before the third stage
 HANDS = 5  # of them for grids made by hand
-REFINEMENTS = 4  # trials in the third
+REFINEMENTS = 8  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
 ENOUGH = 5e-3  # relative gain in mean square below which a stage ends
 FAR = 1.0  # most that the logarithm of a gap changes in one trial
@@ -128,7 +128,9 @@ def minimise(
         (_descend(grids, grids.gaps(start), predicted, slopes, TRIALS) for start in starts), key=lambda end: end[1]
     )
     candidates = [gaps for gaps, _ in firsts[:2]] + [grids.gaps(start) for start in starts[:HANDS]]
-    best = min(candidates, key=lambda gaps: sampler.error(grids.sigmas(gaps))[1])
+    # Between points of data many grids may leave the pilots no error at all: then the prediction decides.
+    ranks = [(sampler.error(sigmas)[1], predicted(sigmas)[1]) for sigmas in map(grids.sigmas, candidates)]
+    best = candidates[ranks.index(min(ranks))]
     best, _ = _descend(grids, best, sampler.projected, all_slopes, RUNS - len(candidates), secant=True)
     best, _ = _descend(grids, best, sampler.error, sampler.slopes, refinements)
     sigmas = grids.sigmas(best)
@@ -144,7 +146,9 @@ def shares(pilots: Pilots, sigmas: Array, solver: SolverName, error: float) -> A
     parts = pilots.contributions(sigmas, solver)
     products = parts @ parts.sum(0)
     total = products.sum()
-    return products * (error / total) if total > 0 else np.full(len(parts), error / len(parts))
+    if not (total > 0 and error > 0):
+        return np.full(len(parts), error / len(parts))
+    return products * (error / total)
 
 
 class _Sampler:

@@ -23,6 +23,7 @@ from brenier.schedules.pilots import AXES, TAIL, Pilots, fly
 from brenier.schedules.schedule import Schedule
 from brenier.targets.base import Target
 from brenier.targets.catalog import load_target
+from brenier.targets.empirical import Empirical
 from brenier.targets.network import NetworkTarget
 
 CRITERIA = ("error", *INFORMED, *HANDMADE)
@@ -31,7 +32,9 @@ FINER = 4  # levels of a trajectory per one of these; a network's has no more of
 EARLIER = (5.0, 20.0)  # times the lowest level: where grids that end at 0 may have their last positive one
 LOWER = 4.0  # by what factor "error" may go below the lowest level of other criteria
 BELOW = 32.0  # by what factor pilots follow the flow beyond the lowest level of grids that end at 0
-LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots below, all stages of `error`
+LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots, all stages of `error`
+MORE = 4  # by what factor at least the pilots of an explicit law are more there
+REFINED = 20  # steps from which on the third stage of `error`, of cost trials x steps^2, has fewer trials
 IMAGES = 512  # samples that planning for a network may cost at most
 ALIKE = 8  # pilots of a network that the adjoint equation is solved for
 
@@ -67,8 +70,9 @@ def plan(
         sigma_min: the last level. Default: 0, after positive levels that go no lower than a tenth of the law's smallest
             length; there hand-made and profile criteria have their last positive level.
         profile: of this target by `probe`, for the criteria that are made from one. Default: one is made.
-        pilots: trajectories that errors are measured on; in d < 8 dimensions 8/d times as many. For a network no more
-            than keep planning within the cost of 512 samples; `Schedule.evaluations` says what was spent.
+        pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many, and of an explicit law
+            in up to 8 at least four times. For a network no more than keep planning within the cost of 512 samples;
+            `Schedule.evaluations` says what was spent.
         seed: of the pilots, and of a profile that is made here.
         progress: show a bar on stderr, where that is a terminal.
         points: noisy points X + sigma_max Z to fly pilots from, as many as `pilots` asks for at most. Default: noise
@@ -113,7 +117,8 @@ def plan(
             flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, points)
             advance(0.5)
             cheap = law.dim <= LOW and not isinstance(law, NetworkTarget)
-            found = minimise(law, flown, name, starts, REFINEMENTS if cheap else 0)
+            refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
+            found = minimise(law, flown, name, starts, refinements)
         levels, blame = found.sigmas[:count].tolist(), tuple(found.shares.tolist())
         spent = flown.evaluations + found.evaluations
     return Schedule(
@@ -209,7 +214,8 @@ def _fly(
     """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
     finer, alike = FINER, None
     if not isinstance(law, NetworkTarget):
-        pilots *= max(1, LOW // law.dim)
+        cheap = law.dim <= LOW and not isinstance(law, Empirical)
+        pilots *= max(MORE if cheap else 1, LOW // law.dim)
     else:
         finer, alike = 1, ALIKE
         adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
