@@ -30,9 +30,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
-from torch import Tensor
 
-from brenier.transport.cells import Cells, Tally
+from brenier.transport.cells import Cells, Tally, state
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -158,7 +157,7 @@ class _Diagonal:
     def __call__(self, heights: Array, tally: Tally) -> tuple[Array, bool]:
         early = self._count < EARLY
         if self._count in (0, EARLY // 2, EARLY):
-            self._scale = mean_gaps(self._cells, heights, 4 * self.draws, (*self._stream, 3, self._count))[1]
+            self._scale = mean_gaps(self._cells, heights, 2 * self.draws, (*self._stream, 3, self._count))[1]
         excess = (tally.masses - self._weights) / np.maximum(self._weights, 1 / tally.samples)
         if early:
             excess = np.clip(excess, -CLIP, CLIP)
@@ -224,13 +223,9 @@ class Pairs:
 
 def mean_gaps(cells: Cells, heights: Array, draws: int, stream: tuple[int, ...]) -> tuple[Pairs, Array]:
     """The two leading cells at draws of the source, and the mean gap of each cell, shape (N,), drawn to the median."""
-    state = np.random.SeedSequence(stream).generate_state(1, np.uint64)[0]
-    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
     h = torch.as_tensor(heights, dtype=torch.float32, device=cells.points.device)
-    parts: list[tuple[Tensor, Tensor]] = []
-    for start in range(0, draws, cells.rows):
-        x = cells.source.draw(min(cells.rows, draws - start), generator).to(cells.points.device)
-        parts.append(torch.addmm(h, x, cells.points.T).topk(2))
+    generator = torch.Generator().manual_seed(state(stream))
+    parts = [scores.topk(2) for _ in range(-(-draws // cells.size)) for scores in cells.family(h, generator)]
     score = torch.cat([part[0] for part in parts]).double().cpu().numpy()
     place = torch.cat([part[1] for part in parts]).cpu().numpy()
     pairs = Pairs(place[:, 0], place[:, 1], score[:, 0] - score[:, 1])

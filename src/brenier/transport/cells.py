@@ -7,7 +7,7 @@ blocks of its own, which on a busy machine is faster by far than several threads
 
 import math
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,8 +26,9 @@ from brenier.transport.sources import Source, combinations
 Array: TypeAlias = NDArray[np.float64]
 
 BLOCK = 2**19  # bytes of scores at a time
-SIZE = 256  # draws to a family at first
-LARGEST = 8192  # and at most
+LARGEST = 8192  # draws to a family at most
+PLAIN = 256  # where draws are not combined
+USUAL = 0.002  # share of common cells within a family beyond that of independent draws, before it is measured
 COMBINED = 24  # dimensions from which combinations pay
 WIDE = 512  # dimensions from which a family is made of more draws
 READING = 8.0  # work, in multiplications, of adding a height to a score and reading it
@@ -106,8 +107,7 @@ class Cells:
         self.draws = 16 if points.shape[1] < WIDE else 32
         self.rows = max(1, BLOCK // (4 * len(points)))
         self.seed = seed
-        self.size = SIZE
-        self._combinations = combinations(SIZE, self.draws, seed)
+        self._resize(USUAL)
         self._kept = threading.local()
         self._over: Callable[..., Iterable[NDArray[np.intp]]] | None = None
 
@@ -126,25 +126,25 @@ class Cells:
             self._over = None
 
     def adapt(self, tally: Tally, weights: Array) -> None:
-        """Choose the size of families that takes the least work for a given variance.
+        """Choose the size of families by the inflation that such families have shown."""
+        self._resize(max(tally.inflation(weights) - 1, 1e-3) / (tally.size - 1))
+
+    def _resize(self, r: float) -> None:
+        """The size of families that takes the least work for a given variance, a multiple of 2 k.
 
         A draw costs a + b/M, its variance grows as 1 + (M - 1) r: least at M^2 = b (1 - r)/(a r).
         """
-        if not self.linear:
-            return
-        r = max(tally.inflation(weights) - 1, 1e-3) / (tally.size - 1)
-        each = self.draws / 2 + READING  # a product serves a combination and its negative
-        best = math.sqrt(self.draws * self.points.shape[1] * (1 - r) / (each * r))
-        self.size = 2 * self.draws * max(1, round(min(best, LARGEST) / (2 * self.draws)))
-        self._combinations = combinations(self.size, self.draws, self.seed)
+        self.size = PLAIN
+        if self.linear:
+            each = self.draws / 2 + READING  # a product serves a combination and its negative
+            best = math.sqrt(self.draws * self.points.shape[1] * (1 - r) / (each * r))
+            self.size = 2 * self.draws * max(1, round(min(best, LARGEST) / (2 * self.draws)))
+            self._combinations = combinations(self.size, self.draws, self.seed)
 
     def winners(self, x: Float[Tensor, "n d"], heights: Float[Tensor, " N"]) -> Int[Tensor, " n"]:
         """The cell of each x."""
-        found: list[Tensor] = []
-        for part in x.split(self.rows):
-            scores, _ = self._space(len(part))
-            found.append(_largest(torch.mm(part, self.points.T, out=scores).add_(heights)))
-        return torch.cat(found)
+        found = [_largest(scores) for scores in self._scores(x, heights)]
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=x.device)
 
     def tally(self, heights: Array, families: int, stream: Sequence[int], independent: bool = False) -> Tally:
         """Count draws of the source into the cells.
@@ -156,11 +156,10 @@ class Cells:
             independent: whether to count independent draws and no combinations of them.
         """
         h = torch.as_tensor(heights, dtype=torch.float32, device=self.points.device)
-        count = self._plain if independent or not self.linear else self._combined
 
         def one(family: int) -> NDArray[np.intp]:
-            state = np.random.SeedSequence([*stream, family]).generate_state(1, np.uint64)[0]
-            won = count(h, torch.Generator().manual_seed(int(state >> np.uint64(1))))
+            generator = torch.Generator().manual_seed(state((*stream, family)))
+            won = torch.cat([_largest(scores) for scores in self.family(h, generator, independent)])
             return np.bincount(won.cpu().numpy(), minlength=len(self.points))
 
         counts, squares = np.zeros(len(self.points)), np.zeros(len(self.points))
@@ -171,25 +170,36 @@ class Cells:
                 squares += found.astype(np.float64) ** 2
         return Tally(counts, squares, families, self.size)
 
-    def _plain(self, heights: Tensor, generator: torch.Generator) -> Tensor:
-        return self.winners(self.source.draw(self.size, generator).to(self.points.device), heights)
-
-    def _combined(self, heights: Tensor, generator: torch.Generator) -> Tensor:
+    def family(
+        self, heights: Float[Tensor, " N"], generator: torch.Generator, independent: bool = False
+    ) -> Iterator[Float[Tensor, "n N"]]:
+        """Scores of one family of draws, a few rows at a time; the next rows overwrite them."""
+        if independent or not self.linear:
+            yield from self._scores(self.source.draw(self.size, generator).to(self.points.device), heights)
+            return
         draws = self.source.draw(self.draws, generator).to(self.points.device)
-        scores = (self.points @ draws.T).T  # this way round a product with it is twice as fast
-        found: list[Tensor] = []
-        for part in self._combinations.to(scores).split(self.rows):
+        products = (self.points @ draws.T).T  # this way round a product with it is twice as fast
+        for part in self._combinations.to(products).split(self.rows):
             plain, raised = self._space(len(part))
-            torch.mm(part, scores, out=plain)
-            found.append(_largest(torch.add(heights, plain, out=raised)))
-            found.append(_largest(torch.sub(heights, plain, out=raised)))  # of -x
-        return torch.cat(found)
+            torch.mm(part, products, out=plain)
+            yield torch.add(heights, plain, out=raised)
+            yield torch.sub(heights, plain, out=raised)  # of -x
+
+    def _scores(self, x: Tensor, heights: Tensor) -> Iterator[Tensor]:
+        for part in x.split(self.rows) if len(x) else ():
+            scores, _ = self._space(len(part))
+            yield torch.mm(part, self.points.T, out=scores).add_(heights)
 
     def _space(self, rows: int) -> tuple[Tensor, Tensor]:
         """Room for two blocks of scores, kept by every thread for itself."""
         if not hasattr(self._kept, "space"):
             self._kept.space = self.points.new_empty(2, self.rows, len(self.points))
         return self._kept.space[0, :rows], self._kept.space[1, :rows]
+
+
+def state(stream: Sequence[int]) -> int:
+    """A seed for a generator from several numbers."""
+    return int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _largest(scores: Tensor) -> Tensor:

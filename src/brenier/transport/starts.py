@@ -17,6 +17,7 @@ Array: TypeAlias = NDArray[np.float64]
 PROBE = 2048  # draws that moments of the source's scores are taken from
 COARSE = 500  # cells that a coarse problem has at least
 FINER = 8  # times as many cells from one level to the next
+MANY = 32  # dimensions beyond which the linear map is no guess
 ROUGH = 0.05  # tolerance of a coarse problem
 
 
@@ -104,7 +105,9 @@ def best_start(cells: Cells, weights: Array, candidates: Sequence[Array], stream
 def guess(cells: Cells, weights: Array, stream: tuple[int, ...], coarse: bool) -> Array:
     """Heights to start from: the best of those above; with `coarse` also of a fit to some of the points."""
     seed, count = stream[0], len(weights)
-    candidates = [extreme_values(cells, weights, seed), linear(cells, weights, seed)]
+    candidates = [extreme_values(cells, weights, seed)]
+    if cells.points.shape[1] <= MANY:
+        candidates.append(linear(cells, weights, seed))
     if coarse and count >= FINER * COARSE:
         chosen = np.random.default_rng(seed).choice(count, count // FINER, replace=False, p=weights)
         few = Cells(cells.points[torch.from_numpy(chosen)], cells.source, seed)
