@@ -42,7 +42,8 @@ NEWTON, NEAR = 0.6, 0.15  # g of the Laplacian, and total variation below which 
 DAMPING = (2e-3, 0.2)  # of the Laplacian: between these, in proportion to the total variation
 CLIP = 4.0  # largest relative excess of a cell's mass that counts before averages are taken
 BLOCKS, DROPPED = 32, 1 / 8  # of the iterates' average: its resolution, and the share of its beginning that is left out
-PRECISION = 0.15  # relative standard error of a measured chi-square
+LEAST_FAMILIES = 64  # to a measurement
+PRECISION = 0.12  # relative standard error of a measured chi-square
 GROWTH = 1.2  # of the draws from one measurement to the next
 SPARE = 1.1  # draws over those that the theory calls for, before the first measurement
 
@@ -126,7 +127,7 @@ def ascend(
             yield Progress(best, samples, None, min(average.draws / due, 1.0) if due < math.inf else 0.0)
             continue
         wanted = inflation * math.sqrt(2 * max(len(weights) - 1, 1)) / (PRECISION * goal)
-        measured = cells.tally(best, max(2, -(-int(wanted) // cells.size)), (*stream, 2, rounds))
+        measured = cells.tally(best, max(LEAST_FAMILIES, -(-int(wanted) // cells.size)), (*stream, 2, rounds))
         samples += measured.samples
         yield Progress(best, samples, measured, 1.0)
         if measured.chi_square(weights) <= goal:

@@ -26,6 +26,7 @@ from brenier.transport.sources import Source, combinations
 Array: TypeAlias = NDArray[np.float64]
 
 BLOCK = 2**19  # bytes of scores at a time
+BLOCKS = 16  # that the draws of a tally are dealt out to, for its errors
 LARGEST = 8192  # draws to a family at most
 PLAIN = 256  # where draws are not combined
 USUAL = 0.002  # share of common cells within a family beyond that of independent draws, before it is measured
@@ -39,13 +40,13 @@ class Tally:
     """How often draws of the source fell into each cell.
 
     Attributes:
-        counts: shape (N,).
+        blocks: counts, shape (blocks, N); families are dealt out to `BLOCKS` blocks in turn.
         squares: sum over families of squared counts, shape (N,).
         families: number of families, which are independent.
         size: draws to a family.
     """
 
-    counts: Array
+    blocks: Array
     squares: Array
     families: int
     size: int
@@ -58,32 +59,45 @@ class Tally:
     @property
     def masses(self) -> Array:
         """Share of the draws in each cell, shape (N,)."""
-        return self.counts / self.samples
+        return self.blocks.sum(0) / self.samples
 
     def merge(self, other: "Tally") -> "Tally":
         """The tally of both, of families of the same size."""
-        return Tally(
-            self.counts + other.counts, self.squares + other.squares, self.families + other.families, self.size
-        )
+        squares, families = self.squares + other.squares, self.families + other.families
+        return Tally(self.blocks + other.blocks, squares, families, self.size)
 
     def total_variation(self, weights: Array) -> float:
         """sum |w_i - b_i|/2, which is `total_variation_floor` at least on average."""
         return float(np.abs(self.masses - weights).sum() / 2)
 
-    def chi_square(self, weights: Array) -> float:
-        """Unbiased estimate of sum (w_i - b_i)^2/b_i, from products of different families; can be negative."""
-        pairs = self.families * (self.families - 1) * self.size**2
-        return float(((self.counts**2 - self.squares) / weights).sum() / pairs) - 1
-
     def inflation(self, weights: Array) -> float:
         """Variance of the masses over that of as many independent draws; 1 where families are made of such."""
-        between = (self.squares - self.counts**2 / self.families) / (self.families - 1)  # of a family's counts
+        between = (self.squares - self.blocks.sum(0) ** 2 / self.families) / (self.families - 1)
         return float((between / weights).sum()) / (self.size * max(len(weights) - 1, 1))
 
+    def chi_square(self, weights: Array) -> float:
+        """Unbiased estimate of sum (w_i - b_i)^2/b_i, from products of different blocks; can be negative."""
+        return self._chi_squares(weights)[0]
+
     def chi_square_error(self, weights: Array) -> float:
-        """Standard error of `chi_square`, for masses near the weights."""
-        noise = self.inflation(weights) / self.samples
-        return math.sqrt(2 * max(len(weights) - 1, 1) * noise**2 + 4 * noise * max(self.chi_square(weights), 0.0))
+        """Standard error of `chi_square`, by the jackknife over blocks."""
+        without = np.asarray(self._chi_squares(weights)[1:])
+        return math.sqrt((len(without) - 1) * float(without.var()))
+
+    def _chi_squares(self, weights: Array) -> list[float]:
+        """The estimate from all blocks, and from all but each."""
+        drawn = self.blocks.sum(1)
+        used = self.blocks[drawn > 0] - np.outer(drawn[drawn > 0], weights)
+        drawn = drawn[drawn > 0]
+        if len(drawn) < 3:
+            raise ValueError(f"chi-square takes at least three families of draws, got {len(drawn)}")
+        products = (used / weights) @ used.T
+        found: list[float] = []
+        for left_out in range(-1, len(drawn)):
+            kept = np.arange(len(drawn)) != left_out
+            pairs = drawn[kept].sum() ** 2 - (drawn[kept] ** 2).sum()
+            found.append(float((products[np.ix_(kept, kept)].sum() - np.diag(products)[kept].sum()) / pairs))
+        return found
 
 
 def total_variation_floor(weights: Array, samples: float) -> float:
@@ -162,13 +176,13 @@ class Cells:
             won = torch.cat([_largest(scores) for scores in self.family(h, generator, independent)])
             return np.bincount(won.cpu().numpy(), minlength=len(self.points))
 
-        counts, squares = np.zeros(len(self.points)), np.zeros(len(self.points))
+        blocks, squares = np.zeros((BLOCKS, len(self.points))), np.zeros(len(self.points))
         with self.working():
             assert self._over is not None
-            for found in self._over(one, range(families)):
-                counts += found
+            for family, found in enumerate(self._over(one, range(families))):
+                blocks[family % BLOCKS] += found
                 squares += found.astype(np.float64) ** 2
-        return Tally(counts, squares, families, self.size)
+        return Tally(blocks, squares, families, self.size)
 
     def family(
         self, heights: Float[Tensor, " N"], generator: torch.Generator, independent: bool = False
