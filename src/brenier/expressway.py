@@ -20,7 +20,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -148,7 +148,8 @@ class Expressway:
         target: whose denoiser is followed: a law or a network, or what `load_target` takes. None: the data themselves,
             whose exact denoiser puts out copies of them whatever the handover.
         data: the points that are diffused, or what `load_target` takes. Default: the network's own, if it has some.
-        handover: an SNR, such as `final_steps` gives; "auto": where a given `Schedule` starts, else see `find_handover`.
+        handover: an SNR, such as `final_steps` gives; "auto": where a given `Schedule` starts, else what
+            `find_handover` finds.
         steps: grid intervals from there to 0. Default: those of a given `Schedule`, else 10.
         solver: which sampler, see `samplers.steps`. Default: that of a given `Schedule`, else "dpmpp-2m".
         source: of the transport: "normal", "uniform", or a function that takes n and a `torch.Generator` and returns
@@ -413,7 +414,7 @@ def _check_assignment(assignment: Any) -> Literal["transport", "random"] | Map:
     found: Any = getattr(assignment, "map", assignment)
     if not callable(found):
         raise TypeError(f"assignment must be a name, a function or have a method map, got {type(assignment).__name__}")
-    return found
+    return cast(Map, found)
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:
