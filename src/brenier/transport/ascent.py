@@ -40,6 +40,7 @@ LEAST = 2048  # draws to a step
 STEP, EARLY = 0.16, 60  # g of the diagonal at first, and steps before it falls and averages are taken
 NEWTON, NEAR = 0.6, 0.15  # g of the Laplacian, and total variation below which averages are taken
 DAMPING = (2e-3, 0.2)  # of the Laplacian: between these, in proportion to the total variation
+WORSE, HALVED = 1.1, 8  # total variation over the one before from which a step is taken back, and halved so many times
 CLIP = 4.0  # largest relative excess of a cell's mass that counts before averages are taken
 BLOCKS, DROPPED = 32, 1 / 8  # of the iterates' average: its resolution, and the share of its beginning that is left out
 LEAST_FAMILIES = 64  # to a measurement
@@ -173,7 +174,11 @@ class _Diagonal:
 
 
 class _Laplacian:
-    """Few large steps, each from more draws than the one before."""
+    """Few large steps, each from more draws than the one before.
+
+    Where cells are of very different sizes, as those of clusters are, a step that is too large empties some of them,
+    and iterates go in circles: a step that makes the masses worse is taken back and halved.
+    """
 
     inflation = 1.0
 
@@ -184,9 +189,20 @@ class _Laplacian:
         self._matrix: sparse.csr_matrix | None = None
         self._scale = np.zeros(0)
         self._settled = False
+        self._rate, self._halved = NEWTON, 0
+        self._before: tuple[Array, Array, float] | None = None  # heights, the move from there, total variation
 
     def __call__(self, heights: Array, tally: Tally) -> tuple[Array, bool]:
         b, n = self._weights, tally.samples
+        found = tally.total_variation(b)
+        if self._before is not None and self._halved < HALVED:
+            start, move, known = self._before
+            if found > WORSE * known and found > 1.5 * total_variation_floor(b, n):
+                self._rate, self._halved = self._rate / 2, self._halved + 1
+                return start - self._rate * move, False
+        if self._halved > 0:
+            self.draws = int(1.2 * self.draws)
+        self._rate, self._halved = min(NEWTON, 1.3 * self._rate), 0
         pairs, scale = mean_gaps(self._cells, heights, max(LEAST, 10 * len(b)), (*self._stream, 3, self._count))
         self._scale = scale if self._count == 0 else (self._scale + scale) / 2
         self._count += 1
@@ -201,7 +217,8 @@ class _Laplacian:
         self._settled = self._settled or off < NEAR
         if square < 2 * (len(b) - 1) / (2 * math.pi * n):
             self.draws = int(1.5 * self.draws)
-        return heights - NEWTON * move, self._settled
+        self._before = heights, move, found
+        return heights - self._rate * move, self._settled
 
 
 @dataclass(frozen=True)
