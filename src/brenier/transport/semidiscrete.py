@@ -113,6 +113,11 @@ class SemiDiscrete:
         """The dimension d."""
         return int(self.points.shape[1])
 
+    @property
+    def size(self) -> int:
+        """The number of cells: of different points of positive weight."""
+        return len(self._masses)
+
     def fit(
         self,
         tolerance: float = 0.02,
@@ -259,7 +264,8 @@ class SemiDiscrete:
             }
         )
         known = asdict(self.result)
-        data.attrs = {"source": self.source, **{name: known[name.removeprefix("fit_")] for name in SAVED}}
+        data.attrs = {"source": self.source, "cells": self.size}
+        data.attrs |= {name: known[name.removeprefix("fit_")] for name in SAVED}
         return data
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
@@ -288,28 +294,29 @@ class SemiDiscrete:
             data = xr.load_dataset(path, engine="h5netcdf")
         except (OSError, ValueError, TypeError, KeyError, RuntimeError):
             raise ValueError(f"{place} cannot be read: give what `brenier transport -o` saved") from None
+        try:
+            return cls.from_dataset(data, source)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{place}: {error}") from None
+
+    @classmethod
+    def from_dataset(cls, data: xr.Dataset, source: Sampler | None = None) -> Self:
+        """The map that `to_dataset` describes; the source as for `load`."""
         missing = [name for name in ("points", "weights", "heights") if name not in data.variables]
         missing += [name for name in ("source", *SAVED) if name not in data.attrs]
         if missing:
-            raise ValueError(
-                f"{place} is not a transport map, it holds no {missing[0]!r}: give what `brenier transport -o` saved"
-            )
-        about = data.attrs
-        name = str(about["source"])
+            raise ValueError(f"not a transport map, it holds no {missing[0]!r}: give what `brenier transport -o` saved")
+        about, name = data.attrs, str(data.attrs["source"])
         if name not in KINDS and source is None:
-            raise ValueError(f"{place} was fitted for a source of yours: give that function, too")
-        try:
-            found = cls(data["points"].values, data["weights"].values, name if source is None else source)
-            heights = np.asarray(data["heights"].values, dtype=np.float64)
-            if heights.shape != (len(found.points),) or not np.isfinite(heights[found.weights.numpy() > 0]).all():
-                raise ValueError(f"heights must be {len(found.points)} finite numbers, -inf where the weight is 0")
-            stopped: Stopped = about["fit_stopped"]
-            if stopped not in get_args(Stopped):
-                raise ValueError(f"no fit ends by {stopped!r}")
-            tolerance, excess = float(about["fit_tolerance"]), float(about["fit_excess"])
-            found.result = Fit(stopped, tolerance, int(about["fit_samples"]), math.nan, excess, int(about["fit_seed"]))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{place} is damaged: {error}") from None
+            raise ValueError("the map was fitted for a source of yours: give that function, too")
+        found = cls(data["points"].values, data["weights"].values, name if source is None else source)
+        heights = np.asarray(data["heights"].values, dtype=np.float64)
+        if heights.shape != (len(found.points),) or not np.isfinite(heights[found.weights.numpy() > 0]).all():
+            raise ValueError(f"heights must be {len(found.points)} numbers, finite where the weight is not 0")
+        if (stopped := about["fit_stopped"]) not in get_args(Stopped):
+            raise ValueError(f"no fit ends by {stopped!r}")
+        tolerance, excess = float(about["fit_tolerance"]), float(about["fit_excess"])
+        found.result = Fit(stopped, tolerance, int(about["fit_samples"]), math.nan, excess, int(about["fit_seed"]))
         found.heights = torch.from_numpy(heights)
         return found
 

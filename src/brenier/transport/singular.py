@@ -46,12 +46,21 @@ def dihedral_angle(transport: SemiDiscrete, x: Float[Tensor, "n d"], k: int = 2)
     _, places = transport.top(x, k)
     found: list[Tensor] = []
     for part in places.split(BATCH):
-        n = _normals(transport.points[part].double())
-        one, other = n[:, :1], n[:, 1:]
-        # Of the two chords: exact for small angles, where the cosine is 1.
-        chords = (one - other).norm(dim=2), (one + other).norm(dim=2)
-        found.append(2 * torch.atan2(*chords).amax(1))
+        y = transport.points[part].double()
+        found.append(facet_angle(y[:, :1], y[:, 1:]).amax(1))
     return torch.cat(found)
+
+
+def facet_angle(y: Float[Tensor, "*#n d"], z: Float[Tensor, "*#n d"]) -> Float[Tensor, "*n"]:
+    """The angle between the faces of points y and z, in radians; also where squares of them are too large for a number.
+
+    Args:
+        y: shape (..., d), float64.
+        z: shape (..., d), float64.
+    """
+    one, other = _normals(y), _normals(z)
+    # By the two chords: exact for small angles, where the cosine is 1.
+    return 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1))
 
 
 def is_singular(transport: SemiDiscrete, x: Float[Tensor, "n d"], threshold: float) -> Bool[Tensor, " n"]:
@@ -105,8 +114,7 @@ def _check(threshold: float) -> float:
     return threshold
 
 
-def _normals(y: Float[Tensor, "n k d"]) -> Float[Tensor, "n k up"]:
-    """(y, -1)/|(y, -1)|, also where |y| squared is too large for a number."""
-    size = y.abs().amax(2, keepdim=True).clamp(min=1.0)
-    n = torch.cat([y / size, -1 / size], 2)
-    return n / n.norm(dim=2, keepdim=True)
+def _normals(y: Float[Tensor, "*n d"]) -> Float[Tensor, "*n up"]:
+    size = y.abs().amax(-1, keepdim=True).clamp(min=1.0)
+    n = torch.cat([y / size, -1 / size], -1)
+    return n / n.norm(dim=-1, keepdim=True)
