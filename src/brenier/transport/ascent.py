@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from brenier.transport.cells import Cells, Tally, state
+from brenier.transport.cells import Cells, Tally, state, total_variation_floor
 
 Array: TypeAlias = NDArray[np.float64]
 
