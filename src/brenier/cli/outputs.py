@@ -154,6 +154,6 @@ def kind(data: xr.Dataset) -> Kind:
         return "chain"
     if "criterion" in data.dims:
         return "comparison"
-    if "heights" in data.variables:
+    if "heights" in data.variables and "fit_stopped" in data.attrs:
         return "transport"
     return "calibration" if "verdict" in data.variables else "profile"

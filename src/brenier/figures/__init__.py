@@ -2,7 +2,7 @@
 
 Every panel is a function that takes a profile or a chain and an optional `ax` and returns the axes; `plot_profile` and
 `plot_chain` join them; `plot_profiles` lays several profiles over each other. `plot_schedule` and `plot_comparison`
-draw where a sampler's steps go, and what errors they leave.
+draw where a sampler's steps go, and what errors they leave; `plot_transport` draws a transport map.
 Nothing here shows a window, touches pyplot or changes matplotlib's settings: what comes back is yours to alter or save.
 """
 
@@ -39,9 +39,19 @@ from brenier.figures.schedule import (
     plot_schedule_error,
     plot_schedule_steps,
 )
+from brenier.figures.transport import (
+    plot_cells,
+    plot_image,
+    plot_line_map,
+    plot_line_potential,
+    plot_masses,
+    plot_points,
+    plot_transport,
+)
 
 __all__ = [
     "plot_calibration",
+    "plot_cells",
     "plot_chain",
     "plot_chain_bounds",
     "plot_chain_distances",
@@ -57,8 +67,13 @@ __all__ = [
     "plot_contraction",
     "plot_ess",
     "plot_evaluation",
+    "plot_image",
+    "plot_line_map",
+    "plot_line_potential",
     "plot_localization",
+    "plot_masses",
     "plot_pairs",
+    "plot_points",
     "plot_profile",
     "plot_profiles",
     "plot_schedule",
@@ -66,6 +81,7 @@ __all__ = [
     "plot_schedule_steps",
     "plot_shares",
     "plot_survival",
+    "plot_transport",
     "save_figure",
 ]
 

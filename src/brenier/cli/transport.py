@@ -1,0 +1,71 @@
+"""`brenier transport`: the optimal map from a simple law to data, as a file, a table and a figure."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+FRESH = 2**20  # draws that the map is judged by, unless asked otherwise
+
+
+def run_transport(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="The points to carry to: see `brenier targets`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Save the map (.nc).")],
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A weight for each point (default: equal weights).")
+    ] = None,
+    source: Annotated[
+        Literal["normal", "uniform"], typer.Option(help="The law to carry: N(0, I), or uniform on [0, 1]^d.")
+    ] = "normal",
+    tolerance: Annotated[float, typer.Option(help="Total variation that the map may be off by.")] = 0.02,
+    minutes: Annotated[float | None, typer.Option(help="After which the fit stops, too.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="MAP", help="A saved map to start from: of these points, or of some.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Fresh draws that the map is judged by.")] = FRESH,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
+    from brenier.checks import whole_number
+    from brenier.cli.outputs import check_outputs, write_data, write_outputs
+    from brenier.files import atomic_path, read_array
+
+    check_outputs(output, figure, force)
+    whole_number(samples, "--samples", 512)
+    shares = None if weights is None else read_array(weights)
+
+    from brenier.cli.transport_report import measured, print_transport
+    from brenier.targets import Empirical, load_target
+    from brenier.transport import SemiDiscrete
+
+    with warnings.catch_warnings():
+        if quiet:
+            warnings.simplefilter("ignore")
+        law = load_target(data, device=device)
+        if not isinstance(law, Empirical):
+            raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
+        known = None if start is None else SemiDiscrete.load(start)
+        transport = SemiDiscrete(law.data, shares, source)
+        about = {"target": law.name, "event_shape": list(law.event_shape)}
+        try:
+            transport.fit(tolerance, minutes, seed, known, progress=not quiet)
+            found = measured(transport, samples, seed).assign_attrs(about)
+        except KeyboardInterrupt:
+            if transport.result is not None:
+                with atomic_path(output, force) as draft:
+                    write_data(transport.to_dataset().assign_attrs(about), draft)
+                sys.stderr.write(
+                    f"brenier: interrupted: {str(output)!r} holds the map so far, not measured; "
+                    f"go on from it with --start {output} and a new name for -o, or --force\n"
+                )
+            raise
+        write_outputs(found, output, figure, force)
+        if not quiet:
+            seconds = transport.result.seconds if transport.result is not None else None
+            print_transport(found, seconds)

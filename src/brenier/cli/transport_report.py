@@ -1,0 +1,76 @@
+"""A transport map in a terminal: how its fit went, how far its cells are off, and what it pays."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from brenier.cli.console import stdout
+from brenier.cli.report import scale
+from brenier.cli.schedule_report import many
+
+if TYPE_CHECKING:
+    from brenier.transport import SemiDiscrete
+
+WHY = {
+    "exact": "in closed form",
+    "tolerance": "at the tolerance of {tolerance}",
+    "minutes": "by --minutes, before the tolerance of {tolerance}",
+    "interrupted": "by Ctrl-C, before the tolerance of {tolerance}",
+}
+
+
+def measured(transport: "SemiDiscrete", samples: int, seed: int) -> xr.Dataset:
+    """The map as a dataset, with its marginal error and its cost in the attributes, and how they were measured."""
+    error, cost = transport.marginal_error(samples, seed), transport.w2(seed=seed)
+    found = transport.to_dataset()
+    found.attrs |= {
+        "measured": "fresh independent draws of the source, counted into the cells",
+        **asdict(error),
+        **{f"w2_{name}": value for name, value in asdict(cost).items()},
+        "seed": seed,
+    }
+    return found
+
+
+def print_transport(transport: xr.Dataset, seconds: float | None = None, console: Console | None = None) -> None:
+    """Print what was fitted and how it ended, and a table of what was measured."""
+    console = console or stdout()
+    about = transport.attrs
+    size = f"{many(transport.sizes['point'], 'point')} in {many(transport.sizes['axis'], 'dimension')}"
+    name = f"{about['target']}: " if "target" in about else ""
+    console.print(
+        f"{name}{size} from the {about['source']} law, seed {about['fit_seed']}", markup=False, soft_wrap=True
+    )
+    console.print()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    for row in _rows(transport, seconds):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _rows(transport: xr.Dataset, seconds: float | None) -> list[tuple[str, str, str]]:
+    about = transport.attrs
+    end = WHY[str(about["fit_stopped"])].format(tolerance=scale(float(about["fit_tolerance"])))
+    rows = [("cells", f"{int(about['cells']):,}", ""), ("draws of the fit", f"{int(about['fit_samples']):,}", "")]
+    rows += [] if seconds is None else [("seconds", f"{seconds:.1f}", "")]
+    rows += [("it ended", end, "")]
+    if "excess" not in about:
+        return [*rows, ("excess total variation", "not measured", "")]
+    counted = f"{scale(about['total_variation'])} as counted, of which noise {scale(about['floor'])}"
+    return [
+        *rows,
+        ("excess total variation", _with_error(about, "excess"), f"{counted}; {int(about['samples']):,} fresh draws"),
+        ("chi-square", _with_error(about, "chi_square"), "without the noise: can be below 0"),
+        ("W2 by the map", _with_error(about, "w2_primal"), f"{int(about['w2_samples']):,} fresh draws"),
+        ("W2 by the heights", _with_error(about, "w2_dual"), "at most W2, but for noise"),
+    ]
+
+
+def _with_error(about: dict[str, float], name: str) -> str:
+    return f"{scale(float(about[name]))} ± {scale(float(about[f'{name}_se']), 2)}"
