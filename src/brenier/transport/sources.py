@@ -36,7 +36,7 @@ class Source:
     linear: bool
 
 
-def find_source(source: str | Sampler, dim: int) -> Source:
+def find_source(source: object, dim: int) -> Source:
     """The law that `source` names.
 
     Args:
