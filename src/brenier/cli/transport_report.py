@@ -1,5 +1,6 @@
 """A transport map in a terminal: how its fit went, how far its cells are off, and what it pays."""
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -42,9 +43,8 @@ def print_transport(transport: xr.Dataset, seconds: float | None = None, console
     about = transport.attrs
     size = f"{many(transport.sizes['point'], 'point')} in {many(transport.sizes['axis'], 'dimension')}"
     name = f"{about['target']}: " if "target" in about else ""
-    console.print(
-        f"{name}{size} from the {about['source']} law, seed {about['fit_seed']}", markup=False, soft_wrap=True
-    )
+    title = f"{name}{size}, from the {about['source']} law, seed {about['fit_seed']}"
+    console.print(title, markup=False, soft_wrap=True)
     console.print()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for _ in range(3):
@@ -73,4 +73,7 @@ def _rows(transport: xr.Dataset, seconds: float | None) -> list[tuple[str, str, 
 
 
 def _with_error(about: dict[str, float], name: str) -> str:
-    return f"{scale(float(about[name]))} ± {scale(float(about[f'{name}_se']), 2)}"
+    """A number to the place of its error's second digit."""
+    value, error = float(about[name]), float(about[f"{name}_se"])
+    digits = math.floor(math.log10(abs(value) / error)) + 2 if value != 0 and error > 0 else 3
+    return f"{scale(value, max(digits, 3))} ± {scale(error, 2)}"

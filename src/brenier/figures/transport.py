@@ -53,7 +53,7 @@ class Facets(NamedTuple):
 
 
 def plot_transport(transport: SemiDiscrete | xr.Dataset, threshold: float | None = None) -> Figure:
-    """Draw a transport map on a page of two panels, 9 by 4.8 inches.
+    """Draw a transport map on a page of two panels, 9 by 5 inches.
 
     On the line: the map and its potential; in the plane: the cells of the source, and the points with the image of a
     grid; in more dimensions: the points in projection, and the errors of the cells' masses.
@@ -71,10 +71,13 @@ def plot_transport(transport: SemiDiscrete | xr.Dataset, threshold: float | None
     """
     name = None if isinstance(transport, SemiDiscrete) else transport.attrs.get("target")
     found = _fitted(transport)
+    if threshold is None and found.dim <= 2:  # one for both panels
+        facets = _borders(found, *_line(found)) if found.dim == 1 else _facets(found, *_grid(found))
+        threshold = _threshold(facets.angle)
     with page_fonts():
-        figure = Figure(figsize=(9, 4.8))
+        figure = Figure(figsize=(9, 5))
         FigureCanvasAgg(figure)
-        layout = {"left": 0.07, "right": 0.98, "bottom": 0.2, "top": 0.83, "wspace": 0.22}
+        layout = {"left": 0.07, "right": 0.98, "bottom": 0.23, "top": 0.84, "wspace": 0.22}
         left, right = figure.subplots(1, 2, gridspec_kw=layout)
         if found.dim == 1:
             plot_line_map(found, threshold, left)
@@ -101,7 +104,10 @@ def plot_line_map(transport: SemiDiscrete, threshold: float | None = None, ax: A
     Raises:
         ValueError: the map is in another dimension, or has not been fitted.
     """
-    ax, (x, cells, facets, jumps) = _line(transport, threshold, ax)
+    ax = new_axes() if ax is None else ax
+    x, cells = _line(transport)
+    facets = _borders(transport, x, cells)
+    jumps = _singular(facets, threshold)
     values = _points(transport)[:, 0]
     edges = np.concatenate([[x[0, 0]], facets.ends[:, 0, 0], [x[-1, 0]]])
     levels = values[np.concatenate([facets.pair[:, 0], cells[-1:]])]
@@ -113,7 +119,7 @@ def plot_line_map(transport: SemiDiscrete, threshold: float | None = None, ax: A
     ax.add_collection(LineCollection(lines, colors=RED, linewidths=2.2, zorder=4, gid="singular"))
     ax.set(xlabel=_axis("x", transport), ylabel="point $y$ of the target", xlim=(x[0, 0], x[-1, 0]))
     ax.set_title("The map", loc="left")
-    legend_below(ax, [steps, borders, *_key(facets, jumps, "jump")], columns=3)
+    legend_below(ax, [steps, borders, *_key(facets, jumps, "jump")])
     return ax
 
 
@@ -123,7 +129,10 @@ def plot_line_potential(transport: SemiDiscrete, threshold: float | None = None,
     Raises:
         ValueError: the map is in another dimension, or has not been fitted.
     """
-    ax, (x, _, facets, jumps) = _line(transport, threshold, ax)
+    ax = new_axes() if ax is None else ax
+    x, cells = _line(transport)
+    facets = _borders(transport, x, cells)
+    jumps = _singular(facets, threshold)
     places = np.sort(np.concatenate([x[:, 0], facets.ends[:, 0, 0]]))
     (line,) = ax.plot(places, _potential(transport, places[:, None]), color=BLUE, linewidth=1.6, gid="potential")
     line.set_label(r"$u(x) = \max_i\, x y_i + h_i$")
@@ -136,19 +145,21 @@ def plot_line_potential(transport: SemiDiscrete, threshold: float | None = None,
     return ax
 
 
-def _line(
-    transport: SemiDiscrete, threshold: float | None, ax: Axes | None
-) -> tuple[Axes, tuple[Array, NDArray[np.intp], Facets, NDArray[np.bool_]]]:
-    """Axes, and places on the line, their cells, the borders from left to right, and which of them are singular."""
+def _line(transport: SemiDiscrete) -> tuple[Array, NDArray[np.intp]]:
+    """Places on the line, shape (n, 1), and their cells."""
     if transport.dim != 1:
         raise ValueError(f"this map is in {transport.dim} dimensions, and the figure is of one")
-    x = np.linspace(*_window(transport)[:, 0], LONG)[:, None]
-    cells = _cells(transport, x)
+    low, high = _window(transport)[:, 0]
+    x = np.linspace(low, high, LONG)[:, None]
+    return x, _cells(transport, x)
+
+
+def _borders(transport: SemiDiscrete, x: Array, cells: NDArray[np.intp]) -> Facets:
+    """Where cells meet, from left to right."""
     at = np.flatnonzero(cells[1:] != cells[:-1])
     pair = np.stack([cells[at], cells[at + 1]], 1)
     border = _crossing(transport, pair, x[at], x[at + 1])
-    facets = Facets(np.stack([border, border], 1), pair, _angle(transport, pair))
-    return new_axes() if ax is None else ax, (x, cells, facets, _singular(facets, threshold))
+    return Facets(np.stack([border, border], 1), pair, _angle(transport, pair))
 
 
 # In the plane
@@ -161,10 +172,8 @@ def plot_cells(transport: SemiDiscrete, threshold: float | None = None, ax: Axes
         ValueError: the map is in another dimension, or has not been fitted.
     """
     ax = new_axes() if ax is None else ax
-    low, high = _window(_plane(transport))
-    grid = [np.linspace(low[k], high[k], FINE) for k in range(2)]
-    x = np.stack(np.meshgrid(*grid), -1)
-    cells = _cells(transport, x.reshape(-1, 2)).reshape(FINE, FINE)
+    x, cells = _grid(transport)
+    low, high = x[0, 0], x[-1, -1]
     step = (high - low) / (FINE - 1) / 2
     colours = _colours(transport)[cells]
     extent = (low[0] - step[0], high[0] + step[0], low[1] - step[1], high[1] + step[1])
@@ -209,8 +218,15 @@ def plot_image(transport: SemiDiscrete, threshold: float | None = None, ax: Axes
         Line2D([], [], color="0.55", linewidth=0.8, label="image of a square grid"),
         Line2D([], [], color=RED, linewidth=0.8, label="where it jumps"),
     ]
-    legend_below(ax, [dots, *lines], columns=3)
+    legend_below(ax, [dots, *lines[: 1 + bool(jumps.any())]])
     return ax
+
+
+def _grid(transport: SemiDiscrete) -> tuple[Array, NDArray[np.intp]]:
+    """A fine grid of the plane, shape (n, n, 2), and the cells of its nodes."""
+    low, high = _window(_plane(transport))
+    x = np.stack(np.meshgrid(*(np.linspace(low[k], high[k], FINE) for k in range(2))), -1)
+    return x, _cells(transport, x.reshape(-1, 2)).reshape(FINE, FINE)
 
 
 def _facets(transport: SemiDiscrete, x: Array, cells: NDArray[np.intp]) -> Facets:
@@ -274,7 +290,9 @@ def plot_masses(transport: SemiDiscrete, ax: Axes | None = None, seed: int = 2) 
     spread = np.sqrt((1 - weights) / (n * weights))
     reach = float(np.quantile(np.abs(errors), 0.995)) or 1.0
     bins = np.linspace(-reach, reach, 41)
-    _, _, bars = ax.hist(np.clip(errors, -reach, reach), bins=list(bins), color=BLUE, alpha=0.5)
+    heights, _ = np.histogram(np.clip(errors, -reach, reach), bins)
+    bars = ax.stairs(heights, bins, fill=True, color=BLUE, alpha=0.5, label="cells")
+    bars.set_gid("cells")
     middle = np.linspace(-reach, reach, 401)
     # Mixed over the cells: each has noise of its own size.
     sizes, number = np.unique(spread, return_counts=True)
@@ -284,7 +302,6 @@ def plot_masses(transport: SemiDiscrete, ax: Axes | None = None, seed: int = 2) 
         noise.set(label="noise of the draws alone", gid="noise")
     else:
         noise = ax.axvline(0, color=ORANGE, linestyle="--", label="noise of the draws alone")
-    bars.set_label("cells")
     ax.set(xlabel="relative error of the mass, $w_i/b_i - 1$", ylabel="cells", xlim=(-reach, reach))
     ax.set_title(f"Masses of the cells, from {n:,} draws", loc="left")
     legend_below(ax, [bars, noise])
@@ -351,9 +368,11 @@ def _crossing(transport: SemiDiscrete, pair: NDArray[np.intp], x: Array, z: Arra
 
 def _singular(facets: Facets, threshold: float | None) -> NDArray[np.bool_]:
     """Which facets have an angle above the threshold, by default some times their median."""
-    if threshold is None:
-        threshold = STEEP * float(np.median(facets.angle)) if len(facets.angle) else 0.0
-    return facets.angle > threshold
+    return facets.angle > (_threshold(facets.angle) if threshold is None else threshold)
+
+
+def _threshold(angles: Array) -> float:
+    return STEEP * float(np.median(angles)) if len(angles) else 0.0
 
 
 def _key(facets: Facets, singular: NDArray[np.bool_], what: str, marker: str = "") -> list[Artist]:
@@ -371,7 +390,7 @@ def _cell_weights(transport: SemiDiscrete) -> tuple[NDArray[np.intp], Array]:
     weights = transport.weights.cpu().numpy()
     positive = np.flatnonzero(weights > 0)
     _, first, kind = np.unique(_points(transport)[positive], axis=0, return_index=True, return_inverse=True)
-    return positive[first], np.bincount(kind.ravel(), weights[positive])
+    return positive[first], np.asarray(np.bincount(kind.ravel(), weights[positive]), dtype=np.float64)
 
 
 def _principal(transport: SemiDiscrete) -> tuple[Array, Array]:
@@ -402,12 +421,12 @@ def _scatter(transport: SemiDiscrete, places: Array, ax: Axes) -> Artist:
     kept = weights > 0
     area = np.clip(6000 / max(len(weights), 1), 3, 60)
     relative = weights[kept] / weights[kept].mean()
-    dots = ax.scatter(
-        *places[kept].T, s=area * relative, c=_colours(transport)[kept], edgecolors=BLACK, linewidths=0.3, zorder=3
-    )
-    equal = bool(np.allclose(relative, 1))
-    dots.set(gid="points", label="points" if equal else "points, areas as their weights")
-    return dots
+    colours, sizes = _colours(transport)[kept], area * relative
+    dots = ax.scatter(*places[kept].T, s=sizes, c=colours, edgecolors=BLACK, linewidths=0.3, zorder=3)
+    dots.set_gid("points")
+    key = Line2D([], [], color=BLUE, linestyle="none", marker="o", markersize=5, markeredgecolor=BLACK)
+    key.set_label("points" if np.allclose(relative, 1) else "points, areas as weights")
+    return key
 
 
 def _axis(name: str, transport: SemiDiscrete) -> str:
