@@ -172,8 +172,10 @@ def modes(digits: Digits) -> None:
     for law, data in ((ring, brenier.Empirical(ring.sample(2000, 7), name="points of ring")), (digits.network, None)):
 
         def add(name: str, samples: Tensor, law: brenier.Target = law) -> None:
-            found = [mode_mixture(class_probabilities(ring, samples)), stray(samples, ring)]
-            found = found if law is ring else [digits.mixed(samples)]
+            if law is ring:
+                found = [mode_mixture(class_probabilities(ring, samples)), stray(samples, ring)]
+            else:
+                found = [digits.mixed(samples)]
             shares = [f"{part.value:.2%} ({part.low:.2%} to {part.high:.2%})" for part in found]
             rows.append([f"{law.name}: {name}", *shares, *[""] * (2 - len(found))])
 

@@ -319,13 +319,14 @@ class Expressway:
 
 def _distinct(data: Empirical) -> Empirical:
     """The same law without repeated atoms."""
-    points, place = np.unique(data.data.cpu().numpy(), axis=0, return_inverse=True)
-    if len(points) == len(data):
+    points = data.data.cpu().numpy()
+    _, first, place = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    if len(first) == len(data):
         return data
-    weights = np.bincount(place.ravel(), data.weights.double().cpu().numpy())
-    return Empirical(
-        points, weights, event_shape=data.event_shape, name=data.name, dtype=data.dtype, device=data.device
-    )
+    order = np.argsort(first)  # as they came
+    weights = np.bincount(place.ravel(), data.weights.double().cpu().numpy())[order]
+    kept = points[first[order]]
+    return Empirical(kept, weights, event_shape=data.event_shape, name=data.name, dtype=data.dtype, device=data.device)
 
 
 def _last_above(r: NDArray[np.float64], values: NDArray[np.float64], level: float) -> float:
