@@ -22,7 +22,7 @@ How to read it: the latents are draws of X + sigma Z, whichever of them the map 
 law; what "transport" scores above "random" is what the transport buys. "fresh" noises the datum anew. A handover is one
 to copies where "closer" leaves that of the held-out digits behind. "published" hands over at the last 10 of the 232
 levels of NCSNv2, as the published CIFAR-10 configuration does (sigma 0.0145 for pixels in [0, 1]); planned levels
-are made for each sampler by brenier.plan, by hand are Karras's. Heun takes an odd number of evaluations: one fewer than said.
+are made for each sampler by brenier.plan, by hand are Karras's. Heun takes one evaluation fewer than said.
 """
 
 import argparse
