@@ -78,7 +78,7 @@ def test_controls(brenier: Command, data: Path) -> None:
     np.testing.assert_array_equal(np.load("x.npy"), way.fit(progress=False).sample(20, progress=False).points.numpy())
 
 
-def test_a_saved_map_is_gone_on_with(brenier: Command, data: Path) -> None:
+def test_a_saved_map_is_gone_on_with(brenier: Command, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("express", "points.npy", "--network", "law.json", *FEW, "-n", 5)
     assert brenier(*options, "-o", "x.npy", "--map", "map.nc", "-q") == (0, "", "")
     saved = SemiDiscrete.load("map.nc")
@@ -86,11 +86,11 @@ def test_a_saved_map_is_gone_on_with(brenier: Command, data: Path) -> None:
     latents = way.fit(progress=False).latents
     assert latents is not None
     torch.testing.assert_close(saved.points.double(), latents.double(), rtol=1e-6, atol=1e-6)
-    assert brenier(*options, "-o", "y.npy", "--start", "map.nc", "--map", "again.nc", "-q").code == 0
-    again = SemiDiscrete.load("again.nc")
-    assert saved.result is not None
-    assert again.result is not None
-    assert again.result.samples <= saved.result.samples
+    given: list[SemiDiscrete] = []
+    fit = SemiDiscrete.fit
+    monkeypatch.setattr(SemiDiscrete, "fit", lambda self, *rest: (given.append(rest[3]), fit(self, *rest))[1])
+    assert brenier(*options, "-o", "y.npy", "--start", "map.nc", "-q").code == 0
+    torch.testing.assert_close(given[0].heights, saved.heights, rtol=0, atol=0)
 
 
 def test_a_schedule_decides_where_and_how(brenier: Command, data: Path) -> None:
