@@ -36,15 +36,16 @@ from brenier.transport.cells import Cells, Tally, state, total_variation_floor
 Array: TypeAlias = NDArray[np.float64]
 
 FEW = 5  # dimensions up to which the Laplacian is inverted
-LEAST = 2048  # draws to a step
+LEAST = 1024  # draws to a step
 STEP, EARLY = 0.16, 60  # g of the diagonal at first, and steps before it falls and averages are taken
 NEWTON, NEAR = 0.6, 0.15  # g of the Laplacian, and total variation below which averages are taken
 DAMPING = (2e-3, 0.2)  # of the Laplacian: between these, in proportion to the total variation
 WORSE, HALVED = 1.1, 8  # total variation over the one before from which a step is taken back, and halved so many times
 CLIP = 4.0  # largest relative excess of a cell's mass that counts before averages are taken
-BLOCKS, DROPPED = 32, 1 / 8  # of the iterates' average: its resolution, and the share of its beginning that is left out
+BLOCKS = 32  # of the iterates' average: its resolution
+DROPPED, LATER = 1 / 8, 1 / 2  # share of its beginning that is left out, and from a measurement that fails on
 LEAST_FAMILIES = 64  # to a measurement
-PRECISION = 0.12  # relative standard error of a measured chi-square
+PRECISION = 0.12  # relative standard error of a measured chi-square, where that takes no more draws than the fit
 GROWTH = 1.2  # of the draws from one measurement to the next
 SPARE = 1.1  # draws over those that the theory calls for, before the first measurement
 
@@ -68,9 +69,9 @@ class Average:
         """That the iterates are worth."""
         return sum(draws for draws, _ in self.blocks)
 
-    def value(self) -> Array:
+    def value(self, dropped: float = DROPPED) -> Array:
         """Mean of all iterates but those at the beginning."""
-        first, left = 0, DROPPED * self.draws
+        first, left = 0, dropped * self.draws
         while left >= self.blocks[first][0]:
             left -= self.blocks[first][0]
             first += 1
@@ -112,7 +113,7 @@ def ascend(
     goal = 2 * math.pi * tolerance**2
     few = cells.points.shape[1] <= FEW and len(weights) > 2
     step: _Step = _Laplacian(cells, weights, stream) if few else _Diagonal(cells, weights, stream)
-    average, samples, rounds, due, inflation = Average(), 0, 0, math.inf, 1.0
+    average, samples, rounds, due, inflation, dropped = Average(), 0, 0, math.inf, 1.0, DROPPED
     while True:
         tally = cells.tally(heights, -(-step.draws // cells.size), (*stream, 1, rounds))
         heights, settled = step(heights, tally)
@@ -123,17 +124,17 @@ def ascend(
                 inflation = max(1.0, step.inflation)
                 due = SPARE * inflation * max(len(weights) - 1, 1) / goal / (1 - DROPPED)
             average.add(tally.samples, heights)
-        best = average.value() if average.blocks else heights
+        best = average.value(dropped) if average.blocks else heights
         if average.draws < due:
             yield Progress(best, samples, None, min(average.draws / due, 1.0) if due < math.inf else 0.0)
             continue
-        wanted = inflation * math.sqrt(2 * max(len(weights) - 1, 1)) / (PRECISION * goal)
+        wanted = min(inflation * math.sqrt(2 * max(len(weights) - 1, 1)) / (PRECISION * goal), average.draws)
         measured = cells.tally(best, max(LEAST_FAMILIES, -(-int(wanted) // cells.size)), (*stream, 2, rounds))
         samples += measured.samples
         yield Progress(best, samples, measured, 1.0)
         if measured.chi_square(weights) <= goal:
             return
-        due = GROWTH * average.draws
+        due, dropped = GROWTH * average.draws, LATER
 
 
 class _Step(Protocol):
@@ -177,7 +178,7 @@ class _Laplacian:
     """Few large steps, each from more draws than the one before.
 
     Where cells are of very different sizes, as those of clusters are, a step that is too large empties some of them,
-    and iterates go in circles: a step that makes the masses worse is taken back and halved.
+    and iterates go in circles: before averages are taken, a step that makes the masses worse is taken back and halved.
     """
 
     inflation = 1.0
@@ -195,7 +196,7 @@ class _Laplacian:
     def __call__(self, heights: Array, tally: Tally) -> tuple[Array, bool]:
         b, n = self._weights, tally.samples
         found = tally.total_variation(b)
-        if self._before is not None and self._halved < HALVED:
+        if self._before is not None and not self._settled and self._halved < HALVED:
             start, move, known = self._before
             if found > WORSE * known and found > 1.5 * total_variation_floor(b, n):
                 self._rate, self._halved = self._rate / 2, self._halved + 1

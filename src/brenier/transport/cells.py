@@ -28,7 +28,7 @@ Array: TypeAlias = NDArray[np.float64]
 BLOCK = 2**19  # bytes of scores at a time
 BLOCKS = 16  # that the draws of a tally are dealt out to, for its errors
 LARGEST = 8192  # draws to a family at most
-PLAIN = 256  # where draws are not combined
+PLAIN = 2**17  # scores of a family of draws that are not combined, about
 USUAL = 0.002  # share of common cells within a family beyond that of independent draws, before it is measured
 COMBINED = 24  # dimensions from which combinations pay
 WIDE = 512  # dimensions from which a family is made of more draws
@@ -121,6 +121,7 @@ class Cells:
         self.draws = 16 if points.shape[1] < WIDE else 32
         self.rows = max(1, BLOCK // (4 * len(points)))
         self.seed = seed
+        self.plain = min(max(PLAIN // len(points), 64), LARGEST // 2)
         self._resize(USUAL)
         self._kept = threading.local()
         self._over: Callable[..., Iterable[NDArray[np.intp]]] | None = None
@@ -148,7 +149,7 @@ class Cells:
 
         A draw costs a + b/M, its variance grows as 1 + (M - 1) r: least at M^2 = b (1 - r)/(a r).
         """
-        self.size = PLAIN
+        self.size = self.plain
         if self.linear:
             each = self.draws / 2 + READING  # a product serves a combination and its negative
             best = math.sqrt(self.draws * self.points.shape[1] * (1 - r) / (each * r))
@@ -182,14 +183,15 @@ class Cells:
             for family, found in enumerate(self._over(one, range(families))):
                 blocks[family % BLOCKS] += found
                 squares += found.astype(np.float64) ** 2
-        return Tally(blocks, squares, families, self.size)
+        size = self.plain if independent else self.size
+        return Tally(blocks, squares, families, size)
 
     def family(
         self, heights: Float[Tensor, " N"], generator: torch.Generator, independent: bool = False
     ) -> Iterator[Float[Tensor, "n N"]]:
         """Scores of one family of draws, a few rows at a time; the next rows overwrite them."""
         if independent or not self.linear:
-            yield from self._scores(self.source.draw(self.size, generator).to(self.points.device), heights)
+            yield from self._scores(self.source.draw(self.plain, generator).to(self.points.device), heights)
             return
         draws = self.source.draw(self.draws, generator).to(self.points.device)
         products = (self.points @ draws.T).T  # this way round a product with it is twice as fast

@@ -28,7 +28,7 @@ from brenier.checks import whole_number
 from brenier.files import atomic_path, check_array
 from brenier.progress import progress_bar
 from brenier.transport.ascent import FEW, ascend
-from brenier.transport.cells import Cells
+from brenier.transport.cells import BLOCKS, Cells
 from brenier.transport.judgement import Cost, MarginalError
 from brenier.transport.sources import Sampler, find_source
 from brenier.transport.starts import best_start, cell_means, extended, guess, line_heights
@@ -150,7 +150,7 @@ class SemiDiscrete:
             raise ValueError(f"minutes must be positive, got {minutes}")
         begun = time.monotonic()
         if len(self._masses) == 1 or (self.dim == 1 and self.source in KINDS):
-            line = self._points[:, 0].double().cpu().numpy()
+            line = self._places()[:, 0] / self._unit
             self._keep(np.zeros(1) if len(self._masses) == 1 else line_heights(line, self._masses, self.source))
             self.result = Fit("exact", tolerance, 0, time.monotonic() - begun, 0.0, seed)
             return self
@@ -188,7 +188,7 @@ class SemiDiscrete:
 
     def cells(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """The number of the point that each x is carried to, shape (n,)."""
-        won = self._scorer().winners(self._check(x), self._inner())
+        won = self._scorer().winners(self._check(x).detach(), self._inner())
         return torch.from_numpy(self._first).to(won.device)[won]
 
     def map(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -229,7 +229,7 @@ class SemiDiscrete:
             seed: of the draws, which are never those of a fit.
         """
         cells = self._scorer()
-        families = -(-whole_number(samples, "samples", 2 * cells.size) // cells.size)
+        families = max(BLOCKS, -(-whole_number(samples, "samples", 512) // cells.plain))
         tally = cells.tally(
             self._inner().double().cpu().numpy(), families, (whole_number(seed, "seed", 0), 0xE), independent=True
         )
