@@ -29,7 +29,7 @@ def test_on_the_line_the_ascent_finds_the_closed_form():
     rng = np.random.default_rng(0)
     y, b = np.sort(rng.normal(size=6)), rng.dirichlet(np.full(6, 3.0))
     cells = Cells(torch.as_tensor(y, dtype=torch.float32)[:, None], find_source("normal", 1))
-    for state in ascend(cells, b, np.zeros(6), 0.0007, (0,)):
+    for state in ascend(cells, b, np.zeros(6), 0.0003, (0,)):
         found = state.heights
     exact = line_heights(y, b, "normal")
     assert found - b @ found == pytest.approx(exact - b @ exact, abs=1e-3 * np.ptp(exact))

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from brenier.transport.cells import Cells, Tally, state, total_variation_floor
+from brenier.transport.cells import Cells, Tally, state
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -40,7 +40,6 @@ LEAST = 1024  # draws to a step
 STEP, EARLY = 0.16, 60  # g of the diagonal at first, and steps before it falls and averages are taken
 NEWTON, NEAR = 0.6, 0.15  # g of the Laplacian, and total variation below which averages are taken
 DAMPING = (2e-3, 0.2)  # of the Laplacian: between these, in proportion to the total variation
-WORSE, HALVED = 1.1, 8  # total variation over the one before from which a step is taken back, and halved so many times
 CLIP = 4.0  # largest relative excess of a cell's mass that counts before averages are taken
 BLOCKS = 32  # of the iterates' average: its resolution
 DROPPED, LATER = 1 / 8, 1 / 2  # share of its beginning that is left out, and from a measurement that fails on
@@ -190,20 +189,9 @@ class _Laplacian:
         self._matrix: sparse.csr_matrix | None = None
         self._scale = np.zeros(0)
         self._settled = False
-        self._rate, self._halved = NEWTON, 0
-        self._before: tuple[Array, Array, float] | None = None  # heights, the move from there, total variation
 
     def __call__(self, heights: Array, tally: Tally) -> tuple[Array, bool]:
         b, n = self._weights, tally.samples
-        found = tally.total_variation(b)
-        if self._before is not None and not self._settled and self._halved < HALVED:
-            start, move, known = self._before
-            if found > WORSE * known and found > 1.5 * total_variation_floor(b, n):
-                self._rate, self._halved = self._rate / 2, self._halved + 1
-                return start - self._rate * move, False
-        if self._halved > 0:
-            self.draws = int(1.2 * self.draws)
-        self._rate, self._halved = min(NEWTON, 1.3 * self._rate), 0
         pairs, scale = mean_gaps(self._cells, heights, max(LEAST, 10 * len(b)), (*self._stream, 3, self._count))
         self._scale = scale if self._count == 0 else (self._scale + scale) / 2
         self._count += 1
@@ -212,14 +200,15 @@ class _Laplacian:
         square = (float(((tally.masses - b) ** 2 / b).sum()) - (len(b) - 1) / n) / (2 * math.pi)
         off = math.sqrt(max(square, 0.0))
         damping = min(max(DAMPING[1] * off, DAMPING[0]), DAMPING[1])
-        matrix = (self._matrix + damping * sparse.diags(b / self._scale)).tocsr()
+        # Of cells that are hardly seen little is known: without this they jump from empty to far too large and back.
+        damping = np.maximum(damping, 1 / (1 + n * tally.masses))
+        matrix = (self._matrix + sparse.diags(damping * b / self._scale)).tocsr()
         excess = np.clip(tally.masses - b, -b, CLIP * b)
         move, _ = cg(matrix, excess - excess.mean(), rtol=0.03, maxiter=200, M=sparse.diags(1 / matrix.diagonal()))
         self._settled = self._settled or off < NEAR
         if square < 2 * (len(b) - 1) / (2 * math.pi * n):
             self.draws = int(1.5 * self.draws)
-        self._before = heights, move, found
-        return heights - self._rate * move, self._settled
+        return heights - NEWTON * move, self._settled
 
 
 @dataclass(frozen=True)
