@@ -70,7 +70,8 @@ class SemiDiscrete:
         points: y, shape (N, d); an array, or a tensor (on the device on which to compute).
         weights: b, shape (N,). Default: equal. They are brought to the sum 1, with a warning where they were not there.
             A point of weight 0 gets no cell, its height is -inf. Points that are the same share one cell: all have its
-            height, and `cells` names the first.
+            height, and `cells` names the first; so, with a warning, do points that differ by less than single precision
+            of their spread.
         source: "normal", N(0, I); "uniform", on [0, 1]^d; or a function that takes n and a `torch.Generator` and
             returns points of shape (n, d).
 
@@ -97,16 +98,24 @@ class SemiDiscrete:
         self.heights: Float[Tensor, " N"] | None = None
         self.result: Fit | None = None
         positive = np.flatnonzero(self.weights.numpy() > 0)
-        rows = array.reshape(len(array), -1)
-        self._first, self._cell = _distinct(rows, positive)  # of each cell, its point; of each point, its cell
-        masses = np.bincount(self._cell[positive], self.weights.numpy()[positive])
-        self._masses: Array = np.asarray(masses, dtype=np.float64)
-        self._centre: Array = rows[self._first].mean(0, dtype=np.float64)
-        centred = rows[self._first] - self._centre.astype(rows.dtype)
+        rows = array.reshape(len(array), -1)[positive]
+        self._centre: Array = rows.mean(0, dtype=np.float64)
+        centred = rows - self._centre.astype(rows.dtype)
         largest = float(np.abs(centred).max()) or 1.0
         centred /= largest
         self._unit = largest * (float(np.sqrt(np.square(centred).sum(dtype=np.float64) / len(centred))) or 1.0)
-        self._points = torch.from_numpy(centred).to(device, torch.float32) * (largest / self._unit)
+        scaled = centred.astype(np.float32) * np.float32(largest / self._unit)
+        first, kind = _kinds(scaled)
+        if len(first) < len(rows) and len(first) < len(_kinds(rows)[0]):
+            warnings.warn(
+                "points that single precision cannot tell apart, in the unit of their spread, share a cell",
+                stacklevel=2,
+            )
+        self._first = positive[first]  # of each cell, its point
+        self._cell = np.full(len(array), -1)  # of each point, its cell
+        self._cell[positive] = kind
+        self._masses: Array = np.asarray(np.bincount(kind, self.weights.numpy()[positive]), dtype=np.float64)
+        self._points = torch.from_numpy(scaled[first]).to(device)
 
     @property
     def dim(self) -> int:
@@ -382,15 +391,15 @@ def _check_weights(weights: ArrayLike | Tensor | None, count: int) -> Float[Tens
     return torch.from_numpy(b / b.sum())
 
 
-def _distinct(rows: NDArray[np.floating], positive: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The first row of each kind among those named, in their order; and of every row the number of its kind, or -1."""
+def _kinds(rows: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first row of each kind, in their order, and of every row the number of its kind."""
     kinds: dict[bytes, int] = {}
     first: list[int] = []
-    kind = np.full(len(rows), -1)
-    for k in positive:
-        key = blake2b((rows[k] + 0.0).tobytes(), digest_size=16).digest()  # -0 is 0
+    kind = np.empty(len(rows), dtype=np.intp)
+    for k, row in enumerate(rows):
+        key = blake2b((row + 0.0).tobytes(), digest_size=16).digest()  # -0 is 0
         if key not in kinds:
             kinds[key] = len(first)
-            first.append(int(k))
+            first.append(k)
         kind[k] = kinds[key]
     return np.asarray(first), kind
