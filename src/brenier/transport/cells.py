@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -124,19 +124,19 @@ class Cells:
         self.plain = min(max(PLAIN // len(points), 64), LARGEST // 2)
         self._resize(USUAL)
         self._kept = threading.local()
-        self._over: Callable[..., Iterable[NDArray[np.intp]]] | None = None
+        self._over: Callable[..., Iterable[Any]] | None = None
 
     @contextmanager
-    def working(self) -> Generator[None, None, None]:
-        """Keep the threads from one tally to the next: as many as torch may use, each computing on one."""
+    def working(self) -> Generator[Callable[..., Iterable[Any]], None, None]:
+        """An ordered map over threads, as many as torch may use, each computing on one; tallies within share them."""
         if self._over is not None:
-            yield
+            yield self._over
             return
         count = torch.get_num_threads()
         try:
             with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 self._over = map if count == 1 else pool.map
-                yield
+                yield self._over
         finally:
             self._over = None
 
@@ -178,9 +178,8 @@ class Cells:
             return np.bincount(won.cpu().numpy(), minlength=len(self.points))
 
         blocks, squares = np.zeros((BLOCKS, len(self.points))), np.zeros(len(self.points))
-        with self.working():
-            assert self._over is not None
-            for family, found in enumerate(self._over(one, range(families))):
+        with self.working() as over:
+            for family, found in enumerate(over(one, range(families))):
                 blocks[family % BLOCKS] += found
                 squares += found.astype(np.float64) ** 2
         size = self.plain if independent else self.size

@@ -28,7 +28,7 @@ from brenier.checks import whole_number
 from brenier.files import atomic_path, check_array
 from brenier.progress import progress_bar
 from brenier.transport.ascent import FEW, ascend
-from brenier.transport.cells import BLOCKS, Cells
+from brenier.transport.cells import BLOCKS, Cells, state
 from brenier.transport.judgement import Cost, MarginalError
 from brenier.transport.sources import Sampler, find_source
 from brenier.transport.starts import best_start, cell_means, extended, guess, line_heights
@@ -38,6 +38,7 @@ Stopped: TypeAlias = Literal["exact", "tolerance", "minutes", "interrupted"]
 
 MOST = 2**36  # draws beyond which a tolerance is out of reach
 FRESH = 2**20  # draws that a map is judged by
+PART = 4096  # of them at a time
 KINDS = ("normal", "uniform")
 SAVED = ("fit_stopped", "fit_tolerance", "fit_samples", "fit_excess", "fit_seed")  # the same fit makes the same file
 
@@ -251,14 +252,17 @@ class SemiDiscrete:
         heights = self._unit * self._inner().double().cpu()
         masses = torch.from_numpy(self._masses)
         constant = float(weights @ points.square().sum(1) + 2 * (masses @ heights))
-        primal: list[Tensor] = []
-        dual: list[Tensor] = []
-        generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
-        for begin in range(0, samples, 4096):
-            x = self._source.draw(min(4096, samples - begin), generator).to(self.points.device)
+        seed = whole_number(seed, "seed", 0)
+
+        def squares(begin: int) -> tuple[Tensor, Tensor]:
+            generator = torch.Generator().manual_seed(state((seed, 0xC057, begin)))
+            x = self._source.draw(min(PART, samples - begin), generator).to(self.points.device)
             score, place = self.top(x, 1)
-            primal.append((x.double() - self.points[place[:, 0]].double()).square().sum(1).cpu())
-            dual.append((x.double().square().sum(1) - 2 * score[:, 0]).cpu() + constant)
+            paid = (x.double() - self.points[place[:, 0]].double()).square().sum(1)
+            return paid.cpu(), (x.double().square().sum(1) - 2 * score[:, 0]).cpu() + constant
+
+        with self._scorer().working() as over:
+            primal, dual = zip(*over(squares, range(0, samples, PART)), strict=True)
         return Cost.of(torch.cat(primal), torch.cat(dual))
 
     def to_dataset(self) -> xr.Dataset:
