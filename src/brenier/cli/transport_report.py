@@ -1,8 +1,9 @@
 """A transport map in a terminal: how its fit went, how far its cells are off, and what it pays."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 from rich import box
@@ -47,8 +48,8 @@ def print_transport(transport: xr.Dataset, seconds: float | None = None, console
     console.print(title, markup=False, soft_wrap=True)
     console.print()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for _ in range(3):
-        table.add_column(no_wrap=True)
+    for wide in (False, False, True):
+        table.add_column(no_wrap=not wide)
     for row in _rows(transport, seconds):
         table.add_row(*row)
     console.print(table)
@@ -62,7 +63,7 @@ def _rows(transport: xr.Dataset, seconds: float | None) -> list[tuple[str, str, 
     rows += [("it ended", end, "")]
     if "excess" not in about:
         return [*rows, ("excess total variation", "not measured", "")]
-    counted = f"{scale(about['total_variation'])} as counted, of which noise {scale(about['floor'])}"
+    counted = f"{scale(about['total_variation'])} counted, of which noise {scale(about['floor'])}"
     return [
         *rows,
         ("excess total variation", _with_error(about, "excess"), f"{counted}; {int(about['samples']):,} fresh draws"),
@@ -72,7 +73,7 @@ def _rows(transport: xr.Dataset, seconds: float | None) -> list[tuple[str, str, 
     ]
 
 
-def _with_error(about: dict[str, float], name: str) -> str:
+def _with_error(about: Mapping[str, Any], name: str) -> str:
     """A number to the place of its error's second digit."""
     value, error = float(about[name]), float(about[f"{name}_se"])
     digits = math.floor(math.log10(abs(value) / error)) + 2 if value != 0 and error > 0 else 3

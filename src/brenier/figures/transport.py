@@ -77,7 +77,7 @@ def plot_transport(transport: SemiDiscrete | xr.Dataset, threshold: float | None
     with page_fonts():
         figure = Figure(figsize=(9, 5))
         FigureCanvasAgg(figure)
-        layout = {"left": 0.07, "right": 0.98, "bottom": 0.23, "top": 0.84, "wspace": 0.22}
+        layout = {"left": 0.08, "right": 0.98, "bottom": 0.23, "top": 0.84, "wspace": 0.22}
         left, right = figure.subplots(1, 2, gridspec_kw=layout)
         if found.dim == 1:
             plot_line_map(found, threshold, left)
@@ -141,7 +141,7 @@ def plot_line_potential(transport: SemiDiscrete, threshold: float | None = None,
     dots.set_gid("singular")
     ax.set(xlabel=_axis("x", transport), ylabel="potential $u(x)$", xlim=(x[0, 0], x[-1, 0]))
     ax.set_title("Its potential", loc="left")
-    legend_below(ax, [line, *_key(facets, jumps, "kink", marker="o")])
+    legend_below(ax, [line, *_key(facets, jumps, "kink", marker="o")], columns=1)
     return ax
 
 
