@@ -43,7 +43,7 @@ from torch import Tensor
 
 import brenier
 from brenier.samplers.driver import integrate, start
-from brenier.samplers.reference import reference
+from brenier.samplers.endpoint import reference
 from brenier.samplers.steps import evaluations
 from brenier.schedules import error as stages
 from brenier.schedules import planning

@@ -1,7 +1,7 @@
 """Compare ways to place a sampler's steps: the error that each leaves, and how far its samples are from the law.
 
 Every grid starts from the same noise. The end point that the probability flow carries it to is known, from an adaptive
-solver (`samplers.reference`), and the distance to it is the error:
+solver (`samplers.endpoint`), and the distance to it is the error:
 
     rms = sqrt(mean |x - x*|^2),    median = median |x - x*|,    w2 = W2(samples, law)
 
@@ -25,7 +25,7 @@ from brenier.couplings import by_sorting
 from brenier.profile import Source, check_seed, probe
 from brenier.progress import progress_bar
 from brenier.samplers.driver import integrate, start
-from brenier.samplers.reference import reference
+from brenier.samplers.endpoint import reference
 from brenier.samplers.steps import SOLVERS, SolverName, evaluations
 from brenier.schedules.information import INFORMED, needed_snrs
 from brenier.schedules.planning import CRITERIA, noise_range, plan, predict

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from brenier.samplers.driver import integrate
-from brenier.samplers.reference import reference
+from brenier.samplers.endpoint import reference
 from brenier.samplers.steps import SOLVERS, Memory
 from brenier.schedules.pilots import AXES, fly
 from brenier.targets.catalog import load_target

@@ -9,7 +9,7 @@ from torch import nn
 
 from brenier.profile import probe
 from brenier.samplers.driver import integrate, start
-from brenier.samplers.reference import reference
+from brenier.samplers.endpoint import reference
 from brenier.samplers.steps import SOLVERS
 from brenier.schedules.handmade import HANDMADE
 from brenier.schedules.information import INFORMED, needed_snrs

@@ -9,9 +9,9 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import nn
 
-from brenier.samplers import reference as module
+from brenier.samplers import endpoint as module
 from brenier.samplers.driver import start
-from brenier.samplers.reference import follow, reference
+from brenier.samplers.endpoint import follow, reference
 from brenier.targets.catalog import load_target
 from brenier.targets.mixture import GaussianMixture
 from brenier.targets.network import NetworkTarget
