@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
+from torch import Tensor
 
 from brenier.transport.cells import Cells, Tally, state
 
@@ -40,6 +41,7 @@ LEAST = 1024  # draws to a step
 STEP, EARLY = 0.16, 60  # g of the diagonal at first, and steps before it falls and averages are taken
 NEWTON, NEAR = 0.6, 0.15  # g of the Laplacian, and total variation below which averages are taken
 DAMPING = (2e-3, 0.2)  # of the Laplacian: between these, in proportion to the total variation
+RAISED = 0.5  # mean gaps by which an empty cell is raised, at most, beyond where a first draw would fall into it
 CLIP = 4.0  # largest relative excess of a cell's mass that counts before averages are taken
 BLOCKS = 32  # of the iterates' average: its resolution
 DROPPED, LATER = 1 / 8, 1 / 2  # share of its beginning that is left out, and from a measurement that fails on
@@ -200,24 +202,34 @@ class _Laplacian:
         square = (float(((tally.masses - b) ** 2 / b).sum()) - (len(b) - 1) / n) / (2 * math.pi)
         off = math.sqrt(max(square, 0.0))
         damping = min(max(DAMPING[1] * off, DAMPING[0]), DAMPING[1])
-        # Of cells that are hardly seen little is known: without this they jump from empty to far too large and back.
-        damping = np.maximum(damping, 1 / (1 + n * tally.masses))
-        matrix = (self._matrix + sparse.diags(damping * b / self._scale)).tocsr()
+        matrix = (self._matrix + damping * sparse.diags(b / self._scale)).tocsr()
         excess = np.clip(tally.masses - b, -b, CLIP * b)
         move, _ = cg(matrix, excess - excess.mean(), rtol=0.03, maxiter=200, M=sparse.diags(1 / matrix.diagonal()))
         self._settled = self._settled or off < NEAR
         if square < 2 * (len(b) - 1) / (2 * math.pi * n):
             self.draws = int(1.5 * self.draws)
-        return heights - NEWTON * move, self._settled
+        # The Hessian knows nothing of cells that no draw sees. Where cells are of very different sizes, as those of
+        # clusters are, steps by damping alone make them far too large, and then empty again.
+        unseen = (tally.masses == 0) & (pairs.lack > 0)
+        most = np.where(unseen, pairs.lack + RAISED * self._scale, np.inf)
+        return heights + np.minimum(-NEWTON * move, most), self._settled
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The two leading cells at draws of the source, and the gaps between their scores, shape (n,) each."""
+    """The two leading cells at draws of the source.
+
+    Attributes:
+        first: the leading cells, shape (n,).
+        second: those that follow, shape (n,).
+        gap: between their scores, shape (n,).
+        lack: by how much the score of each cell falls short of the leading one where that is least, shape (N,).
+    """
 
     first: NDArray[np.intp]
     second: NDArray[np.intp]
     gap: Array
+    lack: Array
 
     def laplacian(self, scale: Array) -> sparse.csr_matrix:
         """Estimate of the Hessian of E, from gaps below the smaller scale of their two cells, shape (N, N)."""
@@ -233,10 +245,15 @@ def mean_gaps(cells: Cells, heights: Array, draws: int, stream: tuple[int, ...])
     """The two leading cells at draws of the source, and the mean gap of each cell, shape (N,), drawn to the median."""
     h = torch.as_tensor(heights, dtype=torch.float32, device=cells.points.device)
     generator = torch.Generator().manual_seed(state(stream))
-    parts = [scores.topk(2) for _ in range(-(-draws // cells.size)) for scores in cells.family(h, generator)]
+    parts: list[tuple[Tensor, Tensor]] = []
+    lack = torch.full_like(h, math.inf)
+    for _ in range(-(-draws // cells.size)):
+        for scores in cells.family(h, generator):
+            parts.append(scores.topk(2))
+            lack = torch.minimum(lack, (parts[-1][0][:, :1] - scores).amin(0))
     score = torch.cat([part[0] for part in parts]).double().cpu().numpy()
     place = torch.cat([part[1] for part in parts]).cpu().numpy()
-    pairs = Pairs(place[:, 0], place[:, 1], score[:, 0] - score[:, 1])
+    pairs = Pairs(place[:, 0], place[:, 1], score[:, 0] - score[:, 1], lack.double().cpu().numpy())
     number = np.bincount(pairs.first, minlength=len(heights))
     total = np.bincount(pairs.first, weights=pairs.gap, minlength=len(heights))
     usual = float(np.median(pairs.gap))
