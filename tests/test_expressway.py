@@ -190,7 +190,7 @@ def test_steps_are_planned_on_noisy_data(ring: GaussianMixture, points: Empirica
         points.sample(4000, 3)
         + torch.randn(4000, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) / 0.6
     )
-    goal = brenier.samplers.endpoint(ring, x, 1 / 0.6)
+    goal = brenier.samplers.reference(ring, x, 1 / 0.6)
 
     def error(schedule: Schedule) -> float:
         end = brenier.samplers.integrate(ring, x, schedule.sigmas, schedule.solver).x
