@@ -1,0 +1,21 @@
+"""Brenier maps by the parabolic Monge-Ampère iteration (arXiv:2504.09279)."""
+
+from brenier.transport.mongeampere.gaussian import gaussian_flow, gaussian_map
+from brenier.transport.mongeampere.laws import Law, find_law
+from brenier.transport.mongeampere.model import Fitted, MongeAmpere, load_potential, read_potential
+from brenier.transport.mongeampere.residual import residual_map
+from brenier.transport.mongeampere.rules import RULES, step_sizes
+
+__all__ = [
+    "RULES",
+    "Fitted",
+    "Law",
+    "MongeAmpere",
+    "find_law",
+    "gaussian_flow",
+    "gaussian_map",
+    "load_potential",
+    "read_potential",
+    "residual_map",
+    "step_sizes",
+]

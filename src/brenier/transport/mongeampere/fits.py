@@ -1,0 +1,222 @@
+"""From one potential to the next: the convex potential nearest to psi_k - eta h(T_k), from its values and gradients.
+
+A step of the iteration names the next potential at points y of the reference,
+
+    v(y) = psi_k(y) - eta h(T_k(y)),      t(y) = grad v(y) = T_k(y) - eta J_k(y) (grad h)(T_k(y)),
+
+and a fit finds a member of a family that has them: the *quadratic* one in closed form; *features* by linear least
+squares; a *network* by gradient steps on what the quadratic part leaves. Composing the steps instead, as they are
+printed, takes k nested derivatives; see `residual`.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.transport.mongeampere.potentials import (
+    ConvexNetwork,
+    Features,
+    Potential,
+    Quadratic,
+    detached,
+    fit_quadratic,
+)
+
+DONE = 1e-7  # share of a step that the quadratic part may leave without a network being called in
+FLOOR = 1e-3  # least curvature of the quadratic part of a network
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the next potential is to be at points of the reference.
+
+    Attributes:
+        y: shape (n, d).
+        gradient: t, shape (n, d).
+        value: v, shape (n,), up to a constant; None where unknown.
+        weights: of the gradients, shape (n,): less than 1 where they leave the trust region.
+        step: root mean square of t - T_k(y).
+    """
+
+    y: Float[Tensor, "n d"]
+    gradient: Float[Tensor, "n d"]
+    value: Float[Tensor, " n"] | None
+    weights: Float[Tensor, " n"]
+    step: float
+
+
+class Fit(ABC):
+    """A way to find the next potential."""
+
+    @abstractmethod
+    def next(self, potential: Potential, aim: Aim, pace: float, generator: torch.Generator) -> Potential:
+        """The potential nearest to `aim`; `pace` is the step over the first step of the rule, at most 1."""
+
+
+class QuadraticFit(Fit):
+    """Least squares among the gradients of quadratic potentials."""
+
+    def next(self, potential: Potential, aim: Aim, pace: float, generator: torch.Generator) -> Quadratic:
+        """The potential nearest to what `aim` asks for."""
+        return fit_quadratic(aim.y, aim.gradient, aim.weights)
+
+
+class FeatureFit(Fit):
+    """Least squares on values, where known, and gradients, among quadratics plus Gaussian bumps.
+
+    Args:
+        centres: c, shape (m, d).
+        width: l.
+        ridge: of the bumps' coefficients, over the mean square of the rows.
+    """
+
+    def __init__(self, centres: Float[Tensor, "m d"], width: float, ridge: float = 1e-9) -> None:
+        self.centres, self.width, self.ridge = centres, torch.tensor(width, dtype=centres.dtype), ridge
+
+    def next(self, potential: Potential, aim: Aim, pace: float, generator: torch.Generator) -> Features:
+        """The potential nearest to what `aim` asks for."""
+        quadratic = fit_quadratic(aim.y, aim.gradient, aim.weights)
+        zero = self.centres.new_zeros(len(self.centres))
+        left = aim.gradient - quadratic.gradient(aim.y)
+        if _size(left, aim.weights) <= DONE * aim.step:
+            return Features(quadratic.A, quadratic.b, self.centres, self.width, zero)
+        rows, goal = self._rows(aim)
+        normal = rows.T @ rows
+        ridge = self.ridge * normal.diagonal().mean()
+        normal.diagonal()[-len(self.centres) :] += ridge
+        found = torch.linalg.solve(normal, rows.T @ goal)
+        return self._potential(found, aim.y.shape[1])
+
+    def _rows(self, aim: Aim) -> tuple[Float[Tensor, "rows p"], Float[Tensor, " rows"]]:
+        """Gradients of all terms at all points, weighted, and what they are to sum to; below them the values."""
+        y, (n, d) = aim.y, aim.y.shape
+        first, second = torch.triu_indices(d, d)
+        eye = torch.eye(d, dtype=y.dtype)
+        products = y[:, first, None] * eye[second] + (y[:, second, None] * eye[first]) * (first != second)[:, None]
+        bumps = Features(eye, eye[0], self.centres, self.width, self.centres[:, 0]).bumps(y)
+        pull = bumps[:, :, None] * (self.centres - y[:, None]) / self.width**2
+        gradients = torch.cat([products, eye.expand(n, d, d), pull], 1).mT  # (n, d, p)
+        root = aim.weights.sqrt()[:, None, None]
+        rows, goal = (root * gradients).flatten(0, 1), (root[:, 0] * aim.gradient).flatten()
+        if aim.value is None:
+            return rows, goal
+        squares = y[:, first] * y[:, second] * torch.where(first == second, 0.5, 1.0)
+        values = torch.cat([squares, y, bumps], 1)
+        return torch.cat([rows, values - values.mean(0)]), torch.cat([goal, aim.value - aim.value.mean()])
+
+    def _potential(self, found: Float[Tensor, " p"], d: int) -> Features:
+        first, second = torch.triu_indices(d, d)
+        A = found.new_zeros(d, d)
+        A[first, second] = found[: len(first)]
+        A[second, first] = found[: len(first)]
+        b, theta = found[len(first) : len(first) + d], found[len(first) + d :]
+        return Features(A, b, self.centres, self.width, theta)
+
+
+class NetworkFit(Fit):
+    """The quadratic part in closed form, then Adam on everything, from where the network was.
+
+    Args:
+        units: m.
+        rounds: gradient steps.
+        batch: points in each.
+        rate: of Adam; the laws are standardised.
+        value_weight, gradient_weight: of the two losses.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        rounds: int = 60,
+        batch: int = 1024,
+        rate: float = 3e-3,
+        value_weight: float = 1.0,
+        gradient_weight: float = 0.05,
+    ) -> None:
+        self.units, self.rounds, self.batch, self.rate = units, rounds, batch, rate
+        self.value_weight, self.gradient_weight = value_weight, gradient_weight
+        self._network: ConvexNetwork | None = None
+        self._optimizer: torch.optim.Adam | None = None
+
+    def next(self, potential: Potential, aim: Aim, pace: float, generator: torch.Generator) -> Potential:
+        """The potential nearest to what `aim` asks for."""
+        network = potential if isinstance(potential, ConvexNetwork) else None
+        if network is None:
+            quadratic = fit_quadratic(aim.y, aim.gradient, aim.weights)
+            left = aim.gradient - quadratic.gradient(aim.y)
+            if _size(left, aim.weights) <= DONE * aim.step:
+                return quadratic
+            assert isinstance(potential, Quadratic)
+            rank = min(potential.dim, 8)
+            rows = torch.randperm(len(aim.y), generator=generator)[: self.units]
+            network = ConvexNetwork.start(potential, self.units, rank, aim.y[rows])
+        return self._train(network, aim, pace, generator)
+
+    def _train(self, network: ConvexNetwork, aim: Aim, pace: float, generator: torch.Generator) -> ConvexNetwork:
+        now = self._adopted(network)
+        optimizer, y = self._optimizer, aim.y
+        assert optimizer is not None
+        for group in optimizer.param_groups:
+            group["lr"] = group["first"] * pace
+        with torch.no_grad():
+            self._close(now, aim)
+        with torch.enable_grad():
+            for _ in range(self.rounds):
+                rows = torch.randint(len(y), (self.batch,), generator=generator)
+                value, gradient = now.both(y[rows])
+                gradient = gradient + now.quadratic.gradient(y[rows])
+                off = (gradient - aim.gradient[rows]).square().sum(1)
+                loss = self.gradient_weight * (aim.weights[rows] * off).mean()
+                if aim.value is not None:
+                    error = value + now.quadratic.value(y[rows]) - aim.value[rows]
+                    loss = loss + self.value_weight * (error - error.mean()).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                with torch.no_grad():
+                    now.amplitude.clamp_(min=0)
+                    now.A.copy_(_raised(now.A, FLOOR))
+        found = detached(now)
+        assert isinstance(found, ConvexNetwork)
+        return found
+
+    def _close(self, network: ConvexNetwork, aim: Aim) -> None:
+        """The quadratic part that goes best with the units as they are."""
+        units = network.both(aim.y)[1]
+        quadratic = fit_quadratic(aim.y, aim.gradient - units, aim.weights)
+        network.A.copy_(_raised(quadratic.A, FLOOR))
+        network.b.copy_(quadratic.b)
+
+    def _adopted(self, network: ConvexNetwork) -> ConvexNetwork:
+        """The network as parameters of the one optimizer, whose moments go on from step to step."""
+        if self._network is None:
+            arrays: dict[str, Any] = {k: v.detach().clone().requires_grad_(True) for k, v in network.arrays().items()}
+            self._network = ConvexNetwork(**arrays)
+            rates = {"log_temperature": 0.01, "amplitude": self.rate, "A": self.rate}
+            groups = [{"params": [v], "lr": 0.0, "first": rates.get(k, self.rate)} for k, v in arrays.items()]
+            self._optimizer = torch.optim.Adam(groups)
+        with torch.no_grad():
+            for name, value in network.arrays().items():
+                self._network.arrays()[name].copy_(value)
+        return self._network
+
+
+def _size(left: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> float:
+    """Root of the weighted mean square."""
+    return float(((weights * left.square().sum(1)).sum() / weights.sum()).sqrt())
+
+
+def _raised(A: Float[Tensor, "d d"], least: float) -> Float[Tensor, "d d"]:
+    """The nearest symmetric matrix with eigenvalues of at least `least`."""
+    values, axes = torch.linalg.eigh((A + A.T) / 2)
+    return (axes * values.clamp(min=least)) @ axes.T
+
+
+def trusted(aim: Aim, displacement: Float[Tensor, "n d"], limit: float) -> Aim:
+    """The same aim with gradients weighted down where they move a point by more than `limit`."""
+    length = displacement.norm(dim=1)
+    return replace(aim, weights=(limit / length.clamp(min=limit)).square())

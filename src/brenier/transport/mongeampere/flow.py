@@ -1,0 +1,130 @@
+"""The parabolic Monge-Ampère iteration, psi_{k+1} = psi_k - eta_k h(T_k), h = log(rho_k/e^{-f}) (arXiv:2504.09279).
+
+It is mirror descent for KL(. || e^{-f}) in the geometry of Brenier maps from e^{-g}. With the Bregman divergence
+
+    D(psi) = int (psi - psi*) de^{-g} + int (psi^c - psi*^c) de^{-f} >= 0      psi* the limit, ^c the convex conjugate
+
+(the suboptimality of psi in Kantorovich's dual), the continuous flow has d D/dt = -KL(rho_t || e^{-f}) - KL(e^{-f} ||
+rho_t): differentiate, with d psi^c/dt = h. That is the evolution variational inequality at the target, and why averages
+of KL over t up to T are below D(psi_0)/T, log-concave target or not. Steps add a term of order eta^2/inf Hess psi.
+
+A step that makes psi lose its convexity on the points at hand is halved until it does not. A step by far the largest
+gradients of which lie in layers where T is steep is not cut: these gradients lose their weight in the fit instead
+(`trusted`), so that v stays the gradient of something.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.transport.mongeampere.discrepancy import Discrepancy, Measured, NotFinite
+from brenier.transport.mongeampere.fits import Aim, Fit, trusted
+from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.potentials import Potential
+
+HALVINGS = 30  # of one step, after which no step keeps the potential convex
+
+
+class Diverged(ValueError):
+    """The flow cannot go on; the last good iterate is kept."""
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """One step of the flow.
+
+    Attributes:
+        number: k, of the potential after the step: 1 for the first.
+        potential: psi_k.
+        eta: the step that was taken.
+        halvings: how often it was halved to keep the potential convex.
+        displacement: root mean square of eta J grad h, what the step asked for.
+        curvature: least eigenvalue of Hess psi_k on the step's points.
+        figures: what was measured at psi_{k-1}, see `Measured`.
+    """
+
+    number: int
+    potential: Potential
+    eta: float
+    halvings: int
+    displacement: float
+    curvature: float
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def iterate(
+    potential: Potential,
+    reference: Law,
+    discrepancy: Discrepancy,
+    fit: Fit,
+    etas: Sequence[float],
+    points: int,
+    limit: float,
+    generator: torch.Generator,
+    first: int = 0,
+    fixed: Float[Tensor, "n d"] | None = None,
+) -> Iterator[Iterate]:
+    """Step by step.
+
+    Args:
+        potential: psi_0.
+        reference: e^{-g}, whose points each step is fitted on.
+        discrepancy: how h is measured.
+        fit: how the next potential is found.
+        etas: eta_k for all k.
+        points: of the reference, in a step.
+        limit: displacement beyond which gradients lose weight.
+        generator: of all random numbers.
+        first: k of the first step that is still to be taken.
+        fixed: the same points for every step. Default: fresh ones.
+
+    Raises:
+        Diverged: numbers that are not finite, or no step that keeps the potential convex.
+    """
+    assert reference.draw is not None
+    largest, shrunk = max(etas, default=1.0), 1.0
+    for k in range(first, len(etas)):
+        y = reference.draw(points, generator) if fixed is None else fixed
+        try:
+            measured = discrepancy.measure(potential, y, k, generator)
+        except NotFinite as error:
+            raise Diverged(f"step {k + 1}: {error}") from None
+        _check(measured, k)
+        shrunk = min(1.0, 2 * shrunk)
+        halvings = 0
+        while True:
+            eta = etas[k] * shrunk
+            aim = _aim(potential, y, measured, eta, limit)
+            after = fit.next(potential, aim, eta / largest, generator)
+            curvature = after.least_curvature(y)
+            if curvature > 0:
+                break
+            if halvings == HALVINGS:
+                raise Diverged(f"step {k + 1}: the potential is not convex after a step of {eta:.1g} either")
+            shrunk, halvings = shrunk / 2, halvings + 1
+        potential = after
+        yield Iterate(k + 1, potential, eta, halvings, aim.step, curvature, measured.figures)
+
+
+def _check(measured: Measured, k: int) -> None:
+    finite = bool(torch.isfinite(measured.gradient).all())
+    if not finite or (measured.value is not None and not bool(torch.isfinite(measured.value).all())):
+        raise Diverged(f"step {k + 1}: log(rho/e^-f) is not finite on the points that the flow has come to")
+
+
+def _aim(potential: Potential, y: Float[Tensor, "n d"], measured: Measured, eta: float, limit: float) -> Aim:
+    with torch.no_grad():
+        step = eta * measured.gradient
+        value = None if measured.value is None else potential.value(y) - eta * measured.value
+        aim = Aim(
+            y,
+            potential.gradient(y) - step,
+            value,
+            torch.ones_like(y[:, 0]),
+            math.sqrt(float(step.square().sum(1).mean())),
+        )
+    return trusted(aim, step, limit)

@@ -1,0 +1,45 @@
+"""How good an iterate is, measured on the way: W2 to the target with its floor, and Kantorovich's dual.
+
+The dual value E psi(Y) + E psi^c(X) is least at Brenier's potential. Its excess over the minimum is the Bregman
+divergence of the evolution variational inequality, see `flow`: it falls by eta (KL + reverse KL) a step, to leading
+order. All iterates see the same points, so that differences between them have less noise than each value.
+"""
+
+import math
+
+import torch
+
+from brenier.transport.mongeampere.conjugate import conjugate, inverse
+from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.potentials import Potential
+from brenier.wasserstein import exact_w2
+
+
+class Judge:
+    """Holds points of both laws against each iterate.
+
+    Args:
+        reference, target: the laws.
+        points: of each.
+        seed: of them.
+    """
+
+    def __init__(self, reference: Law, target: Law, points: int, seed: int) -> None:
+        assert reference.draw is not None
+        generator = torch.Generator().manual_seed(seed)
+        self._y = reference.draw(points, generator)
+        self._x = None if target.draw is None else target.draw(points, generator)
+        self._guess = self._x
+        self.floor = math.nan
+        if target.draw is not None:
+            self.floor = exact_w2(target.draw(points, generator), target.draw(points, generator)).value
+
+    def look(self, potential: Potential) -> dict[str, float]:
+        """W2 and the dual, as "w2" and "dual"; neither without points of the target."""
+        if self._x is None or self._guess is None:
+            return {}
+        with torch.no_grad():
+            w2 = exact_w2(potential.gradient(self._y), self._x).value
+            self._guess = inverse(potential, self._x, self._guess, warn=False)
+            dual = float(potential.value(self._y).mean() + conjugate(potential, self._x, self._guess).mean())
+        return {"w2": w2, "dual": dual}

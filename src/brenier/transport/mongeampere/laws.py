@@ -1,0 +1,162 @@
+"""Laws that a Monge-Ampère flow goes from and to: densities, where they are known, and points.
+
+The reference e^{-g} is sampled and, for exact steps, has a density. The target e^{-f} is one of
+
+    a mixture or normal law     density and samples
+    a function log_density(x)   density up to a factor; its gradient comes from autograd
+    points                      samples only
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from brenier.targets import Empirical, GaussianMixture, Target
+from brenier.targets.catalog import load_target
+
+LogDensity: TypeAlias = Callable[[Tensor], Tensor]
+Draw: TypeAlias = Callable[[int, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law on R^d, as far as it is known. All of it in float64.
+
+    Attributes:
+        name: for messages.
+        dim: d.
+        log_density: (n, d) -> (n,), differentiable by autograd; None where there is none.
+        normalised: whether the density integrates to 1.
+        draw: n points of shape (n, d), from a generator; None where none can be drawn.
+        mean, covariance: of the law, shapes (d,) and (d, d); None where unknown.
+    """
+
+    name: str
+    dim: int
+    log_density: LogDensity | None
+    normalised: bool
+    draw: Draw | None
+    mean: Float[Tensor, " d"] | None
+    covariance: Float[Tensor, "d d"] | None
+
+
+def standard_normal(dim: int) -> Law:
+    """N(0, I) on R^d."""
+
+    def log_density(x: Tensor) -> Tensor:
+        return -(x.square().sum(1) + dim * math.log(2 * math.pi)) / 2
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, dim, generator=generator, dtype=torch.float64)
+
+    eye = torch.eye(dim, dtype=torch.float64)
+    return Law("normal", dim, log_density, True, draw, torch.zeros(dim, dtype=torch.float64), eye)
+
+
+def standardised(law: Law, centre: Float[Tensor, " d"], unit: float) -> Law:
+    """The law of (X - centre)/unit."""
+    log_density, draw, log_unit = law.log_density, law.draw, law.dim * math.log(unit)
+    return Law(
+        law.name,
+        law.dim,
+        None if log_density is None else lambda x: log_density(centre + unit * x) + log_unit,
+        law.normalised,
+        None if draw is None else lambda n, generator: (draw(n, generator) - centre) / unit,
+        None if law.mean is None else (law.mean - centre) / unit,
+        None if law.covariance is None else law.covariance / unit**2,
+    )
+
+
+def find_law(source: Any, dim: int | None = None) -> Law:
+    """The law that `source` names.
+
+    Args:
+        source: "normal", N(0, I) in `dim` dimensions; whatever `load_target` takes, where data are their points; a
+            function log_density(x) of points (n, d) -> (n,), which needs `dim`; or a `Law`.
+        dim: d, for a normal law or a function; checked against all others.
+
+    Raises:
+        ValueError: the dimension is missing or another; a law that is neither a mixture nor points; a function whose
+            values are not finite at the origin or have the wrong shape.
+        TypeError: not a law.
+    """
+    if isinstance(source, Law):
+        law = source
+    elif isinstance(source, str) and source == "normal" and dim is not None:
+        return standard_normal(dim)
+    elif callable(source) and not isinstance(source, Target):
+        if dim is None:
+            raise ValueError("a function has no dimension of its own: give dim, that of its points")
+        law = _function(source, dim)
+    else:
+        law = _from_target(load_target(source))
+    if dim is not None and law.dim != dim:
+        raise ValueError(f"{law.name} is in {law.dim} dimensions, the other law in {dim}: give two of one dimension")
+    return law
+
+
+def _function(log_density: Any, dim: int) -> Law:
+    name = getattr(log_density, "__name__", "log_density")
+
+    def checked(x: Tensor) -> Tensor:
+        values = log_density(x)
+        if not isinstance(values, Tensor) or values.shape != x.shape[:1]:
+            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(f"{name} must return a tensor of shape ({len(x)},), a number for each point, got {found}")
+        return values
+
+    with torch.enable_grad():
+        x = torch.zeros(2, dim, dtype=torch.float64, requires_grad=True)
+        value = checked(x)
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} is not finite at the origin: shift it to where the law lives")
+        if not value.requires_grad:
+            raise ValueError(f"{name} cannot be differentiated: compute it from x by operations of torch")
+    return Law(name, dim, checked, False, None, None, None)
+
+
+def _from_target(target: Target) -> Law:
+    target = target.to(dtype=torch.float64, device="cpu")
+    if isinstance(target, GaussianMixture):
+        return _mixture(target)
+    if isinstance(target, Empirical):
+        return _points(target)
+    raise ValueError(f"{target.name} has no smooth density and no points: give a mixture, data or a function")
+
+
+def _mixture(target: GaussianMixture) -> Law:
+    weights, means, covariances = target.weights, target.means, _covariances(target)
+    if bool((torch.linalg.eigvalsh(covariances)[:, 0] <= 0).any()):
+        raise ValueError(f"{target.name} has components without a density: give them a positive definite covariance")
+    law = MixtureSameFamily(Categorical(weights), MultivariateNormal(means, covariances))
+    mean = weights @ means
+    spread = means - mean
+    covariance = torch.einsum("k,kij->ij", weights, covariances) + (weights[:, None] * spread).T @ spread
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        return target.sample(n, int(torch.randint(2**62, (), generator=generator)))
+
+    return Law(target.name, target.dim, law.log_prob, True, draw, mean, covariance)
+
+
+def _covariances(target: GaussianMixture) -> Float[Tensor, "k d d"]:
+    if target.axes is None:
+        return torch.diag_embed(target.variances.expand(-1, target.dim))
+    return (target.axes * target.variances[:, None]) @ target.axes.mT
+
+
+def _points(target: Empirical) -> Law:
+    points, weights = target.data, target.weights.to(torch.float64)
+    mean = weights @ points
+    spread = points - mean
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        return points[torch.multinomial(weights, n, replacement=True, generator=generator)]
+
+    return Law(target.name, target.dim, None, False, draw, mean, (weights[:, None] * spread).T @ spread)

@@ -1,0 +1,232 @@
+"""Learning log(rho_k/e^{-f}) from samples.
+
+*Classified* (arXiv:2504.09279, Algorithm 1). The target is known by points. h is the logit of a classifier between
+them, label 0, and as many points of rho_k, label 1: where it minimises the logistic loss, logit = log(rho_k/e^{-f}).
+
+*Matched* (Algorithm 2). f is known, grad log rho_k is learned by denoising score matching: the network s that minimises
+E|s(T(y) + e z) + z/e|^2, z ~ N(0, I), is the score of rho_k smoothed by e (Vincent, Neural Computation 23, 2011). z and
+-z are taken together: at small e most of the noise in the loss cancels. Then grad h = s + grad f.
+
+The classifier sees points with noise N(0, e^2 I) added to both sides: h is then the log-ratio of two smoothed laws,
+which is 0 where the laws agree, and bounded and informative also where their supports do not meet. Both learners begin
+with much noise and come down to little.
+"""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from brenier.transport.mongeampere.discrepancy import Discrepancy, Measured, NotFinite
+from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.potentials import Potential
+
+BINS = 10  # of predicted probabilities, in the calibration of the classifier
+EARLY, COOLING = 0.5, 0.96  # noise at the first step, and by what factor it falls at each
+FIRST = 5  # times as long as later: the training before the first step
+
+
+class _Learner(Discrepancy):
+    """A network that keeps learning from step to step. The laws are standardised.
+
+    Args:
+        reference: whose points are pushed.
+        target: the law to come to.
+        outputs: numbers that the network puts out.
+        width: of its layers.
+        noise: standard deviation that the added noise comes down to.
+        rounds: gradient steps per step of the flow.
+        batch: points of each law in a gradient step.
+        seed: of its weights.
+    """
+
+    exact = False
+
+    def __init__(
+        self,
+        reference: Law,
+        target: Law,
+        outputs: int,
+        noise: float,
+        width: int,
+        rounds: int,
+        batch: int,
+        seed: int,
+    ) -> None:
+        if reference.draw is None:
+            raise ValueError(f"{reference.name} cannot be sampled, and a flow starts from samples")
+        self.reference, self.target = reference, target
+        self.rounds, self.batch, self.begun = rounds, batch, False
+        self.least, self.noise = noise, max(noise, EARLY)
+        self.network = _network(target.dim, outputs, width, torch.Generator().manual_seed(seed))
+        self._optimizer = torch.optim.Adam(self.network.parameters(), 2e-3)
+
+    def smooth(self, k: int) -> None:
+        """Set the noise for step k."""
+        self.noise = max(self.least, EARLY * COOLING**k)
+
+    def pushed(self, potential: Potential, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """n fresh points of rho_k."""
+        assert self.reference.draw is not None
+        with torch.no_grad():
+            return potential.gradient(self.reference.draw(n, generator))
+
+    def output(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """What the network says of points of the target space."""
+        return self.network(x.float())
+
+    def learn(self, potential: Potential, generator: torch.Generator) -> float:
+        """Train on fresh points of rho_k; the mean loss of the last half of the rounds."""
+        rounds = self.rounds * (1 if self.begun else FIRST)
+        self.begun, losses = True, list[float]()
+        with torch.enable_grad():
+            for part in self.pushed(potential, rounds * self.batch, generator).split(self.batch):
+                loss = self.loss(part, generator)
+                self._optimizer.zero_grad()
+                loss.backward()
+                self._optimizer.step()
+                losses.append(float(loss.detach()))
+        late = losses[len(losses) // 2 :]
+        return math.fsum(late) / len(late)
+
+    def loss(self, pushed: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, ""]:
+        """On points of rho_k."""
+        raise NotImplementedError
+
+    def smoothed(self, x: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """x with noise added, in float32."""
+        return x.float() + self.noise * torch.randn(x.shape, generator=generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and moments, for a checkpoint."""
+        return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), "begun": self.begun}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.begun = bool(state["begun"])
+
+
+class Classified(_Learner):
+    """h as the logit of a classifier (Algorithm 1)."""
+
+    def __init__(
+        self,
+        reference: Law,
+        target: Law,
+        noise: float = 0.05,
+        width: int = 128,
+        rounds: int = 60,
+        batch: int = 1024,
+        bound: float = 3.0,
+        seed: int = 0,
+    ) -> None:
+        """`bound`: h is led through bound tanh(h/bound): further apart than that, no classifier knows by how much."""
+        if target.draw is None:
+            raise ValueError(f"{target.name} has no points to learn from: give data, or use its density")
+        super().__init__(reference, target, 1, noise, width, rounds, batch, seed)
+        self.bound = bound
+
+    def loss(self, pushed: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, ""]:
+        """The loss of what is learned, on points of rho_k."""
+        assert self.target.draw is not None
+        real = self.smoothed(self.target.draw(len(pushed), generator), generator)
+        return (
+            softplus(self.output(real)).mean() + softplus(-self.output(self.smoothed(pushed, generator))).mean()
+        ) / 2
+
+    def measure(self, potential: Potential, y: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> Measured:
+        """h at T(y), and its gradient in y."""
+        self.smooth(k)
+        loss = self.learn(potential, generator)
+        with torch.enable_grad():
+            y = y.detach().requires_grad_(True)
+            pushed = potential.gradient(y)
+            raw = self.output(pushed)[:, 0].double()
+            value = self.bound * torch.tanh(raw / self.bound)
+            (gradient,) = torch.autograd.grad(value.sum(), y)
+        return Measured(gradient, value.detach(), {"loss": loss} | self._judged(pushed.detach(), generator))
+
+    def _judged(self, x: Float[Tensor, "n d"], generator: torch.Generator) -> dict[str, float]:
+        """Divergences of the smoothed laws both ways, and how far predicted probabilities are from observed shares, in the mean."""
+        assert self.target.draw is not None
+        with torch.no_grad():
+            real = self.output(self.smoothed(self.target.draw(len(x), generator), generator))[:, 0].double()
+            pushed = self.output(self.smoothed(x, generator))[:, 0].double()
+        p = torch.sigmoid(torch.cat([real, pushed]))
+        label = torch.cat([torch.zeros_like(real), torch.ones_like(pushed)])
+        place = (p * BINS).long().clamp(max=BINS - 1)
+        off = torch.zeros(BINS, dtype=p.dtype).index_add_(0, place, p - label)
+        error = float(pushed.std() / max(len(pushed), 1) ** 0.5)
+        return {
+            "kl": float(pushed.mean()),
+            "kl_error": error,
+            "reverse_kl": -float(real.mean()),
+            "calibration": float(off.abs().sum()) / len(p),
+        }
+
+
+class Matched(_Learner):
+    """grad log rho_k by denoising score matching, grad f from the density (Algorithm 2)."""
+
+    def __init__(
+        self,
+        reference: Law,
+        target: Law,
+        noise: float = 0.05,
+        width: int = 128,
+        rounds: int = 60,
+        batch: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        if target.log_density is None:
+            raise ValueError(f"{target.name} has no density, and score matching learns only that of the samples")
+        super().__init__(reference, target, target.dim, noise, width, rounds, batch, seed)
+
+    def score(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """grad log rho_k at x."""
+        return self.output(x).double()
+
+    def loss(self, pushed: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, ""]:
+        """The loss of what is learned, on points of rho_k."""
+        z = torch.randn(pushed.shape, generator=generator)
+        step, x = self.noise, pushed.float()
+        there, back = self.output(x + step * z), self.output(x - step * z)
+        # |s + z/e|^2 without |z/e|^2, for z and -z
+        return ((there.square() + back.square()).sum(1) / 2 + ((there - back) * z).sum(1) / self.noise).mean()
+
+    def measure(self, potential: Potential, y: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> Measured:
+        """h at T(y), and its gradient in y."""
+        self.smooth(k)
+        assert self.target.log_density is not None
+        loss = self.learn(potential, generator)
+        with torch.no_grad():
+            x, hessian = potential.gradient(y), potential.hessian(y)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            density = self.target.log_density(x)
+            (slope,) = torch.autograd.grad(density.sum(), x)
+        if not bool(torch.isfinite(slope).all()):
+            raise NotFinite(f"the gradient of the log density of {self.target.name} is not finite on the samples")
+        with torch.no_grad():
+            m = self.score(x) - slope
+        return Measured(torch.einsum("nij,nj->ni", hessian, m), None, {"loss": loss})
+
+
+def _network(inputs: int, outputs: int, width: int, generator: torch.Generator) -> nn.Sequential:
+    """Two hidden layers; the last starts at 0. Weights come from the generator, no global state is touched."""
+    layers: list[nn.Module] = []
+    sizes = (inputs, width, width, outputs)
+    for k, (before, after) in enumerate(pairwise(sizes)):
+        layer = nn.Linear(before, after, device="meta").to_empty(device="cpu")
+        bound = math.sqrt(3 / before) if k < len(sizes) - 2 else 0.0
+        with torch.no_grad():
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.zero_()
+        layers += [layer, nn.SiLU()]
+    return nn.Sequential(*layers[:-1])

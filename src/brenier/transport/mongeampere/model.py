@@ -1,0 +1,505 @@
+"""`MongeAmpere`: a Brenier map from a reference to a target, found by the parabolic Monge-Ampère iteration."""
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias, get_args
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.checks import whole_number
+from brenier.files import atomic_path
+from brenier.progress import progress_bar
+from brenier.transport.mongeampere.conjugate import inverse
+from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact
+from brenier.transport.mongeampere.fits import FeatureFit, Fit, NetworkFit
+from brenier.transport.mongeampere.flow import Diverged, Iterate, iterate
+from brenier.transport.mongeampere.gaussian import gaussian_map
+from brenier.transport.mongeampere.grid import GridPotential, solve_on_grid
+from brenier.transport.mongeampere.judge import Judge
+from brenier.transport.mongeampere.laws import Law, find_law, standard_normal, standardised
+from brenier.transport.mongeampere.learned import Classified, Matched
+from brenier.transport.mongeampere.potentials import KINDS, Potential, Quadratic, Standardised
+from brenier.transport.mongeampere.rules import step_sizes
+
+Method: TypeAlias = Literal["gaussian", "grid", "linear", "neural"]
+METHODS: tuple[Method, ...] = get_args(Method)
+Learned: TypeAlias = Literal["auto", "density", "classifier", "score"]
+Stopped: TypeAlias = Literal["closed form", "steady", "steps", "tolerance", "minutes", "interrupted", "diverged"]
+
+FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
+CHECKS = 20  # times that W2 and the dual are looked at in a fit
+JUDGED = 512  # points of each law, then
+KEPT = 200  # iterates that the average is made of
+LINEAR_POINTS, NEURAL_POINTS = 2048, 4096
+LIMIT = 0.5  # displacement per step, in standard deviations of the target, that is trusted
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a fit went.
+
+    Attributes:
+        stopped: "closed form", "steady" (grid), "steps", "tolerance", "minutes", "interrupted" or "diverged".
+        steps: that were taken.
+        seconds: it took; NaN where the map was read from a file.
+        reason: for "diverged", why; else empty.
+    """
+
+    stopped: Stopped
+    steps: int
+    seconds: float
+    reason: str = ""
+
+
+class MongeAmpere:
+    """The map T = grad psi from a reference e^{-g} to a target e^{-f}, psi convex.
+
+    Args:
+        reference: "normal", N(0, I); a mixture, data or what `load_target` takes; or a `Law`.
+        target: the same, or a function log_density(x), (n, d) -> (n,), up to a constant, in torch.
+        method: "gaussian", the affine map between the means and covariances; "grid", the parabolic equation itself, on
+            the line and in the plane; "linear", a potential that is linear in features, for up to about ten dimensions;
+            "neural", an input-convex network.
+        dim: d, where neither law says it.
+        drive: what h = log(rho_k/e^{-f}) is taken from: "density", both densities; "classifier", samples of both laws
+            (Algorithm 1); "score", the density of the target and a learned score of rho_k (Algorithm 2); "auto", the
+            density of the target where it has one, else a classifier.
+        units: of the network, or bumps among the features. Default: 64 and 256.
+        noise: that the classifier or the score is smoothed with in the end, in standard deviations of the target.
+        standardise: work between laws that are shifted and scaled to mean 0 and mean variance 1; the iteration then
+            starts at the map that shifts and scales. Else it starts at the identity.
+
+    Attributes:
+        reference, target: the laws.
+        potential: psi; None before `fit`.
+        history: what was measured on the way, an `xarray.Dataset` over "step"; None before.
+        result: how the last fit went; None before.
+
+    Raises:
+        ValueError: laws of different dimensions or without what the method needs.
+    """
+
+    def __init__(
+        self,
+        reference: Any,
+        target: Any,
+        method: str = "neural",
+        *,
+        dim: int | None = None,
+        drive: str = "auto",
+        units: int | None = None,
+        noise: float = 0.05,
+        standardise: bool = True,
+    ) -> None:
+        if method not in METHODS:
+            raise ValueError(f"no method {method!r}: it is one of {', '.join(METHODS)}")
+        if drive not in get_args(Learned):
+            raise ValueError(f"no drive {drive!r}: it is one of {', '.join(get_args(Learned))}")
+        if not 0 < noise < math.inf:
+            raise ValueError(f"noise must be positive and finite, got {noise}")
+        self.reference, self.target = _pair(reference, target, dim)
+        if self.reference.draw is None:
+            raise ValueError(f"{self.reference.name} cannot be sampled, and the map starts from samples")
+        self.method, self.noise, self.standardise = method, noise, bool(standardise)
+        self.drive = _drive(drive, method, self.reference, self.target)
+        self.units = whole_number((64 if method == "neural" else 256) if units is None else units, "units", 1)
+        self.potential: Potential | None = None
+        self.history: xr.Dataset | None = None
+        self.result: Fitted | None = None
+        self._iterates: list[tuple[float, Potential]] = []
+
+    @property
+    def dim(self) -> int:
+        """The dimension d."""
+        return self.reference.dim
+
+    def fit(
+        self,
+        steps: int = 200,
+        rule: str = "adaptive",
+        eta: float | None = None,
+        *,
+        points: int | None = None,
+        tolerance: float = 1e-6,
+        minutes: float | None = None,
+        seed: int = 0,
+        start: "MongeAmpere | None" = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Run the iteration.
+
+        Args:
+            steps: T.
+            rule: of the step sizes, see `rules`.
+            eta: their constant, for standardised laws. Default: 0.2 with learned h, 0.5 without.
+            points: of the reference in a step. Default: 4,096 for a network, 2,048 for features, always the same ones.
+            tolerance: root mean square of grad h(T) J, in standard deviations of the target, at which a flow without
+                learning stops before its last step.
+            minutes: after which it stops, too.
+            seed: of all random numbers.
+            start: a fitted map between the same laws to start from.
+            checkpoint: a file to save the map to as it goes on, about every minute.
+            progress: show a bar on stderr, where that is a terminal.
+
+        Returns:
+            Itself; `result` says how it went. When the flow diverges, the last good iterate is kept, and `result` and a
+            warning say why. After Ctrl-C the iterates so far are kept.
+
+        Raises:
+            ValueError: an argument is out of range; the first step already diverges.
+        """
+        begun = time.monotonic()
+        seed = whole_number(seed, "seed", 0)
+        if self.method == "gaussian":
+            self.potential, self.history = gaussian_map(self.reference, self.target), None
+            self.result = Fitted("closed form", 0, time.monotonic() - begun)
+            return self
+        if self.method == "grid":
+            self.potential, self.history = solve_on_grid(self.reference, self.target, progress=progress)
+            self.result = Fitted("steady", self.history.sizes["time"] - 1, time.monotonic() - begun)
+            return self
+        steps = whole_number(steps, "steps", 1)
+        if minutes is not None and not minutes > 0:
+            raise ValueError(f"minutes must be positive, got {minutes}")
+        exact = self.drive == "density"
+        etas = step_sizes(rule, (0.5 if exact else 0.2) if eta is None else eta, steps)
+        stop = _Stop(tolerance if exact else 0.0, begun, math.inf if minutes is None else 60 * minutes)
+        with progress_bar("Monge-Ampère flow", progress) as advance:
+            self._run(etas, points, seed, start, stop, checkpoint, advance)
+        return self
+
+    def map(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(y), shape (n, d), in float64."""
+        with torch.no_grad():
+            return self._fitted().gradient(self._check(y))
+
+    def inverse(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """The y with T(y) = x, shape (n, d); see `conjugate.inverse`."""
+        x = self._check(x)
+        potential = self._fitted()
+        return inverse(potential, x, gaussian_guess(self.reference, self.target, x))
+
+    def log_density(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """log density of the law of T(Y) at x, shape (n,): log e^{-g}(y) - log det Hess psi(y), T(y) = x.
+
+        Raises:
+            ValueError: the reference has no density.
+        """
+        if self.reference.log_density is None:
+            raise ValueError(f"{self.reference.name} has no density, and so its image has none that is known")
+        y = self.inverse(x)
+        with torch.no_grad():
+            return self.reference.log_density(y) - self._fitted().log_determinant(y)
+
+    def sample(self, n: int, seed: int = 0, iterate: Literal["last", "average"] = "last") -> Float[Tensor, "n d"]:
+        """n points of the law of T(Y), shape (n, d), in float64.
+
+        Args:
+            n: how many.
+            seed: of them.
+            iterate: "last", the map; "average", the mixture of the laws of all iterates, in proportion to their steps,
+                that the theory's O(1/T) is about. A map that was read from a file has its last only.
+
+        Raises:
+            ValueError: an iterate that was not kept.
+        """
+        generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
+        assert self.reference.draw is not None
+        y = self.reference.draw(whole_number(n, "n", 0), generator)
+        if iterate == "last":
+            return self.map(y)
+        if iterate != "average" or not self._iterates:
+            raise ValueError('iterate is "last", or "average" after a fit of method "linear" or "neural"')
+        weights = torch.tensor([eta for eta, _ in self._iterates], dtype=torch.float64)
+        which = torch.multinomial(weights, max(n, 1), replacement=True, generator=generator)[:n]
+        found = torch.empty_like(y)
+        with torch.no_grad():
+            for k in which.unique().tolist():
+                found[which == k] = self._outward(self._iterates[k][1]).gradient(y[which == k])
+        return found
+
+    def _run(
+        self,
+        etas: list[float],
+        points: int | None,
+        seed: int,
+        start: "MongeAmpere | None",
+        stop: "_Stop",
+        checkpoint: str | os.PathLike[str] | None,
+        advance: Callable[[float], None],
+    ) -> None:
+        reference, target = self._inner_laws()
+        generator = torch.Generator().manual_seed(seed)
+        usual = LINEAR_POINTS if self.method == "linear" else NEURAL_POINTS
+        count = whole_number(usual if points is None else points, "points", 2 * self.dim + 2)
+        assert reference.draw is not None
+        fixed = reference.draw(count, generator) if self.method == "linear" else None
+        fit, discrepancy = self._fit(reference, fixed, generator), self._discrepancy(reference, target, seed)
+        potential = Quadratic.identity(self.dim) if start is None else self._inward(start)
+        judge, rows, reason, stopped = Judge(reference, target, JUDGED, seed + 1), list[dict[str, float]](), "", "steps"
+        self._iterates, every, saved = [], max(1, len(etas) // CHECKS), stop.begun
+        flow = iterate(potential, reference, discrepancy, fit, etas, count, LIMIT, generator, fixed=fixed)
+        self.potential = self._outward(potential)
+        try:
+            for step in flow:
+                self.potential = self._outward(step.potential)
+                looked = judge.look(step.potential) if step.number % every == 0 or step.number == len(etas) else {}
+                rows.append(_row(step) | looked)
+                self._keep(step)
+                advance(1 / len(etas))
+                if checkpoint is not None and time.monotonic() - saved > 60:
+                    self._record(rows, judge, Fitted("interrupted", len(rows), stop.seconds))
+                    self.save(checkpoint, force=True)
+                    saved = time.monotonic()
+                if (ended := stop.reached(step)) is not None:
+                    stopped = ended
+                    break
+        except Diverged as error:
+            if not rows:
+                raise ValueError(str(error)) from None
+            stopped, reason = "diverged", str(error)
+            warnings.warn(f"the flow diverged, the last good map is kept: {error}", stacklevel=4)
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+            raise
+        finally:
+            self._record(rows, judge, Fitted(stopped, len(rows), stop.seconds, reason))
+
+    def _record(self, rows: list[dict[str, float]], judge: Judge, result: Fitted) -> None:
+        self.history, self.result = _history(rows, judge.floor, self._units()[3]), result
+
+    def _keep(self, step: Iterate) -> None:
+        """Of long runs every second, fourth, ... iterate."""
+        self._iterates.append((step.eta, step.potential))
+        if len(self._iterates) > KEPT:
+            pairs = zip(self._iterates[::2], self._iterates[1::2], strict=False)
+            self._iterates = [(first[0] + second[0], second[1]) for first, second in pairs]
+
+    def _fit(self, reference: Law, fixed: Float[Tensor, "n d"] | None, generator: torch.Generator) -> Fit:
+        if fixed is None:
+            return NetworkFit(self.units)
+        assert reference.draw is not None
+        centres = reference.draw(self.units, generator)
+        nearest = torch.cdist(centres, centres).fill_diagonal_(math.inf).amin(1).median() if self.units > 1 else 1.0
+        return FeatureFit(centres, BUMP * float(nearest))
+
+    def _discrepancy(self, reference: Law, target: Law, seed: int) -> Discrepancy:
+        if self.drive == "density":
+            return Exact(reference, target)
+        return (Classified if self.drive == "classifier" else Matched)(reference, target, self.noise, seed=seed)
+
+    def _units(self) -> tuple[Tensor, float, Tensor, float]:
+        """m0, s0, m, s; those of a law without known moments are 0 and 1."""
+        return (*_centre_and_unit(self.reference, self.standardise), *_centre_and_unit(self.target, self.standardise))
+
+    def _inner_laws(self) -> tuple[Law, Law]:
+        m0, s0, m, s = self._units()
+        return standardised(self.reference, m0, s0), standardised(self.target, m, s)
+
+    def _outward(self, inner: Potential) -> Potential:
+        return Standardised(inner, *self._units()) if self.standardise else inner
+
+    def _inward(self, other: "MongeAmpere") -> Potential:
+        found = other._fitted()
+        if other.dim != self.dim or other.standardise != self.standardise or other.method != self.method:
+            raise ValueError("a map to start from must be between laws of the same dimension, by the same method")
+        return found.inner if isinstance(found, Standardised) else found
+
+    def _fitted(self) -> Potential:
+        if self.potential is None:
+            raise ValueError("the map has not been fitted yet: call fit first")
+        return self.potential
+
+    def _check(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"points must have shape (n, {self.dim}), as the laws have, got {tuple(x.shape)}")
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError("points must be finite")
+        return x.to("cpu", torch.float64)
+
+    def to_dataset(self) -> xr.Dataset:
+        """The potential's numbers, and the history, as a dataset."""
+        potential, result = self._fitted(), self.result
+        assert result is not None
+        inner = potential.inner if isinstance(potential, Standardised) else potential
+        kind = next(name for name, family in FAMILIES.items() if type(inner) is family)
+        data = xr.Dataset() if self.history is None else self.history.copy()
+        for name, value in inner.arrays().items():
+            array = value.numpy()
+            data[f"{kind}_{name}"] = (tuple(f"{kind}_{name}_{k}" for k in range(array.ndim)), array)
+        data.attrs |= {
+            "map": "monge-ampere",
+            "method": self.method,
+            "kind": kind,
+            "standardised": int(self.standardise),
+            "reference": self.reference.name,
+            "target": self.target.name,
+            "dim": self.dim,
+            "stopped": result.stopped,
+            "steps": result.steps,
+        }
+        if isinstance(potential, Standardised):
+            m0, s0, m, s = self._units()
+            data["centre"], data["target_centre"] = ("axis", m0.numpy()), ("axis", m.numpy())
+            data.attrs |= {"unit": s0, "target_unit": s}
+        return data
+
+    def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
+        """Write `to_dataset` as netCDF, whole or not at all.
+
+        Raises:
+            ValueError: nothing was fitted, or the file exists or cannot be written.
+        """
+        content = bytes(self.to_dataset().to_netcdf(engine="h5netcdf"))
+        with atomic_path(path, force) as draft:
+            draft.write_bytes(content)
+
+
+BUMP = 1.5  # width of the bumps, in distances to the nearest
+
+
+@dataclass
+class _Stop:
+    """When to stop before the last step."""
+
+    tolerance: float
+    begun: float
+    limit: float
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begun
+
+    def reached(self, step: Iterate) -> Stopped | None:
+        if step.displacement <= self.tolerance * step.eta:
+            return "tolerance"
+        return "minutes" if self.seconds > self.limit else None
+
+
+def load_potential(path: str | os.PathLike[str]) -> tuple[Potential, xr.Dataset]:
+    """The potential in a file that `MongeAmpere.save` or `brenier flow` wrote, and all of the file.
+
+    Its `gradient` is the map, for sources that were drawn elsewhere.
+
+    Raises:
+        ValueError: no such file, or something else in it.
+    """
+    place = repr(os.fspath(path))
+    try:
+        data = xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+        raise ValueError(f"{place} cannot be read: give what `brenier flow -o` saved") from None
+    return read_potential(data, place), data
+
+
+def read_potential(data: xr.Dataset, place: str = "the dataset") -> Potential:
+    """The potential in what `MongeAmpere.to_dataset` made.
+
+    Args:
+        data: the dataset.
+        place: what to call it in messages.
+
+    Raises:
+        ValueError: something else is in it.
+    """
+    kind = data.attrs.get("kind")
+    if data.attrs.get("map") != "monge-ampere" or kind not in FAMILIES:
+        raise ValueError(f"{place} holds no map of this kind: give what `brenier flow -o` saved")
+    arrays: dict[str, Any] = {
+        str(name).removeprefix(f"{kind}_"): torch.from_numpy(np.array(data[name].values))
+        for name in data.data_vars
+        if str(name).startswith(f"{kind}_")
+    }
+    try:
+        potential = FAMILIES[kind](**arrays)
+        if "target_unit" in data.attrs:
+            centres = (torch.from_numpy(data[name].values) for name in ("centre", "target_centre"))
+            m0, m = centres
+            potential = Standardised(potential, m0, float(data.attrs["unit"]), m, float(data.attrs["target_unit"]))
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{place} is no whole map: {error}") from None
+    return potential
+
+
+def gaussian_guess(reference: Law, target: Law, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"] | None:
+    """Where the affine map between standardised laws would come from."""
+    if reference.mean is None or target.mean is None:
+        return None
+    m0, s0 = _centre_and_unit(reference, True)
+    m, s = _centre_and_unit(target, True)
+    return m0 + s0 / s * (x - m)
+
+
+def _pair(reference: Any, target: Any, dim: int | None) -> tuple[Law, Law]:
+    """Both laws, of one dimension."""
+    if isinstance(target, str) and target == "normal" and dim is None:
+        dim = 1
+    if isinstance(reference, str) and reference == "normal":
+        found = find_law(target, dim)
+        return standard_normal(found.dim), found
+    first = find_law(reference, dim)
+    return first, find_law(target, first.dim)
+
+
+def _drive(drive: str, method: str, reference: Law, target: Law) -> str:
+    if method in ("gaussian", "grid"):
+        return "density"
+    if drive == "auto":
+        both = reference.log_density is not None and target.log_density is not None
+        return "density" if both else ("score" if target.log_density is not None else "classifier")
+    if drive != "classifier" and target.log_density is None:
+        raise ValueError(f'{target.name} has no density, which drive "{drive}" needs: use "classifier"')
+    if drive == "classifier" and target.draw is None:
+        raise ValueError(f'{target.name} cannot be sampled, which drive "classifier" needs: use "density" or "score"')
+    if drive == "density" and reference.log_density is None:
+        raise ValueError(f'{reference.name} has no density, which drive "density" needs: use "score"')
+    return drive
+
+
+def _centre_and_unit(law: Law, standardise: bool) -> tuple[Float[Tensor, " d"], float]:
+    if not standardise or law.mean is None or law.covariance is None:
+        return torch.zeros(law.dim, dtype=torch.float64), 1.0
+    variance = float(law.covariance.diagonal().mean())
+    if not variance > 0:
+        raise ValueError(f"{law.name} is a single point: there is no map with a density to it")
+    return law.mean, math.sqrt(variance)
+
+
+def _row(step: Iterate) -> dict[str, float]:
+    known = {"eta": step.eta, "halvings": step.halvings, "displacement": step.displacement, "curvature": step.curvature}
+    return {"step": step.number, **known, **step.figures}
+
+
+def _history(rows: list[dict[str, float]], floor: float, unit: float) -> xr.Dataset:
+    """A variable for everything that was measured, NaN at steps where it was not."""
+    data = xr.Dataset(coords={"step": ("step", [int(row["step"]) for row in rows])})
+    for name, (long_name, power) in FIGURES.items():
+        if any(name in row for row in rows):
+            values = [row.get(name, math.nan) * unit**power for row in rows]
+            data[name] = ("step", values, {"long_name": long_name})
+    data.attrs["w2_floor"] = floor * unit
+    return data
+
+
+FIGURES: dict[str, tuple[str, int]] = {
+    "eta": ("step size for standardised laws", 0),
+    "halvings": ("halvings that kept the potential convex", 0),
+    "displacement": ("root mean square of the step", 1),
+    "curvature": ("least eigenvalue of Hess psi for standardised laws", 0),
+    "kl": ("KL(rho || target), up to the constant of an unnormalised density", 0),
+    "kl_error": ("standard error of kl", 0),
+    "reverse_kl": ("KL(target || rho) by the classifier", 0),
+    "loss": ("loss of the classifier or score", 0),
+    "calibration": ("calibration error of the classifier", 0),
+    "w2": (f"W2 between {JUDGED} points of each law", 1),
+    "dual": ("Kantorovich's dual for standardised laws", 0),
+}

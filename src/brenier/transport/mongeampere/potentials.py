@@ -1,0 +1,295 @@
+"""Convex potentials psi on R^d, whose gradients are the maps: value, gradient and Hessian in closed form.
+
+*Quadratic.*            psi(y) = y'Ay/2 + b'y
+*Log-sum-exp network.*  psi(y) = y'Ay/2 + b'y + a s log sum_i exp(q_i(y)/s),   q_i(y) = |L_i'y|^2/2 + w_i'y + c_i
+
+Every q_i is convex, and so is their log-sum-exp, with
+
+    gradient    sum_i p_i (L_i L_i'y + w_i)              p = softmax(q/s)
+    Hessian     sum_i p_i L_i L_i' + Cov_p(grad q)/s
+
+A one-layer network that is convex in its input, and dense in the convex functions even with L = 0 (Calafiore, Gaubert,
+Possieri, arXiv:1806.07850). For s -> 0 it is a maximum of quadratics, whose gradient jumps between affine maps: what
+Brenier maps to laws in clusters look like. `a` is 0 until the quadratic part does not do.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Potential(ABC):
+    """A function psi on R^d with its first two derivatives; y has shape (n, d). Values are differentiable by autograd.
+
+    Attributes:
+        dim: d.
+    """
+
+    dim: int
+
+    @abstractmethod
+    def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """psi(y), up to a constant."""
+
+    @abstractmethod
+    def gradient(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """The map T(y) = grad psi(y)."""
+
+    @abstractmethod
+    def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
+        """Hess psi(y), the Jacobian of the map."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Tensor]:
+        """The numbers that make it, by name; the class takes them as keyword arguments."""
+
+    def log_determinant(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """log det Hess psi(y); NaN where the Hessian is not positive definite."""
+        hessian = self.hessian(y)
+        if self.dim == 1:
+            return hessian[:, 0, 0].log()
+        factor, failed = torch.linalg.cholesky_ex(hessian)
+        logs = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        return torch.where(failed == 0, logs, torch.nan)
+
+    def least_curvature(self, y: Float[Tensor, "n d"]) -> float:
+        """The smallest eigenvalue of Hess psi over the points y."""
+        with torch.no_grad():
+            return float(torch.linalg.eigvalsh(self.hessian(y)).min())
+
+
+class Quadratic(Potential):
+    """psi(y) = y'Ay/2 + b'y.
+
+    Args:
+        A: symmetric, shape (d, d).
+        b: shape (d,).
+    """
+
+    def __init__(self, A: Float[Tensor, "d d"], b: Float[Tensor, " d"]) -> None:
+        self.A, self.b = A, b
+        self.dim = len(b)
+
+    @classmethod
+    def identity(cls, dim: int, dtype: torch.dtype = torch.float64) -> "Quadratic":
+        """|y|^2/2, whose map leaves every point where it is."""
+        return cls(torch.eye(dim, dtype=dtype), torch.zeros(dim, dtype=dtype))
+
+    def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """psi(y)."""
+        return ((y @ self.A) * y).sum(1) / 2 + y @ self.b
+
+    def gradient(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(y)."""
+        return y @ self.A + self.b
+
+    def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
+        """Hess psi(y)."""
+        return self.A.expand(len(y), -1, -1)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        return {"A": self.A, "b": self.b}
+
+
+def fit_quadratic(
+    y: Float[Tensor, "n d"], t: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None = None
+) -> Quadratic:
+    """The quadratic potential whose gradient is nearest to t: min E|Ay + b - t|^2 over symmetric A.
+
+    With C = Cov(y) and M = Cov(y, t), A solves AC + CA = M + M'; exact for a t that is such a gradient itself, whatever
+    the points, where they span R^d.
+    """
+    mass = torch.full_like(y[:, 0], 1 / len(y)) if weights is None else weights / weights.sum()
+    centre, mean = mass @ y, mass @ t
+    spread = y - centre
+    weighted = mass[:, None] * spread
+    values, axes = torch.linalg.eigh(weighted.T @ spread)
+    cross = axes.T @ (weighted.T @ (t - mean)) @ axes
+    A = axes @ ((cross + cross.T) / (values[:, None] + values)) @ axes.T
+    A = (A + A.T) / 2
+    return Quadratic(A, mean - centre @ A)
+
+
+class ConvexNetwork(Potential):
+    """psi(y) = y'Ay/2 + b'y + a s log sum_i exp(q_i(y)/s), q_i(y) = |L_i y|^2/2 + w_i'y + c_i.
+
+    Args:
+        A, b: of the quadratic part, shapes (d, d), positive semidefinite, and (d,).
+        slopes: w, shape (m, d).
+        offsets: c, shape (m,).
+        factors: L, shape (m, r, d).
+        amplitude: a >= 0, shape ().
+        log_temperature: log s, shape ().
+    """
+
+    def __init__(
+        self,
+        A: Float[Tensor, "d d"],
+        b: Float[Tensor, " d"],
+        slopes: Float[Tensor, "m d"],
+        offsets: Float[Tensor, " m"],
+        factors: Float[Tensor, "m r d"],
+        amplitude: Float[Tensor, ""],
+        log_temperature: Float[Tensor, ""],
+    ) -> None:
+        self.A, self.b = A, b
+        self.slopes, self.offsets, self.factors = slopes, offsets, factors
+        self.amplitude, self.log_temperature = amplitude, log_temperature
+        self.dim = len(b)
+
+    @classmethod
+    def start(cls, quadratic: Quadratic, units: int, rank: int, places: Float[Tensor, "m d"]) -> "ConvexNetwork":
+        """A network that is `quadratic` still, with units that wait at `places` of the target space.
+
+        With w_i = A y_i and c_i = -y_i'Ay_i/2 every unit is tangent to the quadratic part at y_i; a is 0.
+        """
+        A, b = quadratic.A, quadratic.b
+        slopes = places @ A
+        factors = places.new_zeros(units, rank, quadratic.dim)
+        factors[:, torch.arange(rank), torch.arange(rank)] = 0.1 * torch.linalg.eigvalsh(A)[0].clamp(min=0).sqrt()
+        zero = places.new_zeros(())
+        return cls(A, b, slopes, -(slopes * places).sum(1) / 2, factors, zero, zero)
+
+    @property
+    def quadratic(self) -> Quadratic:
+        """The part without the units."""
+        return Quadratic(self.A, self.b)
+
+    def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """psi(y)."""
+        scale = self.amplitude * self.log_temperature.exp()
+        return self.quadratic.value(y) + scale * self._units(y)[0].logsumexp(1)
+
+    def gradient(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(y)."""
+        return self.quadratic.gradient(y) + self.amplitude * self._mean_slope(*self._units(y))
+
+    def both(self, y: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n d"]]:
+        """Value and gradient, of the units alone, for less than both apart."""
+        q, z = self._units(y)
+        scale = self.amplitude * self.log_temperature.exp()
+        return scale * q.logsumexp(1), self.amplitude * self._mean_slope(q, z)
+
+    def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
+        """Hess psi(y)."""
+        q, z = self._units(y)
+        p = q.softmax(1)
+        slopes = torch.einsum("nmr,mri->nmi", z, self.factors) + self.slopes
+        slopes = slopes - (p[:, :, None] * slopes).sum(1, keepdim=True)
+        between = (p[:, :, None] * slopes).mT @ slopes * (-self.log_temperature).exp()
+        within = (p @ (self.factors.mT @ self.factors).flatten(1)).view_as(between)
+        return self.A + self.amplitude * (within + between)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        names = ("A", "b", "slopes", "offsets", "factors", "amplitude", "log_temperature")
+        return {name: getattr(self, name) for name in names}
+
+    def _units(self, y: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m r"]]:
+        """q_i(y)/s and L_i y."""
+        units, rank, _ = self.factors.shape
+        z = (y @ self.factors.flatten(0, 1).T).view(len(y), units, rank)
+        q = z.square().sum(2) / 2 + y @ self.slopes.T + self.offsets
+        return q * (-self.log_temperature).exp(), z
+
+    def _mean_slope(self, q: Float[Tensor, "n m"], z: Float[Tensor, "n m r"]) -> Float[Tensor, "n d"]:
+        p = q.softmax(1)
+        return (p[:, :, None] * z).flatten(1) @ self.factors.flatten(0, 1) + p @ self.slopes
+
+
+class Features(Potential):
+    """psi(y) = y'Ay/2 + b'y + sum_j theta_j exp(-|y - c_j|^2/(2 l^2)): linear in all its coefficients.
+
+    Args:
+        A, b: of the quadratic part, shapes (d, d) and (d,).
+        centres: c, shape (m, d).
+        width: l, shape ().
+        theta: shape (m,).
+    """
+
+    def __init__(
+        self,
+        A: Float[Tensor, "d d"],
+        b: Float[Tensor, " d"],
+        centres: Float[Tensor, "m d"],
+        width: Float[Tensor, ""],
+        theta: Float[Tensor, " m"],
+    ) -> None:
+        self.A, self.b, self.centres, self.width, self.theta = A, b, centres, width, theta
+        self.dim = len(b)
+
+    def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """psi(y)."""
+        return Quadratic(self.A, self.b).value(y) + self.bumps(y) @ self.theta
+
+    def gradient(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(y)."""
+        weighted = self.bumps(y) * self.theta
+        pull = weighted @ self.centres - weighted.sum(1, keepdim=True) * y
+        return y @ self.A + self.b + pull / self.width**2
+
+    def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
+        """Hess psi(y)."""
+        weighted = self.bumps(y) * self.theta
+        away = (y[:, None] - self.centres) / self.width
+        outer = (weighted[:, :, None] * away).mT @ away
+        total = weighted.sum(1)[:, None, None] * torch.eye(self.dim, dtype=y.dtype)
+        return self.A + (outer - total) / self.width**2
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        return {"A": self.A, "b": self.b, "centres": self.centres, "width": self.width, "theta": self.theta}
+
+    def bumps(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
+        """exp(-|y - c_j|^2/(2 l^2)), shape (n, m)."""
+        return (-(y[:, None] - self.centres).square().sum(2) / (2 * self.width**2)).exp()
+
+
+class Standardised(Potential):
+    """psi of a potential between standardised laws: T(y) = m + s T'((y - m0)/s0), T' the gradient of `inner`.
+
+    Args:
+        inner: psi', between (Y - m0)/s0 and (X - m)/s.
+        centre: m0, shape (d,).
+        unit: s0.
+        target_centre: m, shape (d,).
+        target_unit: s.
+    """
+
+    def __init__(
+        self, inner: Potential, centre: Tensor, unit: float, target_centre: Tensor, target_unit: float
+    ) -> None:
+        self.inner, self.dim = inner, inner.dim
+        self.centre, self.unit, self.target_centre, self.target_unit = centre, unit, target_centre, target_unit
+
+    def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """psi(y)."""
+        return self.unit * self.target_unit * self.inner.value(self._inward(y)) + y @ self.target_centre
+
+    def gradient(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(y)."""
+        return self.target_unit * self.inner.gradient(self._inward(y)) + self.target_centre
+
+    def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
+        """Hess psi(y)."""
+        return self.target_unit / self.unit * self.inner.hessian(self._inward(y))
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        return self.inner.arrays()
+
+    def _inward(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return (y - self.centre) / self.unit
+
+
+KINDS: dict[str, type[Potential]] = {"quadratic": Quadratic, "network": ConvexNetwork, "features": Features}
+
+
+def detached(potential: Potential) -> Potential:
+    """A copy that shares no memory and no graph."""
+    arrays: dict[str, Any] = {name: value.detach().clone() for name, value in potential.arrays().items()}
+    return type(potential)(**arrays)

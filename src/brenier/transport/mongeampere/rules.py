@@ -1,0 +1,46 @@
+"""Step sizes eta_k, k = 0 ... T - 1, of the parabolic Monge-Ampère iteration (arXiv:2504.09279).
+
+constant     eta               KL of the averaged iterate O(1/T)
+root         eta/sqrt(T)       last iterate O(1/sqrt T)
+harmonic     eta/(k + 1)       last iterate O(log T/T)
+log          eta log(T)/T      the same, for a T that is known beforehand
+adaptive     eta, and over the last half of the steps down to eta/20: the noise of what is learned averages out
+"""
+
+import math
+from typing import Literal, TypeAlias, get_args
+
+from brenier.checks import whole_number
+
+Rule: TypeAlias = Literal["constant", "root", "harmonic", "log", "adaptive"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+LAST = 0.05  # of the first step: the last of "adaptive"
+
+
+def step_sizes(rule: str, eta: float, steps: int) -> list[float]:
+    """eta_k for all k.
+
+    Args:
+        rule: one of `RULES`.
+        eta: its constant, positive.
+        steps: T.
+
+    Raises:
+        ValueError: an unknown rule, eta or T out of range.
+    """
+    if rule not in RULES:
+        raise ValueError(f"no step rule {rule!r}: it is one of {', '.join(RULES)}")
+    if not 0 < eta < math.inf:
+        raise ValueError(f"eta must be positive and finite, got {eta}")
+    steps = whole_number(steps, "steps", 0)
+    if steps == 0:
+        return []
+    if rule == "root":
+        return [eta / math.sqrt(steps)] * steps
+    if rule == "log":
+        return [eta * math.log(max(steps, 2)) / steps] * steps
+    if rule == "harmonic":
+        return [eta / (k + 1) for k in range(steps)]
+    if rule == "constant":
+        return [eta] * steps
+    return [eta * min(1.0, LAST + (1 - LAST) * 2 * (steps - k) / steps) for k in range(steps)]

@@ -1,0 +1,239 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import brenier
+from brenier import GaussianMixture
+from brenier.transport.mongeampere import MongeAmpere, find_law, gaussian_map, load_potential
+from brenier.wasserstein import exact_w2
+
+MIXTURE = GaussianMixture([0.4, 0.6], [-1.0, 1.5], [0.25, 0.5])
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def quantile_map(y):
+    """From N(0, 1) to MIXTURE by bisection on the distribution functions."""
+    normal = torch.distributions.Normal(0.0, 1.0)
+    parts = torch.distributions.Normal(MIXTURE.means[:, 0], MIXTURE.variances[:, 0].sqrt())
+    low, high = torch.full_like(y, -20.0), torch.full_like(y, 20.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        below = (parts.cdf(middle[:, None]) @ MIXTURE.weights) < normal.cdf(y)
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2
+
+
+@pytest.fixture(scope="module")
+def linear():
+    return MongeAmpere("normal", MIXTURE, "linear", units=40).fit(400, progress=False)
+
+
+def test_the_limit_of_the_linear_method_is_the_quantile_map(linear):
+    y = torch.linspace(-2.5, 2.5, 101, dtype=torch.float64)
+    off = linear.map(y[:, None])[:, 0] - quantile_map(y)
+    weight = torch.exp(-y.square() / 2)
+    assert float(((weight * off.square()).sum() / weight.sum()).sqrt()) < 0.03
+    assert float(linear.history["kl"][-1]) < 0.005
+    assert float(linear.history["w2"][-1]) < 1.5 * linear.history.attrs["w2_floor"] + 0.05
+
+
+def test_the_inverse_undoes_the_map(linear):
+    y = draw(200, 1, seed=3)
+    torch.testing.assert_close(linear.inverse(linear.map(y)), y, rtol=0, atol=1e-6)
+
+
+def test_the_density_of_the_image_integrates_to_one_and_is_the_targets(linear):
+    x = torch.linspace(-3.5, 4.5, 801, dtype=torch.float64)[:, None]
+    density = linear.log_density(x).exp()
+    assert float(torch.trapezoid(density, x[:, 0])) == pytest.approx(1, abs=3e-3)
+    exact = find_law(MIXTURE).log_density(x).exp()
+    assert float(torch.trapezoid((density - exact).abs(), x[:, 0])) < 0.06
+
+
+def test_the_average_is_a_mixture_of_the_iterates(linear):
+    average, last = linear.sample(4000, 1, "average"), linear.sample(4000, 1)
+    target = MIXTURE.sample(4000, 7)
+    assert exact_w2(average, target).value > exact_w2(last, target).value
+    assert abs(float(average.mean() - last.mean())) < 0.2
+
+
+def test_a_map_survives_a_file(linear, tmp_path):
+    linear.save(tmp_path / "map.nc")
+    potential, data = load_potential(tmp_path / "map.nc")
+    y = draw(20, 1, seed=4)
+    torch.testing.assert_close(potential.gradient(y), linear.map(y))
+    assert data.attrs["target"] == "gaussian-mixture"
+    assert data.sizes["step"] == linear.result.steps
+    with pytest.raises(ValueError, match="exists"):
+        linear.save(tmp_path / "map.nc")
+
+
+def test_files_that_hold_no_map(tmp_path):
+    (tmp_path / "text.nc").write_text("no")
+    xr.Dataset({"a": 1}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    for name, message in (("text.nc", "cannot be read"), ("other.nc", "holds no map"), ("none.nc", "cannot be read")):
+        with pytest.raises(ValueError, match=message):
+            load_potential(tmp_path / name)
+
+
+def test_the_gaussian_method_is_the_closed_form():
+    data = draw(500, 3) @ torch.diag(torch.tensor([1.0, 2.0, 0.5])).double() + 1
+    found = MongeAmpere("normal", data, "gaussian").fit()
+    pushed = found.map(draw(20_000, 3, seed=5))
+    torch.testing.assert_close(pushed.mean(0), data.mean(0), atol=0.06, rtol=0)
+    assert found.result.stopped == "closed form"
+    torch.testing.assert_close(found.potential.A, gaussian_map(find_law("normal", 3), find_law(data)).A)
+
+
+def test_huge_and_tiny_scales_and_shifts_change_nothing():
+    usual = MongeAmpere("normal", MIXTURE, "linear", units=20).fit(30, progress=False)
+    for scale, shift in ((1e-6, 0.0), (1e6, 1e8)):
+        other = GaussianMixture(MIXTURE.weights, scale * MIXTURE.means + shift, scale**2 * MIXTURE.variances[:, 0])
+        found = MongeAmpere("normal", other, "linear", units=20).fit(30, progress=False)
+        y = draw(50, 1, seed=2)
+        torch.testing.assert_close((found.map(y) - shift) / scale, usual.map(y), rtol=1e-4, atol=1e-4)
+
+
+def test_points_alone_are_learned_by_a_classifier():
+    """Algorithm 1 in the plane: after a short run, nearer to held-out points than the affine map is."""
+    law = GaussianMixture([0.5, 0.5], [[-2.0, 0.0], [2.0, 0.0]], [0.25, 0.25])
+    found = MongeAmpere("normal", law.sample(4000, 0), units=16).fit(25, progress=False)
+    held = law.sample(1000, 9)
+    affine = MongeAmpere("normal", law.sample(4000, 0), "gaussian").fit()
+    assert exact_w2(found.sample(1000, 3), held).value < 0.7 * exact_w2(affine.sample(1000, 3), held).value
+    assert found.drive == "classifier"
+    assert {"kl", "reverse_kl", "loss", "calibration", "w2", "dual"} <= set(found.history)
+    assert float(found.history["curvature"].min()) > 0
+
+
+def test_an_unnormalised_density_is_enough():
+    """Algorithm 2 on a normal law with a factor: the map is affine."""
+    mean = torch.tensor([1.0, -1.0], dtype=torch.float64)
+
+    def log_density(x):
+        return -((x - mean) @ torch.tensor([[1.0, 0.3], [0.3, 0.5]], dtype=torch.float64) * (x - mean)).sum(1) / 2 + 5
+
+    found = MongeAmpere("normal", log_density, "linear", dim=2, units=5).fit(200, progress=False)
+    covariance = torch.linalg.inv(torch.tensor([[1.0, 0.3], [0.3, 0.5]], dtype=torch.float64))
+    pushed = found.sample(4, 0) - mean
+    normal = GaussianMixture([1.0], mean[None], covariance[None])
+    exact = MongeAmpere("normal", normal, "gaussian").fit().sample(4, 0) - mean
+    torch.testing.assert_close(pushed, exact, rtol=1e-5, atol=1e-5)
+    assert "w2" not in found.history
+
+
+def test_the_same_seed_gives_the_same_map():
+    data = draw(300, 2)
+    runs = [MongeAmpere("normal", data, units=4).fit(2, seed=3, points=64, progress=False) for _ in range(2)]
+    assert torch.equal(runs[0].sample(5), runs[1].sample(5))
+
+
+def test_a_fit_goes_on_from_another():
+    first = MongeAmpere("normal", MIXTURE, "linear", units=20).fit(60, progress=False)
+    on = MongeAmpere("normal", MIXTURE, "linear", units=20).fit(5, start=first, progress=False)
+    assert float(on.history["kl"][0]) < 1.5 * float(first.history["kl"][-1]) + 1e-3
+    with pytest.raises(ValueError, match="same dimension, by the same method"):
+        MongeAmpere("normal", MIXTURE).fit(1, start=first, progress=False)
+
+
+def test_divergence_keeps_the_last_good_map():
+    def log_density(x):
+        return torch.where(x[:, 0] > 1.5, torch.nan, -8 * (x[:, 0] - 3) ** 2)
+
+    narrow = find_law(GaussianMixture([1.0], [0.0], [0.01]))
+    flow = MongeAmpere(narrow, log_density, "linear", units=3)
+    with pytest.warns(UserWarning, match="the flow diverged, the last good map is kept: step .* not finite"):
+        flow.fit(300, progress=False)
+    assert flow.result.stopped == "diverged"
+    assert 0 < flow.result.steps < 300
+    assert bool(torch.isfinite(flow.sample(10)).all())
+
+
+def test_a_first_step_that_fails_is_an_error():
+    flow = MongeAmpere("normal", lambda x: torch.where(x[:, 0] > 0.1, torch.nan, 0.0) * x[:, 0], "linear", dim=1)
+    with pytest.raises(ValueError, match="not finite"):
+        flow.fit(3, progress=False)
+
+
+def test_ctrl_c_keeps_what_there_is(monkeypatch):
+    flow = MongeAmpere("normal", MIXTURE, "linear", units=10)
+    kept = flow._keep
+
+    def interrupt(step):
+        kept(step)
+        if step.number == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(flow, "_keep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        flow.fit(50, progress=False)
+    assert flow.result.stopped == "interrupted"
+    assert flow.result.steps == 3
+    assert flow.map(draw(2, 1)).shape == (2, 1)
+
+
+def test_minutes_end_a_fit():
+    flow = MongeAmpere("normal", MIXTURE, "linear", units=10).fit(10_000, minutes=1e-4, progress=False)
+    assert flow.result.stopped == "minutes"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("normal", MIXTURE, "newton"), {}, "no method 'newton': it is one of gaussian"),
+        (("normal", MIXTURE), {"drive": "magic"}, "no drive 'magic'"),
+        (("normal", draw(9, 2)), {"drive": "density"}, "data has no density"),
+        (("normal", lambda x: -x.square().sum(1)), {}, "give dim"),
+        (("normal", lambda x: -x.square().sum(1)), {"dim": 2, "drive": "classifier"}, "cannot be sampled"),
+        ((draw(9, 2), draw(9, 3)), {}, "data is in 3 dimensions, the other law in 2"),
+        ((lambda x: -x.square().sum(1), MIXTURE), {"dim": 1}, "cannot be sampled, and the map starts from samples"),
+        (("normal", "two-points"), {}, "components without a density"),
+        (("normal", "uniform"), {}, "no smooth density and no points"),
+        (("normal", MIXTURE), {"noise": 0.0}, "noise must be positive"),
+        (("normal", lambda x: x.detach().sum(1)), {"dim": 2}, "cannot be differentiated"),
+        (("normal", lambda x: x.square()), {"dim": 2}, "must return a tensor of shape"),
+        (("normal", lambda x: x.square().sum(1).log()), {"dim": 2}, "not finite at the origin"),
+    ],
+)
+def test_bad_laws_and_options(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        MongeAmpere(*arguments, **options)
+
+
+def test_bad_arguments_of_a_fit_and_of_points():
+    flow = MongeAmpere("normal", MIXTURE, "linear", units=3)
+    with pytest.raises(ValueError, match="call fit first"):
+        flow.map(draw(2, 1))
+    for options in ({"steps": 0}, {"minutes": 0.0}, {"eta": -1.0}, {"rule": "none"}, {"points": 1}):
+        with pytest.raises(ValueError, match=r"must|no step rule"):
+            flow.fit(**options, progress=False)
+    flow.fit(2, progress=False)
+    with pytest.raises(ValueError, match=r"shape \(n, 1\)"):
+        flow.map(draw(2, 2))
+    with pytest.raises(ValueError, match="finite"):
+        flow.map(torch.tensor([[math.nan]]))
+    with pytest.raises(ValueError, match="iterate is"):
+        flow.sample(3, iterate="first")
+
+
+def test_a_single_point_has_no_map():
+    with pytest.raises(ValueError, match="single point"):
+        MongeAmpere("normal", np.ones((5, 2)), units=2).fit(1, progress=False)
+
+
+def test_no_points_asked_for(linear):
+    assert linear.sample(0).shape == (0, 1)
+    assert linear.sample(0, iterate="average").shape == (0, 1)
+
+
+def test_a_law_of_the_house_is_taken_by_name():
+    found = MongeAmpere("normal", "four-gaussians", "linear", units=60).fit(30, progress=False)
+    assert found.dim == 1
+    assert float(found.history["kl"][-1]) < float(found.history["kl"][0])
+    assert brenier.load_target("four-gaussians").name == found.target.name
