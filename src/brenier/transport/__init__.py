@@ -1,6 +1,7 @@
 """Optimal transport maps."""
 
+from brenier.transport.entropic import Entropic, sinkhorn
 from brenier.transport.judgement import Cost, MarginalError
 from brenier.transport.semidiscrete import Fit, SemiDiscrete
 
-__all__ = ["Cost", "Fit", "MarginalError", "SemiDiscrete"]
+__all__ = ["Cost", "Entropic", "Fit", "MarginalError", "SemiDiscrete", "sinkhorn"]

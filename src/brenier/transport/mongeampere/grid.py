@@ -9,7 +9,7 @@ a step in which the image of a cell would lose all its mass is halved. As psi se
 the method becomes Newton's.
 
 How far it goes: every cell gets the mass it should have, jumps or not, so that a map is right away from its jumps. On
-the line, and in the plane for jumps along the axes, a jump is one cell wide; a jump that crosses the axes is spread over
+the line, and in the plane for jumps along the axes, a jump is one cell wide; one that crosses the axes is spread over
 two or three, where the symmetric differences may have an eigenvalue a little below 0. The cell that holds a jump is
 sent across the gap: a share of about cell width/(2 pi)^(1/2) of a normal reference, which halving the cells halves.
 """
@@ -103,6 +103,8 @@ class _Flow:
             "refused": self.refused,
             "cells": self.equation.cells,
         }
+        if self.rows and self.rows[-1]["time"] == self.time:  # on coarser cells
+            self.rows.pop()
         self.rows.append(row)
         return row["residual"]
 

@@ -1,0 +1,328 @@
+"""Entropic transport by Sinkhorn's iteration, and its limit for small epsilon: the parabolic Monge-Ampère equation.
+
+Between weighted points y_i, a_i (the reference mu) and x_j, b_j (the target nu), the coupling of least
+
+    E|Y - X|^2/2 + epsilon KL(pi | mu x nu)    is    pi_ij = a_i b_j exp((<y_i, x_j> - psi_i - phi_j)/epsilon)
+
+and Sinkhorn's iteration fits one marginal after the other, first the target's:
+
+    phi(x) = epsilon log sum_i a_i exp((<y_i, x> - psi_i)/epsilon)
+    psi(y) = epsilon log sum_j b_j exp((<y, x_j> - phi_j)/epsilon)
+
+Both are convex functions on all of R^d; grad psi(y) = E[X | Y = y] is the barycentric map, Brenier's for epsilon -> 0.
+
+*The limit.* Let mu and nu have densities e^{-g} and e^{-f}. Laplace's method, once for each line,
+
+    phi = psi* + epsilon [-g - (log det Hess psi)/2 + c] o grad psi*
+    psi_new = psi + epsilon [g - f o grad psi + log det Hess psi] + O(epsilon^2)
+
+makes an iteration an Euler step of length epsilon of d psi/dt = -f(grad psi) + g + log det Hess psi: k = t/epsilon of
+them lead to psi(t), up to O(epsilon) (Berman, arXiv:1712.03082; Deb, Kim, Pal, Schiebinger, arXiv:2307.16421).
+Between N(0, S0) and N(0, S), psi_k = y'A_k y/2 with A_{k+1} = ((A_k + epsilon S0^-1)^-1 + epsilon S^-1)^-1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.checks import whole_number
+from brenier.progress import progress_bar
+from brenier.transport.mongeampere.cells import log_densities
+from brenier.transport.mongeampere.grid import GridPotential, solve_on_grid
+from brenier.transport.mongeampere.laws import Law
+
+_LARGEST = 2**25  # entries of the coupling: a quarter of a GiB
+_BLOCK = 2**22
+_ROUGH = 1e-3  # marginal error at which larger epsilons have done what they can for a smaller one
+_FEWEST, _LONGEST = 64, 4096  # points of a grid on the line
+_NEGLIGIBLE = 1e-6  # mass on each side where kernels need not be resolved
+_ACCURACY = 1e-8  # of the equation's steps in time
+_CENTRAL = 1e-3  # mass on each side that the largest error leaves out
+NORMS = {"l2": "L2(reference) norm", "sup": "largest value on the central 99.8% of the reference"}
+
+
+@dataclass(frozen=True)
+class Entropic:
+    """An entropic coupling of two weighted samples. All in float64.
+
+    Attributes:
+        reference, reference_weights: y (n, d) and a (n,), sum 1.
+        target, target_weights: x (m, d) and b (m,), sum 1.
+        epsilon: in squared units of the data.
+        psi, phi: potentials at y, shape (n,), and at x, shape (m,).
+        iterations: how many were made.
+        marginal_error: sum_j |sum_i pi_ij - b_j|; the other marginal is right to rounding.
+    """
+
+    reference: Float[Tensor, "n d"]
+    reference_weights: Float[Tensor, " n"]
+    target: Float[Tensor, "m d"]
+    target_weights: Float[Tensor, " m"]
+    epsilon: float
+    psi: Float[Tensor, " n"]
+    phi: Float[Tensor, " m"]
+    iterations: int
+    marginal_error: float
+
+    def potential(self, y: Float[Tensor, "k d"]) -> Float[Tensor, " k"]:
+        """psi at any points: epsilon log sum_j b_j exp((<y, x_j> - phi_j)/epsilon)."""
+        blocks = self._scores(y, self.target, self.target_weights, self.phi)
+        return torch.cat([self.epsilon * scores.logsumexp(1) for scores in blocks])
+
+    def map(self, y: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
+        """The barycentric map E[X | Y = y] = grad psi(y), at any points."""
+        blocks = self._scores(y, self.target, self.target_weights, self.phi)
+        return torch.cat([scores.softmax(1) @ self.target for scores in blocks])
+
+    def inverse(self, x: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
+        """The barycentric map back, E[Y | X = x], at any points; the inverse of `map` only for epsilon -> 0."""
+        blocks = self._scores(x, self.reference, self.reference_weights, self.psi)
+        return torch.cat([scores.softmax(1) @ self.reference for scores in blocks])
+
+    def plan(self) -> Float[Tensor, "n m"]:
+        """The coupling pi."""
+        scores = (self.reference @ self.target.T - self.psi[:, None] - self.phi) / self.epsilon
+        return self.reference_weights[:, None] * self.target_weights * scores.exp()
+
+    def value(self) -> float:
+        """The minimum of E|Y - X|^2/2 + epsilon KL(pi | mu x nu), from the potentials; before convergence, less."""
+        f = self.reference.square().sum(1) / 2 - self.psi
+        g = self.target.square().sum(1) / 2 - self.phi
+        return float(self.reference_weights @ f + self.target_weights @ g)
+
+    def _scores(self, points: Tensor, others: Tensor, weights: Tensor, potential: Tensor) -> list[Tensor]:
+        """Logarithms of the coupling's weights between points (k, d) and one of the samples, up to a constant a row."""
+        shifts = weights.log() - potential / self.epsilon
+        blocks = points.to(torch.float64).split(max(1, _BLOCK // len(others)))
+        return [block @ others.T / self.epsilon + shifts for block in blocks]
+
+
+def sinkhorn(
+    reference: Float[Tensor, "..."],
+    target: Float[Tensor, "..."],
+    epsilon: float,
+    reference_weights: Float[Tensor, "..."] | None = None,
+    target_weights: Float[Tensor, "..."] | None = None,
+    iterations: int | None = None,
+    tolerance: float = 1e-6,
+    start: Float[Tensor, "..."] | None = None,
+    anneal: float | None = None,
+    most: int = 10_000,
+) -> Entropic:
+    """Sinkhorn's iteration on logarithms (POT), for the cost |x - y|^2/2.
+
+    A law with a density is a grid: its points with weights density times volume. It resolves epsilon where points lie
+    no further apart than sqrt(epsilon times the least eigenvalue of Hess phi, or Hess psi).
+
+    Args:
+        reference: y, shape (n, d).
+        target: x, shape (m, d).
+        epsilon: in squared units of the data.
+        reference_weights: a, positive, shape (n,); they are normalised. Default: equal.
+        target_weights: b, shape (m,).
+        iterations: how many to make. Default: until `tolerance`.
+        tolerance: error of the target's marginal, summed over points, to stop at.
+        start: psi at the points of the reference. Default: 0; |y|^2/2 is that of the identity.
+        anneal: a larger epsilon to begin with, halved until `epsilon`; every stage starts from the psi of the last, which
+            saves iterations where epsilon is small.
+        most: iterations allowed for each epsilon.
+
+    Raises:
+        ValueError: shapes that do not fit, numbers that are not finite, weights that are not positive, more than 2^25
+            pairs, arguments out of range.
+        RuntimeError: the tolerance was not reached.
+    """
+    y, x = _points(reference, "reference"), _points(target, "target")
+    if y.shape[1] != x.shape[1]:
+        raise ValueError(f"the reference is in {y.shape[1]} dimensions and the target in {x.shape[1]}")
+    if len(y) * len(x) > _LARGEST:
+        raise ValueError(f"{len(y)} x {len(x)} points make too large a coupling: 2^25 pairs at most")
+    a, b = _weights(reference_weights, len(y), "reference"), _weights(target_weights, len(x), "target")
+    if not (0 < epsilon < math.inf and 0 < tolerance < math.inf):
+        raise ValueError(f"epsilon and tolerance must be positive and finite, got {epsilon} and {tolerance}")
+    if anneal is not None and (iterations is not None or not epsilon < anneal < math.inf):
+        raise ValueError(f"anneal is an epsilon above {epsilon:g}, without a number of iterations, got {anneal}")
+    psi = torch.zeros_like(a) if start is None else start.detach().to("cpu", torch.float64)
+    if psi.shape != a.shape or not bool(torch.isfinite(psi).all()):
+        raise ValueError(f"start must hold {len(y)} finite numbers, one for each point of the reference")
+    steps = whole_number(most if iterations is None else iterations, "most" if iterations is None else "iterations", 1)
+    stages = [] if anneal is None else [anneal / 2**k for k in range(math.ceil(math.log2(anneal / epsilon)))]
+    total = 0
+    for stage in [*stages, epsilon]:
+        goal = None if iterations is not None else tolerance if stage == epsilon else max(tolerance, _ROUGH)
+        phi, psi, made = _iterate(y, a, x, b, stage, psi, steps, goal)
+        total += made
+    found = Entropic(y, a, x, b, float(epsilon), psi, phi, total, 0.0)
+    error = float((found.plan().sum(0) - b).abs().sum())
+    if iterations is None and error > tolerance:
+        raise RuntimeError(
+            f"Sinkhorn's iteration stopped after {steps} steps with marginal error {error:.2g}: "
+            f"take more steps, a larger epsilon than {epsilon:g}, or anneal"
+        )
+    return replace(found, marginal_error=error)
+
+
+def _iterate(
+    y: Tensor, a: Tensor, x: Tensor, b: Tensor, epsilon: float, psi: Tensor, steps: int, tolerance: float | None
+) -> tuple[Tensor, Tensor, int]:
+    """phi, psi and the number of iterations, until the tolerance or for so many steps."""
+    import ot  # seconds to import: only who needs it waits
+
+    stop = -1.0 if tolerance is None else tolerance / math.sqrt(len(b))  # POT's error is a Euclidean norm
+    # POT's v belongs to the target and is fitted first: what it is given for it does not matter.
+    first = (a.log() - psi / epsilon, torch.zeros_like(b))
+    cost = -(y @ x.T)
+    _, log = ot.bregman.sinkhorn_log(
+        a, b, cost, epsilon, numItermax=steps, stopThr=stop, log=True, warn=False, warmstart=first
+    )
+    u, v = log["log_u"], log["log_v"]
+    return epsilon * (b.log() - v), epsilon * (a.log() - u), int(log["niter"]) + 1
+
+
+def _points(points: Tensor, name: str) -> Tensor:
+    if points.ndim != 2 or points.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(points.shape)}: points are the rows of an array (n, d)")
+    found = points.detach().to("cpu", torch.float64)
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError(f"{name} holds values that are not finite")
+    return found
+
+
+def _weights(weights: Tensor | None, n: int, name: str) -> Tensor:
+    if weights is None:
+        return torch.full((n,), 1 / n, dtype=torch.float64)
+    found = weights.detach().to("cpu", torch.float64)
+    if found.shape != (n,) or not bool((torch.isfinite(found) & (found > 0)).all()):
+        raise ValueError(
+            f"the weights of the {name} must be {n} positive finite numbers: leave out points of no weight"
+        )
+    return found / found.sum()
+
+
+def sinkhorn_limit(
+    reference: Law,
+    target: Law,
+    time: float = 1.0,
+    epsilons: Sequence[float] = (0.1, 0.05, 0.025, 0.0125, 0.00625),
+    points: int = 2048,
+    box: tuple[Sequence[float], Sequence[float]] | None = None,
+    image: tuple[Sequence[float], Sequence[float]] | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """How far the potential after time/epsilon Sinkhorn iterations is from that of the Monge-Ampère equation at `time`.
+
+    Both start from the potential of the affine map of box to box. The iteration runs on grids that resolve its kernels.
+
+    Args:
+        reference: a law on the line with a density.
+        target: another; its density may lack a factor.
+        time: t > 0 of the equation.
+        epsilons: at least 3; each is rounded to `time` over a whole number, the number of iterations.
+        points: cells of the equation's grid; its own error, of order 1/points^2, has to be far below the others.
+        box: where the reference lives, as in `solve_on_grid`: two corners of one number each.
+        image: the same for the target.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Returns:
+        Dataset over `epsilon`, descending, with the errors `l2` and `sup` of psi, each taken with mean 0 under the
+        reference, `iterations` and `grid_points` (the larger of both grids). Over `norm`: `slope` of the logarithm of
+        the error over that of epsilon, by least squares, and `slope_low` and `slope_high`, its 95% interval.
+
+    Raises:
+        ValueError: laws that are not on the line or have no density; arguments out of range.
+    """
+    if reference.dim != 1 or target.dim != 1:
+        raise ValueError(f"the limit is computed on the line, and {target.name} is in {target.dim} dimensions")
+    if len(epsilons) < 3 or not all(0 < epsilon <= time for epsilon in epsilons) or not math.isfinite(time):
+        raise ValueError(f"give at least 3 epsilons between 0 and the time {time:g}, got {list(epsilons)}")
+    counts = sorted({max(1, round(time / epsilon)) for epsilon in epsilons})
+    if len(counts) < 3:
+        raise ValueError(f"the epsilons {list(epsilons)} make fewer than 3 numbers of iterations: spread them out")
+    limit, _ = solve_on_grid(
+        reference, target, points, [time], accuracy=_ACCURACY, box=box, image=image, progress=progress
+    )
+    rows: list[dict[str, float]] = []
+    with progress_bar("Sinkhorn's iterations", progress) as advance:
+        for count in counts:
+            rows.append(_errors(reference, target, limit, time, count))
+            advance(count / sum(counts))
+    return _with_slopes(rows, reference, target, time, points)
+
+
+def _errors(reference: Law, target: Law, limit: GridPotential, time: float, count: int) -> dict[str, float]:
+    """After `count` iterations of length time/count."""
+    epsilon = time / count
+    arrays = limit.arrays()
+    low, high, image_low, image_high = (float(arrays[name]) for name in ("low", "high", "image_low", "image_high"))
+    ratio = (image_high - image_low) / (high - low)
+    seen = torch.linspace(low, high, 2001, dtype=torch.float64)[:, None]
+    mass = np.exp(log_densities(reference, seen.numpy()))
+    below = np.cumsum(mass) / mass.sum()
+    steep = limit.hessian(seen[(below > _NEGLIGIBLE) & (below < 1 - _NEGLIGIBLE)])[:, 0, 0]
+    # The kernels exp((yx - psi - phi)/epsilon) are as wide as sqrt(epsilon/psi'') in y and sqrt(epsilon psi'') in x.
+    spacing = math.sqrt(epsilon / max(float(steep.max()), ratio)), math.sqrt(epsilon * min(float(steep.min()), ratio))
+    y, a = _line(reference, low, high, spacing[0])
+    x, b = _line(target, image_low, image_high, spacing[1])
+    start = (ratio * (y - low) / 2 + image_low) * (y - low)
+    found = sinkhorn(y[:, None], x[:, None], epsilon, a, b, count, start=start)
+    a = found.reference_weights
+    error = found.psi - limit.value(y[:, None])
+    error = error - a @ error
+    order = a.cumsum(0)
+    central = (order > _CENTRAL) & (order < 1 - _CENTRAL)
+    return {
+        "epsilon": epsilon,
+        "l2": math.sqrt(float(a @ error.square())),
+        "sup": float(error[central].abs().max()),
+        "iterations": count,
+        "grid_points": max(len(y), len(x)),
+    }
+
+
+def _line(law: Law, low: float, high: float, spacing: float) -> tuple[Tensor, Tensor]:
+    """Centres of equal cells no wider than `spacing`, and weights in proportion to the density."""
+    count = max(_FEWEST, math.ceil((high - low) / spacing))
+    if count > _LONGEST:
+        raise ValueError(f"a grid that resolves the smallest epsilon has {count} points: {_LONGEST} are the most")
+    points = low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    heights = log_densities(law, points[:, None].numpy())
+    weights = torch.from_numpy(np.exp(heights - heights.max()))
+    return points, weights.clamp(min=1e-300)
+
+
+def _with_slopes(rows: list[dict[str, float]], reference: Law, target: Law, time: float, points: int) -> xr.Dataset:
+    from scipy import stats  # slow to import
+
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    epsilons = columns.pop("epsilon")
+    slopes = []
+    for norm in NORMS:
+        fit = stats.linregress(np.log(epsilons), np.log(columns[norm]))
+        reach = float(stats.t.ppf(0.975, len(rows) - 2)) * fit.stderr
+        slopes.append((fit.slope, fit.slope - reach, fit.slope + reach))
+    data = {name: ("epsilon", values) for name, values in columns.items()}
+    ends = {
+        name: ("norm", list(part))
+        for name, part in zip(("slope", "slope_low", "slope_high"), zip(*slopes, strict=True), strict=True)
+    }
+    result = xr.Dataset({**data, **ends}, {"epsilon": epsilons, "norm": list(NORMS)})
+    result["epsilon"].attrs = {"long_name": "epsilon", "units": "squared unit of the data"}
+    for name, text in NORMS.items():
+        result[name].attrs = {"long_name": f"error of psi, {text}", "units": "squared unit of the data"}
+    result["slope"].attrs = {"long_name": "slope of log error over log epsilon", "units": "1"}
+    result.attrs = {
+        "title": f"Sinkhorn's iteration from {reference.name} to {target.name} against its limit",
+        "reference": reference.name,
+        "target": target.name,
+        "time": time,
+        "points": points,
+        "brenier_version": version("brenier"),
+    }
+    return result

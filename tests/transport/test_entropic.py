@@ -1,0 +1,192 @@
+"""Sinkhorn's iteration against closed forms between normal laws, exact transport, and its limit."""
+
+import math
+import re
+
+import numpy as np
+import ot
+import pytest
+import torch
+
+from brenier.couplings import by_simplex
+from brenier.targets import GaussianMixture
+from brenier.transport import Entropic, sinkhorn
+from brenier.transport.entropic import sinkhorn_limit
+from brenier.transport.mongeampere.laws import find_law, standard_normal
+
+
+def line(reach: float, variance: float, count: int = 240) -> tuple[torch.Tensor, torch.Tensor]:
+    """A grid, and the density of N(0, variance) on it."""
+    points = torch.linspace(-reach, reach, count, dtype=torch.float64)
+    return points[:, None], torch.exp(-points.square() / (2 * variance))
+
+
+def cloud(n: int, d: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+# Between normal laws
+
+
+def test_between_normal_laws_iterates_are_quadratics_with_a_known_recursion() -> None:
+    (y, a), (x, b) = line(8, 1.0), line(12, 2.0)
+    epsilon, curvature = 0.2, 1.0
+    found = sinkhorn(y, x, epsilon, a, b, iterations=7, start=y[:, 0].square() / 2)
+    for _ in range(7):
+        curvature = 1 / (1 / (curvature + epsilon) + epsilon / 2)
+    central = y[y[:, 0].abs() < 4]
+    error = found.potential(central) - curvature * central[:, 0].square() / 2
+    assert float(error.max() - error.min()) < 1e-8
+    torch.testing.assert_close(found.map(central), curvature * central, atol=1e-8, rtol=0)
+    assert found.iterations == 7
+    assert found.marginal_error > 1e-2
+
+
+def test_an_iteration_is_a_step_of_the_equation() -> None:
+    """Of psi = a y^2/2 between N(0, 1) and N(0, 2), to first order in epsilon: a' = 1 - a^2/2 at a = 1/2."""
+    (y, a), (x, b) = line(8, 1.0, 700), line(12, 2.0, 700)
+    defects = []
+    for epsilon in (0.02, 0.01):
+        found = sinkhorn(y, x, epsilon, a, b, iterations=1, start=y[:, 0].square() / 4)
+        slope = float(found.map(torch.ones(1, 1, dtype=torch.float64)))
+        defects.append(slope - (0.5 + epsilon * (1 - 0.5**2 / 2)))
+    assert defects[0] / defects[1] == pytest.approx(4, rel=0.05)
+
+
+def test_the_entropic_optimum_between_normal_laws() -> None:
+    """Janati et al., arXiv:2006.02572: the coupling has covariance sqrt(s0 s + (epsilon/2)^2) - epsilon/2."""
+    (y, a), (x, b) = line(8, 1.0), line(12, 2.0)
+    epsilon = 0.3
+    found = sinkhorn(y, x, epsilon, a, b, tolerance=1e-10)
+    covariance = math.sqrt(2 + epsilon**2 / 4) - epsilon / 2
+    plan = found.plan()
+    assert float(y[:, 0] @ plan @ x[:, 0]) == pytest.approx(covariance, rel=1e-8)
+    place = torch.tensor([[0.7]], dtype=torch.float64)
+    assert float(found.map(place)) == pytest.approx(0.7 * covariance, rel=1e-8)
+    assert float(found.inverse(place)) == pytest.approx(0.7 * covariance / 2, rel=1e-8)
+    kl = -math.log(1 - covariance**2 / 2) / 2
+    assert found.value() == pytest.approx((1 + 2 - 2 * covariance) / 2 + epsilon * kl, rel=1e-8)
+
+
+# Between samples
+
+
+def test_the_value_is_that_of_the_coupling_and_of_pot() -> None:
+    y, x = cloud(30, 2, 0), 2 * cloud(40, 2, 1)
+    a, b = torch.rand(30, dtype=torch.float64) + 0.5, torch.rand(40, dtype=torch.float64) + 0.5
+    found = sinkhorn(y, x, 0.5, a, b, tolerance=1e-11)
+    plan, cost = found.plan(), torch.cdist(y, x).square() / 2
+    a, b = a / a.sum(), b / b.sum()
+    torch.testing.assert_close(plan.sum(1), a)
+    torch.testing.assert_close(plan.sum(0), b)
+    kl = float((plan * (plan / (a[:, None] * b)).log()).sum())
+    assert found.value() == pytest.approx(float((plan * cost).sum()) + 0.5 * kl, rel=1e-8)
+    peer = ot.sinkhorn(a.numpy(), b.numpy(), cost.numpy(), 0.5, stopThr=1e-13)
+    np.testing.assert_allclose(plan.numpy(), peer, atol=1e-9)
+
+
+def test_the_map_is_the_gradient_of_the_potential_and_both_extend_the_sample() -> None:
+    y, x = cloud(30, 2, 0), 2 * cloud(40, 2, 1)
+    found = sinkhorn(y, x, 0.5)
+    torch.testing.assert_close(found.potential(y), found.psi)
+    torch.testing.assert_close(found.map(y), found.plan() @ x * 30)
+    fresh = cloud(10, 2, 2).requires_grad_()
+    (gradient,) = torch.autograd.grad(found.potential(fresh).sum(), fresh)
+    torch.testing.assert_close(found.map(fresh.detach()), gradient)
+    assert found.map(y.float()).dtype == torch.float64
+
+
+def test_for_a_small_epsilon_it_is_exact_transport() -> None:
+    y, x = cloud(20, 2, 0), cloud(20, 2, 1) + 1
+    uniform = np.full(20, 1 / 20)
+    cost, *_ = by_simplex(y.numpy(), uniform, x.numpy(), uniform)
+    found = sinkhorn(y, x, 0.003, anneal=1.0, tolerance=1e-5)
+    assert found.value() == pytest.approx(cost / 2, abs=0.003 * math.log(20))
+    assert found.marginal_error <= 1e-5
+
+
+def test_warm_starts_go_on_where_they_left_off() -> None:
+    y, x = cloud(30, 2, 0), 2 * cloud(40, 2, 1)
+    whole = sinkhorn(y, x, 0.1, iterations=9)
+    half = sinkhorn(y, x, 0.1, iterations=4)
+    again = sinkhorn(y, x, 0.1, iterations=5, start=half.psi)
+    torch.testing.assert_close(again.psi, whole.psi)
+    torch.testing.assert_close(again.phi, whole.phi)
+    assert again.marginal_error == pytest.approx(whole.marginal_error)
+
+
+def test_annealing_takes_fewer_iterations() -> None:
+    y, x = cloud(40, 2, 0), 2 * cloud(40, 2, 1)
+    cold = sinkhorn(y, x, 0.1, tolerance=1e-4)
+    warm = sinkhorn(y, x, 0.1, tolerance=1e-4, anneal=2.0)
+    assert warm.iterations < 0.8 * cold.iterations
+    assert warm.value() == pytest.approx(cold.value(), rel=1e-6)
+
+
+# The limit
+
+
+def test_the_error_against_the_equation_is_of_first_order() -> None:
+    law = find_law(GaussianMixture([0.4, 0.6], [-1.0, 1.0], [[0.25], [0.36]]))
+    found = sinkhorn_limit(standard_normal(1), law, 0.5, (0.1, 0.05, 0.025, 0.0125), points=512)
+    assert found.iterations.to_numpy().tolist() == [5, 10, 20, 40]
+    np.testing.assert_allclose(found.epsilon, [0.1, 0.05, 0.025, 0.0125])
+    slopes = found.slope.to_numpy()
+    np.testing.assert_allclose(slopes, 1, atol=0.06)
+    assert (found.slope_low < found.slope).all()
+    assert (found.slope < found.slope_high).all()
+    last = found.l2.to_numpy()[-2:]
+    assert last[0] / last[1] == pytest.approx(2, rel=0.03)
+    assert (found.sup > found.l2).all()
+
+
+def test_between_normal_laws_the_error_is_that_of_the_recursion() -> None:
+    """Both sides in closed form: Sinkhorn's curvature after k steps, Riccati's at time t; psi = curvature y^2/2."""
+    law, time = find_law(GaussianMixture([1], [0.0], 2.0)), 1.0
+    edges = ([-6.0], [6.0])
+    found = sinkhorn_limit(standard_normal(1), law, time, (0.2, 0.1, 0.05), points=600, box=edges, image=edges)
+    limit = math.sqrt(2) * math.tanh(time / math.sqrt(2) + math.atanh(1 / math.sqrt(2)))
+    for epsilon, error in zip(found.epsilon.to_numpy(), found.l2.to_numpy(), strict=True):
+        curvature = 1.0
+        for _ in range(round(time / epsilon)):
+            curvature = 1 / (1 / (curvature + epsilon) + epsilon / 2)
+        assert error == pytest.approx(abs(curvature - limit) / math.sqrt(2), rel=0.01)  # y^2/2 has variance 1/2
+
+
+# What is refused
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    y, x = cloud(5, 2, 0), cloud(6, 2, 1)
+    broken = x.clone()
+    broken[2, 0] = math.nan
+    for arguments, options, message in (
+        ((y[:, 0], x, 0.1), {}, "reference has shape (5,): points are the rows"),
+        ((y, broken, 0.1), {}, "target holds values that are not finite"),
+        ((y, x[:, :1], 0.1), {}, "the reference is in 2 dimensions and the target in 1"),
+        ((cloud(8000, 1, 0), cloud(8000, 1, 0), 0.1), {}, "make too large a coupling"),
+        ((y, x, 0.0), {}, "epsilon and tolerance must be positive and finite, got 0.0"),
+        ((y, x, 0.1, torch.zeros(5)), {}, "the weights of the reference must be 5 positive finite numbers"),
+        ((y, x, 0.1, None, torch.ones(5)), {}, "the weights of the target must be 6 positive finite numbers"),
+        ((y, x, 0.1), {"iterations": 0}, "iterations must be a whole number of at least 1, got 0"),
+        ((y, x, 0.1), {"start": torch.zeros(6)}, "start must hold 5 finite numbers"),
+        ((y, x, 0.1), {"anneal": 0.05}, "anneal is an epsilon above 0.1"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            sinkhorn(*arguments, **options)
+    with pytest.raises(RuntimeError, match="stopped after 20 steps with marginal error"):
+        sinkhorn(y, x, 1e-3, most=20)
+    line_law, plane = standard_normal(1), standard_normal(2)
+    with pytest.raises(ValueError, match="the limit is computed on the line, and normal is in 2 dimensions"):
+        sinkhorn_limit(plane, plane)
+    with pytest.raises(ValueError, match="give at least 3 epsilons between 0 and the time 1"):
+        sinkhorn_limit(line_law, line_law, epsilons=(0.1, 0.05))
+    with pytest.raises(ValueError, match="make fewer than 3 numbers of iterations"):
+        sinkhorn_limit(line_law, line_law, epsilons=(0.1, 0.1001, 0.5))
+
+
+def test_a_result_is_frozen() -> None:
+    found = sinkhorn(cloud(5, 2, 0), cloud(6, 2, 1), 1.0)
+    assert isinstance(found, Entropic)
+    with pytest.raises(AttributeError):
+        found.psi = found.phi  # type: ignore[misc]
