@@ -130,8 +130,8 @@ def sinkhorn(
         iterations: how many to make. Default: until `tolerance`.
         tolerance: error of the target's marginal, summed over points, to stop at.
         start: psi at the points of the reference. Default: 0; |y|^2/2 is that of the identity.
-        anneal: a larger epsilon to begin with, halved until `epsilon`; every stage starts from the psi of the last, which
-            saves iterations where epsilon is small.
+        anneal: a larger epsilon to begin with, halved until `epsilon`; each starts from the psi of the one before,
+            which saves iterations where epsilon is small.
         most: iterations allowed for each epsilon.
 
     Raises:

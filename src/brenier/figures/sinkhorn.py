@@ -1,0 +1,65 @@
+"""The limit of Sinkhorn's iteration for small epsilon, as a figure: errors against epsilon, and their slopes."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from brenier.figures.axes import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    check_variables,
+    curve,
+    legend_below,
+    log_axis,
+    new_axes,
+    nice_ticks,
+    tick_label,
+    values_of,
+)
+
+STYLES = {"l2": ("$L^2$(reference)", BLUE, "o"), "sup": ("largest, central 99.8%", ORANGE, "s")}
+
+
+def plot_sinkhorn_limit(data: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw how far Sinkhorn's potential is from that of the Monge-Ampère equation, against epsilon.
+
+    Args:
+        data: what `brenier.transport.entropic.sinkhorn_limit` returns.
+        ax: where to draw; axes of their own by default.
+
+    Returns:
+        The axes, both logarithmic. The legend has the slopes with their 95% intervals.
+
+    Raises:
+        ValueError: the dataset is not such a comparison.
+    """
+    needed = ["epsilon", *STYLES, "slope", "slope_low", "slope_high"]
+    check_variables(data, needed, "a comparison with Sinkhorn's limit")
+    ax = new_axes() if ax is None else ax
+    epsilon = values_of(data, "epsilon")
+    handles: list[Artist] = []
+    for norm, (name, colour, marker) in STYLES.items():
+        slope, low, high = (float(data[key].sel(norm=norm)) for key in ("slope", "slope_low", "slope_high"))
+        label = f"{name}: slope {slope:.2f} [{low:.2f}, {high:.2f}]"
+        handles.append(curve(ax, epsilon, values_of(data, norm), norm, label, colour, marker, "-"))
+    ends = np.sort(epsilon)[[0, -1]]
+    errors = np.concatenate([values_of(data, norm) for norm in STYLES])
+    least = float(values_of(data, "l2")[epsilon.argmin()]) / 1.6
+    guide = Line2D(ends, least * ends / ends[0], color=BLACK, linestyle=":", linewidth=1.2)
+    guide.set(label="slope 1", gid="guide")
+    ax.add_line(guide)
+    ax.set_xscale("log")
+    ax.set_xlim(ends[0] / 1.2, ends[1] * 1.2)
+    places = nice_ticks(ends[0] / 1.2, ends[1] * 1.2)
+    ax.set_xticks(places, [tick_label(place) for place in places])
+    ax.set_xticks([], minor=True)
+    log_axis(ax, least / 1.3, float(errors.max()) * 1.5)
+    ax.set_xlabel(r"regularisation $\varepsilon$")
+    ax.set_ylabel(rf"error of $\psi$ after $t/\varepsilon$ iterations, $t={float(data.attrs['time']):g}$")
+    laws = f"{data.attrs['reference']} to {data.attrs['target']}".replace("$", r"\$")
+    ax.set_title(laws, loc="left")
+    legend_below(ax, [*handles, guide], columns=1)
+    return ax
