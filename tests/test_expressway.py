@@ -15,6 +15,7 @@ from brenier.scales import snr_from_alpha_bar
 from brenier.schedules.schedule import Schedule
 from brenier.targets import Empirical, GaussianMixture, NetworkTarget
 from brenier.transport import SemiDiscrete
+from brenier.transport.mongeampere import learned
 from brenier.wasserstein import debiased_w2, exact_w2
 
 QUICK: dict[str, Any] = {"steps": 4, "schedule": "karras"}
@@ -222,6 +223,34 @@ def test_a_map_of_ones_own(ring: GaussianMixture, points: Empirical, way: Expres
         Expressway(ring, points, handover=1.0, assignment=lambda x: x[:, :1], **QUICK).fit(progress=False).draw(5)
 
 
+def test_a_monge_ampere_map_leads_to_what_the_latents_are_like(
+    ring: GaussianMixture, points: Empirical, way: Expressway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned, "FIRST", 1)
+    smooth = Expressway(ring, points, handover=1.0, assignment="monge-ampere", **QUICK)
+    with pytest.raises(ValueError, match="a saved transport is no start for a Monge-Ampère flow"):
+        smooth.fit(start=way.transport, progress=False)
+    with pytest.raises(ValueError, match="the flow has not been fitted yet"):
+        smooth.draw(3)
+    smooth.fit(minutes=1e-9, progress=False)
+    assert smooth.transport is None
+    assert smooth.flow is not None
+    assert smooth.flow.result is not None
+    assert (smooth.flow.result.stopped, smooth.flow.reference.name) == ("minutes", "normal")
+    x, rows = smooth.draw(2000, 3)
+    assert rows is None
+    assert smooth.latents is not None
+    spread = float(smooth.latents.var(0).mean())
+    torch.testing.assert_close(x.mean(0), smooth.latents.mean(0), rtol=0, atol=0.15 * math.sqrt(spread))
+    assert float(x.var(0).mean()) == pytest.approx(spread, rel=0.25)
+    own = Expressway(ring, points, handover=1.0, assignment=smooth.flow, **QUICK).fit(progress=False)
+    torch.testing.assert_close(own.draw(2000, 3)[0], x)  # the same draws of the source, through the same map
+    assert smooth.sample(5, progress=False).points.shape == (5, 2)
+    images = Expressway("digits-network", handover=1.0, assignment="monge-ampere", **QUICK)
+    images.fit(minutes=1e-9, progress=False)
+    assert images.sample(2, progress=False).events.shape == (2, 8, 8)
+
+
 # The handover
 
 
@@ -342,8 +371,10 @@ def test_one_datum_and_equal_data(ring: GaussianMixture) -> None:
         ({"solver": "eular"}, "no solver 'eular'"),
         ({"schedule": "karas"}, "no criterion 'karas'"),
         ({"source": "cauchy"}, "no source 'cauchy'"),
-        ({"assignment": "monge-ampere"}, "no assignment 'monge-ampere'"),
-        ({"assignment": lambda x: x, "fresh_noise": True}, "fresh_noise"),
+        ({"assignment": "sinkhorn"}, "no assignment 'sinkhorn'.*monge-ampere"),
+        ({"assignment": lambda x: x, "fresh_noise": True}, "fresh_noise.* a map of your own"),
+        ({"assignment": "monge-ampere", "fresh_noise": True}, "fresh_noise.* a Monge-Ampère map"),
+        ({"assignment": "monge-ampere", "source": "uniform"}, "starts from the normal law"),
         ({"seed": -1}, "seed"),
         ({"data": np.zeros((5, 3))}, "data has points of 3 numbers, ring of 2"),
         ({"data": None}, "ring is a law, and what is diffused are points"),

@@ -14,6 +14,9 @@ any other measure-preserving assignment, and so is the law of the samples. That 
 X + sigma Z, which they are; with N latents there are N different samples, and each is as near to its datum as sigma is
 small. So three controls belong to it: `assignment="random"`, the same latents without the transport; `fresh_noise`,
 y = x_i + sigma z with a new z for each sample; and a measure of copying beside every measure of quality, see `metrics`.
+
+`assignment="monge-ampere"` takes a smooth map instead, which a flow learns from the latents (see
+`transport.mongeampere`): its image has a density, and no latent is met exactly.
 """
 
 import math
@@ -42,6 +45,7 @@ from brenier.targets.catalog import Source, load_target
 from brenier.targets.empirical import Empirical
 from brenier.targets.network import NetworkTarget
 from brenier.transport import SemiDiscrete
+from brenier.transport.mongeampere import MongeAmpere
 from brenier.transport.sources import Sampler, find_source
 
 Map: TypeAlias = Callable[[Tensor], Tensor]
@@ -153,10 +157,11 @@ class Expressway:
         steps: grid intervals from there to 0. Default: those of a given `Schedule`, else 10.
         solver: which sampler, see `samplers.steps`. Default: that of a given `Schedule`, else "dpmpp-2m".
         source: of the transport: "normal", "uniform", or a function that takes n and a `torch.Generator` and returns
-            points of shape (n, d).
+            points of shape (n, d). A Monge-Ampère flow starts from the normal law.
         fresh_noise: noise the datum of the latent anew for each sample. The transport then chooses the datum only.
-        assignment: "transport"; "random", latents drawn by weight; or a map of your own, a function or an object with a
-            method `map`, from points of the source (n, d) to noisy points at the handover (n, d).
+        assignment: "transport"; "random", latents drawn by weight; "monge-ampere", a convex network's gradient that a
+            Monge-Ampère flow fits to the latents; or a map of your own, a function or an object with a method `map`,
+            from points of the source (n, d) to noisy points at the handover (n, d).
         schedule: noise levels to visit from the handover on, or the criterion to plan them by, see `plan`. Default:
             "error", for samplers that draw noise "kl", for "annealed-langevin" "log-snr".
         profile: of the target, by `probe`, for the choice of the handover.
@@ -170,6 +175,7 @@ class Expressway:
         latents: y, shape (N, d), in the unit of the data; None before `fit`.
         schedule: the noise levels that are visited; None before `fit`.
         transport: the fitted `SemiDiscrete`; None before `fit`, and for other assignments.
+        flow: the fitted `MongeAmpere`; likewise.
 
     Raises:
         ValueError: no points to diffuse, points of another dimension than the law's, arguments that contradict each
@@ -204,13 +210,17 @@ class Expressway:
         self._source, self._source_given = find_source(source, self.target.dim), source
         self._assign = _check_assignment(assignment)
         self.fresh_noise = bool(fresh_noise)
-        if self.fresh_noise and callable(self._assign):
-            raise ValueError("fresh_noise noises a datum anew, and a map of your own chooses none: leave one of them")
+        if self.fresh_noise and (callable(self._assign) or self._assign == "monge-ampere"):
+            whose = "a map of your own" if callable(self._assign) else "a Monge-Ampère map"
+            raise ValueError(f"fresh_noise noises a datum anew, and {whose} chooses none: leave one of them")
+        if self._assign == "monge-ampere" and source != "normal":
+            raise ValueError('a Monge-Ampère flow starts from the normal law: leave source out, or give "normal"')
         self._profile, self._seed = profile, whole_number(seed, "seed", 0)
         self.handover: Handover | None = None
         self.latents: Float[Tensor, "N d"] | None = None
         self.schedule: Schedule | None = None
         self.transport: SemiDiscrete | None = None
+        self.flow: MongeAmpere | None = None
 
     def fit(
         self,
@@ -220,10 +230,11 @@ class Expressway:
         start: SemiDiscrete | None = None,
         progress: bool = True,
     ) -> Self:
-        """Choose the handover, diffuse the data, plan the steps and find the transport; see `SemiDiscrete.fit`.
+        """Choose the handover, diffuse the data, plan the steps and find the map; see `SemiDiscrete.fit`.
 
         Args:
-            tolerance: of the transport: total variation between the masses of its cells and the weights.
+            tolerance: of the transport: total variation between the masses of its cells and the weights. A Monge-Ampère
+                flow ends by its steps, see `MongeAmpere.fit`, or by `minutes`.
             minutes: after which its fit stops.
             seed: of its draws.
             start: a fitted transport to start from, such as that of a neighbouring handover.
@@ -243,6 +254,11 @@ class Expressway:
             self.latents = self._diffuse(self.data.data, self._seed, 0x1A7)
         if self.schedule is None:
             self.schedule = self._plan(progress)
+        if self._assign == "monge-ampere":
+            if start is not None:
+                raise ValueError("a saved transport is no start for a Monge-Ampère flow: leave out start")
+            law = Empirical(self.latents, self.data.weights, name=f"{self.data.name} diffused")
+            self.flow = MongeAmpere("normal", law, "neural").fit(minutes=minutes, seed=seed, progress=progress)
         if self._assign == "transport":
             if self.transport is None:
                 self.transport = SemiDiscrete(self.latents, self.data.weights, self._source_given)
@@ -252,7 +268,7 @@ class Expressway:
     def draw(self, n: int, seed: int = 0) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"] | None]:
         """Noisy points at the handover, where the sampler starts, and the rows of the data that they were made of.
 
-        A map of your own has no rows to tell.
+        A map of your own has no rows to tell, nor has a Monge-Ampère map.
         """
         n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
         if self.latents is None or self.handover is None:
@@ -261,6 +277,10 @@ class Expressway:
         if callable(self._assign):
             found = self._assign(self._source.draw(n, generator).to(self.latents))
             return check_points(self.target, found), None
+        if self._assign == "monge-ampere":
+            if self.flow is None or self.flow.potential is None:
+                raise ValueError("the flow has not been fitted yet: call fit first")
+            return check_points(self.target, self.flow.map(self._source.draw(n, generator))), None
         if n == 0:
             return self.latents[:0], torch.zeros(0, dtype=torch.long, device=self.latents.device)
         if self._assign == "random":
@@ -407,11 +427,12 @@ def _check_handover(handover: str | float, schedule: Schedule | str | None, law:
     return Handover(_within(snr, law), reason)
 
 
-def _check_assignment(assignment: Any) -> Literal["transport", "random"] | Map:
-    if assignment == "transport" or assignment == "random":
+def _check_assignment(assignment: Any) -> Literal["transport", "random", "monge-ampere"] | Map:
+    if assignment == "transport" or assignment == "random" or assignment == "monge-ampere":
         return assignment
     if isinstance(assignment, str):
-        raise ValueError(f'no assignment {assignment!r}: it is "transport", "random" or a map, a function of points')
+        names = '"transport", "random", "monge-ampere"'
+        raise ValueError(f"no assignment {assignment!r}: it is {names} or a map, a function of points")
     found: Any = getattr(assignment, "map", assignment)
     if not callable(found):
         raise TypeError(f"assignment must be a name, a function or have a method map, got {type(assignment).__name__}")

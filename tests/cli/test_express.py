@@ -10,6 +10,7 @@ import torch
 from brenier.expressway import Expressway
 from brenier.schedules.schedule import Schedule
 from brenier.transport import SemiDiscrete
+from brenier.transport.mongeampere import learned, load_potential
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 LAW = '{"type": "gaussian-mixture", "weights": [1, 1], "means": [[-3, 0], [3, 0]], "covariances": [0.1, 0.1]}'
@@ -109,6 +110,19 @@ def test_without_a_network_a_warning_says_that_data_are_copied(brenier: Command,
         assert brenier("express", "points.npy", *FEW, "-n", 5, "-o", "y.npy", "--quiet") == (0, "", "")
 
 
+def test_a_monge_ampere_map_is_saved_and_judged(brenier: Command, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned, "FIRST", 1)
+    options = ("--network", "law.json", *FEW, "-n", 20, "--assignment", "monge-ampere", "--minutes", 1e-9)
+    code, out, err = brenier("express", "points.npy", *options, "-o", "x.npy", "--map", "map.nc")
+    assert (code, err) == (0, "")
+    assert np.load("x.npy").shape == (20, 2)
+    _, saved = load_potential("map.nc")
+    assert out.splitlines()[2].startswith("Monge-Ampère map: W2 to the latents ")
+    assert float(out.split("latents ")[1].split(" ")[0]) == pytest.approx(saved.attrs["w2"], rel=0.01)
+    assert "took 1 step and ended by --minutes" in out
+    assert "points.npy diffused in 2 dimensions, from normal" in brenier("show", "map.nc").out
+
+
 def test_images_keep_their_shape(brenier: Command, data: Path) -> None:
     options = ("--network", "digits-network", *FEW, "-n", 4, "--assignment", "random", "-q")
     assert brenier("express", "digits", *options, "-o", "x.npy").code == 0
@@ -130,7 +144,8 @@ def test_images_keep_their_shape(brenier: Command, data: Path) -> None:
         (("points.npy", *CHECKED, "--handover", "nan"), ["handover", "nan"]),
         (("points.npy", *CHECKED, "--solver", "eular"), ["'eular'"]),
         (("points.npy", *CHECKED, "--criterion", "karas"), ["'karas'"]),
-        (("points.npy", *CHECKED, "--assignment", "monge-ampere"), ["--assignment"]),
+        (("points.npy", *CHECKED, "--assignment", "sinkhorn"), ["--assignment"]),
+        (("points.npy", *CHECKED, "--assignment", "monge-ampere", "--start", "map.nc"), ["--start", "monge-ampere"]),
         (("points.npy", *CHECKED, "--assignment", "random", "--start", "map.nc"), ["--assignment random", "--start"]),
         (("points.npy", *CHECKED, "--tolerance", "0"), ["tolerance"]),
         (("points.npy", *CHECKED, "--tolerance", "1e-9"), ["noise floor"]),

@@ -19,6 +19,7 @@ from brenier.cli.chain import run_chain
 from brenier.cli.compare import run_compare
 from brenier.cli.evaluate import run_evaluate
 from brenier.cli.express import run_express
+from brenier.cli.flow import run_flow
 from brenier.cli.plan import run_plan
 from brenier.cli.probe import run_probe
 from brenier.cli.reproduce import run_reproduce
@@ -37,6 +38,7 @@ app.command("express")(run_express)
 app.command("compare")(run_compare)
 app.command("evaluate")(run_evaluate)
 app.command("transport")(run_transport)
+app.command("flow")(run_flow)
 app.command("train")(run_train)
 app.command("calibrate")(run_calibrate)
 app.command("reproduce")(run_reproduce)

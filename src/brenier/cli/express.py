@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from brenier.expressway import Expressway
     from brenier.sampling import Samples
 
@@ -33,7 +35,8 @@ def run_express(
         str | None, typer.Option(help="How to plan them: see `brenier plan` (default: error).")
     ] = None,
     assignment: Annotated[
-        Literal["transport", "random"], typer.Option(help="Which latent a sample starts from; random is the control.")
+        Literal["transport", "random", "monge-ampere"],
+        typer.Option(help="Where a sample starts: a latent by transport, or a random one; or what a smooth map makes."),
     ] = "transport",
     fresh_noise: Annotated[
         bool, typer.Option("--fresh-noise", help="Noise the datum of the latent anew for each sample.")
@@ -53,6 +56,7 @@ def run_express(
 ) -> None:
     """Sample by transport from noise to DATA diffused to one noise level, and a few steps of a network from there."""
     from brenier.checks import whole_number
+    from brenier.cli.outputs import write_data
     from brenier.files import atomic_paths, check_output
 
     check_output(output, (".npy",), force)
@@ -64,6 +68,8 @@ def run_express(
         raise ValueError("--criterion is how to plan, and --schedule is a plan: give one of them")
     if assignment == "random" and (save, start) != (None, None):
         raise ValueError("--assignment random fits no transport: leave out --map and --start")
+    if assignment == "monge-ampere" and start is not None:
+        raise ValueError("--start is a transport, and --assignment monge-ampere fits a flow: leave one of them out")
 
     import numpy as np
     import torch
@@ -71,6 +77,7 @@ def run_express(
     from brenier.expressway import Expressway
     from brenier.schedules.schedule import Schedule
     from brenier.transport import SemiDiscrete
+    from brenier.transport.mongeampere.portrait import portrait
 
     with warnings.catch_warnings():
         if quiet:
@@ -98,13 +105,16 @@ def run_express(
         way.fit(tolerance, minutes, seed, known, progress=not quiet)
         found = way.sample(n, seed, batch, progress=not quiet)
         seconds = time.monotonic() - begun
+        flow = None if way.flow is None else portrait(way.flow, seed)
         wanted = [output] if save is None else [output, save]
         with atomic_paths(*wanted, force=force) as drafts:
             np.save(drafts[0], found.events.cpu().numpy())
             if save is not None and way.transport is not None:
                 way.transport.save(drafts[1])
+            if save is not None and flow is not None:
+                write_data(flow, drafts[1])
         if not quiet:
-            _report(way, found, seed, seconds)
+            _report(way, found, flow, seed, seconds)
 
 
 def _handover(text: str) -> str | float:
@@ -116,7 +126,7 @@ def _handover(text: str) -> str | float:
         raise ValueError(f"--handover {text!r}: give auto, or an SNR as a number") from None
 
 
-def _report(way: "Expressway", samples: "Samples", seed: int, seconds: float) -> None:
+def _report(way: "Expressway", samples: "Samples", flow: "xr.Dataset | None", seed: int, seconds: float) -> None:
     """Print what was drawn, where the map hands over and why, how good it is, and how much is copied."""
     from brenier.cli.console import stdout
     from brenier.cli.report import scale
@@ -130,7 +140,7 @@ def _report(way: "Expressway", samples: "Samples", seed: int, seconds: float) ->
     lines = [
         f"{way.target.name} from {many(len(way.data), 'point')} of {way.data.name}: {whole}.",
         f"Handover at SNR {scale(way.handover.snr)} (sigma {scale(way.handover.sigma)}): {way.handover.reason}.",
-        _transport(way),
+        _transport(way) if flow is None else _flow(flow),
         f"Then {steps}: {many(samples.evaluations, 'evaluation')} of the denoiser each; the map takes none.",
         *_copies(way, samples),
     ]
@@ -153,6 +163,19 @@ def _transport(way: "Expressway") -> str:
         f"Transport: cells are off the weights by a total variation of {scale(found.excess, 2)} ± "
         f"{scale(found.excess_se, 1)} beyond sampling noise; the fit ended by {fit.stopped} after {fit.seconds:.1f} s "
         f"and {many(fit.samples, 'draw')}."
+    )
+
+
+def _flow(flow: "xr.Dataset") -> str:
+    """How good the map of a Monge-Ampère flow is, on fresh draws."""
+    from brenier.cli.flow_report import ENDS
+    from brenier.cli.schedule_report import many
+    from brenier.cli.transport_report import with_error
+
+    about = flow.attrs
+    return (
+        f"Monge-Ampère map: W2 to the latents {with_error(about, 'w2')}, floor {with_error(about, 'floor')}; the flow "
+        f"took {many(int(about['steps']), 'step')} and ended {ENDS[about['stopped']]}."
     )
 
 

@@ -1,6 +1,6 @@
 """The files that the commands write, all or none, and those that they read back.
 
-Profiles, chains, calibrations, comparisons and transport maps are datasets in netCDF; a schedule is JSON.
+Profiles, chains, calibrations, comparisons, transport maps and flows are datasets in netCDF; a schedule is JSON.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from brenier.files import atomic_paths, check_output, exists
 if TYPE_CHECKING:
     from brenier.schedules.schedule import Schedule
 
-Kind: TypeAlias = Literal["profile", "chain", "calibration", "comparison", "transport"]
+Kind: TypeAlias = Literal["profile", "chain", "calibration", "comparison", "transport", "flow"]
 
 DATA_SUFFIXES = (".nc",)
 SCHEDULE_SUFFIXES = (".json",)
@@ -39,8 +39,9 @@ NEEDED: dict[Kind, tuple[str, ...]] = {
         *("rms", "median", "w2", "w2_reference", "rms_se", "median_se", "w2_se", "w2_reference_se"),
     ),
     "transport": ("points", "weights", "heights"),
+    "flow": (),  # the variables depend on the family of the potential: see `read_potential`
 }
-SAVED = "`brenier probe -o`, `chain -o`, `calibrate -o`, `compare -o` or `transport -o`"
+SAVED = "`brenier probe -o`, `chain -o`, `calibrate -o`, `compare -o`, `transport -o` or `flow -o`"
 
 
 def check_outputs(
@@ -73,7 +74,7 @@ def write_data(data: xr.Dataset, path: Path) -> None:
 
 def write_figure(data: xr.Dataset, path: Path) -> None:
     """Draw what was computed. The same data make the same bytes: no dates, no random names inside."""
-    from brenier.figures import plot_calibration, plot_chain, plot_profile, plot_transport, save_figure
+    from brenier.figures import plot_calibration, plot_chain, plot_flow, plot_profile, plot_transport, save_figure
     from brenier.figures.schedule import plot_comparison
 
     draw = {
@@ -82,6 +83,7 @@ def write_figure(data: xr.Dataset, path: Path) -> None:
         "calibration": plot_calibration,
         "comparison": plot_comparison,
         "transport": plot_transport,
+        "flow": plot_flow,
     }
     save_figure(draw[kind(data)](data), path)
 
@@ -122,6 +124,8 @@ def print_data(data: xr.Dataset) -> None:
             from brenier.cli.schedule_report import print_comparison as show
         case "transport":
             from brenier.cli.transport_report import print_transport as show
+        case "flow":
+            from brenier.cli.flow_report import print_flow as show
     show(data)
 
 
@@ -145,11 +149,23 @@ def read_data(path: Path) -> xr.Dataset:
     missing = [name for name in NEEDED[found] if name not in data.variables]
     if missing:
         raise ValueError(f"{str(path)!r} is not a {found}, it holds no {missing[0]!r}: give what {SAVED} saved")
+    if found == "flow":
+        from brenier.transport.mongeampere import read_potential
+
+        read_potential(data, repr(str(path)))
+        lost = [name for name in ("target", "reference", "dim", "method", "stopped", "steps") if name not in data.attrs]
+        if lost:
+            raise ValueError(f"{str(path)!r} does not say its {lost[0]}: give what {SAVED} saved")
     return data
 
 
 def kind(data: xr.Dataset) -> Kind:
-    """What a dataset is, or would be: by its axes, by the verdicts of a calibration, by the heights of a map."""
+    """What a dataset is, or would be: by its axes, by the verdicts of a calibration, by the heights of a map.
+
+    A flow says it itself: its history runs over steps, as a chain does.
+    """
+    if data.attrs.get("map") == "monge-ampere":
+        return "flow"
     if "step" in data.dims:
         return "chain"
     if "criterion" in data.dims:

@@ -9,7 +9,7 @@ import typer
 def run_show(
     saved: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="What `-o` of probe, chain, calibrate, plan, compare, transport saved."),
+        typer.Argument(metavar="FILE...", help="What `-o` of probe, chain, ..., transport or flow saved."),
     ],
     figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a figure that exists.")] = False,

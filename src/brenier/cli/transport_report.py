@@ -66,14 +66,14 @@ def _rows(transport: xr.Dataset, seconds: float | None) -> list[tuple[str, str, 
     counted = f"{scale(about['total_variation'])} counted, of which noise {scale(about['floor'])}"
     return [
         *rows,
-        ("excess total variation", _with_error(about, "excess"), f"{counted}; {int(about['samples']):,} fresh draws"),
-        ("chi-square", _with_error(about, "chi_square"), "without the noise: can be below 0"),
-        ("W2 by the map", _with_error(about, "w2_primal"), f"{int(about['w2_samples']):,} fresh draws"),
-        ("W2 by the heights", _with_error(about, "w2_dual"), "at most W2, but for noise"),
+        ("excess total variation", with_error(about, "excess"), f"{counted}; {int(about['samples']):,} fresh draws"),
+        ("chi-square", with_error(about, "chi_square"), "without the noise: can be below 0"),
+        ("W2 by the map", with_error(about, "w2_primal"), f"{int(about['w2_samples']):,} fresh draws"),
+        ("W2 by the heights", with_error(about, "w2_dual"), "at most W2, but for noise"),
     ]
 
 
-def _with_error(about: Mapping[str, Any], name: str) -> str:
+def with_error(about: Mapping[str, Any], name: str) -> str:
     """A number to the place of its error's second digit."""
     value, error = float(about[name]), float(about[f"{name}_se"])
     digits = math.floor(math.log10(abs(value) / error)) + 2 if value != 0 and error > 0 else 3

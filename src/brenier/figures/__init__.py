@@ -2,7 +2,8 @@
 
 Every panel is a function that takes a profile or a chain and an optional `ax` and returns the axes; `plot_profile` and
 `plot_chain` join them; `plot_profiles` lays several profiles over each other. `plot_schedule` and `plot_comparison`
-draw where a sampler's steps go, and what errors they leave; `plot_transport` draws a transport map.
+draw where a sampler's steps go, and what errors they leave; `plot_transport` draws a transport map, `plot_flow` one
+that a Monge-Ampère flow found.
 Nothing here shows a window, touches pyplot or changes matplotlib's settings: what comes back is yours to alter or save.
 """
 
@@ -24,6 +25,7 @@ from brenier.figures.chain import (
 )
 from brenier.figures.comparison import plot_compared, plot_profiles
 from brenier.figures.evaluation import plot_closeness, plot_evaluation, plot_pairs, plot_shares
+from brenier.figures.mongeampere import plot_flow, plot_flow_density, plot_flow_image, plot_flow_map, plot_history
 from brenier.figures.profile import (
     plot_complexity,
     plot_contraction,
@@ -39,6 +41,7 @@ from brenier.figures.schedule import (
     plot_schedule_error,
     plot_schedule_steps,
 )
+from brenier.figures.sinkhorn import plot_sinkhorn_limit
 from brenier.figures.transport import (
     plot_cells,
     plot_image,
@@ -67,6 +70,11 @@ __all__ = [
     "plot_contraction",
     "plot_ess",
     "plot_evaluation",
+    "plot_flow",
+    "plot_flow_density",
+    "plot_flow_image",
+    "plot_flow_map",
+    "plot_history",
     "plot_image",
     "plot_line_map",
     "plot_line_potential",
@@ -80,6 +88,7 @@ __all__ = [
     "plot_schedule_error",
     "plot_schedule_steps",
     "plot_shares",
+    "plot_sinkhorn_limit",
     "plot_survival",
     "plot_transport",
     "save_figure",

@@ -1,0 +1,246 @@
+"""What the figures of Monge-Ampère maps show is what the maps do."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from brenier.figures.mongeampere import (
+    plot_flow,
+    plot_flow_density,
+    plot_flow_image,
+    plot_flow_map,
+    plot_history,
+)
+from brenier.targets import GaussianMixture
+from brenier.transport.mongeampere import Fitted, MongeAmpere
+from brenier.transport.mongeampere.portrait import portrait
+from brenier.transport.mongeampere.potentials import Quadratic
+
+rng = np.random.default_rng(0)
+LINE = GaussianMixture([1.0], [1.0], [4.0], name="line")
+PLANE = GaussianMixture([0.5, 0.5], [[-2.0, 0.0], [2.0, 0.0]], [0.25, 0.25], name="plane")
+
+
+def history(steps: int, halved: bool = False, **columns: Any) -> xr.Dataset:
+    """What a fit would have measured."""
+    k = np.arange(1, steps + 1)
+    found = {"eta": 0.2 / k, "halvings": np.where(halved & (k == 2), 1, 0), **columns}
+    data = {name: ("step", np.broadcast_to(values, steps)) for name, values in found.items()}
+    return xr.Dataset(data, {"step": k}, {"w2_floor": 0.3})
+
+
+def flow(
+    target: Any, A: Any, b: Any, past: xr.Dataset | None = None, reference: Any = "normal", stopped: str = "steps"
+) -> MongeAmpere:
+    """A map y -> Ay + b that is known without a fit."""
+    found = MongeAmpere(reference, target, "linear", dim=len(b))
+    found.potential = Quadratic(torch.tensor(A, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
+    found.history = past
+    found.result = Fitted(stopped, 0 if past is None else past.sizes["step"], 1.0)  # type: ignore[arg-type]
+    return found
+
+
+def artist(ax: Axes, name: str) -> Any:
+    (found,) = [part for part in ax.get_children() if part.get_gid() == name]
+    return found
+
+
+# On the line
+
+
+def test_the_map_and_the_quantiles_on_the_line() -> None:
+    ax = plot_flow_map(flow(LINE, [[3.0]], [0.5]))
+    y, mapped = artist(ax, "map").get_data()
+    np.testing.assert_allclose(mapped, 3 * y + 0.5)
+    y, exact = artist(ax, "quantiles").get_data()
+    seen = np.isfinite(exact)
+    np.testing.assert_allclose(exact[seen], 1 + 2 * y[seen], atol=2e-3)
+    assert stats.norm.sf(y[seen].max()) == pytest.approx(1e-5, rel=0.1)
+    np.testing.assert_allclose(ax.get_xlim(), stats.norm.ppf([1e-5, 1 - 1e-5]), atol=0.01)
+
+
+def test_quantiles_of_a_mixture_on_the_line() -> None:
+    law = GaussianMixture([0.3, 0.7], [-2.0, 1.0], [0.25, 0.5], name="two")
+    y, exact = artist(plot_flow_map(flow(law, [[1.0]], [0.0])), "quantiles").get_data()
+    seen = np.isfinite(exact)
+    below = 0.3 * stats.norm.cdf(exact, -2, 0.5) + 0.7 * stats.norm.cdf(exact, 1, math.sqrt(0.5))
+    np.testing.assert_allclose(below[seen], stats.norm.cdf(y[seen]), atol=1e-5)
+
+
+def test_densities_on_the_line() -> None:
+    ax = plot_flow_density(flow(LINE, [[3.0]], [0.5]))
+    x, density = artist(ax, "image").get_data()
+    np.testing.assert_allclose(density, stats.norm.pdf(x, 0.5, 3), atol=1e-12)
+    edge = artist(ax, "target").get_paths()[0].vertices
+    np.testing.assert_allclose(edge[:, 1].max(), stats.norm.pdf(0) / 2, rtol=1e-4)
+    np.testing.assert_allclose(edge[edge[:, 1].argmax(), 0], 1, atol=0.05)
+
+
+def test_a_density_up_to_a_factor_is_scaled() -> None:
+    def log_density(x: torch.Tensor) -> torch.Tensor:
+        return 7 - (x[:, 0] - 1) ** 2 / 8
+
+    ax = plot_flow_density(flow(log_density, [[3.0]], [0.5]))
+    edge = artist(ax, "target").get_paths()[0].vertices
+    np.testing.assert_allclose(edge[:, 1].max(), stats.norm.pdf(0) / 2, rtol=1e-3)
+
+
+def test_data_on_the_line_are_histograms() -> None:
+    points = rng.normal(1, 2, size=4000)
+    ax = plot_flow_density(flow(points, [[2.0]], [1.0]))
+    heights, edges, _ = artist(ax, "target").get_data()
+    assert heights @ np.diff(edges) == pytest.approx(1)
+    middle = (edges[1:] + edges[:-1]) / 2
+    np.testing.assert_allclose(heights, stats.norm.pdf(middle, 1, 2), atol=0.05)
+    labels = [handle.get_label() for handle in plot_flow_map(flow(points, [[2.0]], [1.0])).get_lines()]
+    assert "quantiles to quantiles" not in labels
+    pushed = plot_flow_density(flow(LINE, [[2.0]], [0.0], reference=points))
+    heights, edges, _ = artist(pushed, "image").get_data()
+    np.testing.assert_allclose(heights, stats.norm.pdf((edges[1:] + edges[:-1]) / 2, 2, 4), atol=0.04)
+
+
+# In the plane and beyond
+
+A, B = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([1.0, -1.0])
+
+
+def test_the_image_of_a_polar_grid_and_of_points() -> None:
+    data = portrait(flow(PLANE, A.tolist(), B.tolist()))
+    reference = data["reference_points"].to_numpy()
+    ax = plot_flow_image(data)
+    np.testing.assert_allclose(artist(ax, "image of the reference").get_offsets(), reference @ A + B)
+    np.testing.assert_allclose(artist(ax, "target").get_offsets(), data["target_points"])
+    # The grid is that of the reference's own points: seen from there, its circles have radii of 0.5 to 2.5.
+    lines = np.array(artist(ax, "grid").get_segments())
+    back = (lines - B) @ np.linalg.inv(A) - reference.mean(0)
+    inverse = np.linalg.inv(np.cov(reference.T))
+    radii = np.sqrt(np.einsum("lpi,ij,lpj->lp", back, inverse, back))
+    np.testing.assert_allclose(radii[:5], np.repeat([[0.5], [1], [1.5], [2], [2.5]], lines.shape[1], 1))
+    np.testing.assert_allclose(radii[5:, -1], 2.5)
+    assert len(lines) == 5 + 24
+
+
+def test_contours_hold_their_share_of_the_mass() -> None:
+    def log_density(x: torch.Tensor) -> torch.Tensor:
+        return -x.square().sum(1) / 2
+
+    ax = plot_flow_image(flow(log_density, [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]))
+    paths = artist(ax, "target").get_paths()
+    for path, share in zip(paths, (0.9, 0.5), strict=True):  # from the lowest level to the highest
+        np.testing.assert_allclose(np.linalg.norm(path.vertices, axis=1), stats.chi(2).ppf(share), rtol=0.03)
+
+
+def test_in_space_the_principal_axes_of_the_target_are_shown() -> None:
+    points = rng.normal(size=(3000, 3)) * [1, 3, 2] + 5
+    data = portrait(flow(points, np.eye(3).tolist(), [5.0, 5.0, 5.0]))
+    ax = plot_flow_image(data)
+    drawn = np.asarray(artist(ax, "target").get_offsets())
+    np.testing.assert_allclose(drawn.std(0), [3, 2], rtol=0.1)
+    assert abs(np.corrcoef(drawn[:, 0], data["target_points"].to_numpy()[:, 1])[0, 1]) > 0.99
+    np.testing.assert_allclose(np.asarray(artist(ax, "image of the reference").get_offsets()).std(0), 1, rtol=0.1)
+    assert 0.6 < float(ax.get_xlabel().split("(")[1].split("%")[0]) / 100 < 0.7  # 9/14
+
+
+# The history
+
+
+def test_the_history_is_drawn_as_it_was() -> None:
+    w2 = [math.nan, 1.0, math.nan, 0.5]
+    past = history(4, halved=True, kl=[4.0, 2.0, 1.0, 0.1], kl_error=0.02, w2=w2)
+    kl, distance, eta = plot_history(past)
+    np.testing.assert_allclose(artist(kl, "kl").get_ydata(), [4, 2, 1, 0.1])
+    assert kl.get_yscale() == "log"
+    (shade,) = kl.collections
+    reach = shade.get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([reach.min(), reach.max()], [0.06, 4.04], rtol=0.2)
+    np.testing.assert_allclose(np.transpose(artist(distance, "w2").get_data()), [[2, 1], [4, 0.5]])
+    np.testing.assert_allclose(artist(distance, "floor").get_ydata(), 0.3)
+    np.testing.assert_allclose(artist(eta, "eta").get_ydata(), past["eta"])
+    np.testing.assert_allclose(artist(eta, "halved").get_xdata(), [2])
+    assert (kl.get_ylabel(), distance.get_ylabel()) == ("KL", "$W_2$")
+
+
+def test_kl_up_to_a_constant_has_no_zero() -> None:
+    past = history(3, kl=[40.0, 2.0, 1.0], kl_error=0.02).assign_attrs(kl_constant=1)
+    ax = plot_history(past)[0]
+    assert (ax.get_yscale(), ax.get_ylabel()) == ("linear", "KL + constant")
+    assert len(ax.get_lines()) == 1
+    below = history(3, kl=[0.2, -0.01, 0.01], kl_error=0.02)
+    assert len(plot_history(below)[0].get_lines()) == 2  # a line at 0
+
+
+def test_a_grid_has_a_history_of_its_own() -> None:
+    time = np.array([0.0, 0.1, 0.5, 3.0])
+    past = xr.Dataset(
+        {"kl": ("time", [1.0, 0.5, 0.1, 0.0]), "residual": ("time", [1, 0.1, 1e-3, 1e-5])}, {"time": time}
+    )
+    kl, residual, step = plot_history(past)
+    np.testing.assert_allclose(artist(kl, "kl").get_xdata(), [0, 1, 2, 3])
+    assert residual.get_yscale() == "log"
+    np.testing.assert_allclose(artist(step, "time_step").get_ydata(), np.diff(time))
+
+
+# Whole figures
+
+
+def learned(steps: int) -> xr.Dataset:
+    return history(steps, halved=True, kl=rng.normal(size=steps), kl_error=0.3, w2=1.0)
+
+
+ODD: dict[str, Callable[[], Any]] = {
+    "line": lambda: flow(LINE, [[2.0]], [1.0], learned(40)),
+    "line-without-history": lambda: flow(LINE, [[2.0]], [1.0], stopped="closed form"),
+    "line-of-data": lambda: flow(rng.normal(size=30), [[2.0]], [1.0], learned(2)),
+    "one-step": lambda: flow(PLANE, A.tolist(), B.tolist(), learned(1)),
+    "plane": lambda: flow(PLANE, A.tolist(), B.tolist(), learned(30), stopped="diverged"),
+    "huge": lambda: flow(rng.normal(size=(50, 2)) * 1e12, (A * 1e12).tolist(), (B * 1e12).tolist(), learned(1000)),
+    "tiny": lambda: flow(rng.normal(size=(50, 2)) * 1e-12, (A * 1e-12).tolist(), (B * 1e-12).tolist()),
+    "space": lambda: flow(rng.normal(size=(40, 3)), np.eye(3).tolist(), [0.0] * 3, learned(10)),
+    "function": lambda: flow(lambda x: -x.abs().sum(1) - x.square().sum(1), A.tolist(), B.tolist(), history(5, kl=9.0)),
+    "dataset": lambda: portrait(flow(LINE, [[2.0]], [1.0], learned(9))).assign_attrs(target="$5_^" + "n" * 90),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_nothing_overlaps(name: str, nothing_overlaps: Callable[[Figure], None]) -> None:
+    nothing_overlaps(plot_flow(ODD[name]()))
+
+
+@pytest.mark.parametrize(
+    ("stopped", "words"), [("steps", "ended after 2 steps"), ("diverged", "diverged after 2 steps, the last good map")]
+)
+def test_the_title_says_how_it_ended(stopped: str, words: str) -> None:
+    figure = plot_flow(flow(LINE, [[2.0]], [1.0], learned(2), stopped=stopped))
+    assert figure.get_suptitle() == f"line: Monge-Ampère map in 1 dimension, linear by density, {words}"
+
+
+def test_same_map_same_bytes(same_bytes: Callable[[Callable[[], Figure]], None]) -> None:
+    data = portrait(flow(PLANE, A.tolist(), B.tolist(), learned(5)))
+    same_bytes(lambda: plot_flow(data))
+
+
+def test_what_is_no_map_is_refused() -> None:
+    with pytest.raises(ValueError, match="holds no map of this kind"):
+        plot_flow(xr.Dataset())
+    with pytest.raises(ValueError, match="has not been fitted"):
+        plot_flow(MongeAmpere("normal", LINE, "linear"))
+    bare = flow(LINE, [[2.0]], [1.0])
+    with pytest.raises(ValueError, match=r"not a flow that was measured.*'reference_points'"):
+        plot_flow(bare.to_dataset())
+    with pytest.raises(ValueError, match="on the line, and the figure is of two"):
+        plot_flow_image(bare)
+    for plot in (plot_flow_map, plot_flow_density):
+        with pytest.raises(ValueError, match="in 2 dimensions, and the figure is of one"):
+            plot(flow(PLANE, A.tolist(), B.tolist()))
+    with pytest.raises(ValueError, match="not a history of a flow"):
+        plot_history(xr.Dataset())
+    with pytest.raises(ValueError, match="has 2 quantities, kl, eta: give as many axes"):
+        plot_history(history(3, kl=1.0), [Figure().add_subplot()])
