@@ -273,3 +273,21 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             solve_on_grid(reference, target, **options)
+
+
+def test_a_reference_with_a_gap_is_crossed() -> None:
+    """psi is nearly flat where the reference has no mass: on finer cells it is not convex as it is."""
+    reference = find_law(GaussianMixture([0.5, 0.5], [[-2.0, 0.0], [2.0, 1.0]], 0.3))
+    found, history = solve_on_grid(reference, find_law(GaussianMixture([1], [[0.5, -1.0]], 0.4)), 32)
+    assert history.residual[-1] <= 1e-4
+    assert history.cells[0] == 16
+    y = reference.draw(20000, torch.Generator().manual_seed(0))
+    image = found.gradient(y)
+    np.testing.assert_allclose(image.mean(0), [0.5, -1.0], atol=0.02)
+    np.testing.assert_allclose(np.cov(image.numpy().T), 0.4 * np.eye(2), atol=0.02)
+
+
+def test_a_halt_is_an_error_not_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brenier.transport.mongeampere.grid._STEPS", 3)
+    with pytest.raises(RuntimeError, match=r"the equation came to a halt at time .* try another number of points"):
+        solve_on_grid(standard_normal(1), find_law(NEAR), 64)

@@ -184,7 +184,7 @@ class Equation:
     def rate(self, psi: Array, nodes: Nodes) -> Array | None:
         """d psi/dt, shape (N,); None where an image has no positive mass: where psi is not convex."""
         V = self.vertices(psi)
-        if not self._rising(V):
+        if not self._upright(V):
             return None
         images, derivatives, _ = self._images(V, nodes)
         found = self._masses(nodes, log_densities(self._target, images), _determinant(derivatives))
@@ -193,7 +193,7 @@ class Equation:
     def linearise(self, psi: Array, nodes: Nodes) -> tuple[Array, Any] | None:
         """d psi/dt and its Jacobian, a sparse matrix (N, N); None where psi is not convex."""
         V = self.vertices(psi)
-        if not self._rising(V):
+        if not self._upright(V):
             return None
         images, derivatives, shapes = self._images(V, nodes)
         heights, gradients = _differentiated(self._target, images)
@@ -214,11 +214,12 @@ class Equation:
                     totals[key] = totals.get(key, 0.0) + total
         return rate, sum(sparse.diags_array(total) @ self._operators[site][k][0] for (site, k), total in totals.items())
 
-    def _rising(self, V: Array) -> bool:
-        """Whether each component of the map rises along its own axis from face to face of every cell."""
+    def _upright(self, V: Array) -> bool:
+        """Whether the map expands every cell on the whole: with a positive determinant, whether psi is not concave."""
         middle = len(V) // 2  # the centre's site; those of the faces lie 3^(d - 1 - k) before and after it
         strides = [3 ** (self.dim - 1 - k) for k in range(self.dim)]
-        return all((V[middle + stride, k] > V[middle - stride, k]).all() for k, stride in enumerate(strides))
+        rises = [(V[middle + stride, k] - V[middle - stride, k]) / self.step[k] for k, stride in enumerate(strides)]
+        return bool((sum(rises) > 0).all())
 
     def _images(self, V: Array, nodes: Nodes) -> tuple[Array, list[list[Array]], list[tuple[Array, list[Array]]]]:
         """T at the nodes (m, d), its derivatives [k][l], and each corner's shape function with its derivatives."""

@@ -15,7 +15,6 @@ sent across the gap: a share of about cell width/(2 pi)^(1/2) of a normal refere
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -33,6 +32,8 @@ from brenier.transport.mongeampere.splines import GridPotential
 
 POINTS = {1: 1024, 2: 128}
 _LONGEST = 1e3  # step in time, where all but constants has long settled
+_FIRST, _SHORTEST = 1e-4, 1e-14  # the latter is below rounding errors in psi
+_MIXED = 0.05
 _STEPS = 2000
 _GROWTH = 5.0
 _COARSE = 3e-2  # residual at which cells are halved
@@ -46,55 +47,60 @@ LABELS = {
 _SEEN = {1: 4096, 2: 256}  # cells along an axis on which a law is looked at to find its box
 
 
-@dataclass
 class _Flow:
-    """A solution on the way.
+    """A solution on the way, from the affine map of box to box.
+
+    Args:
+        equation: on the first grid.
+        accuracy: error allowed in a step, relative to the spread of the first potential.
 
     Attributes:
-        equation: on the present grid.
         psi: the potential, with mean 0.
-        error: allowed in a step, in the unit of psi.
         time: of psi.
-        step: the next step in time.
-        refused: trials refused until now.
         rows: what the history says of every step.
     """
 
-    equation: Equation
-    psi: Array
-    error: float
-    time: float = 0.0
-    step: float = 1e-4
-    refused: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
+    def __init__(self, equation: Equation, accuracy: float) -> None:
+        self.equation = equation
+        self.time, self.step, self.refused = 0.0, _FIRST, 0
+        self.rows: list[dict[str, float]] = []
+        self.error = accuracy * _spread(equation.mass, equation.start)
+        if not self._move(equation.start):
+            raise AssertionError("the affine map of box to box is convex")
+
+    def _move(self, psi: Array) -> bool:
+        """To a potential; or stay, where it is not convex."""
+        nodes = self.equation.nodes(psi)
+        found = self.equation.linearise(psi, nodes)
+        if found is None:
+            return False
+        self.psi, self.nodes, (self.rate, self.jacobian) = psi - self.equation.mass @ psi, nodes, found
+        return True
 
     def refine(self, equation: Equation) -> None:
-        """Go on with the same spline on cells of half the size; where jumps cross it, smoothed until it is convex.
+        """Go on with the same spline on cells of half the size.
 
-        Raises:
-            RuntimeError: it is not after 16 times.
+        Where jumps cross the cells it need not be convex there. Then it is averaged over neighbours, and mixed with
+        that of the affine map, until it is: at the latest when next to nothing but the affine map is left.
         """
-        fine = self._sum_of_neighbours(((0.25, 0.75, 0.0), (0.0, 0.75, 0.25)))
-        self.equation, self.psi = equation, fine
-        for _ in range(16):
-            if equation.rate(self.psi, equation.nodes(self.psi)) is not None:
-                self.psi = self.psi - equation.mass @ self.psi
-                return
-            self.psi = self._sum_of_neighbours(((0.25, 0.5, 0.25),))  # averages of Hessians of neighbours
-        raise RuntimeError(f"the potential did not stay convex on {equation.cells} cells: take fewer points")
+        psi = self._sum_of_neighbours(self.psi, ((0.25, 0.75, 0.0), (0.0, 0.75, 0.25)))
+        self.equation, self.step = equation, max(self.step, _FIRST)
+        while not self._move(psi):
+            psi = self._sum_of_neighbours(psi, ((0.25, 0.5, 0.25),))
+            psi += _MIXED * (equation.start - psi)
 
-    def _sum_of_neighbours(self, weights: Sequence[tuple[float, float, float]]) -> Array:
+    def _sum_of_neighbours(self, psi: Array, weights: Sequence[tuple[float, float, float]]) -> Array:
         """Along every axis, combinations of each cell with those before and after it: as many as weights are given."""
-        values = grid_potential(self.equation, self.psi).padded.numpy()
+        values = grid_potential(self.equation, psi).padded.numpy()
         for k in range(self.equation.dim):
             c = np.moveaxis(values, k, 0)
             parts = [before * c[:-2] + at * c[1:-1] + after * c[2:] for before, at, after in weights]
             values = np.moveaxis(np.stack(parts, 1).reshape(-1, *c.shape[1:]), 0, k)
         return values.ravel()
 
-    def record(self, rate: Array) -> float:
+    def _record(self) -> float:
         """Put down where the solution is; returns the residual."""
-        mass = self.equation.mass
+        mass, rate = self.equation.mass, self.rate
         row = {
             "time": self.time,
             "residual": _spread(mass, rate),
@@ -108,19 +114,14 @@ class _Flow:
         self.rows.append(row)
         return row["residual"]
 
-    def run(self, stop: float, tolerance: float, advance: Callable[[float], None]) -> None:
-        """To a time, or until the residual is below the tolerance.
+    def run(self, stop: float, tolerance: float, advance: Callable[[float], None]) -> bool:
+        """To a time, or until the residual is below the tolerance; whether it got there.
 
-        Raises:
-            RuntimeError: not within 2000 steps.
+        It did not where 2000 steps are too few, or no step is short enough to keep psi convex.
         """
-        residual, start, first, done = np.inf, self.time, np.inf, 0.0
+        start, first, done = self.time, np.inf, 0.0
         for turn in range(_STEPS):
-            nodes = self.equation.nodes(self.psi)
-            found = self.equation.linearise(self.psi, nodes)
-            if found is None:
-                raise RuntimeError(f"the potential is not convex on {self.equation.cells} cells: take more points")
-            residual = self.record(found[0])
+            residual = self._record()
             first = residual if turn == 0 else first
             if np.isfinite(stop):
                 share = (self.time - start) / (stop - start)
@@ -129,29 +130,33 @@ class _Flow:
             advance(max(share - done, 0.0))
             done = max(share, done)
             if self.time == stop or residual <= tolerance:
-                return
-            self._step(stop, nodes, *found)
-        raise RuntimeError(f"the equation has not settled in {_STEPS} steps: its residual is still {residual:.3g}")
+                return True
+            if not self._step(stop):
+                break
+        return False
 
-    def _step(self, stop: float, nodes: Nodes, rate: Array, jacobian: Any) -> None:
-        mass = self.equation.mass
-        while True:
+    def _step(self, stop: float) -> bool:
+        while self.step > _SHORTEST:
             step = min(self.step, stop - self.time)
-            trial = _rosenbrock(self.equation, self.psi, nodes, rate, jacobian, step)
+            trial = _rosenbrock(self.equation, self.psi, self.nodes, self.rate, self.jacobian, step)
             if trial is None:
                 self.refused += 1
                 self.step = step / 2
                 continue
-            new, error = trial
-            excess = _spread(mass, error) / self.error
+            psi, error = trial
+            excess = _spread(self.equation.mass, error) / self.error
             factor = min(_GROWTH, max(0.2, 0.9 * max(excess, 1e-12) ** (-1 / 3)))
-            # A step cut short by the stop says little about the next one.
-            short = step < self.step and excess <= 1
-            self.step = min(max(step * factor, self.step) if short else step * factor, _LONGEST)
-            if excess <= 1:
-                break
-        self.time = stop if step == stop - self.time else self.time + step
-        self.psi = new - mass @ new
+            if excess > 1:
+                self.step = step * factor
+            elif self._move(psi):
+                cut = step < self.step  # by the stop: says little about the next step
+                self.step = min(max(step * factor, self.step) if cut else step * factor, _LONGEST)
+                self.time = stop if step == stop - self.time else self.time + step
+                return True
+            else:
+                self.refused += 1
+                self.step = step / 2
+        return False
 
 
 def solve_on_grid(
@@ -191,7 +196,7 @@ def solve_on_grid(
 
     Raises:
         ValueError: a law without a density, other dimensions, arguments out of range, a log density that is not finite.
-        RuntimeError: no steady state in 2000 steps.
+        RuntimeError: 2000 steps were too few, or none was short enough to keep psi convex.
     """
     _check_laws(reference, target)
     cells = whole_number(POINTS[reference.dim] if points is None else points, "points", 4, 2**16)
@@ -206,17 +211,23 @@ def solve_on_grid(
     # A jump moves by about a cell in a step: to the steady state it goes on coarse cells first.
     halvings = 0 if stops is not None else _halvings(cells)
     equations = [Equation(reference, target, *found, cells >> k) for k in range(halvings, -1, -1)]
-    psi = equations[0].start - equations[0].mass @ equations[0].start
-    flow = _Flow(equations[0], psi, exact * _spread(equations[0].mass, psi))
+    flow = _Flow(equations[0], exact)
     saved: list[Array] = []
     with progress_bar("Monge-Ampère equation on a grid", progress) as advance:
+        arrived = True
         for stop in stops or []:
-            flow.run(stop, 0.0, advance)
+            arrived = arrived and flow.run(stop, 0.0, advance)
             saved.append(flow.psi)
         for equation in equations if stops is None else []:
-            if equation is not flow.equation:
+            if equation is not flow.equation:  # even from where coarse cells lead no further
                 flow.refine(equation)
-            flow.run(np.inf, tolerance if equation.cells == cells else max(tolerance, _COARSE), advance)
+            arrived = flow.run(np.inf, tolerance if equation.cells == cells else max(tolerance, _COARSE), advance)
+    if not arrived:
+        residual, time = flow.rows[-1]["residual"], flow.time
+        raise RuntimeError(
+            f"the equation came to a halt at time {time:.3g}, residual {residual:.2g}: try another number of points, "
+            "or boxes with less of the tails"
+        )
     history = _history(flow, stops or [], saved)
     history.attrs = {
         "title": f"Monge-Ampère equation from {reference.name} to {target.name}",
@@ -254,8 +265,7 @@ def _rosenbrock(
     if fourth is None:
         return None
     k4 = solve(fourth + (k1 - k2 - 8 / 3 * k3) / step)
-    new = psi + 2 * k1 + k3 + k4
-    return (new, k4) if equation.rate(new, nodes) is not None else None
+    return psi + 2 * k1 + k3 + k4, k4
 
 
 def _spread(mass: Array, values: Array) -> float:
