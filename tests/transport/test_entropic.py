@@ -73,7 +73,7 @@ def test_the_entropic_optimum_between_normal_laws() -> None:
 
 def test_the_value_is_that_of_the_coupling_and_of_pot() -> None:
     y, x = cloud(30, 2, 0), 2 * cloud(40, 2, 1)
-    a, b = torch.rand(30, dtype=torch.float64) + 0.5, torch.rand(40, dtype=torch.float64) + 0.5
+    a, b = cloud(30, 1, 2)[:, 0].square() + 0.5, cloud(40, 1, 3)[:, 0].square() + 0.5
     found = sinkhorn(y, x, 0.5, a, b, tolerance=1e-11)
     plan, cost = found.plan(), torch.cdist(y, x).square() / 2
     a, b = a / a.sum(), b / b.sum()
@@ -81,7 +81,7 @@ def test_the_value_is_that_of_the_coupling_and_of_pot() -> None:
     torch.testing.assert_close(plan.sum(0), b)
     kl = float((plan * (plan / (a[:, None] * b)).log()).sum())
     assert found.value() == pytest.approx(float((plan * cost).sum()) + 0.5 * kl, rel=1e-8)
-    peer = ot.sinkhorn(a.numpy(), b.numpy(), cost.numpy(), 0.5, stopThr=1e-13)
+    peer = ot.sinkhorn(a.numpy(), b.numpy(), cost.numpy(), 0.5, numItermax=10_000, stopThr=1e-12)
     np.testing.assert_allclose(plan.numpy(), peer, atol=1e-9)
 
 
@@ -132,7 +132,7 @@ def test_the_error_against_the_equation_is_of_first_order() -> None:
     assert found.iterations.to_numpy().tolist() == [5, 10, 20, 40]
     np.testing.assert_allclose(found.epsilon, [0.1, 0.05, 0.025, 0.0125])
     slopes = found.slope.to_numpy()
-    np.testing.assert_allclose(slopes, 1, atol=0.06)
+    np.testing.assert_allclose(slopes, 1, atol=0.03)
     assert (found.slope_low < found.slope).all()
     assert (found.slope < found.slope_high).all()
     last = found.l2.to_numpy()[-2:]

@@ -263,8 +263,10 @@ def _errors(reference: Law, target: Law, limit: GridPotential, time: float, coun
     low, high, image_low, image_high = (float(arrays[name]) for name in ("low", "high", "image_low", "image_high"))
     ratio = (image_high - image_low) / (high - low)
     seen = torch.linspace(low, high, 2001, dtype=torch.float64)[:, None]
-    mass = np.exp(log_densities(reference, seen.numpy()))
-    below = np.cumsum(mass) / mass.sum()
+    heights = log_densities(reference, seen.numpy())
+    mass = torch.from_numpy(np.exp(heights - heights.max()))
+    mass /= mass.sum()
+    below = mass.cumsum(0)
     steep = limit.hessian(seen[(below > _NEGLIGIBLE) & (below < 1 - _NEGLIGIBLE)])[:, 0, 0]
     # The kernels exp((yx - psi - phi)/epsilon) are as wide as sqrt(epsilon/psi'') in y and sqrt(epsilon psi'') in x.
     spacing = math.sqrt(epsilon / max(float(steep.max()), ratio)), math.sqrt(epsilon * min(float(steep.min()), ratio))
@@ -272,14 +274,12 @@ def _errors(reference: Law, target: Law, limit: GridPotential, time: float, coun
     x, b = _line(target, image_low, image_high, spacing[1])
     start = (ratio * (y - low) / 2 + image_low) * (y - low)
     found = sinkhorn(y[:, None], x[:, None], epsilon, a, b, count, start=start)
-    a = found.reference_weights
-    error = found.psi - limit.value(y[:, None])
-    error = error - a @ error
-    order = a.cumsum(0)
-    central = (order > _CENTRAL) & (order < 1 - _CENTRAL)
+    error = found.potential(seen) - limit.value(seen)
+    error = error - mass @ error
+    central = (below > _CENTRAL) & (below < 1 - _CENTRAL)
     return {
         "epsilon": epsilon,
-        "l2": math.sqrt(float(a @ error.square())),
+        "l2": math.sqrt(float(mass @ error.square())),
         "sup": float(error[central].abs().max()),
         "iterations": count,
         "grid_points": max(len(y), len(x)),
