@@ -30,10 +30,10 @@ from brenier.transport.mongeampere.cells import Array, Box, Equation, Nodes, log
 from brenier.transport.mongeampere.laws import Law
 from brenier.transport.mongeampere.splines import GridPotential
 
-POINTS = {1: 1024, 2: 128}
+POINTS, MOST = {1: 1024, 2: 128}, {1: 2**16, 2: 2**10}  # cells along an axis
 _LONGEST = 1e3  # step in time, where all but constants has long settled
 _FIRST, _SHORTEST = 1e-4, 1e-14  # the latter is below rounding errors in psi
-_MIXED = 0.05
+_MIXED = 0.05  # of the affine map in every try at a convex start on finer cells
 _STEPS = 2000
 _GROWTH = 5.0
 _COARSE = 3e-2  # residual at which cells are halved
@@ -199,7 +199,7 @@ def solve_on_grid(
         RuntimeError: 2000 steps were too few, or none was short enough to keep psi convex.
     """
     _check_laws(reference, target)
-    cells = whole_number(POINTS[reference.dim] if points is None else points, "points", 4, 2**16)
+    cells = whole_number(POINTS[reference.dim] if points is None else points, "points", 4, MOST[reference.dim])
     stops = _check_times(times)
     if not (tolerance > 0 and (accuracy is None or accuracy > 0)):
         raise ValueError(f"tolerance and accuracy must be positive, got {tolerance} and {accuracy}")
@@ -214,14 +214,16 @@ def solve_on_grid(
     flow = _Flow(equations[0], exact)
     saved: list[Array] = []
     with progress_bar("Monge-Ampère equation on a grid", progress) as advance:
+        share = 1 / len(equations if stops is None else stops)
         arrived = True
         for stop in stops or []:
-            arrived = arrived and flow.run(stop, 0.0, advance)
+            arrived = arrived and flow.run(stop, 0.0, lambda part: advance(share * part))
             saved.append(flow.psi)
         for equation in equations if stops is None else []:
             if equation is not flow.equation:  # even from where coarse cells lead no further
                 flow.refine(equation)
-            arrived = flow.run(np.inf, tolerance if equation.cells == cells else max(tolerance, _COARSE), advance)
+            enough = tolerance if equation.cells == cells else max(tolerance, _COARSE)
+            arrived = flow.run(np.inf, enough, lambda part: advance(share * part))
     if not arrived:
         residual, time = flow.rows[-1]["residual"], flow.time
         raise RuntimeError(
@@ -329,7 +331,7 @@ def find_box(law: Law, tail: float = 1e-7) -> Box:
         ValueError: the mass does not decay within 1e4 of the origin or of the mean.
     """
     centre = np.zeros(law.dim) if law.mean is None else law.mean.numpy()
-    half = np.full(law.dim, 8.0) if law.covariance is None else 12 * np.sqrt(law.covariance.diagonal().numpy())
+    half = np.full(law.dim, 8.0) if law.covariance is None else 6 * np.sqrt(law.covariance.diagonal().numpy())
     box = Box(centre - half, centre + half)
     for _ in range(12):
         trimmed = _trimmed(law, box, tail)
