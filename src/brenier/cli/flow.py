@@ -64,19 +64,11 @@ def run_flow(
     if (samples is None) != (n is None):
         raise ValueError("-n is how many samples, and --samples is where they go: give both, or neither")
     count = 0 if n is None else whole_number(n, "-n", 1)
-    given = {
-        "steps": steps,
-        "rule": rule,
-        "eta": eta,
-        "units": units,
-        "noise": noise,
-        "minutes": minutes,
-        "start": start,
-    }
-    given["drive"] = None if drive == "auto" else drive
-    for option in (name for name, value in given.items() if value is not None):
-        if method in ("grid", "gaussian"):
-            raise ValueError(f"--{option} is for --method neural and linear, and {method} knows none: leave it out")
+    given: dict[str, Any] = {"steps": steps, "rule": rule, "eta": eta, "units": units, "noise": noise}
+    given |= {"minutes": minutes, "start": start, "drive": None if drive == "auto" else drive}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if method in ("grid", "gaussian") and asked:
+        raise ValueError(f"--{next(iter(asked))} is for --method neural and linear, and {method} knows none")
 
     import numpy as np
 
@@ -93,20 +85,13 @@ def run_flow(
         flow = MongeAmpere(source, law, method, drive=drive, units=units, noise=NOISE if noise is None else noise)
         known = None if start is None else _saved(start, flow)
         shape = list(getattr(law, "event_shape", (flow.dim,)))
-        set_to = {
-            name: value for name, value in given.items() if value is not None and name in ("rule", "eta", "noise")
+        about: dict[str, Any] = {
+            "event_shape": shape,
+            **{name: asked[name] for name in ("rule", "eta", "noise") if name in asked},
         }
-        about = {"event_shape": shape, **set_to}
+        steps = STEPS if steps is None else steps
         try:
-            flow.fit(
-                STEPS if steps is None else steps,
-                rule,
-                eta,
-                minutes=minutes,
-                seed=seed,
-                start=known,
-                progress=not quiet,
-            )
+            flow.fit(steps, rule, eta, minutes=minutes, seed=seed, start=known, progress=not quiet)
             found = portrait(flow, seed).assign_attrs(about)
         except KeyboardInterrupt:
             if flow.result is not None and (flow.result.steps or flow.result.stopped == "closed form"):
