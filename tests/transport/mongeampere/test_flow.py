@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from brenier import GaussianMixture
-from brenier.transport.mongeampere import find_law, gaussian_flow, residual_map
+from brenier.transport.mongeampere import find_law, gaussian_flow, gaussian_map, residual_map
 from brenier.transport.mongeampere.discrepancy import Exact, Field
-from brenier.transport.mongeampere.fits import FeatureFit, NetworkFit, QuadraticFit
+from brenier.transport.mongeampere.fits import FeatureFit, ImplicitFit, NetworkFit, QuadraticFit
 from brenier.transport.mongeampere.flow import Diverged, iterate
-from brenier.transport.mongeampere.potentials import Quadratic
+from brenier.transport.mongeampere.laws import covering
+from brenier.transport.mongeampere.potentials import Features, Quadratic
 
 
 def generator(seed=0):
@@ -40,9 +41,7 @@ def test_fed_exact_scores_every_method_follows_the_gaussian_recursion(d, name):
         A, b = exact[k].A, exact[k].b
         return -(x - b) @ torch.linalg.inv(A @ A) + (x - target.mean) @ inverse
 
-    steps = iterate(
-        exact[0], reference, Field(field), fits(d)[name], etas, 4 * d + 20, 1e9, generator(), first=0, fixed=None
-    )
+    steps = iterate(exact[0], reference, Field(field), fits(d)[name], etas, 4 * d + 20, 1e9, generator())
     for step, expected in zip(steps, exact[1:], strict=True):
         assert float((step.potential.A - expected.A).abs().max()) < 1e-10
         assert float((step.potential.b - expected.b).abs().max()) < 1e-10
@@ -83,7 +82,7 @@ def test_refits_agree_with_the_residual_form_where_the_map_bends():
         400,
         1e9,
         generator(),
-        fixed=y,
+        fixed=(y, torch.full_like(y[:, 0], 1 / len(y))),
     )
     *_, last = flow
     exact = residual_map(fields, etas, y)
@@ -148,3 +147,78 @@ def test_the_dual_falls_by_both_divergences():
         fall = kl(before.b, C, m, S) + kl(m, S, before.b, C)
         assert (dual(before) - dual(after)) / eta == pytest.approx(fall, rel=1e-3)
         before = after
+
+
+def exact_moments():
+    """400 points with mean 0 and covariance I exactly, for which implicit steps on normal laws have no noise."""
+    y = draw(400, 2)
+    y = y - y.mean(0)
+    y = torch.linalg.solve(torch.linalg.cholesky(y.T @ y / 400), y.T).T
+    return y, torch.full_like(y[:, 0], 1 / 400)
+
+
+def implicit_steps(target, etas):
+    reference, fit = find_law("normal", 2), ImplicitFit(20 + draw(1, 2), 0.1, target.log_density)  # no point feels it
+    return iterate(
+        Quadratic.identity(2),
+        reference,
+        Exact(reference, target),
+        fit,
+        etas,
+        400,
+        1e9,
+        generator(),
+        exact_moments(),
+    )
+
+
+def test_small_implicit_steps_are_the_iterations_to_first_order():
+    target = law(2)
+    for eta in (1e-3, 1e-4):
+        (exact,) = gaussian_flow(find_law("normal", 2), target, [eta])
+        (step,) = implicit_steps(target, [eta])
+        moved = float((exact.A - torch.eye(2)).abs().max())
+        assert float((step.potential.A - exact.A).abs().max()) < 10 * eta * moved
+
+
+def test_large_implicit_steps_are_newtons_method():
+    """From one step to the next the error is squared."""
+    target = law(2)
+    exact = gaussian_map(find_law("normal", 2), target)
+    errors = [float((step.potential.A - exact.A).abs().max()) for step in implicit_steps(target, [1e9] * 8)]
+    assert errors[-1] < 1e-8
+    near = next(k for k, error in enumerate(errors) if error < 0.1)
+    assert errors[near + 1] < 3 * errors[near] ** 2 + 1e-8
+
+
+def test_the_forms_of_an_implicit_step_are_derivatives_of_the_divergence():
+    target = find_law(GaussianMixture([0.4, 0.6], draw(2, 2), [0.25, 0.5]))
+    centres, y = draw(4, 2, seed=1), draw(30, 2, seed=2)
+    A = 1.5 * torch.eye(2, dtype=torch.float64)
+    potential = Features(A, A[0] * 0, centres, torch.tensor(0.8, dtype=torch.float64), 0.05 * draw(4, seed=3))
+    fit = ImplicitFit(centres, 0.8, target.log_density)
+    mass = torch.rand(30, generator=generator(4), dtype=torch.float64).softmax(0)
+    _, _, slope = fit._forms(potential, y, mass)
+    exact = Exact(find_law("normal", 2), target)
+    for j in range(len(slope)):
+        unit = torch.zeros_like(slope)
+        unit[j] = 1e-6
+        change = fit._potential(unit, 2)
+        there, back = (
+            Features(
+                potential.A + s * change.A, s * change.b, centres, potential.width, potential.theta + s * change.theta
+            )
+            for s in (1, -1)
+        )
+        expected = float(mass @ (exact.value(there, y) - exact.value(back, y))) / 2e-6
+        assert float(slope[j]) == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+def test_points_that_cover_a_law_average_as_it_does():
+    mixture = find_law(GaussianMixture([0.4, 0.6], [[-1.0, 0.0], [1.5, 1.0]], [0.25, 0.5]))
+    for law_, scale in ((find_law("normal", 2), 1.0), (mixture, 2.0)):
+        y, mass = covering(law_, 20_000, generator(1))
+        torch.testing.assert_close(mass @ y, law_.mean, atol=0.03 * scale, rtol=0)
+        spread = y - law_.mean
+        torch.testing.assert_close((mass[:, None] * spread).T @ spread, law_.covariance, atol=0.05 * scale**2, rtol=0)
+        assert float(mass.max()) < 2.1 / 20_000

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.transport.mongeampere.laws import LogDensity
 from brenier.transport.mongeampere.potentials import (
     ConvexNetwork,
     Features,
@@ -26,7 +27,9 @@ from brenier.transport.mongeampere.potentials import (
     fit_quadratic,
 )
 
+BLOCK = 2**24  # numbers in a block of second derivatives
 DONE = 1e-7  # share of a step that the quadratic part may leave without a network being called in
+REACH = 7.0  # standard deviations of the reference that bumps cover on the line and in the plane
 FLOOR = 1e-3  # least curvature of the quadratic part of a network
 
 
@@ -40,6 +43,9 @@ class Aim:
         value: v, shape (n,), up to a constant; None where unknown.
         weights: of the gradients, shape (n,): less than 1 where they leave the trust region.
         step: root mean square of t - T_k(y).
+        eta: the step size.
+        h: log(rho_k/e^{-f}) at T_k(y), shape (n,); None where unknown.
+        mass: of the points in averages, shape (n,), sum 1.
     """
 
     y: Float[Tensor, "n d"]
@@ -47,6 +53,9 @@ class Aim:
     value: Float[Tensor, " n"] | None
     weights: Float[Tensor, " n"]
     step: float
+    eta: float
+    h: Float[Tensor, " n"] | None
+    mass: Float[Tensor, " n"]
 
 
 class Fit(ABC):
@@ -96,10 +105,9 @@ class FeatureFit(Fit):
         y, (n, d) = aim.y, aim.y.shape
         first, second = torch.triu_indices(d, d)
         eye = torch.eye(d, dtype=y.dtype)
-        products = y[:, first, None] * eye[second] + (y[:, second, None] * eye[first]) * (first != second)[:, None]
         bumps = Features(eye, eye[0], self.centres, self.width, self.centres[:, 0]).bumps(y)
         pull = bumps[:, :, None] * (self.centres - y[:, None]) / self.width**2
-        gradients = torch.cat([products, eye.expand(n, d, d), pull], 1).mT  # (n, d, p)
+        gradients = torch.cat([_products(y), eye.expand(n, d, d), pull], 1).mT  # (n, d, p)
         root = aim.weights.sqrt()[:, None, None]
         rows, goal = (root * gradients).flatten(0, 1), (root[:, 0] * aim.gradient).flatten()
         if aim.value is None:
@@ -115,6 +123,117 @@ class FeatureFit(Fit):
         A[second, first] = found[: len(first)]
         b, theta = found[len(first) : len(first) + d], found[len(first) + d :]
         return Features(A, b, self.centres, self.width, theta)
+
+
+class ImplicitFit(FeatureFit):
+    """A backward Euler step of the flow in its own geometry, linearised.
+
+    Tested with a feature phi, a step delta = -eta h(T) has
+
+        E[grad phi . J^{-1} grad delta] = -eta E[grad phi . (grad h)(T)] = -eta dF(phi),    F(psi) = KL(rho || e^{-f}):
+
+    gradients fitted by least squares, weighted by J^{-1}, are steepest descent of F. An implicit step adds to the left
+    the second derivative of F, with the part of Hess f that is positive,
+
+        eta E[tr(J^{-1} Hess phi J^{-1} Hess delta) + grad phi . (Hess f)_+(T) grad delta].
+
+    Explicit steps over fine features are stable for small eta only; these for any. For large eta they are Newton's
+    method for F, and log det J in F keeps psi convex.
+
+    Args:
+        centres, width, ridge: see `FeatureFit`.
+        log_density: -f.
+    """
+
+    def __init__(
+        self, centres: Float[Tensor, "m d"], width: float, log_density: LogDensity, ridge: float = 1e-7
+    ) -> None:
+        super().__init__(centres, width, ridge)
+        self.log_density = log_density
+
+    def next(self, potential: Potential, aim: Aim, pace: float, generator: torch.Generator) -> Features:
+        """The potential after the step."""
+        d, m = potential.dim, len(self.centres)
+        terms = d * (d + 1) // 2 + d + m
+        metric, curved = (aim.y.new_zeros(terms, terms) for _ in range(2))
+        slope = aim.y.new_zeros(terms)
+        rows = max(1, BLOCK // (d * d * terms))
+        for y, mass in zip(aim.y.split(rows), aim.mass.split(rows), strict=True):
+            first, second, third = self._forms(potential, y, mass)
+            metric, curved, slope = metric + first, curved + second, slope + third
+        matrix = metric + aim.eta * curved
+        matrix.diagonal()[-m:] += self.ridge * matrix.diagonal().mean()
+        change = self._potential(torch.linalg.solve(matrix, -aim.eta * slope), d)
+        theta = change.theta if not isinstance(potential, Features) else potential.theta + change.theta
+        assert isinstance(potential, Quadratic | Features)
+        return Features(potential.A + change.A, potential.b + change.b, self.centres, self.width, theta)
+
+    def _forms(
+        self, potential: Potential, y: Float[Tensor, "n d"], mass: Float[Tensor, " n"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums over points of the metric, of the second derivative of F and of its first, over all terms."""
+        n, d = y.shape
+        first, second = torch.triu_indices(d, d)
+        eye = torch.eye(d, dtype=y.dtype)
+        slope, hessian = self._target(potential, y)
+        root = torch.linalg.inv(torch.linalg.cholesky(potential.hessian(y))).mT  # C C' = J^{-1}
+        away = (self.centres - y[:, None]) / self.width**2
+        bumps = (-(self.width**2) * away.square().sum(2) / 2).exp()[:, :, None]
+        gradients = torch.cat([_products(y), eye.expand(n, d, d), bumps * away], 1)  # (n, p, d)
+        units = (eye[first][:, :, None] * eye[second][:, None]).mT + eye[first][:, :, None] * eye[second][:, None]
+        units = units * torch.where(first == second, 0.5, 1.0)[:, None, None]
+        turned = root.mT[:, None] @ units @ root[:, None]
+        leaning = away @ root
+        outer = leaning[:, :, :, None] * leaning[:, :, None] - (root.mT @ root)[:, None] / self.width**2
+        hessians = torch.cat([turned, y.new_zeros(n, d, d, d), bumps[:, :, :, None] * outer], 1).flatten(2)
+        share = mass.sqrt()[:, None, None]
+        metric = _gram(share * (gradients @ root))
+        curved = _gram(share * hessians) + _gram(share * (gradients @ _positive_root(hessian)))
+        falls = (gradients @ slope[:, :, None])[:, :, 0] - hessians[:, :, :: d + 1].sum(2)
+        return metric, curved, mass @ falls
+
+    def _target(self, potential: Potential, y: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+        """grad f and Hess f at T(y)."""
+        with torch.enable_grad():
+            x = potential.gradient(y).detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(-self.log_density(x).sum(), x, create_graph=True)
+            if not slope.requires_grad:
+                return slope, y.new_zeros(*y.shape, y.shape[1])
+            rows = [
+                torch.autograd.grad(slope[:, i].sum(), x, retain_graph=True, allow_unused=True)[0]
+                for i in range(y.shape[1])
+            ]
+        return slope.detach(), torch.stack([torch.zeros_like(y) if row is None else row for row in rows], 1)
+
+
+def _products(y: Float[Tensor, "n d"]) -> Float[Tensor, "n q d"]:
+    """Gradients of the terms y_i^2/2 and y_i y_j, i < j, of a quadratic."""
+    first, second = torch.triu_indices(y.shape[1], y.shape[1])
+    eye = torch.eye(y.shape[1], dtype=y.dtype)
+    return y[:, first, None] * eye[second] + (y[:, second, None] * eye[first]) * (first != second)[:, None]
+
+
+def _gram(rows: Float[Tensor, "n p c"]) -> Float[Tensor, "p p"]:
+    flat = rows.transpose(0, 1).flatten(1)
+    return flat @ flat.T
+
+
+def _positive_root(matrices: Float[Tensor, "n d d"]) -> Float[Tensor, "n d d"]:
+    """R with R R' the positive part of each symmetric matrix."""
+    values, axes = torch.linalg.eigh((matrices + matrices.mT) / 2)
+    return axes * values.clamp(min=0).sqrt()[:, None]
+
+
+def bumps(dim: int, count: int, seed: int) -> tuple[Float[Tensor, "m d"], float]:
+    """Centres and width of bumps that cover a standardised reference: evenly up to the plane, else by its law."""
+    engine = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed)
+    uniform = engine.draw(count, dtype=torch.float64)
+    width = REACH / count ** (1 / dim)
+    if dim == 1:
+        return torch.linspace(-REACH / 2, REACH / 2, count, dtype=torch.float64)[:, None], width
+    if dim == 2:
+        return REACH * (uniform - 0.5), width
+    return 1.3 * torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6)), width
 
 
 class NetworkFit(Fit):

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.transport.mongeampere.discrepancy import Discrepancy, Measured, NotFinite
+from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact, Measured, NotFinite
 from brenier.transport.mongeampere.fits import Aim, Fit, trusted
 from brenier.transport.mongeampere.laws import Law
 from brenier.transport.mongeampere.potentials import Potential
@@ -44,6 +44,7 @@ class Iterate:
         halvings: how often it was halved to keep the potential convex.
         displacement: root mean square of eta J grad h, what the step asked for.
         curvature: least eigenvalue of Hess psi_k on the step's points.
+        fall: of the mean of h over the step's points; None where it was not looked at.
         figures: what was measured at psi_{k-1}, see `Measured`.
     """
 
@@ -53,6 +54,7 @@ class Iterate:
     halvings: int
     displacement: float
     curvature: float
+    fall: float | None
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -65,8 +67,9 @@ def iterate(
     points: int,
     limit: float,
     generator: torch.Generator,
+    fixed: tuple[Float[Tensor, "n d"], Float[Tensor, " n"]] | None = None,
     first: int = 0,
-    fixed: Float[Tensor, "n d"] | None = None,
+    descend: bool = False,
 ) -> Iterator[Iterate]:
     """Step by step.
 
@@ -79,8 +82,9 @@ def iterate(
         points: of the reference, in a step.
         limit: displacement beyond which gradients lose weight.
         generator: of all random numbers.
+        fixed: the same points for every step, and their mass in averages, sum 1. Default: fresh ones.
         first: k of the first step that is still to be taken.
-        fixed: the same points for every step. Default: fresh ones.
+        descend: halve steps until the mean of h falls, too, and end where none does: for exact h on fixed points.
 
     Raises:
         Diverged: numbers that are not finite, or no step that keeps the potential convex.
@@ -88,7 +92,8 @@ def iterate(
     assert reference.draw is not None
     largest, shrunk = max(etas, default=1.0), 1.0
     for k in range(first, len(etas)):
-        y = reference.draw(points, generator) if fixed is None else fixed
+        y = reference.draw(points, generator) if fixed is None else fixed[0]
+        mass = torch.full_like(y[:, 0], 1 / len(y)) if fixed is None else fixed[1]
         try:
             measured = discrepancy.measure(potential, y, k, generator)
         except NotFinite as error:
@@ -98,16 +103,39 @@ def iterate(
         halvings = 0
         while True:
             eta = etas[k] * shrunk
-            aim = _aim(potential, y, measured, eta, limit)
+            aim = _aim(potential, y, mass, measured, eta, limit)
             after = fit.next(potential, aim, eta / largest, generator)
             curvature = after.least_curvature(y)
-            if curvature > 0:
+            fall = _fall(discrepancy, after, y, mass, measured) if descend and curvature > 0 else None
+            if curvature > 0 and (fall is None or fall > 0):
                 break
+            if halvings == HALVINGS and curvature > 0:
+                return
             if halvings == HALVINGS:
                 raise Diverged(f"step {k + 1}: the potential is not convex after a step of {eta:.1g} either")
             shrunk, halvings = shrunk / 2, halvings + 1
         potential = after
-        yield Iterate(k + 1, potential, eta, halvings, aim.step, curvature, measured.figures)
+        yield Iterate(k + 1, potential, eta, halvings, aim.step, curvature, fall, _figures(measured, mass))
+
+
+def _fall(discrepancy: Discrepancy, after: Potential, y: Tensor, mass: Tensor, before: Measured) -> float:
+    """By how much the mean of h on these points, KL(rho || e^{-f}) up to noise, is less after a step."""
+    assert isinstance(discrepancy, Exact)
+    assert before.value is not None
+    with torch.no_grad():
+        try:
+            return float(mass @ (before.value - discrepancy.value(after, y)))
+        except NotFinite:
+            return -math.inf
+
+
+def _figures(measured: Measured, mass: Float[Tensor, " n"]) -> dict[str, float]:
+    """What was measured, the mean of an exact h with the points' mass."""
+    if measured.value is None or set(measured.figures) != {"kl", "kl_error"}:
+        return measured.figures
+    mean = mass @ measured.value
+    error = (mass.square() @ (measured.value - mean).square()).sqrt()
+    return {"kl": float(mean), "kl_error": float(error)}
 
 
 def _check(measured: Measured, k: int) -> None:
@@ -116,7 +144,7 @@ def _check(measured: Measured, k: int) -> None:
         raise Diverged(f"step {k + 1}: log(rho/e^-f) is not finite on the points that the flow has come to")
 
 
-def _aim(potential: Potential, y: Float[Tensor, "n d"], measured: Measured, eta: float, limit: float) -> Aim:
+def _aim(potential: Potential, y: Tensor, mass: Tensor, measured: Measured, eta: float, limit: float) -> Aim:
     with torch.no_grad():
         step = eta * measured.gradient
         value = None if measured.value is None else potential.value(y) - eta * measured.value
@@ -124,7 +152,10 @@ def _aim(potential: Potential, y: Float[Tensor, "n d"], measured: Measured, eta:
             y,
             potential.gradient(y) - step,
             value,
-            torch.ones_like(y[:, 0]),
-            math.sqrt(float(step.square().sum(1).mean())),
+            torch.ones_like(mass),
+            math.sqrt(float(mass @ step.square().sum(1))),
+            eta,
+            measured.value,
+            mass,
         )
     return trusted(aim, step, limit)

@@ -10,6 +10,7 @@ import math
 import torch
 
 from brenier.transport.mongeampere.conjugate import conjugate, inverse
+from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact
 from brenier.transport.mongeampere.laws import Law
 from brenier.transport.mongeampere.potentials import Potential
 from brenier.wasserstein import exact_w2
@@ -20,13 +21,15 @@ class Judge:
 
     Args:
         reference, target: the laws.
+        discrepancy: how h is measured.
         points: of each.
         seed: of them.
     """
 
-    def __init__(self, reference: Law, target: Law, points: int, seed: int) -> None:
+    def __init__(self, reference: Law, target: Law, discrepancy: Discrepancy, points: int, seed: int) -> None:
         assert reference.draw is not None
         generator = torch.Generator().manual_seed(seed)
+        self._exact = discrepancy if isinstance(discrepancy, Exact) else None
         self._y = reference.draw(points, generator)
         self._x = None if target.draw is None else target.draw(points, generator)
         self._guess = self._x
@@ -35,11 +38,15 @@ class Judge:
             self.floor = exact_w2(target.draw(points, generator), target.draw(points, generator)).value
 
     def look(self, potential: Potential) -> dict[str, float]:
-        """W2 and the dual, as "w2" and "dual"; neither without points of the target."""
-        if self._x is None or self._guess is None:
-            return {}
+        """W2 and the dual, "w2" and "dual", where the target has points; "held_kl" where both laws have densities."""
+        found: dict[str, float] = {}
         with torch.no_grad():
+            if self._exact is not None:
+                h = self._exact.value(potential, self._y)
+                found = {"held_kl": float(h.mean()), "held_kl_error": float(h.std() / len(h) ** 0.5)}
+            if self._x is None or self._guess is None:
+                return found
             w2 = exact_w2(potential.gradient(self._y), self._x).value
             self._guess = inverse(potential, self._x, self._guess, warn=False)
             dual = float(potential.value(self._y).mean() + conjugate(potential, self._x, self._guess).mean())
-        return {"w2": w2, "dual": dual}
+        return found | {"w2": w2, "dual": dual}

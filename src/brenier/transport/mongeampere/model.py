@@ -19,12 +19,12 @@ from brenier.files import atomic_path
 from brenier.progress import progress_bar
 from brenier.transport.mongeampere.conjugate import inverse
 from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact
-from brenier.transport.mongeampere.fits import FeatureFit, Fit, NetworkFit
+from brenier.transport.mongeampere.fits import FeatureFit, Fit, ImplicitFit, NetworkFit, bumps
 from brenier.transport.mongeampere.flow import Diverged, Iterate, iterate
 from brenier.transport.mongeampere.gaussian import gaussian_map
 from brenier.transport.mongeampere.grid import GridPotential, solve_on_grid
 from brenier.transport.mongeampere.judge import Judge
-from brenier.transport.mongeampere.laws import Law, find_law, standard_normal, standardised
+from brenier.transport.mongeampere.laws import Law, covering, find_law, standard_normal, standardised
 from brenier.transport.mongeampere.learned import Classified, Matched
 from brenier.transport.mongeampere.potentials import KINDS, Potential, Quadratic, Standardised
 from brenier.transport.mongeampere.rules import step_sizes
@@ -38,7 +38,9 @@ FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
 CHECKS = 20  # times that W2 and the dual are looked at in a fit
 JUDGED = 512  # points of each law, then
 KEPT = 200  # iterates that the average is made of
-LINEAR_POINTS, NEURAL_POINTS = 2048, 4096
+FEATURES = {1: 60, 2: 120}  # bumps by dimension
+LINEAR_POINTS, NEURAL_POINTS = 8192, 4096
+ETA = 0.2  # step size for standardised laws
 LIMIT = 0.5  # displacement per step, in standard deviations of the target, that is trusted
 
 
@@ -47,7 +49,8 @@ class Fitted:
     """How a fit went.
 
     Attributes:
-        stopped: "closed form", "steady" (grid), "steps", "tolerance", "minutes", "interrupted" or "diverged".
+        stopped: "closed form", "steady" (no step makes it better), "steps", "tolerance", "minutes", "interrupted" or
+            "diverged".
         steps: that were taken.
         seconds: it took; NaN where the map was read from a file.
         reason: for "diverged", why; else empty.
@@ -72,7 +75,7 @@ class MongeAmpere:
         drive: what h = log(rho_k/e^{-f}) is taken from: "density", both densities; "classifier", samples of both laws
             (Algorithm 1); "score", the density of the target and a learned score of rho_k (Algorithm 2); "auto", the
             density of the target where it has one, else a classifier.
-        units: of the network, or bumps among the features. Default: 64 and 256.
+        units: of the network, 64 by default, or bumps among the features, 60 on the line, 120 in the plane, else 200.
         noise: that the classifier or the score is smoothed with in the end, in standard deviations of the target.
         standardise: work between laws that are shifted and scaled to mean 0 and mean variance 1; the iteration then
             starts at the map that shifts and scales. Else it starts at the identity.
@@ -110,7 +113,9 @@ class MongeAmpere:
             raise ValueError(f"{self.reference.name} cannot be sampled, and the map starts from samples")
         self.method, self.noise, self.standardise = method, noise, bool(standardise)
         self.drive = _drive(drive, method, self.reference, self.target)
-        self.units = whole_number((64 if method == "neural" else 256) if units is None else units, "units", 1)
+        self.units = whole_number(
+            (64 if method == "neural" else FEATURES.get(self.dim, 200)) if units is None else units, "units", 1
+        )
         self.potential: Potential | None = None
         self.history: xr.Dataset | None = None
         self.result: Fitted | None = None
@@ -124,11 +129,11 @@ class MongeAmpere:
     def fit(
         self,
         steps: int = 200,
-        rule: str = "adaptive",
+        rule: str | None = None,
         eta: float | None = None,
         *,
         points: int | None = None,
-        tolerance: float = 1e-6,
+        tolerance: float = 1e-7,
         minutes: float | None = None,
         seed: int = 0,
         start: "MongeAmpere | None" = None,
@@ -139,11 +144,10 @@ class MongeAmpere:
 
         Args:
             steps: T.
-            rule: of the step sizes, see `rules`.
-            eta: their constant, for standardised laws. Default: 0.2 with learned h, 0.5 without.
-            points: of the reference in a step. Default: 4,096 for a network, 2,048 for features, always the same ones.
-            tolerance: root mean square of grad h(T) J, in standard deviations of the target, at which a flow without
-                learning stops before its last step.
+            rule: of the step sizes, see `rules`. Default: "growing" for implicit steps, else "adaptive".
+            eta: their constant, for standardised laws. Default: 0.2.
+            points: of the reference in a step. Default: 4,096 for a network, 8,192 for features, always the same ones.
+            tolerance: fall of KL in a step at which "linear" with densities stops before its last step.
             minutes: after which it stops, too.
             seed: of all random numbers.
             start: a fitted map between the same laws to start from.
@@ -170,9 +174,9 @@ class MongeAmpere:
         steps = whole_number(steps, "steps", 1)
         if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes must be positive, got {minutes}")
-        exact = self.drive == "density"
-        etas = step_sizes(rule, (0.5 if exact else 0.2) if eta is None else eta, steps)
-        stop = _Stop(tolerance if exact else 0.0, begun, math.inf if minutes is None else 60 * minutes)
+        usual = "growing" if self._newton else "adaptive"
+        etas = step_sizes(usual if rule is None else rule, ETA if eta is None else eta, steps)
+        stop = _Stop(tolerance, begun, math.inf if minutes is None else 60 * minutes)
         with progress_bar("Monge-Ampère flow", progress) as advance:
             self._run(etas, points, seed, start, stop, checkpoint, advance)
         return self
@@ -242,12 +246,19 @@ class MongeAmpere:
         usual = LINEAR_POINTS if self.method == "linear" else NEURAL_POINTS
         count = whole_number(usual if points is None else points, "points", 2 * self.dim + 2)
         assert reference.draw is not None
-        fixed = reference.draw(count, generator) if self.method == "linear" else None
-        fit, discrepancy = self._fit(reference, fixed, generator), self._discrepancy(reference, target, seed)
+        fixed = covering(reference, count, generator) if self.method == "linear" else None
+        fit, discrepancy = self._fit(target, seed), self._discrepancy(reference, target, seed)
         potential = Quadratic.identity(self.dim) if start is None else self._inward(start)
-        judge, rows, reason, stopped = Judge(reference, target, JUDGED, seed + 1), list[dict[str, float]](), "", "steps"
+        judge, rows, reason, stopped = (
+            Judge(reference, target, discrepancy, JUDGED, seed + 1),
+            list[dict[str, float]](),
+            "",
+            "minutes",
+        )
         self._iterates, every, saved = [], max(1, len(etas) // CHECKS), stop.begun
-        flow = iterate(potential, reference, discrepancy, fit, etas, count, LIMIT, generator, fixed=fixed)
+        flow = iterate(
+            potential, reference, discrepancy, fit, etas, count, LIMIT, generator, fixed, descend=self._newton
+        )
         self.potential = self._outward(potential)
         try:
             for step in flow:
@@ -263,6 +274,10 @@ class MongeAmpere:
                 if (ended := stop.reached(step)) is not None:
                     stopped = ended
                     break
+            else:
+                stopped = "steps" if len(rows) == len(etas) else "steady"
+            if rows:
+                rows[-1] |= judge.look(self._inner())
         except Diverged as error:
             if not rows:
                 raise ValueError(str(error)) from None
@@ -284,18 +299,23 @@ class MongeAmpere:
             pairs = zip(self._iterates[::2], self._iterates[1::2], strict=False)
             self._iterates = [(first[0] + second[0], second[1]) for first, second in pairs]
 
-    def _fit(self, reference: Law, fixed: Float[Tensor, "n d"] | None, generator: torch.Generator) -> Fit:
-        if fixed is None:
+    def _fit(self, target: Law, seed: int) -> Fit:
+        if self.method == "neural":
             return NetworkFit(self.units)
-        assert reference.draw is not None
-        centres = reference.draw(self.units, generator)
-        nearest = torch.cdist(centres, centres).fill_diagonal_(math.inf).amin(1).median() if self.units > 1 else 1.0
-        return FeatureFit(centres, BUMP * float(nearest))
+        centres, width = bumps(self.dim, self.units, seed)
+        if self._newton and target.log_density is not None:
+            return ImplicitFit(centres, width, target.log_density)
+        return FeatureFit(centres, width)
 
     def _discrepancy(self, reference: Law, target: Law, seed: int) -> Discrepancy:
         if self.drive == "density":
             return Exact(reference, target)
         return (Classified if self.drive == "classifier" else Matched)(reference, target, self.noise, seed=seed)
+
+    @property
+    def _newton(self) -> bool:
+        """Whether steps are implicit."""
+        return self.method == "linear" and self.drive == "density"
 
     def _units(self) -> tuple[Tensor, float, Tensor, float]:
         """m0, s0, m, s; those of a law without known moments are 0 and 1."""
@@ -308,11 +328,14 @@ class MongeAmpere:
     def _outward(self, inner: Potential) -> Potential:
         return Standardised(inner, *self._units()) if self.standardise else inner
 
+    def _inner(self) -> Potential:
+        found = self._fitted()
+        return found.inner if isinstance(found, Standardised) else found
+
     def _inward(self, other: "MongeAmpere") -> Potential:
-        found = other._fitted()
         if other.dim != self.dim or other.standardise != self.standardise or other.method != self.method:
             raise ValueError("a map to start from must be between laws of the same dimension, by the same method")
-        return found.inner if isinstance(found, Standardised) else found
+        return other._inner()
 
     def _fitted(self) -> Potential:
         if self.potential is None:
@@ -330,7 +353,7 @@ class MongeAmpere:
         """The potential's numbers, and the history, as a dataset."""
         potential, result = self._fitted(), self.result
         assert result is not None
-        inner = potential.inner if isinstance(potential, Standardised) else potential
+        inner = self._inner()
         kind = next(name for name, family in FAMILIES.items() if type(inner) is family)
         data = xr.Dataset() if self.history is None else self.history.copy()
         for name, value in inner.arrays().items():
@@ -364,9 +387,6 @@ class MongeAmpere:
             draft.write_bytes(content)
 
 
-BUMP = 1.5  # width of the bumps, in distances to the nearest
-
-
 @dataclass
 class _Stop:
     """When to stop before the last step."""
@@ -380,7 +400,7 @@ class _Stop:
         return time.monotonic() - self.begun
 
     def reached(self, step: Iterate) -> Stopped | None:
-        if step.displacement <= self.tolerance * step.eta:
+        if step.fall is not None and step.fall <= self.tolerance:
             return "tolerance"
         return "minutes" if self.seconds > self.limit else None
 
@@ -469,7 +489,7 @@ def _centre_and_unit(law: Law, standardise: bool) -> tuple[Float[Tensor, " d"], 
     if not standardise or law.mean is None or law.covariance is None:
         return torch.zeros(law.dim, dtype=torch.float64), 1.0
     variance = float(law.covariance.diagonal().mean())
-    if not variance > 0:
+    if not variance > 1e-24 * float(law.mean.square().max()):  # equal points leave the rounding of their mean
         raise ValueError(f"{law.name} is a single point: there is no map with a density to it")
     return law.mean, math.sqrt(variance)
 
@@ -497,6 +517,8 @@ FIGURES: dict[str, tuple[str, int]] = {
     "curvature": ("least eigenvalue of Hess psi for standardised laws", 0),
     "kl": ("KL(rho || target), up to the constant of an unnormalised density", 0),
     "kl_error": ("standard error of kl", 0),
+    "held_kl": ("KL(rho || target) on points that no step has seen", 0),
+    "held_kl_error": ("standard error of held_kl", 0),
     "reverse_kl": ("KL(target || rho) by the classifier", 0),
     "loss": ("loss of the classifier or score", 0),
     "calibration": ("calibration error of the classifier", 0),

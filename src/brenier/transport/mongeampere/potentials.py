@@ -235,10 +235,11 @@ class Features(Potential):
     def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
         """Hess psi(y)."""
         weighted = self.bumps(y) * self.theta
-        away = (y[:, None] - self.centres) / self.width
-        outer = (weighted[:, :, None] * away).mT @ away
-        total = weighted.sum(1)[:, None, None] * torch.eye(self.dim, dtype=y.dtype)
-        return self.A + (outer - total) / self.width**2
+        total, first = weighted.sum(1)[:, None, None], weighted @ self.centres
+        second = (weighted @ (self.centres[:, :, None] * self.centres[:, None]).flatten(1)).view(-1, self.dim, self.dim)
+        cross = y[:, :, None] * first[:, None]
+        outer = total * y[:, :, None] * y[:, None] - cross - cross.mT + second
+        return self.A + (outer / self.width**2 - total * torch.eye(self.dim, dtype=y.dtype)) / self.width**2
 
     def arrays(self) -> dict[str, Tensor]:
         """Its numbers by name."""
@@ -246,7 +247,8 @@ class Features(Potential):
 
     def bumps(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
         """exp(-|y - c_j|^2/(2 l^2)), shape (n, m)."""
-        return (-(y[:, None] - self.centres).square().sum(2) / (2 * self.width**2)).exp()
+        squared = y.square().sum(1, keepdim=True) + self.centres.square().sum(1) - 2 * y @ self.centres.T
+        return (-squared / (2 * self.width**2)).exp()
 
 
 class Standardised(Potential):

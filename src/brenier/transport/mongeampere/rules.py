@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias, get_args
 
 from brenier.checks import whole_number
 
-Rule: TypeAlias = Literal["constant", "root", "harmonic", "log", "adaptive"]
+Rule: TypeAlias = Literal["constant", "root", "harmonic", "log", "adaptive", "growing"]
 RULES: tuple[Rule, ...] = get_args(Rule)
+GROWTH, MOST = 3.0, 1e4  # of "growing": from step to step, and in all
 LAST = 0.05  # of the first step: the last of "adaptive"
 
 
@@ -41,6 +42,8 @@ def step_sizes(rule: str, eta: float, steps: int) -> list[float]:
         return [eta * math.log(max(steps, 2)) / steps] * steps
     if rule == "harmonic":
         return [eta / (k + 1) for k in range(steps)]
+    if rule == "growing":
+        return [eta * min(GROWTH ** min(k, 30), MOST) for k in range(steps)]
     if rule == "constant":
         return [eta] * steps
     return [eta * min(1.0, LAST + (1 - LAST) * 2 * (steps - k) / steps) for k in range(steps)]
