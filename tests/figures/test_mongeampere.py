@@ -168,6 +168,14 @@ def test_the_history_is_drawn_as_it_was() -> None:
     assert (kl.get_ylabel(), distance.get_ylabel()) == ("KL", "$W_2$")
 
 
+def test_kl_on_held_points_has_bars() -> None:
+    past = history(3, kl=[4.0, 2.0, 0.1], kl_error=0.02, held_kl=[math.nan, 2.5, 0.2], held_kl_error=0.05)
+    ax = plot_history(past)[0]
+    np.testing.assert_allclose(np.transpose(artist(ax, "held_kl").get_data()), [[2, 2.5], [3, 0.2]])
+    bars = np.array(ax.collections[-1].get_segments())
+    np.testing.assert_allclose(bars[:, :, 1], [[2.4, 2.6], [0.1, 0.3]])
+
+
 def test_kl_up_to_a_constant_has_no_zero() -> None:
     past = history(3, kl=[40.0, 2.0, 1.0], kl_error=0.02).assign_attrs(kl_constant=1)
     ax = plot_history(past)[0]
@@ -205,6 +213,12 @@ ODD: dict[str, Callable[[], Any]] = {
     "tiny": lambda: flow(rng.normal(size=(50, 2)) * 1e-12, (A * 1e-12).tolist(), (B * 1e-12).tolist()),
     "space": lambda: flow(rng.normal(size=(40, 3)), np.eye(3).tolist(), [0.0] * 3, learned(10)),
     "function": lambda: flow(lambda x: -x.abs().sum(1) - x.square().sum(1), A.tolist(), B.tolist(), history(5, kl=9.0)),
+    "held": lambda: flow(
+        PLANE,
+        A.tolist(),
+        B.tolist(),
+        learned(9).assign(held_kl=("step", np.full(9, 2.0))).assign(held_kl_error=("step", np.ones(9))),
+    ),
     "dataset": lambda: portrait(flow(LINE, [[2.0]], [1.0], learned(9))).assign_attrs(target="$5_^" + "n" * 90),
 }
 

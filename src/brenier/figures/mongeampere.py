@@ -288,6 +288,8 @@ def _principal(points: Array) -> tuple[Array, Array, Array]:
 def plot_history(history: xr.Dataset, axes: Sequence[Axes] | None = None) -> list[Axes]:
     """What was measured on the way, one under the other: KL with two standard errors, W2 with its floor, step sizes.
 
+    KL on points that no step has seen stands beside that of the steps' points, where both densities are known.
+
     Of a flow on a grid: KL, the residual, and steps in time.
 
     Args:
@@ -350,6 +352,13 @@ def _draw_kl(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
         limits = sorted(ax.get_ylim()) if logarithmic else (-np.inf, np.inf)
         band(ax, x, kl, values_of(history, "kl_error"), BLUE, (limits[0], limits[1]))
         handles.append(Patch(color=BLUE, alpha=0.2, linewidth=0, label="two standard errors"))
+    if "held_kl" in history:
+        held, error = values_of(history, "held_kl"), 2 * values_of(history, "held_kl_error")
+        seen = np.isfinite(held) & ((held > error) if logarithmic else True)
+        style = {"color": BLACK, "linestyle": "none", "marker": "D", "markersize": 3, "elinewidth": 0.8}
+        dots = ax.errorbar(x[seen], held[seen], error[seen], **style).lines[0]
+        dots.set(gid="held_kl", label="KL on unseen points")
+        handles.append(dots)
     if not constant and not logarithmic:
         ax.axhline(0, color=BLACK, linewidth=0.6)
     ax.set_ylabel("KL + constant" if constant else "KL")
@@ -387,7 +396,7 @@ def _draw_eta(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
         (marks,) = ax.plot(
             x[halved], eta[halved], linestyle="none", marker="v", markersize=4, color=ORANGE, gid="halved"
         )
-        marks.set_label("halved to stay convex")
+        marks.set_label("step halved")
         handles.append(marks)
     if not _logarithmic(ax, eta):
         ax.set_ylim(0, 1.15 * float(eta.max()))
