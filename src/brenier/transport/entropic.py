@@ -25,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -153,7 +154,8 @@ def sinkhorn(
     if psi.shape != a.shape or not bool(torch.isfinite(psi).all()):
         raise ValueError(f"start must hold {len(y)} finite numbers, one for each point of the reference")
     steps = whole_number(most if iterations is None else iterations, "most" if iterations is None else "iterations", 1)
-    stages = [] if anneal is None else [anneal / 2**k for k in range(math.ceil(math.log2(anneal / epsilon)))]
+    halvings = 0 if anneal is None else math.ceil(math.log2(anneal / epsilon))
+    stages = [(anneal or epsilon) / 2**k for k in range(halvings)]
     total = 0
     for stage in [*stages, epsilon]:
         goal = None if iterations is not None else tolerance if stage == epsilon else max(tolerance, _ROUGH)
@@ -179,9 +181,10 @@ def _iterate(
     # POT's v belongs to the target and is fitted first: what it is given for it does not matter.
     first = (a.log() - psi / epsilon, torch.zeros_like(b))
     cost = -(y @ x.T)
-    _, log = ot.bregman.sinkhorn_log(
+    solution: Any = ot.bregman.sinkhorn_log(
         a, b, cost, epsilon, numItermax=steps, stopThr=stop, log=True, warn=False, warmstart=first
     )
+    log = solution[1]
     u, v = log["log_u"], log["log_v"]
     return epsilon * (b.log() - v), epsilon * (a.log() - u), int(log["niter"]) + 1
 
@@ -294,7 +297,7 @@ def _line(law: Law, low: float, high: float, spacing: float) -> tuple[Tensor, Te
     points = low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
     heights = log_densities(law, points[:, None].numpy())
     weights = torch.from_numpy(np.exp(heights - heights.max()))
-    return points, weights.clamp(min=1e-300)
+    return points, weights.clamp(min=1e-300)  # their logarithms are numbers
 
 
 def _with_slopes(rows: list[dict[str, float]], reference: Law, target: Law, time: float, points: int) -> xr.Dataset:
@@ -302,9 +305,9 @@ def _with_slopes(rows: list[dict[str, float]], reference: Law, target: Law, time
 
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     epsilons = columns.pop("epsilon")
-    slopes = []
+    slopes: list[tuple[float, float, float]] = []
     for norm in NORMS:
-        fit = stats.linregress(np.log(epsilons), np.log(columns[norm]))
+        fit: Any = stats.linregress(np.log(epsilons), np.log(columns[norm]))
         reach = float(stats.t.ppf(0.975, len(rows) - 2)) * fit.stderr
         slopes.append((fit.slope, fit.slope - reach, fit.slope + reach))
     data = {name: ("epsilon", values) for name, values in columns.items()}

@@ -219,7 +219,7 @@ class Equation:
         middle = len(V) // 2  # the centre's site; those of the faces lie 3^(d - 1 - k) before and after it
         strides = [3 ** (self.dim - 1 - k) for k in range(self.dim)]
         rises = [(V[middle + stride, k] - V[middle - stride, k]) / self.step[k] for k, stride in enumerate(strides)]
-        return bool((sum(rises) > 0).all())
+        return bool((np.sum(rises, 0) > 0).all())
 
     def _images(self, V: Array, nodes: Nodes) -> tuple[Array, list[list[Array]], list[tuple[Array, list[Array]]]]:
         """T at the nodes (m, d), its derivatives [k][l], and each corner's shape function with its derivatives."""

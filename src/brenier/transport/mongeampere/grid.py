@@ -65,8 +65,8 @@ class _Flow:
         self.time, self.step, self.refused = 0.0, _FIRST, 0
         self.rows: list[dict[str, float]] = []
         self.error = accuracy * _spread(equation.mass, equation.start)
-        if not self._move(equation.start):
-            raise AssertionError("the affine map of box to box is convex")
+        moved = self._move(equation.start)
+        assert moved  # an affine map is convex
 
     def _move(self, psi: Array) -> bool:
         """To a potential; or stay, where it is not convex."""
