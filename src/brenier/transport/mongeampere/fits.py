@@ -226,14 +226,14 @@ def _positive_root(matrices: Float[Tensor, "n d d"]) -> Float[Tensor, "n d d"]:
 
 def bumps(dim: int, count: int, seed: int) -> tuple[Float[Tensor, "m d"], float]:
     """Centres and width of bumps that cover a standardised reference: evenly up to the plane, else by its law."""
-    engine = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed)
-    uniform = engine.draw(count, dtype=torch.float64)
     width = REACH / count ** (1 / dim)
     if dim == 1:
         return torch.linspace(-REACH / 2, REACH / 2, count, dtype=torch.float64)[:, None], width
+    engine = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed)
     if dim == 2:
-        return REACH * (uniform - 0.5), width
-    return 1.3 * torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6)), width
+        square = REACH * (engine.draw(2 * count, dtype=torch.float64) - 0.5)
+        return square[square.norm(dim=1) <= REACH / 2][:count], width
+    return 1.3 * torch.special.ndtri(engine.draw(count, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)), width
 
 
 class NetworkFit(Fit):

@@ -99,7 +99,8 @@ def covering(law: Law, n: int, generator: torch.Generator) -> tuple[Float[Tensor
     y = law.even(n, generator)
     if law.log_density is None or law.mean is None:
         return y, torch.full_like(y[:, 0], 1 / n)
-    y[::2] = law.mean + STRETCH * (y[::2] - law.mean)
+    half = n // 2  # of a Sobol sequence, each half is even; every second point is not
+    y[:half] = law.mean + STRETCH * (y[:half] - law.mean)
     own = law.log_density(y)
     wide = law.log_density(law.mean + (y - law.mean) / STRETCH) - law.dim * math.log(STRETCH)
     return y, torch.softmax(own - torch.logaddexp(own, wide), 0)
