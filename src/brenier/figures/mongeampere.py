@@ -103,7 +103,8 @@ def plot_flow_map(flow: MongeAmpere | xr.Dataset, ax: Axes | None = None) -> Axe
     ax = new_axes() if ax is None else ax
     y = values_of(data, "y")
     handles: list[Artist] = []
-    (curve,) = ax.plot(y, _map(read_potential(data), y[:, None])[:, 0], color=BLUE, linewidth=1.8, gid="map")
+    x = _map(read_potential(data), y[:, None])[:, 0]
+    (curve,) = ax.plot(y, x, color=BLUE, linewidth=1.8, gid="map")
     curve.set_label("map $T(y)$")
     handles.append(curve)
     if "reference_density" in data and "target_density" in data:
@@ -113,7 +114,7 @@ def plot_flow_map(flow: MongeAmpere | xr.Dataset, ax: Axes | None = None) -> Axe
         handles.append(exact)
     ax.set(xlabel="$y$, of the reference", ylabel="$x$, of the target (unit of the data)", xlim=_shown(data))
     seen = (y >= ax.get_xlim()[0]) & (y <= ax.get_xlim()[1])
-    ax.set_ylim(*_span(np.sort(curve.get_ydata()[seen])))
+    ax.set_ylim(*_span(np.sort(x[seen])))
     ax.set_title("The map", loc="left")
     legend_below(ax, handles)
     return ax
@@ -355,7 +356,7 @@ def _draw_kl(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
     if "held_kl" in history:
         held, error = values_of(history, "held_kl"), 2 * values_of(history, "held_kl_error")
         seen = np.isfinite(held) & ((held > error) if logarithmic else True)
-        style = {"color": BLACK, "linestyle": "none", "marker": "D", "markersize": 3, "elinewidth": 0.8}
+        style: dict[str, Any] = {"color": BLACK, "linestyle": "none", "marker": "D", "markersize": 3, "elinewidth": 0.8}
         dots = ax.errorbar(x[seen], held[seen], error[seen], **style).lines[0]
         dots.set(gid="held_kl", label="KL on unseen points")
         handles.append(dots)
