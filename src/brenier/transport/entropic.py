@@ -156,7 +156,7 @@ def sinkhorn(
     steps = whole_number(most if iterations is None else iterations, "most" if iterations is None else "iterations", 1)
     halvings = 0 if anneal is None else math.ceil(math.log2(anneal / epsilon))
     stages = [(anneal or epsilon) / 2**k for k in range(halvings)]
-    total = 0
+    phi, total = torch.zeros_like(b), 0
     for stage in [*stages, epsilon]:
         goal = None if iterations is not None else tolerance if stage == epsilon else max(tolerance, _ROUGH)
         phi, psi, made = _iterate(y, a, x, b, stage, psi, steps, goal)

@@ -114,9 +114,10 @@ class Equation:
         """For every site and component: a sparse matrix A and a vector a with T = A psi + a, cell by cell."""
         n, ones = self.cells, np.ones(self.cells)
         # On the n + 1 faces: differences of the cells beside them, 0 at the ends; and means, of one cell at the ends.
-        inner = sparse.diags_array([1.0, -1.0], offsets=[0, -1], shape=(n + 1, n)).tolil()
+        at, before = (sparse.eye_array(n + 1, n, k=k, format="lil") for k in (0, -1))
+        inner: Any = at - before
         inner[0, 0] = inner[n, n - 1] = 0.0
-        middle = sparse.diags_array([0.5, 0.5], offsets=[0, -1], shape=(n + 1, n)).tolil()
+        middle: Any = (at + before) / 2
         middle[0, 0] = middle[n, n - 1] = 1.0
         # A cell has a lower face, itself, and an upper face.
         lower, upper = (sparse.eye_array(n, n + 1, k=k, format="csr") for k in (0, 1))
@@ -129,13 +130,14 @@ class Equation:
             slopes.append([(part @ inner / self.step[k], part @ ends) for part in pick])
         if self.dim == 1:
             return [[slopes[0][site]] for (site,) in self._sites]
-        return [
+        plane: Any = [
             [
                 (sparse.kron(slopes[0][i][0], values[j], "csr"), np.kron(slopes[0][i][1], ones)),
                 (sparse.kron(values[i], slopes[1][j][0], "csr"), np.kron(ones, slopes[1][j][1])),
             ]
             for i, j in self._sites
         ]
+        return plane
 
     def vertices(self, psi: Array) -> Array:
         """T at the sites of all cells, shape (3^d, d, N)."""
@@ -208,10 +210,10 @@ class Equation:
             for k in range(self.dim):
                 turn = sum(cofactors[k][j] * slopes[j] for j in range(self.dim))
                 pull = shares * (determinant * gradients[:, k] * shape + turn)
-                sums = np.bincount(nodes.owner * parts + nodes.part, pull, len(psi) * parts).reshape(-1, parts)
+                sums: Any = np.bincount(nodes.owner * parts + nodes.part, pull, len(psi) * parts).reshape(-1, parts)
                 for part, total in zip(self._parts, sums.T, strict=True):
                     key = self._site(part, self._parts[c]), k
-                    totals[key] = totals.get(key, 0.0) + total
+                    totals[key] = total + totals[key] if key in totals else total
         return rate, sum(sparse.diags_array(total) @ self._operators[site][k][0] for (site, k), total in totals.items())
 
     def _upright(self, V: Array) -> bool:
@@ -259,7 +261,7 @@ def _offsets(dim: int) -> Array:
 
 def _log_normalised(heights: Array) -> Array:
     """log of the shares that rows have in the sum of exp(heights)."""
-    totals = logsumexp(heights, 1)
+    totals: Any = logsumexp(heights, 1)
     return totals - logsumexp(totals)
 
 

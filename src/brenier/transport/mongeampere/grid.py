@@ -203,14 +203,14 @@ def solve_on_grid(
     stops = _check_times(times)
     if not (tolerance > 0 and (accuracy is None or accuracy > 0)):
         raise ValueError(f"tolerance and accuracy must be positive, got {tolerance} and {accuracy}")
-    found = [
+    source, goal = (
         find_box(law) if given is None else _given_box(given, name, law.dim)
         for law, given, name in ((reference, box, "box"), (target, image, "image"))
-    ]
+    )
     exact = accuracy if accuracy is not None else 1e-2 if stops is None else 1e-6
     # A jump moves by about a cell in a step: to the steady state it goes on coarse cells first.
     halvings = 0 if stops is not None else _halvings(cells)
-    equations = [Equation(reference, target, *found, cells >> k) for k in range(halvings, -1, -1)]
+    equations = [Equation(reference, target, source, goal, cells >> k) for k in range(halvings, -1, -1)]
     flow = _Flow(equations[0], exact)
     saved: list[Array] = []
     with progress_bar("Monge-Ampère equation on a grid", progress) as advance:
@@ -319,7 +319,7 @@ def _history(flow: _Flow, stops: Sequence[float], saved: list[Array]) -> xr.Data
         axes = {f"y{k + 1}": centres for k, centres in enumerate(equation.box.centres(equation.cells))}
         shape = (len(saved), *(equation.cells for _ in axes))
         history["potential"] = (("saved", *axes), np.reshape(saved, shape))
-        history = history.assign_coords(saved=list(stops), **axes)
+        history = history.assign_coords({"saved": list(stops), **axes})
         history["potential"].attrs = {"long_name": "potential", "units": "squared unit of the data"}
     return history
 
