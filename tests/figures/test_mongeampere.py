@@ -185,6 +185,12 @@ def test_kl_up_to_a_constant_has_no_zero() -> None:
     assert len(plot_history(below)[0].get_lines()) == 2  # a line at 0
 
 
+def test_with_neither_kl_nor_w2_it_is_the_steps_that_are_shown() -> None:
+    moved, _ = plot_history(history(3, displacement=[0.2, 0.05, 0.01]))
+    np.testing.assert_allclose(artist(moved, "displacement").get_ydata(), [1.0, 0.5, 0.15])
+    assert len(plot_history(history(3, displacement=0.1, w2=1.0))) == 2
+
+
 def test_a_grid_has_a_history_of_its_own() -> None:
     time = np.array([0.0, 0.1, 0.5, 3.0])
     past = xr.Dataset(
@@ -213,6 +219,7 @@ ODD: dict[str, Callable[[], Any]] = {
     "tiny": lambda: flow(rng.normal(size=(50, 2)) * 1e-12, (A * 1e-12).tolist(), (B * 1e-12).tolist()),
     "space": lambda: flow(rng.normal(size=(40, 3)), np.eye(3).tolist(), [0.0] * 3, learned(10)),
     "function": lambda: flow(lambda x: -x.abs().sum(1) - x.square().sum(1), A.tolist(), B.tolist(), history(5, kl=9.0)),
+    "score": lambda: flow(PLANE, A.tolist(), B.tolist(), history(9, displacement=0.1)),
     "held": lambda: flow(
         PLANE,
         A.tolist(),

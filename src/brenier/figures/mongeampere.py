@@ -289,6 +289,8 @@ def _principal(points: Array) -> tuple[Array, Array, Array]:
 def plot_history(history: xr.Dataset, axes: Sequence[Axes] | None = None) -> list[Axes]:
     """What was measured on the way, one under the other: KL with two standard errors, W2 with its floor, step sizes.
 
+    Where neither is known, as with a learned score, what steps moved points by, over their sizes, takes their place.
+
     KL on points that no step has seen stands beside that of the steps' points, where both densities are known.
 
     Of a flow on a grid: KL, the residual, and steps in time.
@@ -332,9 +334,10 @@ def plot_history(history: xr.Dataset, axes: Sequence[Axes] | None = None) -> lis
 def _history_names(history: xr.Dataset) -> list[str]:
     """The quantities that there are to draw."""
     over = next((name for name in ("step", "time") if name in history.dims and history.sizes[name]), None)
-    return (
-        [] if over is None else [name for name in _HISTORY if name in history or (name, over) == ("time_step", "time")]
-    )
+    if over is None:
+        return []
+    known = {str(name) for name in history.data_vars} | ({"time_step"} if over == "time" else set[str]())
+    return [name for name in _HISTORY if name in known and not (name == "displacement" and known & {"kl", "w2"})]
 
 
 def _span(x: Array) -> tuple[float, float]:
@@ -389,6 +392,16 @@ def _draw_residual(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
     return [line]
 
 
+def _draw_displacement(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
+    moved = values_of(history, "displacement") / values_of(history, "eta")
+    (line,) = ax.plot(x, moved, color=GREEN, linewidth=1.2, gid="displacement")
+    line.set_label("step over its size (root mean square)")
+    if not _logarithmic(ax, moved):
+        ax.set_ylim(bottom=0)
+    ax.set_ylabel(r"step/$\eta$")
+    return [line]
+
+
 def _draw_eta(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
     eta, halved = values_of(history, "eta"), values_of(history, "halvings") > 0
     (line,) = ax.plot(x, eta, color=BLACK, linewidth=1.2, linestyle="-.", label="step size", gid="eta")
@@ -417,6 +430,7 @@ _HISTORY: dict[str, Any] = {
     "kl": _draw_kl,
     "w2": _draw_w2,
     "residual": _draw_residual,
+    "displacement": _draw_displacement,
     "eta": _draw_eta,
     "time_step": _draw_time_step,
 }
