@@ -299,14 +299,14 @@ def draw(path: Path, everything: dict[str, dict[str, Curve]]) -> None:
         for rule, (colour, marker) in STYLES.items():
             for iterate in ITERATES if rule == "constant" else ("last",):
                 curve = curves[rule]
-                at = [(T, kl) for T, kl in zip(curve.steps, curve.values[iterate], strict=True) if kl > 1e-9]
-                line = ax.plot(*zip(*at, strict=True), DASHES[iterate], color=colour, marker=marker, markersize=3)[0]
-                line.set_label(f"{rule}, {iterate}")
+                kl, label = np.maximum(curve.values[iterate], 1e-16), f"{rule}, {iterate}"
+                ax.plot(curve.steps, kl, DASHES[iterate], color=colour, marker=marker, markersize=3, label=label)
         T = np.array(curves["constant"].steps, float)
         for power, text in ((-0.5, "$T^{-1/2}$"), (-1.0, "$T^{-1}$"), (-2.0, "$T^{-2}$")):
             ax.plot(T, 3 * (T / T[0]) ** power, color="0.65", linewidth=0.8, zorder=0)
             ax.text(T[-1], 3 * (T[-1] / T[0]) ** power, text, color="0.4", fontsize=8, va="bottom", ha="right")
-    figure.supxlabel("steps $T$", fontsize="medium")
+    for ax in panels[-1]:
+        ax.set_xlabel("steps $T$")
     figure.supylabel("KL divergence from the target, nats", fontsize="medium")
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

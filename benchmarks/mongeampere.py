@@ -31,7 +31,8 @@ distance to held-out digits without its bias; the row "held-out" is the control.
 """
 
 import argparse
-import os
+import contextlib
+import io
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -128,11 +129,11 @@ def digits() -> Task:
 TASKS = {"ring": ring, "moons": moons, "digits": digits, "mixture": mixture}
 
 
-def ours(_: Task, seed: int, method: str, source: Any) -> Map:
+def ours(_: Task, seed: int, method: str, source: Any, minutes: float) -> Map:
     """`MongeAmpere` with default settings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # divergence: what is left is what is measured
-        return MongeAmpere("normal", source, method).fit(seed=seed, progress=False).map
+        return MongeAmpere("normal", source, method).fit(minutes=minutes, seed=seed, progress=False).map
 
 
 def batches(points: Array | None, dim: int, seed: int) -> Iterator[Array]:
@@ -176,7 +177,8 @@ class Dual:
         )
         loaders = [batches(None, dim, seed), batches(points, dim, seed + 1)] * 2
         times: list[float] = []
-        solver(*loaders, callback=lambda step, _: times.append(time.perf_counter()))
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            solver(*loaders, callback=lambda step, _: times.append(time.perf_counter()))
         jax.block_until_ready(solver.state_f.params)
         return solver, time.perf_counter() - times[1]
 
@@ -239,15 +241,15 @@ def timed(fit: Callable[..., Map], *given: Any) -> Callable[[Task, int, float], 
     return run
 
 
-def contestants(task: Task) -> dict[str, Callable[[Task, int, float], tuple[Map, float, str]]]:
+def contestants(task: Task, minutes: float) -> dict[str, Callable[[Task, int, float], tuple[Map, float, str]]]:
     """All methods for a task; "ours: neural" comes first, and gives the others' time."""
-    found = {"ours: neural": timed(ours, "neural", task.train)}
+    found = {"ours: neural": timed(ours, "neural", task.train, minutes)}
     if task.law is not None:
-        found["ours: neural, density"] = timed(ours, "neural", task.law)
+        found["ours: neural, density"] = timed(ours, "neural", task.law, minutes)
     if task.law is not None and task.law.dim == 2:
-        found["ours: linear, density"] = timed(ours, "linear", task.law)
-        found["ours: grid, density"] = timed(ours, "grid", task.law)
-    found["ours: affine"] = timed(ours, "gaussian", task.train)
+        found["ours: linear, density"] = timed(ours, "linear", task.law, minutes)
+        found["ours: grid, density"] = timed(ours, "grid", task.law, minutes)
+    found["ours: affine"] = timed(ours, "gaussian", task.train, minutes)
     found["OTT-JAX dual, MLP, L-BFGS"] = Dual(convex=False, refined=True).fit
     found["OTT-JAX dual, MLP"] = Dual(convex=False, refined=False).fit
     found["OTT-JAX dual, convex"] = Dual(convex=True, refined=False).fit
@@ -259,9 +261,9 @@ def contestants(task: Task) -> dict[str, Callable[[Task, int, float], tuple[Map,
     return found
 
 
-def compare(task: Task, seeds: int, console: Console) -> None:
+def compare(task: Task, seeds: int, minutes: float, console: Console) -> None:
     """A table of all methods."""
-    methods, numbers, notes = contestants(task), dict[str, list[list[float]]](), dict[str, str]()
+    methods, numbers, notes = contestants(task, minutes), dict[str, list[list[float]]](), dict[str, str]()
     for seed in range(seeds):
         seconds = 60.0
         for name, fit in methods.items():
@@ -299,11 +301,11 @@ def scores(task: Task, pushed: Map, seed: int) -> list[float]:
     return found
 
 
-def stability(seeds: int, console: Console) -> None:
+def stability(seeds: int, minutes: float, console: Console) -> None:
     """Algorithm 1 on the ring, seed by seed."""
     task, found = ring(), list[tuple[float, float]]()
     for seed in range(seeds):
-        pushed, took, _ = timed(ours, "neural", task.train)(task, seed, 0.0)
+        pushed, took, _ = timed(ours, "neural", task.train, minutes)(task, seed, 0.0)
         found.append((scores(task, pushed, seed)[1], took))
         console.print(f"seed {seed}: W2/floor {found[-1][0]:.3f}, {took:.0f} s")
     ratios, seconds = np.array(found).T
@@ -316,16 +318,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Maps from N(0, I) to data, by several methods.")
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"{', '.join(TASKS)} (default: all)")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=5, help="after which a fit of ours ends")
     parser.add_argument("--ring-seeds", type=int, default=0, help="seeds of Algorithm 1 on the ring, and nothing else")
     given = parser.parse_args()
     if unknown := [task for task in given.tasks if task not in TASKS]:
         parser.error(f"no task {unknown[0]!r}: it is one of {', '.join(TASKS)}")
-    os.environ["TQDM_DISABLE"] = "1"  # OTT-JAX's bars
     console, begun = Console(width=130), time.perf_counter()
     if given.ring_seeds:
-        stability(given.ring_seeds, console)
+        stability(given.ring_seeds, given.minutes, console)
     for name in () if given.ring_seeds else given.tasks or TASKS:
-        compare(TASKS[name](), given.seeds, console)
+        compare(TASKS[name](), given.seeds, given.minutes, console)
         console.print(f"{(time.perf_counter() - begun) / 60:.0f} minutes\n")
 
 
