@@ -31,15 +31,15 @@ def quantile_map(y):
 
 @pytest.fixture(scope="module")
 def linear():
-    return MongeAmpere("normal", MIXTURE, "linear", units=40).fit(400, progress=False)
+    return MongeAmpere("normal", MIXTURE, "linear").fit(progress=False)
 
 
 def test_the_limit_of_the_linear_method_is_the_quantile_map(linear):
     y = torch.linspace(-2.5, 2.5, 101, dtype=torch.float64)
     off = linear.map(y[:, None])[:, 0] - quantile_map(y)
     weight = torch.exp(-y.square() / 2)
-    assert float(((weight * off.square()).sum() / weight.sum()).sqrt()) < 0.03
-    assert float(linear.history["kl"][-1]) < 0.005
+    assert float(((weight * off.square()).sum() / weight.sum()).sqrt()) < 0.01
+    assert float(linear.history["kl"][-1]) < 0.001
     assert float(linear.history["w2"][-1]) < 1.5 * linear.history.attrs["w2_floor"] + 0.05
 
 
@@ -103,7 +103,7 @@ def test_huge_and_tiny_scales_and_shifts_change_nothing():
 def test_points_alone_are_learned_by_a_classifier():
     """Algorithm 1 in the plane: after a short run, nearer to held-out points than the affine map is."""
     law = GaussianMixture([0.5, 0.5], [[-2.0, 0.0], [2.0, 0.0]], [0.25, 0.25])
-    found = MongeAmpere("normal", law.sample(4000, 0), units=16).fit(25, progress=False)
+    found = MongeAmpere("normal", law.sample(4000, 0), units=16).fit(60, points=1024, progress=False)
     held = law.sample(1000, 9)
     affine = MongeAmpere("normal", law.sample(4000, 0), "gaussian").fit()
     assert exact_w2(found.sample(1000, 3), held).value < 0.7 * exact_w2(affine.sample(1000, 3), held).value
@@ -124,7 +124,7 @@ def test_an_unnormalised_density_is_enough():
     pushed = found.sample(4, 0) - mean
     normal = GaussianMixture([1.0], mean[None], covariance[None])
     exact = MongeAmpere("normal", normal, "gaussian").fit().sample(4, 0) - mean
-    torch.testing.assert_close(pushed, exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(pushed, exact, rtol=0, atol=2e-3)  # averages over 8,192 points
     assert "w2" not in found.history
 
 
@@ -147,11 +147,11 @@ def test_divergence_keeps_the_last_good_map():
         return torch.where(x[:, 0] > 1.5, torch.nan, -8 * (x[:, 0] - 3) ** 2)
 
     narrow = find_law(GaussianMixture([1.0], [0.0], [0.01]))
-    flow = MongeAmpere(narrow, log_density, "linear", units=3)
+    flow = MongeAmpere(narrow, log_density, units=3, dim=1, standardise=False)
     with pytest.warns(UserWarning, match="the flow diverged, the last good map is kept: step .* not finite"):
-        flow.fit(300, progress=False)
+        flow.fit(50, points=256, progress=False)
     assert flow.result.stopped == "diverged"
-    assert 0 < flow.result.steps < 300
+    assert 0 < flow.result.steps < 50
     assert bool(torch.isfinite(flow.sample(10)).all())
 
 

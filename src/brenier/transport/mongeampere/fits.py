@@ -133,9 +133,11 @@ class ImplicitFit(FeatureFit):
         E[grad phi . J^{-1} grad delta] = -eta E[grad phi . (grad h)(T)] = -eta dF(phi),    F(psi) = KL(rho || e^{-f}):
 
     gradients fitted by least squares, weighted by J^{-1}, are steepest descent of F. An implicit step adds to the left
-    the second derivative of F, with the part of Hess f that is positive,
+    the second derivative of F,
 
-        eta E[tr(J^{-1} Hess phi J^{-1} Hess delta) + grad phi . (Hess f)_+(T) grad delta].
+        eta E[tr(J^{-1} Hess phi J^{-1} Hess delta) + grad phi . (Hess f)(T) grad delta],
+
+    or, where that leaves it indefinite, the same with the positive part of Hess f.
 
     Explicit steps over fine features are stable for small eta only; these for any. For large eta they are Newton's
     method for F, and log det J in F keeps psi convex.
@@ -155,23 +157,30 @@ class ImplicitFit(FeatureFit):
         """The potential after the step."""
         d, m = potential.dim, len(self.centres)
         terms = d * (d + 1) // 2 + d + m
-        metric, curved = (aim.y.new_zeros(terms, terms) for _ in range(2))
+        metric, curved, kept = (aim.y.new_zeros(terms, terms) for _ in range(3))
         slope = aim.y.new_zeros(terms)
         rows = max(1, BLOCK // (d * d * terms))
         for y, mass in zip(aim.y.split(rows), aim.mass.split(rows), strict=True):
-            first, second, third = self._forms(potential, y, mass)
-            metric, curved, slope = metric + first, curved + second, slope + third
+            forms = self._forms(potential, y, mass)
+            metric, curved, kept, slope = (
+                total + part for total, part in zip((metric, curved, kept, slope), forms, strict=True)
+            )
         matrix = metric + aim.eta * curved
         matrix.diagonal()[-m:] += self.ridge * matrix.diagonal().mean()
-        change = self._potential(torch.linalg.solve(matrix, -aim.eta * slope), d)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if int(failed):
+            matrix = matrix + aim.eta * (kept - curved)
+            factor = torch.linalg.cholesky(matrix)
+        step = torch.cholesky_solve(-aim.eta * slope[:, None], factor)[:, 0]
+        change = self._potential(step, d)
         theta = change.theta if not isinstance(potential, Features) else potential.theta + change.theta
         assert isinstance(potential, Quadratic | Features)
         return Features(potential.A + change.A, potential.b + change.b, self.centres, self.width, theta)
 
     def _forms(
         self, potential: Potential, y: Float[Tensor, "n d"], mass: Float[Tensor, " n"]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums over points of the metric, of the second derivative of F and of its first, over all terms."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums over points: metric, second derivative of F, the same with (Hess f)_+, first derivative."""
         n, d = y.shape
         first, second = torch.triu_indices(d, d)
         eye = torch.eye(d, dtype=y.dtype)
@@ -188,9 +197,11 @@ class ImplicitFit(FeatureFit):
         hessians = torch.cat([turned, y.new_zeros(n, d, d, d), bumps[:, :, :, None] * outer], 1).flatten(2)
         share = mass.sqrt()[:, None, None]
         metric = _gram(share * (gradients @ root))
-        curved = _gram(share * hessians) + _gram(share * (gradients @ _positive_root(hessian)))
+        barrier, weighted = _gram(share * hessians), share * gradients
+        kept = barrier + _gram(weighted @ _positive_root(hessian))
+        curved = barrier + _gram(weighted, weighted @ hessian)
         falls = (gradients @ slope[:, :, None])[:, :, 0] - hessians[:, :, :: d + 1].sum(2)
-        return metric, curved, mass @ falls
+        return metric, (curved + curved.T) / 2, kept, mass @ falls
 
     def _target(self, potential: Potential, y: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
         """grad f and Hess f at T(y)."""
@@ -213,9 +224,9 @@ def _products(y: Float[Tensor, "n d"]) -> Float[Tensor, "n q d"]:
     return y[:, first, None] * eye[second] + (y[:, second, None] * eye[first]) * (first != second)[:, None]
 
 
-def _gram(rows: Float[Tensor, "n p c"]) -> Float[Tensor, "p p"]:
+def _gram(rows: Float[Tensor, "n p c"], others: Float[Tensor, "n p c"] | None = None) -> Float[Tensor, "p p"]:
     flat = rows.transpose(0, 1).flatten(1)
-    return flat @ flat.T
+    return flat @ (flat if others is None else others.transpose(0, 1).flatten(1)).T
 
 
 def _positive_root(matrices: Float[Tensor, "n d d"]) -> Float[Tensor, "n d d"]:

@@ -26,7 +26,7 @@ from brenier.transport.mongeampere.laws import Law
 from brenier.transport.mongeampere.potentials import Potential
 
 BINS = 10  # of predicted probabilities, in the calibration of the classifier
-EARLY, COOLING = 0.5, 0.96  # noise at the first step, and by what factor it falls at each
+EARLY = 0.5  # noise at the first step
 FIRST = 5  # times as long as later: the training before the first step
 
 
@@ -39,6 +39,7 @@ class _Learner(Discrepancy):
         outputs: numbers that the network puts out.
         width: of its layers.
         noise: standard deviation that the added noise comes down to.
+        steps: of the flow.
         rounds: gradient steps per step of the flow.
         batch: points of each law in a gradient step.
         seed: of its weights.
@@ -52,6 +53,7 @@ class _Learner(Discrepancy):
         target: Law,
         outputs: int,
         noise: float,
+        steps: int,
         width: int,
         rounds: int,
         batch: int,
@@ -61,13 +63,13 @@ class _Learner(Discrepancy):
             raise ValueError(f"{reference.name} cannot be sampled, and a flow starts from samples")
         self.reference, self.target = reference, target
         self.rounds, self.batch, self.begun = rounds, batch, False
-        self.least, self.noise = noise, max(noise, EARLY)
+        self.least, self.noise, self.steps = noise, max(noise, EARLY), steps
         self.network = _network(target.dim, outputs, width, torch.Generator().manual_seed(seed))
         self._optimizer = torch.optim.Adam(self.network.parameters(), 2e-3)
 
     def smooth(self, k: int) -> None:
-        """Set the noise for step k."""
-        self.noise = max(self.least, EARLY * COOLING**k)
+        """Set the noise for step k: it falls geometrically over the first half of the steps."""
+        self.noise = max(self.least, EARLY * min(1.0, self.least / EARLY) ** min(1.0, 2 * k / self.steps))
 
     def pushed(self, potential: Potential, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """n fresh points of rho_k."""
@@ -120,6 +122,7 @@ class Classified(_Learner):
         reference: Law,
         target: Law,
         noise: float = 0.05,
+        steps: int = 200,
         width: int = 128,
         rounds: int = 60,
         batch: int = 1024,
@@ -129,7 +132,7 @@ class Classified(_Learner):
         """`bound`: h is led through bound tanh(h/bound): further apart than that, no classifier knows by how much."""
         if target.draw is None:
             raise ValueError(f"{target.name} has no points to learn from: give data, or use its density")
-        super().__init__(reference, target, 1, noise, width, rounds, batch, seed)
+        super().__init__(reference, target, 1, noise, steps, width, rounds, batch, seed)
         self.bound = bound
 
     def loss(self, pushed: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, ""]:
@@ -153,7 +156,7 @@ class Classified(_Learner):
         return Measured(gradient, value.detach(), {"loss": loss} | self._judged(pushed.detach(), generator))
 
     def _judged(self, x: Float[Tensor, "n d"], generator: torch.Generator) -> dict[str, float]:
-        """Divergences of the smoothed laws both ways, and how far predicted probabilities are from observed shares, in the mean."""
+        """Divergences of the smoothed laws, and how far predicted probabilities are from observed shares."""
         assert self.target.draw is not None
         with torch.no_grad():
             real = self.output(self.smoothed(self.target.draw(len(x), generator), generator))[:, 0].double()
@@ -179,6 +182,7 @@ class Matched(_Learner):
         reference: Law,
         target: Law,
         noise: float = 0.05,
+        steps: int = 200,
         width: int = 128,
         rounds: int = 60,
         batch: int = 1024,
@@ -186,7 +190,7 @@ class Matched(_Learner):
     ) -> None:
         if target.log_density is None:
             raise ValueError(f"{target.name} has no density, and score matching learns only that of the samples")
-        super().__init__(reference, target, target.dim, noise, width, rounds, batch, seed)
+        super().__init__(reference, target, target.dim, noise, steps, width, rounds, batch, seed)
 
     def score(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """grad log rho_k at x."""

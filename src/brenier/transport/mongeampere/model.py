@@ -38,7 +38,7 @@ FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
 CHECKS = 20  # times that W2 and the dual are looked at in a fit
 JUDGED = 512  # points of each law, then
 KEPT = 200  # iterates that the average is made of
-FEATURES = {1: 60, 2: 200}  # bumps by dimension
+FEATURES = {1: 100}  # bumps by dimension
 LINEAR_POINTS, NEURAL_POINTS = 8192, 4096
 ETA = 0.2  # step size for standardised laws
 LIMIT = 0.5  # displacement per step, in standard deviations of the target, that is trusted
@@ -75,7 +75,7 @@ class MongeAmpere:
         drive: what h = log(rho_k/e^{-f}) is taken from: "density", both densities; "classifier", samples of both laws
             (Algorithm 1); "score", the density of the target and a learned score of rho_k (Algorithm 2); "auto", the
             density of the target where it has one, else a classifier.
-        units: of the network, 64 by default, or bumps among the features, 60 on the line, else 200.
+        units: of the network, 64 by default, or bumps among the features, 100 on the line, else 200.
         noise: that the classifier or the score is smoothed with in the end, in standard deviations of the target.
         standardise: work between laws that are shifted and scaled to mean 0 and mean variance 1; the iteration then
             starts at the map that shifts and scales. Else it starts at the identity.
@@ -133,7 +133,7 @@ class MongeAmpere:
         eta: float | None = None,
         *,
         points: int | None = None,
-        tolerance: float = 1e-5,
+        tolerance: float = 1e-7,
         minutes: float | None = None,
         seed: int = 0,
         start: "MongeAmpere | None" = None,
@@ -204,7 +204,7 @@ class MongeAmpere:
         with torch.no_grad():
             return self.reference.log_density(y) - self._fitted().log_determinant(y)
 
-    def sample(self, n: int, seed: int = 0, iterate: Literal["last", "average"] = "last") -> Float[Tensor, "n d"]:
+    def sample(self, n: int, seed: int = 0, iterate: str = "last") -> Float[Tensor, "n d"]:
         """n points of the law of T(Y), shape (n, d), in float64.
 
         Args:
@@ -247,7 +247,7 @@ class MongeAmpere:
         count = whole_number(usual if points is None else points, "points", 2 * self.dim + 2)
         assert reference.draw is not None
         fixed = covering(reference, count, generator) if self.method == "linear" else None
-        fit, discrepancy = self._fit(target, seed), self._discrepancy(reference, target, seed)
+        fit, discrepancy = self._fit(target, seed), self._discrepancy(reference, target, len(etas), seed)
         potential = Quadratic.identity(self.dim) if start is None else self._inward(start)
         judge, rows, reason, stopped = (
             Judge(reference, target, discrepancy, JUDGED, seed + 1),
@@ -307,10 +307,10 @@ class MongeAmpere:
             return ImplicitFit(centres, width, target.log_density)
         return FeatureFit(centres, width)
 
-    def _discrepancy(self, reference: Law, target: Law, seed: int) -> Discrepancy:
+    def _discrepancy(self, reference: Law, target: Law, steps: int, seed: int) -> Discrepancy:
         if self.drive == "density":
             return Exact(reference, target)
-        return (Classified if self.drive == "classifier" else Matched)(reference, target, self.noise, seed=seed)
+        return (Classified if self.drive == "classifier" else Matched)(reference, target, self.noise, steps, seed=seed)
 
     @property
     def _newton(self) -> bool:
