@@ -27,6 +27,7 @@ from brenier.transport.mongeampere.potentials import Potential
 
 BINS = 10  # of predicted probabilities, in the calibration of the classifier
 EARLY = 0.5  # noise at the first step
+POOL = 12  # batches of fresh points of rho_k in a step, which batches are drawn from
 FIRST = 5  # times as long as later: the training before the first step
 
 
@@ -86,8 +87,10 @@ class _Learner(Discrepancy):
         rounds = self.rounds * (1 if self.begun else FIRST)
         self.begun, losses = True, list[float]()
         with torch.enable_grad():
-            for part in self.pushed(potential, rounds * self.batch, generator).split(self.batch):
-                loss = self.loss(part, generator)
+            pool = self.pushed(potential, POOL * self.batch, generator)
+            for _ in range(rounds):
+                part = torch.randint(len(pool), (self.batch,), generator=generator)
+                loss = self.loss(pool[part], generator)
                 self._optimizer.zero_grad()
                 loss.backward()
                 self._optimizer.step()

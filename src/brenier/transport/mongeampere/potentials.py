@@ -162,26 +162,29 @@ class ConvexNetwork(Potential):
     def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """psi(y)."""
         scale = self.amplitude * self.log_temperature.exp()
-        return self.quadratic.value(y) + scale * self._units(y)[0].logsumexp(1)
+        return self.quadratic.value(y) + scale * self._heights(y, self._curvatures()).logsumexp(1)
 
     def gradient(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """T(y)."""
-        return self.quadratic.gradient(y) + self.amplitude * self._mean_slope(*self._units(y))
+        return self.quadratic.gradient(y) + self.both(y)[1]
 
     def both(self, y: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n d"]]:
         """Value and gradient, of the units alone, for less than both apart."""
-        q, z = self._units(y)
-        scale = self.amplitude * self.log_temperature.exp()
-        return scale * q.logsumexp(1), self.amplitude * self._mean_slope(q, z)
+        curvatures = self._curvatures()
+        q = self._heights(y, curvatures)
+        p = q.softmax(1)
+        mean = (p @ curvatures.flatten(1)).view(len(y), self.dim, self.dim)
+        slope = (mean @ y[:, :, None])[:, :, 0] + p @ self.slopes
+        return self.amplitude * self.log_temperature.exp() * q.logsumexp(1), self.amplitude * slope
 
     def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
         """Hess psi(y)."""
-        q, z = self._units(y)
-        p = q.softmax(1)
-        slopes = torch.einsum("nmr,mri->nmi", z, self.factors) + self.slopes
+        curvatures = self._curvatures()
+        p = self._heights(y, curvatures).softmax(1)
+        slopes = (y @ curvatures.flatten(0, 1).T).view(len(y), -1, self.dim) + self.slopes
         slopes = slopes - (p[:, :, None] * slopes).sum(1, keepdim=True)
         between = (p[:, :, None] * slopes).mT @ slopes * (-self.log_temperature).exp()
-        within = (p @ (self.factors.mT @ self.factors).flatten(1)).view_as(between)
+        within = (p @ curvatures.flatten(1)).view_as(between)
         return self.A + self.amplitude * (within + between)
 
     def arrays(self) -> dict[str, Tensor]:
@@ -189,16 +192,15 @@ class ConvexNetwork(Potential):
         names = ("A", "b", "slopes", "offsets", "factors", "amplitude", "log_temperature")
         return {name: getattr(self, name) for name in names}
 
-    def _units(self, y: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m r"]]:
-        """q_i(y)/s and L_i y."""
-        units, rank, _ = self.factors.shape
-        z = (y @ self.factors.flatten(0, 1).T).view(len(y), units, rank)
-        q = z.square().sum(2) / 2 + y @ self.slopes.T + self.offsets
-        return q * (-self.log_temperature).exp(), z
+    def _curvatures(self) -> Float[Tensor, "m d d"]:
+        """L_i L_i', the second derivatives of the q_i."""
+        return self.factors.mT @ self.factors
 
-    def _mean_slope(self, q: Float[Tensor, "n m"], z: Float[Tensor, "n m r"]) -> Float[Tensor, "n d"]:
-        p = q.softmax(1)
-        return (p[:, :, None] * z).flatten(1) @ self.factors.flatten(0, 1) + p @ self.slopes
+    def _heights(self, y: Float[Tensor, "n d"], curvatures: Float[Tensor, "m d d"]) -> Float[Tensor, "n m"]:
+        """q_i(y)/s."""
+        products = (y[:, :, None] * y[:, None]).flatten(1)
+        q = products @ curvatures.flatten(1).T / 2 + y @ self.slopes.T + self.offsets
+        return q * (-self.log_temperature).exp()
 
 
 class Features(Potential):
