@@ -23,7 +23,9 @@ For a Gaussian the sum is exact, whatever the steps. The divergence of paths (be
 
 *dpmpp-2m-sde.* Its first step lacks (1 - q)^2 v l of variance; in later ones the extrapolation makes up for that to
 leading order. What is left is of third order in log v: the least of `FIRST` (1 - q)^2 v l(v) J(v') for the first step,
-and |log q|^3 sqrt(l(v)) for the others. The form of the last and `FIRST` were found by trial on laws on the line.
+and |log q|^3 sqrt(l) for the others, with l at v or, where it is larger, a step of the same length before: what is
+extrapolated is the change of D over the step before. The form of the last and `FIRST` were found by trial on laws on
+the line.
 
 *Others.* The divergence of paths between the exact reverse process and a sampler that holds D fixed over a step.
 With t = 1/v the denoiser is a martingale in t, E|D_t - D_s|^2 = mmse(s) - mmse(t), and Girsanov's formula gives
@@ -166,7 +168,9 @@ def _costs(curves: _Curves, high: float, low: float, solver: SolverName) -> tupl
         return lost(a, b) * before[:, None] * np.interp(b, u, fisher)[None, :]
 
     def third(a: Array, b: Array) -> Array:
-        return (2 * np.maximum(b[None, :] - a[:, None], 0)) ** 3 * np.sqrt(np.interp(a, u, share))[:, None]
+        length = np.maximum(b[None, :] - a[:, None], 0)
+        before = np.interp(a[:, None] - length, u, share)
+        return (2 * length) ** 3 * np.sqrt(np.maximum(np.interp(a, u, share)[:, None], before))
 
     return (second, second) if solver == "euler-maruyama" else (first, third)
 
