@@ -3,6 +3,7 @@
 from brenier.calibration import calibrate
 from brenier.chains import chain
 from brenier.comparison import compare
+from brenier.expressway import Expressway
 from brenier.profile import bottleneck, default_snrs, probe
 from brenier.sampling import Samples, sample
 from brenier.schedules import Schedule, plan, predict
@@ -17,14 +18,18 @@ from brenier.targets import (
     from_diffusers,
     load_target,
 )
+from brenier.transport import MongeAmpere, SemiDiscrete
 
 __all__ = [
     "Empirical",
+    "Expressway",
     "GaussianMixture",
     "Localization",
+    "MongeAmpere",
     "NetworkTarget",
     "Samples",
     "Schedule",
+    "SemiDiscrete",
     "Target",
     "Uniform",
     "bottleneck",

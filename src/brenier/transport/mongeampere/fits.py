@@ -211,10 +211,12 @@ class ImplicitFit(FeatureFit):
             if not slope.requires_grad:
                 return slope, y.new_zeros(*y.shape, y.shape[1])
             rows = [
-                torch.autograd.grad(slope[:, i].sum(), x, retain_graph=True, allow_unused=True)[0]
+                torch.autograd.grad(slope[:, i].sum(), x, retain_graph=True, allow_unused=True, materialize_grads=True)[
+                    0
+                ]
                 for i in range(y.shape[1])
             ]
-        return slope.detach(), torch.stack([torch.zeros_like(y) if row is None else row for row in rows], 1)
+        return slope.detach(), torch.stack(rows, 1)
 
 
 def _products(y: Float[Tensor, "n d"]) -> Float[Tensor, "n q d"]:

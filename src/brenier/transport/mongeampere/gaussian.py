@@ -39,9 +39,9 @@ def gaussian_map(reference: Law, target: Law) -> Quadratic:
     values, axes = torch.linalg.eigh(S0)
     root, inverse = (axes * values.sqrt()) @ axes.T, (axes / values.sqrt()) @ axes.T
     inner, turned = torch.linalg.eigh(root @ S @ root)
-    A = inverse @ (turned * inner.clamp(min=0).sqrt()) @ turned.T @ inverse
-    A = (A + A.T) / 2
-    return Quadratic(A, m - A @ m0)
+    slope = inverse @ (turned * inner.clamp(min=0).sqrt()) @ turned.T @ inverse
+    slope = (slope + slope.T) / 2
+    return Quadratic(slope, m - slope @ m0)
 
 
 def gaussian_flow(reference: Law, target: Law, etas: Iterable[float]) -> Iterator[Quadratic]:
@@ -53,10 +53,11 @@ def gaussian_flow(reference: Law, target: Law, etas: Iterable[float]) -> Iterato
     m0, S0 = moments(reference)
     m, S = moments(target)
     inverse, inverse0 = torch.linalg.inv(S), torch.linalg.inv(S0)
-    A, b = torch.eye(reference.dim, dtype=S.dtype), torch.zeros(reference.dim, dtype=S.dtype)
+    now = Quadratic.identity(reference.dim)
     for k, eta in enumerate(etas):
-        A, b = A - eta * (A @ inverse @ A - inverse0), b - eta * (A @ (inverse @ (b - m)) + inverse0 @ m0)
-        A = (A + A.T) / 2
-        if float(torch.linalg.eigvalsh(A)[0]) <= 0:
+        A = now.A - eta * (now.A @ inverse @ now.A - inverse0)
+        b = now.b - eta * (now.A @ (inverse @ (now.b - m)) + inverse0 @ m0)
+        now = Quadratic((A + A.T) / 2, b)
+        if float(torch.linalg.eigvalsh(now.A)[0]) <= 0:
             raise ValueError(f"step {k} of size {eta:g} makes the potential lose its convexity: take smaller steps")
-        yield Quadratic(A, b)
+        yield now

@@ -109,9 +109,9 @@ def fit_quadratic(
     weighted = mass[:, None] * spread
     values, axes = torch.linalg.eigh(weighted.T @ spread)
     cross = axes.T @ (weighted.T @ (t - mean)) @ axes
-    A = axes @ ((cross + cross.T) / (values[:, None] + values)) @ axes.T
-    A = (A + A.T) / 2
-    return Quadratic(A, mean - centre @ A)
+    slope = axes @ ((cross + cross.T) / (values[:, None] + values)) @ axes.T
+    slope = (slope + slope.T) / 2
+    return Quadratic(slope, mean - centre @ slope)
 
 
 class ConvexNetwork(Potential):
