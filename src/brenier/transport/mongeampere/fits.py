@@ -143,12 +143,13 @@ class ImplicitFit(FeatureFit):
     method for F, and log det J in F keeps psi convex.
 
     Args:
-        centres, width, ridge: see `FeatureFit`.
+        centres, width: see `FeatureFit`.
         log_density: -f.
+        ridge: of the change of the bumps' coefficients, over the mean of the matrix's diagonal.
     """
 
     def __init__(
-        self, centres: Float[Tensor, "m d"], width: float, log_density: LogDensity, ridge: float = 1e-7
+        self, centres: Float[Tensor, "m d"], width: float, log_density: LogDensity, ridge: float = 1e-5
     ) -> None:
         super().__init__(centres, width, ridge)
         self.log_density = log_density

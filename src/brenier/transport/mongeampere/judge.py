@@ -10,10 +10,12 @@ import math
 import torch
 
 from brenier.transport.mongeampere.conjugate import conjugate, inverse
-from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact
+from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact, NotFinite
 from brenier.transport.mongeampere.laws import Law
 from brenier.transport.mongeampere.potentials import Potential
 from brenier.wasserstein import exact_w2
+
+FLOORS = 4  # pairs of samples of the target, whose root mean square is the floor of W2
 
 
 class Judge:
@@ -35,18 +37,26 @@ class Judge:
         self._guess = self._x
         self.floor = math.nan
         if target.draw is not None:
-            self.floor = exact_w2(target.draw(points, generator), target.draw(points, generator)).value
+            pairs = [exact_w2(target.draw(points, generator), target.draw(points, generator)) for _ in range(FLOORS)]
+            self.floor = math.sqrt(math.fsum(pair.squared for pair in pairs) / FLOORS)
 
     def look(self, potential: Potential) -> dict[str, float]:
         """W2 and the dual, "w2" and "dual", where the target has points; "held_kl" where both laws have densities."""
         found: dict[str, float] = {}
         with torch.no_grad():
             if self._exact is not None:
-                h = self._exact.value(potential, self._y)
-                found = {"held_kl": float(h.mean()), "held_kl_error": float(h.std() / len(h) ** 0.5)}
+                found = self._divergence(self._exact, potential)
             if self._x is None or self._guess is None:
                 return found
             w2 = exact_w2(potential.gradient(self._y), self._x).value
             self._guess = inverse(potential, self._x, self._guess, warn=False)
             dual = float(potential.value(self._y).mean() + conjugate(potential, self._x, self._guess).mean())
         return found | {"w2": w2, "dual": dual}
+
+    def _divergence(self, exact: Exact, potential: Potential) -> dict[str, float]:
+        """KL on the held points; infinite where the target's log density is not finite at one of them."""
+        try:
+            h = exact.value(potential, self._y)
+        except NotFinite:
+            return {"held_kl": math.inf, "held_kl_error": math.nan}
+        return {"held_kl": float(h.mean()), "held_kl_error": float(h.std() / len(h) ** 0.5)}

@@ -147,8 +147,9 @@ class MongeAmpere:
             rule: of the step sizes, see `rules`. Default: "growing" for implicit steps, else "adaptive".
             eta: their constant, for standardised laws. Default: 0.2.
             points: of the reference in a step. Default: 4,096 for a network, 8,192 for features, always the same ones.
-            tolerance: fall of KL in a step at which "linear" with densities stops before its last step.
-            minutes: after which it stops, too.
+            tolerance: fall of KL in a step, over its size where that is below 1, at which "linear" with densities stops
+                before its last step.
+            minutes: after which "linear" and "neural" stop, too.
             seed: of all random numbers.
             start: a fitted map between the same laws to start from.
             checkpoint: a file to save the map to as it goes on, about every minute.
@@ -249,12 +250,8 @@ class MongeAmpere:
         fixed = covering(reference, count, generator) if self.method == "linear" else None
         fit, discrepancy = self._fit(target, seed), self._discrepancy(reference, target, len(etas), seed)
         potential = Quadratic.identity(self.dim) if start is None else self._inward(start)
-        judge, rows, reason, stopped = (
-            Judge(reference, target, discrepancy, JUDGED, seed + 1),
-            list[dict[str, float]](),
-            "",
-            "minutes",
-        )
+        judge, rows = Judge(reference, target, discrepancy, JUDGED, seed + 1), list[dict[str, float]]()
+        reason, stopped = "", "interrupted"
         self._iterates, every, saved = [], max(1, len(etas) // CHECKS), stop.begun
         flow = iterate(
             potential, reference, discrepancy, fit, etas, count, LIMIT, generator, fixed, descend=self._newton
@@ -283,9 +280,6 @@ class MongeAmpere:
                 raise ValueError(str(error)) from None
             stopped, reason = "diverged", str(error)
             warnings.warn(f"the flow diverged, the last good map is kept: {error}", stacklevel=4)
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-            raise
         finally:
             self._record(rows, judge, Fitted(stopped, len(rows), stop.seconds, reason))
 
@@ -400,7 +394,7 @@ class _Stop:
         return time.monotonic() - self.begun
 
     def reached(self, step: Iterate) -> Stopped | None:
-        if step.fall is not None and step.fall <= self.tolerance:
+        if step.fall is not None and step.fall <= self.tolerance * min(1.0, step.eta):
             return "tolerance"
         return "minutes" if self.seconds > self.limit else None
 
