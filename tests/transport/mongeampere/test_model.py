@@ -56,11 +56,16 @@ def test_the_density_of_the_image_integrates_to_one_and_is_the_targets(linear):
     assert float(torch.trapezoid((density - exact).abs(), x[:, 0])) < 0.06
 
 
-def test_the_average_is_a_mixture_of_the_iterates(linear):
-    average, last = linear.sample(4000, 1, "average"), linear.sample(4000, 1)
-    target = MIXTURE.sample(4000, 7)
-    assert exact_w2(average, target).value > exact_w2(last, target).value
-    assert abs(float(average.mean() - last.mean())) < 0.2
+def test_the_average_is_a_mixture_of_the_iterates():
+    flow = MongeAmpere("normal", MIXTURE, "linear", units=30).fit(3, rule="constant", eta=0.3, progress=False)
+    average, iterates = flow.sample(40_000, 1, "average")[:, 0], [potential for _, potential in flow._iterates]
+    assert len(iterates) == 3
+    y = draw(40_000, 1, seed=2)
+    for power in (1, 2):
+        expected = sum(float((flow._outward(psi).gradient(y) ** power).mean()) for psi in iterates) / 3
+        assert float((average**power).mean()) == pytest.approx(expected, abs=0.05)
+    first, last = (flow._outward(psi).gradient(y) for psi in (iterates[0], iterates[-1]))
+    assert float((first - last).abs().mean()) > 0.05
 
 
 def test_a_map_survives_a_file(linear, tmp_path):
@@ -103,7 +108,7 @@ def test_huge_and_tiny_scales_and_shifts_change_nothing():
 def test_points_alone_are_learned_by_a_classifier():
     """Algorithm 1 in the plane: after a short run, nearer to held-out points than the affine map is."""
     law = GaussianMixture([0.5, 0.5], [[-2.0, 0.0], [2.0, 0.0]], [0.25, 0.25])
-    found = MongeAmpere("normal", law.sample(4000, 0), units=16).fit(60, points=1024, progress=False)
+    found = MongeAmpere("normal", law.sample(4000, 0), units=12).fit(60, points=512, progress=False)
     held = law.sample(1000, 9)
     affine = MongeAmpere("normal", law.sample(4000, 0), "gaussian").fit()
     assert exact_w2(found.sample(1000, 3), held).value < 0.7 * exact_w2(affine.sample(1000, 3), held).value

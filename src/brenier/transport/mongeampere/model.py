@@ -41,6 +41,7 @@ KEPT = 200  # iterates that the average is made of
 FEATURES = {1: 100}  # bumps by dimension
 LINEAR_POINTS, NEURAL_POINTS = 8192, 4096
 ETA = 0.2  # step size for standardised laws
+BATCH = 1024  # points in a gradient step of a network, at most
 LIMIT = 0.5  # displacement per step, in standard deviations of the target, that is trusted
 
 
@@ -248,7 +249,8 @@ class MongeAmpere:
         count = whole_number(usual if points is None else points, "points", 2 * self.dim + 2)
         assert reference.draw is not None
         fixed = covering(reference, count, generator) if self.method == "linear" else None
-        fit, discrepancy = self._fit(target, seed), self._discrepancy(reference, target, len(etas), seed)
+        batch = min(BATCH, count)
+        fit, discrepancy = self._fit(target, batch, seed), self._discrepancy(reference, target, len(etas), batch, seed)
         potential = Quadratic.identity(self.dim) if start is None else self._inward(start)
         judge, rows = Judge(reference, target, discrepancy, JUDGED, seed + 1), list[dict[str, float]]()
         reason, stopped = "", "interrupted"
@@ -293,18 +295,20 @@ class MongeAmpere:
             pairs = zip(self._iterates[::2], self._iterates[1::2], strict=False)
             self._iterates = [(first[0] + second[0], second[1]) for first, second in pairs]
 
-    def _fit(self, target: Law, seed: int) -> Fit:
+    def _fit(self, target: Law, batch: int, seed: int) -> Fit:
         if self.method == "neural":
-            return NetworkFit(self.units)
+            return NetworkFit(self.units, batch=batch)
         centres, width = bumps(self.dim, self.units, seed)
         if self._newton and target.log_density is not None:
             return ImplicitFit(centres, width, target.log_density)
         return FeatureFit(centres, width)
 
-    def _discrepancy(self, reference: Law, target: Law, steps: int, seed: int) -> Discrepancy:
+    def _discrepancy(self, reference: Law, target: Law, steps: int, batch: int, seed: int) -> Discrepancy:
         if self.drive == "density":
             return Exact(reference, target)
-        return (Classified if self.drive == "classifier" else Matched)(reference, target, self.noise, steps, seed=seed)
+        return (Classified if self.drive == "classifier" else Matched)(
+            reference, target, self.noise, steps, batch=batch, seed=seed
+        )
 
     @property
     def _newton(self) -> bool:
