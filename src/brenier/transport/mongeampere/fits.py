@@ -27,6 +27,7 @@ from brenier.transport.mongeampere.potentials import (
     fit_quadratic,
 )
 
+BOUND = 3.0  # of log(rho/e^{-f}) about its median, in the fit of a network
 BLOCK = 2**24  # numbers in a block of second derivatives
 DONE = 1e-7  # share of a step that the quadratic part may leave without a network being called in
 REACH = 7.0  # standard deviations of the reference that bumps cover on the line and in the plane
@@ -290,7 +291,7 @@ class NetworkFit(Fit):
         return self._train(network, aim, pace, generator)
 
     def _train(self, network: ConvexNetwork, aim: Aim, pace: float, generator: torch.Generator) -> ConvexNetwork:
-        now = self._adopted(network)
+        now, aim = self._adopted(network), tamed(network, aim)
         optimizer, y = self._optimizer, aim.y
         assert optimizer is not None
         for group in optimizer.param_groups:
@@ -347,6 +348,24 @@ def _raised(A: Float[Tensor, "d d"], least: float) -> Float[Tensor, "d d"]:
     """The nearest symmetric matrix with eigenvalues of at least `least`."""
     values, axes = torch.linalg.eigh((A + A.T) / 2)
     return (axes * values.clamp(min=least)) @ axes.T
+
+
+def tamed(potential: Potential, aim: Aim) -> Aim:
+    """The same aim with h led through BOUND tanh(h/BOUND) about its median, where it leaves these bounds.
+
+    Between densities h varies by hundreds where a map crosses the gaps of a target, on few points. How far above the
+    rest it is there says nothing about how to get out, and would outweigh all else in a fit.
+    """
+    if aim.h is None:
+        return aim
+    centred = aim.h - aim.h.median()
+    if float(centred.abs().max()) <= 2 * BOUND:
+        return aim
+    soft = torch.tanh(centred / BOUND)
+    with torch.no_grad():
+        here, value = potential.gradient(aim.y), potential.value(aim.y)
+    gradient = here + (1 - soft.square())[:, None] * (aim.gradient - here)
+    return replace(aim, gradient=gradient, value=value - aim.eta * BOUND * soft)
 
 
 def trusted(aim: Aim, displacement: Float[Tensor, "n d"], limit: float) -> Aim:
