@@ -24,8 +24,10 @@ from torch.nn.functional import softplus
 from brenier.transport.mongeampere.discrepancy import Discrepancy, Measured, NotFinite
 from brenier.transport.mongeampere.laws import Law
 from brenier.transport.mongeampere.potentials import Potential
+from brenier.transport.mongeampere.rules import LAST
 
 BINS = 10  # of predicted probabilities, in the calibration of the classifier
+RATE = 2e-3  # of Adam: the noise of what is learned ends in the map, where it is not brought down in the end
 EARLY = 0.5  # noise at the first step
 POOL = 12  # batches of fresh points of rho_k in a step, which batches are drawn from
 FIRST = 5  # times as long as later: the training before the first step
@@ -66,11 +68,13 @@ class _Learner(Discrepancy):
         self.rounds, self.batch, self.begun = rounds, batch, False
         self.least, self.noise, self.steps = noise, max(noise, EARLY), steps
         self.network = _network(target.dim, outputs, width, torch.Generator().manual_seed(seed))
-        self._optimizer = torch.optim.Adam(self.network.parameters(), 2e-3)
+        self._optimizer = torch.optim.Adam(self.network.parameters(), RATE)
 
     def smooth(self, k: int) -> None:
-        """Set the noise for step k: it falls geometrically over the first half of the steps."""
+        """Set the noise for step k, which falls over the first half of the steps, and the rate, over the second."""
         self.noise = max(self.least, EARLY * min(1.0, self.least / EARLY) ** min(1.0, 2 * k / self.steps))
+        for group in self._optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, max(LAST, 2 * (self.steps - k) / self.steps))
 
     def pushed(self, potential: Potential, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """n fresh points of rho_k."""
