@@ -21,7 +21,8 @@ Methods take turns, so that a busy machine is busy for all. They see points, exc
                                batches of 1,024 as ours), conjugates refined by L-BFGS, its default (Amos): as many
                                steps as fit into the time of "ours: neural" on the same task, compilation not counted.
                                Convex networks, its default, take 10 s and more for a step on two cores; without
-                               L-BFGS (Makkuva et al.) both kinds went astray in minutes, at 1e-3 and at 1e-4
+                               L-BFGS (Makkuva et al.) MLPs at 1e-3 and convex networks at 1e-3 and 1e-4 went
+                               astray in minutes
     POT, OTT-JAX Sinkhorn      barycentric maps between 2,000 points of each law, applied to fresh
                                ones by the entropic map; epsilon over the mean squared distance in the name
     training points            drawn again: what a perfect copier scores
