@@ -259,7 +259,8 @@ class NetworkFit(Fit):
         rounds: gradient steps.
         batch: points in each.
         rate: of Adam; the laws are standardised.
-        value_weight, gradient_weight: of the two losses.
+        value_weight, gradient_weight: of the two losses. Values carry the balance between the modes of a target, to
+            a few hundredths; gradients are large in the layers between them, and would drown it.
     """
 
     def __init__(
@@ -268,8 +269,8 @@ class NetworkFit(Fit):
         rounds: int = 60,
         batch: int = 1024,
         rate: float = 3e-3,
-        value_weight: float = 1.0,
-        gradient_weight: float = 0.05,
+        value_weight: float = 10.0,
+        gradient_weight: float = 0.01,
     ) -> None:
         self.units, self.rounds, self.batch, self.rate = units, rounds, batch, rate
         self.value_weight, self.gradient_weight = value_weight, gradient_weight
