@@ -270,7 +270,7 @@ class NetworkFit(Fit):
         batch: int = 1024,
         rate: float = 3e-3,
         value_weight: float = 10.0,
-        gradient_weight: float = 0.01,
+        gradient_weight: float = 0.05,
     ) -> None:
         self.units, self.rounds, self.batch, self.rate = units, rounds, batch, rate
         self.value_weight, self.gradient_weight = value_weight, gradient_weight
