@@ -27,6 +27,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 
@@ -380,3 +381,9 @@ def atomic_path(path: str | os.PathLike[str], force: bool = False) -> Generator[
     """Write one file, whole or not at all: `atomic_paths` for a single name."""
     with atomic_paths(path, force=force) as (draft,):
         yield draft
+
+
+def write_dataset(data: "xr.Dataset", path: Path) -> None:
+    """Write a dataset as netCDF. The same data make the same bytes."""
+    # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
+    path.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))

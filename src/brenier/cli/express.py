@@ -56,8 +56,7 @@ def run_express(
 ) -> None:
     """Sample by transport from noise to DATA diffused to one noise level, and a few steps of a network from there."""
     from brenier.checks import whole_number
-    from brenier.cli.outputs import write_data
-    from brenier.files import atomic_paths, check_output
+    from brenier.files import atomic_paths, check_output, write_dataset
 
     check_output(output, (".npy",), force)
     if save is not None:
@@ -112,7 +111,7 @@ def run_express(
             if save is not None and way.transport is not None:
                 way.transport.save(drafts[1])
             if save is not None and flow is not None:
-                write_data(flow, drafts[1])
+                write_dataset(flow, drafts[1])
         if not quiet:
             _report(way, found, flow, seed, seconds)
 

@@ -55,8 +55,8 @@ def run_flow(
 ) -> None:
     """Find Brenier's map to TARGET step by step. After Ctrl-C it is saved as it is, and --start goes on from there."""
     from brenier.checks import whole_number
-    from brenier.cli.outputs import check_outputs, write_data, write_figure
-    from brenier.files import atomic_path, atomic_paths, check_output
+    from brenier.cli.outputs import check_outputs, write_figure
+    from brenier.files import atomic_path, atomic_paths, check_output, write_dataset
 
     check_outputs(output, figure, force)
     if samples is not None:
@@ -96,7 +96,7 @@ def run_flow(
         except KeyboardInterrupt:
             if flow.result is not None and (flow.result.steps or flow.result.stopped == "closed form"):
                 with atomic_path(output, force) as draft:
-                    write_data(flow.to_dataset().assign_attrs(about), draft)
+                    write_dataset(flow.to_dataset().assign_attrs(about), draft)
                 sys.stderr.write(
                     f"brenier: interrupted: {str(output)!r} holds the map so far, not measured; "
                     f"go on from it with --start {output} and a new name for -o, or --force\n"
@@ -104,7 +104,7 @@ def run_flow(
             raise
         wanted = [path for path in (output, samples, figure) if path is not None]
         with atomic_paths(*wanted, force=force) as drafts:
-            write_data(found, drafts[0])
+            write_dataset(found, drafts[0])
             if samples is not None:
                 np.save(drafts[1], flow.sample(count, seed).reshape(count, *shape).numpy())
             if figure is not None:

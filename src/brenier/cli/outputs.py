@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import xarray as xr
 
-from brenier.files import atomic_paths, check_output, exists
+from brenier.files import atomic_paths, check_output, exists, write_dataset
 
 if TYPE_CHECKING:
     from brenier.schedules.schedule import Schedule
@@ -61,15 +61,9 @@ def write_outputs(data: xr.Dataset, output: Path | None, figure: Path | None, fo
         return
     with atomic_paths(*wanted, force=force) as drafts:
         if output is not None:
-            write_data(data, drafts[0])
+            write_dataset(data, drafts[0])
         if figure is not None:
             write_figure(data, drafts[-1])
-
-
-def write_data(data: xr.Dataset, path: Path) -> None:
-    """Save a dataset as netCDF. The same data make the same bytes."""
-    # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
-    path.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
 
 
 def write_figure(data: xr.Dataset, path: Path) -> None:
@@ -130,7 +124,7 @@ def print_data(data: xr.Dataset) -> None:
 
 
 def read_data(path: Path) -> xr.Dataset:
-    """Read what `write_data` saved.
+    """Read what `write_dataset` saved.
 
     Raises:
         ValueError: the file is missing, is no netCDF file, or holds something else.

@@ -16,7 +16,7 @@ def run_reproduce(
 ) -> None:
     """Reproduce the figures of arXiv:2411.01629, as .png and .pdf, with their numbers as .nc (netCDF)."""
     from brenier.figures import paper, save_figure
-    from brenier.files import atomic_paths, check_output
+    from brenier.files import atomic_paths, check_output, write_dataset
     from brenier.progress import progress_bar
 
     names = paper.check_names(figures or [])
@@ -34,8 +34,7 @@ def run_reproduce(
         for k, name in enumerate(names):
             png, pdf, numbers = new[3 * k : 3 * k + 3]
             data = paper.numbers(name)
-            # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
-            numbers.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
+            write_dataset(data, numbers)
             figure = paper.draw(name, data)
             save_figure(figure, png)
             save_figure(figure, pdf)

@@ -33,8 +33,8 @@ def run_transport(
 ) -> None:
     """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
     from brenier.checks import whole_number
-    from brenier.cli.outputs import check_outputs, write_data, write_outputs
-    from brenier.files import atomic_path, read_array
+    from brenier.cli.outputs import check_outputs, write_outputs
+    from brenier.files import atomic_path, read_array, write_dataset
 
     check_outputs(output, figure, force)
     whole_number(samples, "--samples", 512)
@@ -59,7 +59,7 @@ def run_transport(
         except KeyboardInterrupt:
             if transport.result is not None:
                 with atomic_path(output, force) as draft:
-                    write_data(transport.to_dataset().assign_attrs(about), draft)
+                    write_dataset(transport.to_dataset().assign_attrs(about), draft)
                 sys.stderr.write(
                     f"brenier: interrupted: {str(output)!r} holds the map so far, not measured; "
                     f"go on from it with --start {output} and a new name for -o, or --force\n"

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier.checks import whole_number
-from brenier.files import atomic_path, check_array
+from brenier.files import atomic_path, check_array, write_dataset
 from brenier.progress import progress_bar
 from brenier.transport.ascent import FEW, ascend
 from brenier.transport.cells import BLOCKS, Cells, state
@@ -287,9 +287,9 @@ class SemiDiscrete:
         Raises:
             ValueError: nothing was fitted, or the file exists or cannot be written.
         """
-        content = bytes(self.to_dataset().to_netcdf(engine="h5netcdf"))
+        data = self.to_dataset()
         with atomic_path(path, force) as draft:
-            draft.write_bytes(content)
+            write_dataset(data, draft)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], source: Sampler | None = None) -> Self:

@@ -242,3 +242,10 @@ def test_a_law_of_the_house_is_taken_by_name():
     assert found.dim == 1
     assert float(found.history["kl"][-1]) < float(found.history["kl"][0])
     assert brenier.load_target("four-gaussians").name == found.target.name
+
+
+def test_normal_takes_the_dimension_of_the_other_law():
+    back = MongeAmpere(draw(300, 2), "normal", "gaussian").fit()
+    assert back.dim == 2
+    assert MongeAmpere("normal", "normal", "gaussian").dim == 1
+    assert MongeAmpere("normal", "normal", "gaussian", dim=3).fit().map(draw(4, 3)).shape == (4, 3)

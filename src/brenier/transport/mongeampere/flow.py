@@ -8,9 +8,9 @@ It is mirror descent for KL(. || e^{-f}) in the geometry of Brenier maps from e^
 rho_t): differentiate, with d psi^c/dt = h. That is the evolution variational inequality at the target, and why averages
 of KL over t up to T are below D(psi_0)/T, log-concave target or not. Steps add a term of order eta^2/inf Hess psi.
 
-A step that makes psi lose its convexity on the points at hand is halved until it does not. A step by far the largest
-gradients of which lie in layers where T is steep is not cut: these gradients lose their weight in the fit instead
-(`trusted`), so that v stays the gradient of something.
+A step that makes psi lose its convexity on the points at hand is halved until it does not. Where T is steep, gradients
+may be far larger than elsewhere. They are not cut, which would leave something that is no gradient: they lose weight in
+the fit (`trusted`).
 """
 
 import math
@@ -68,7 +68,6 @@ def iterate(
     limit: float,
     generator: torch.Generator,
     fixed: tuple[Float[Tensor, "n d"], Float[Tensor, " n"]] | None = None,
-    first: int = 0,
     descend: bool = False,
 ) -> Iterator[Iterate]:
     """Step by step.
@@ -83,7 +82,6 @@ def iterate(
         limit: displacement beyond which gradients lose weight.
         generator: of all random numbers.
         fixed: the same points for every step, and their mass in averages, sum 1. Default: fresh ones.
-        first: k of the first step that is still to be taken.
         descend: halve steps until the mean of h falls, too, and end where none does: for exact h on fixed points.
 
     Raises:
@@ -91,7 +89,7 @@ def iterate(
     """
     assert reference.draw is not None
     largest, shrunk = max(etas, default=1.0), 1.0
-    for k in range(first, len(etas)):
+    for k in range(len(etas)):
         y = reference.draw(points, generator) if fixed is None else fixed[0]
         mass = torch.full_like(y[:, 0], 1 / len(y)) if fixed is None else fixed[1]
         try:

@@ -15,6 +15,7 @@ from brenier.transport.mongeampere.laws import Law
 from brenier.transport.mongeampere.potentials import Potential
 from brenier.wasserstein import exact_w2
 
+POINTS = 512  # of each law
 FLOORS = 4  # pairs of samples of the target, whose root mean square is the floor of W2
 
 
@@ -24,20 +25,19 @@ class Judge:
     Args:
         reference, target: the laws.
         discrepancy: how h is measured.
-        points: of each.
-        seed: of them.
+        seed: of the points.
     """
 
-    def __init__(self, reference: Law, target: Law, discrepancy: Discrepancy, points: int, seed: int) -> None:
+    def __init__(self, reference: Law, target: Law, discrepancy: Discrepancy, seed: int) -> None:
         assert reference.draw is not None
         generator = torch.Generator().manual_seed(seed)
         self._exact = discrepancy if isinstance(discrepancy, Exact) else None
-        self._y = reference.draw(points, generator)
-        self._x = None if target.draw is None else target.draw(points, generator)
+        self._y = reference.draw(POINTS, generator)
+        self._x = None if target.draw is None else target.draw(POINTS, generator)
         self._guess = self._x
         self.floor = math.nan
         if target.draw is not None:
-            pairs = [exact_w2(target.draw(points, generator), target.draw(points, generator)) for _ in range(FLOORS)]
+            pairs = [exact_w2(target.draw(POINTS, generator), target.draw(POINTS, generator)) for _ in range(FLOORS)]
             self.floor = math.sqrt(math.fsum(pair.squared for pair in pairs) / FLOORS)
 
     def look(self, potential: Potential) -> dict[str, float]:

@@ -134,6 +134,38 @@ def find_law(source: Any, dim: int | None = None) -> Law:
     return law
 
 
+def pair(reference: Any, target: Any, dim: int | None) -> tuple[Law, Law]:
+    """Both laws, of one dimension: "normal" takes that of the other, and 1 where both are normal."""
+
+    def is_normal(source: Any) -> bool:
+        return isinstance(source, str) and source == "normal"
+
+    if not is_normal(reference):
+        first = find_law(reference, dim)
+        return first, find_law(target, first.dim)
+    second = find_law(target, 1 if is_normal(target) and dim is None else dim)
+    return standard_normal(second.dim), second
+
+
+def centre_and_unit(law: Law, standardise: bool) -> tuple[Float[Tensor, " d"], float]:
+    """Mean, and root of the mean variance; 0 and 1 where they are unknown or not asked for."""
+    if not standardise or law.mean is None or law.covariance is None:
+        return torch.zeros(law.dim, dtype=torch.float64), 1.0
+    variance = float(law.covariance.diagonal().mean())
+    if not variance > 1e-24 * float(law.mean.square().max()):  # equal points leave the rounding of their mean
+        raise ValueError(f"{law.name} is a single point: there is no map with a density to it")
+    return law.mean, math.sqrt(variance)
+
+
+def affine_guess(reference: Law, target: Law, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"] | None:
+    """Where the affine map between standardised laws would come from."""
+    if reference.mean is None or target.mean is None:
+        return None
+    m0, s0 = centre_and_unit(reference, True)
+    m, s = centre_and_unit(target, True)
+    return m0 + s0 / s * (x - m)
+
+
 def _function(log_density: Any, dim: int) -> Law:
     name = getattr(log_density, "__name__", "log_density")
 

@@ -14,7 +14,6 @@ with much noise and come down to little.
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -109,16 +108,6 @@ class _Learner(Discrepancy):
     def smoothed(self, x: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, "n d"]:
         """x with noise added, in float32."""
         return x.float() + self.noise * torch.randn(x.shape, generator=generator)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights and moments, for a checkpoint."""
-        return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), "begun": self.begun}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.begun = bool(state["begun"])
 
 
 class Classified(_Learner):

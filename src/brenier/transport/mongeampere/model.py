@@ -8,35 +8,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, get_args
 
-import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
 from brenier.checks import whole_number
-from brenier.files import atomic_path
+from brenier.files import atomic_path, write_dataset
 from brenier.progress import progress_bar
 from brenier.transport.mongeampere.conjugate import inverse
 from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact
 from brenier.transport.mongeampere.fits import FeatureFit, Fit, ImplicitFit, NetworkFit, bumps
 from brenier.transport.mongeampere.flow import Diverged, Iterate, iterate
 from brenier.transport.mongeampere.gaussian import gaussian_map
-from brenier.transport.mongeampere.grid import GridPotential, solve_on_grid
+from brenier.transport.mongeampere.grid import solve_on_grid
 from brenier.transport.mongeampere.judge import Judge
-from brenier.transport.mongeampere.laws import Law, covering, find_law, standard_normal, standardised
+from brenier.transport.mongeampere.laws import Law, affine_guess, centre_and_unit, covering, pair, standardised
 from brenier.transport.mongeampere.learned import Classified, Matched
-from brenier.transport.mongeampere.potentials import KINDS, Potential, Quadratic, Standardised
+from brenier.transport.mongeampere.potentials import Potential, Quadratic, Standardised
+from brenier.transport.mongeampere.record import history, row
 from brenier.transport.mongeampere.rules import step_sizes
+from brenier.transport.mongeampere.storage import potential_dataset
 
 Method: TypeAlias = Literal["gaussian", "grid", "linear", "neural"]
 METHODS: tuple[Method, ...] = get_args(Method)
-Learned: TypeAlias = Literal["auto", "density", "classifier", "score"]
+Drive: TypeAlias = Literal["auto", "density", "classifier", "score"]
 Stopped: TypeAlias = Literal["closed form", "steady", "steps", "tolerance", "minutes", "interrupted", "diverged"]
 
-FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
 CHECKS = 20  # times that W2 and the dual are looked at in a fit
-JUDGED = 512  # points of each law, then
 KEPT = 200  # iterates that the average is made of
 FEATURES = {1: 100}  # bumps by dimension
 LINEAR_POINTS, NEURAL_POINTS = 8192, 4096
@@ -84,7 +83,7 @@ class MongeAmpere:
     Attributes:
         reference, target: the laws.
         potential: psi; None before `fit`.
-        history: what was measured on the way, an `xarray.Dataset` over "step"; None before.
+        history: what was measured on the way, an `xarray.Dataset` over "step", for a grid over "time"; None before.
         result: how the last fit went; None before.
 
     Raises:
@@ -105,11 +104,11 @@ class MongeAmpere:
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"no method {method!r}: it is one of {', '.join(METHODS)}")
-        if drive not in get_args(Learned):
-            raise ValueError(f"no drive {drive!r}: it is one of {', '.join(get_args(Learned))}")
+        if drive not in get_args(Drive):
+            raise ValueError(f"no drive {drive!r}: it is one of {', '.join(get_args(Drive))}")
         if not 0 < noise < math.inf:
             raise ValueError(f"noise must be positive and finite, got {noise}")
-        self.reference, self.target = _pair(reference, target, dim)
+        self.reference, self.target = pair(reference, target, dim)
         if self.reference.draw is None:
             raise ValueError(f"{self.reference.name} cannot be sampled, and the map starts from samples")
         self.method, self.noise, self.standardise = method, noise, bool(standardise)
@@ -192,7 +191,7 @@ class MongeAmpere:
         """The y with T(y) = x, shape (n, d); see `conjugate.inverse`."""
         x = self._check(x)
         potential = self._fitted()
-        return inverse(potential, x, gaussian_guess(self.reference, self.target, x))
+        return inverse(potential, x, affine_guess(self.reference, self.target, x))
 
     def log_density(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """log density of the law of T(Y) at x, shape (n,): log e^{-g}(y) - log det Hess psi(y), T(y) = x.
@@ -252,7 +251,7 @@ class MongeAmpere:
         batch = min(BATCH, count)
         fit, discrepancy = self._fit(target, batch, seed), self._discrepancy(reference, target, len(etas), batch, seed)
         potential = Quadratic.identity(self.dim) if start is None else self._inward(start)
-        judge, rows = Judge(reference, target, discrepancy, JUDGED, seed + 1), list[dict[str, float]]()
+        judge, rows = Judge(reference, target, discrepancy, seed + 1), list[dict[str, float]]()
         reason, stopped = "", "interrupted"
         self._iterates, every, saved = [], max(1, len(etas) // CHECKS), stop.begun
         flow = iterate(
@@ -262,8 +261,7 @@ class MongeAmpere:
         try:
             for step in flow:
                 self.potential = self._outward(step.potential)
-                looked = judge.look(step.potential) if step.number % every == 0 or step.number == len(etas) else {}
-                rows.append(_row(step) | looked)
+                rows.append(row(step) | (judge.look(step.potential) if step.number % every == 0 else {}))
                 self._keep(step)
                 advance(1 / len(etas))
                 if checkpoint is not None and time.monotonic() - saved > 60:
@@ -275,7 +273,7 @@ class MongeAmpere:
                     break
             else:
                 stopped = "steps" if len(rows) == len(etas) else "steady"
-            if rows:
+            if len(rows) % every:
                 rows[-1] |= judge.look(self._inner())
         except Diverged as error:
             if not rows:
@@ -286,7 +284,7 @@ class MongeAmpere:
             self._record(rows, judge, Fitted(stopped, len(rows), stop.seconds, reason))
 
     def _record(self, rows: list[dict[str, float]], judge: Judge, result: Fitted) -> None:
-        self.history, self.result = _history(rows, judge.floor, self._units()[3]), result
+        self.history, self.result = history(rows, judge.floor, self._units()[3]), result
 
     def _keep(self, step: Iterate) -> None:
         """Of long runs every second, fourth, ... iterate."""
@@ -317,7 +315,7 @@ class MongeAmpere:
 
     def _units(self) -> tuple[Tensor, float, Tensor, float]:
         """m0, s0, m, s; those of a law without known moments are 0 and 1."""
-        return (*_centre_and_unit(self.reference, self.standardise), *_centre_and_unit(self.target, self.standardise))
+        return (*centre_and_unit(self.reference, self.standardise), *centre_and_unit(self.target, self.standardise))
 
     def _inner_laws(self) -> tuple[Law, Law]:
         m0, s0, m, s = self._units()
@@ -349,30 +347,18 @@ class MongeAmpere:
 
     def to_dataset(self) -> xr.Dataset:
         """The potential's numbers, and the history, as a dataset."""
-        potential, result = self._fitted(), self.result
+        potential, result = potential_dataset(self._fitted()), self.result
         assert result is not None
-        inner = self._inner()
-        kind = next(name for name, family in FAMILIES.items() if type(inner) is family)
         data = xr.Dataset() if self.history is None else self.history.copy()
-        for name, value in inner.arrays().items():
-            array = value.numpy()
-            data[f"{kind}_{name}"] = (tuple(f"{kind}_{name}_{k}" for k in range(array.ndim)), array)
-        data.attrs |= {
-            "map": "monge-ampere",
-            "method": self.method,
-            "kind": kind,
-            "standardised": int(self.standardise),
-            "reference": self.reference.name,
-            "target": self.target.name,
-            "dim": self.dim,
-            "stopped": result.stopped,
-            "steps": result.steps,
-        }
-        if isinstance(potential, Standardised):
-            m0, s0, m, s = self._units()
-            data["centre"], data["target_centre"] = ("axis", m0.numpy()), ("axis", m.numpy())
-            data.attrs |= {"unit": s0, "target_unit": s}
-        return data
+        data = data.merge(potential, combine_attrs="drop_conflicts")
+        return data.assign_attrs(
+            method=self.method,
+            reference=self.reference.name,
+            target=self.target.name,
+            dim=self.dim,
+            stopped=result.stopped,
+            steps=result.steps,
+        )
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
         """Write `to_dataset` as netCDF, whole or not at all.
@@ -380,9 +366,9 @@ class MongeAmpere:
         Raises:
             ValueError: nothing was fitted, or the file exists or cannot be written.
         """
-        content = bytes(self.to_dataset().to_netcdf(engine="h5netcdf"))
+        data = self.to_dataset()
         with atomic_path(path, force) as draft:
-            draft.write_bytes(content)
+            write_dataset(data, draft)
 
 
 @dataclass
@@ -403,71 +389,6 @@ class _Stop:
         return "minutes" if self.seconds > self.limit else None
 
 
-def load_potential(path: str | os.PathLike[str]) -> tuple[Potential, xr.Dataset]:
-    """The potential in a file that `MongeAmpere.save` or `brenier flow` wrote, and all of the file.
-
-    Its `gradient` is the map, for sources that were drawn elsewhere.
-
-    Raises:
-        ValueError: no such file, or something else in it.
-    """
-    place = repr(os.fspath(path))
-    try:
-        data = xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
-        raise ValueError(f"{place} cannot be read: give what `brenier flow -o` saved") from None
-    return read_potential(data, place), data
-
-
-def read_potential(data: xr.Dataset, place: str = "the dataset") -> Potential:
-    """The potential in what `MongeAmpere.to_dataset` made.
-
-    Args:
-        data: the dataset.
-        place: what to call it in messages.
-
-    Raises:
-        ValueError: something else is in it.
-    """
-    kind = data.attrs.get("kind")
-    if data.attrs.get("map") != "monge-ampere" or kind not in FAMILIES:
-        raise ValueError(f"{place} holds no map of this kind: give what `brenier flow -o` saved")
-    arrays: dict[str, Any] = {
-        str(name).removeprefix(f"{kind}_"): torch.from_numpy(np.array(data[name].values))
-        for name in data.data_vars
-        if str(name).startswith(f"{kind}_")
-    }
-    try:
-        potential = FAMILIES[kind](**arrays)
-        if "target_unit" in data.attrs:
-            centres = (torch.from_numpy(data[name].values) for name in ("centre", "target_centre"))
-            m0, m = centres
-            potential = Standardised(potential, m0, float(data.attrs["unit"]), m, float(data.attrs["target_unit"]))
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{place} is no whole map: {error}") from None
-    return potential
-
-
-def gaussian_guess(reference: Law, target: Law, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"] | None:
-    """Where the affine map between standardised laws would come from."""
-    if reference.mean is None or target.mean is None:
-        return None
-    m0, s0 = _centre_and_unit(reference, True)
-    m, s = _centre_and_unit(target, True)
-    return m0 + s0 / s * (x - m)
-
-
-def _pair(reference: Any, target: Any, dim: int | None) -> tuple[Law, Law]:
-    """Both laws, of one dimension."""
-    if isinstance(target, str) and target == "normal" and dim is None:
-        dim = 1
-    if isinstance(reference, str) and reference == "normal":
-        found = find_law(target, dim)
-        return standard_normal(found.dim), found
-    first = find_law(reference, dim)
-    return first, find_law(target, first.dim)
-
-
 def _drive(drive: str, method: str, reference: Law, target: Law) -> str:
     if method in ("gaussian", "grid"):
         return "density"
@@ -481,45 +402,3 @@ def _drive(drive: str, method: str, reference: Law, target: Law) -> str:
     if drive == "density" and reference.log_density is None:
         raise ValueError(f'{reference.name} has no density, which drive "density" needs: use "score"')
     return drive
-
-
-def _centre_and_unit(law: Law, standardise: bool) -> tuple[Float[Tensor, " d"], float]:
-    if not standardise or law.mean is None or law.covariance is None:
-        return torch.zeros(law.dim, dtype=torch.float64), 1.0
-    variance = float(law.covariance.diagonal().mean())
-    if not variance > 1e-24 * float(law.mean.square().max()):  # equal points leave the rounding of their mean
-        raise ValueError(f"{law.name} is a single point: there is no map with a density to it")
-    return law.mean, math.sqrt(variance)
-
-
-def _row(step: Iterate) -> dict[str, float]:
-    known = {"eta": step.eta, "halvings": step.halvings, "displacement": step.displacement, "curvature": step.curvature}
-    return {"step": step.number, **known, **step.figures}
-
-
-def _history(rows: list[dict[str, float]], floor: float, unit: float) -> xr.Dataset:
-    """A variable for everything that was measured, NaN at steps where it was not."""
-    data = xr.Dataset(coords={"step": ("step", [int(row["step"]) for row in rows])})
-    for name, (long_name, power) in FIGURES.items():
-        if any(name in row for row in rows):
-            values = [row.get(name, math.nan) * unit**power for row in rows]
-            data[name] = ("step", values, {"long_name": long_name})
-    data.attrs["w2_floor"] = floor * unit
-    return data
-
-
-FIGURES: dict[str, tuple[str, int]] = {
-    "eta": ("step size for standardised laws", 0),
-    "halvings": ("halvings that kept the potential convex", 0),
-    "displacement": ("root mean square of the step", 1),
-    "curvature": ("least eigenvalue of Hess psi for standardised laws", 0),
-    "kl": ("KL(rho || target), up to the constant of an unnormalised density", 0),
-    "kl_error": ("standard error of kl", 0),
-    "held_kl": ("KL(rho || target) on points that no step has seen", 0),
-    "held_kl_error": ("standard error of held_kl", 0),
-    "reverse_kl": ("KL(target || rho) by the classifier", 0),
-    "loss": ("loss of the classifier or score", 0),
-    "calibration": ("calibration error of the classifier", 0),
-    "w2": (f"W2 between {JUDGED} points of each law", 1),
-    "dual": ("Kantorovich's dual for standardised laws", 0),
-}

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from brenier.checks import whole_number
 from brenier.transport.mongeampere.discrepancy import Exact, NotFinite
+from brenier.transport.mongeampere.judge import POINTS
 from brenier.transport.mongeampere.laws import Law, LogDensity
-from brenier.transport.mongeampere.model import JUDGED, MongeAmpere
+from brenier.transport.mongeampere.model import MongeAmpere
 from brenier.transport.mongeampere.potentials import Potential
 from brenier.wasserstein import exact_w2
 
@@ -110,12 +111,12 @@ def _distance(flow: MongeAmpere, potential: Potential, generator: torch.Generato
         squares: list[float] = []
         for _ in range(PAIRS):
             with torch.no_grad():
-                x = potential.gradient(from_reference(JUDGED, generator)) if law is None else law(JUDGED, generator)
-            squares.append(exact_w2(x, draw(JUDGED, generator)).value ** 2)
+                x = potential.gradient(from_reference(POINTS, generator)) if law is None else law(POINTS, generator)
+            squares.append(exact_w2(x, draw(POINTS, generator)).value ** 2)
         root = math.sqrt(statistics.fmean(squares))
         found[name] = root
         found[f"{name}_se"] = statistics.stdev(squares) / math.sqrt(PAIRS) / (2 * root) if root > 0 else 0.0
-    return {**found, "w2_points": JUDGED}
+    return {**found, "w2_points": POINTS}
 
 
 def _with_line(data: xr.Dataset, flow: MongeAmpere, y: Float[Tensor, "n 1"]) -> xr.Dataset:

@@ -1,0 +1,72 @@
+"""Potentials as datasets and files."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from brenier.transport.mongeampere.potentials import KINDS, Potential, Standardised
+from brenier.transport.mongeampere.splines import GridPotential
+
+FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
+
+
+def potential_dataset(potential: Potential) -> xr.Dataset:
+    """The numbers of a potential, over axes of their own; `read_potential` makes it again."""
+    inner = potential.inner if isinstance(potential, Standardised) else potential
+    kind = next(name for name, family in FAMILIES.items() if type(inner) is family)
+    data = xr.Dataset(attrs={"map": "monge-ampere", "kind": kind, "standardised": int(inner is not potential)})
+    for name, value in inner.arrays().items():
+        array = value.numpy()
+        data[f"{kind}_{name}"] = (tuple(f"{kind}_{name}_{k}" for k in range(array.ndim)), array)
+    if isinstance(potential, Standardised):
+        data["centre"] = ("axis", potential.centre.numpy())
+        data["target_centre"] = ("axis", potential.target_centre.numpy())
+        data.attrs |= {"unit": potential.unit, "target_unit": potential.target_unit}
+    return data
+
+
+def load_potential(path: str | os.PathLike[str]) -> tuple[Potential, xr.Dataset]:
+    """The potential in a file that `MongeAmpere.save` or `brenier flow` wrote, and all of the file.
+
+    Its `gradient` is the map, for sources that were drawn elsewhere.
+
+    Raises:
+        ValueError: no such file, or something else in it.
+    """
+    place = repr(os.fspath(path))
+    try:
+        data = xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+        raise ValueError(f"{place} cannot be read: give what `brenier flow -o` saved") from None
+    return read_potential(data, place), data
+
+
+def read_potential(data: xr.Dataset, place: str = "the dataset") -> Potential:
+    """The potential in what `MongeAmpere.to_dataset` made.
+
+    Args:
+        data: the dataset.
+        place: what to call it in messages.
+
+    Raises:
+        ValueError: something else is in it.
+    """
+    kind = data.attrs.get("kind")
+    if data.attrs.get("map") != "monge-ampere" or kind not in FAMILIES:
+        raise ValueError(f"{place} holds no map of this kind: give what `brenier flow -o` saved")
+    arrays: dict[str, Any] = {
+        str(name).removeprefix(f"{kind}_"): torch.from_numpy(np.array(data[name].values))
+        for name in data.data_vars
+        if str(name).startswith(f"{kind}_")
+    }
+    try:
+        potential = FAMILIES[kind](**arrays)
+        if "target_unit" in data.attrs:
+            m0, m = (torch.from_numpy(data[name].values) for name in ("centre", "target_centre"))
+            potential = Standardised(potential, m0, float(data.attrs["unit"]), m, float(data.attrs["target_unit"]))
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{place} is no whole map: {error}") from None
+    return potential
