@@ -85,7 +85,7 @@ def test_families_shrink_where_they_are_alike_and_grow_where_they_are_not():
     assert cells.size < before
 
 
-def test_a_family_depends_on_its_number_alone():
+def test_draws_do_not_depend_on_the_number_of_workers():
     cells = Cells(points(30, 30), find_source("normal", 30))
     threads = torch.get_num_threads()
     try:

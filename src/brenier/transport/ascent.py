@@ -38,13 +38,13 @@ Array: TypeAlias = NDArray[np.float64]
 
 FEW = 5  # dimensions up to which the Laplacian is inverted
 LEAST = 1024  # draws to a step
-STEP, EARLY = 0.16, 60  # g of the diagonal at first, and steps before it falls and averages are taken
+STEP, EARLY = 0.16, 60  # g of the diagonal, and steps before draws to a step grow and averages are taken
 NEWTON, NEAR = 0.6, 0.15  # g of the Laplacian, and total variation below which averages are taken
 DAMPING = (2e-3, 0.2)  # of the Laplacian: between these, in proportion to the total variation
 RAISED = 0.5  # mean gaps by which an empty cell is raised, at most, beyond where a first draw would fall into it
 CLIP = 4.0  # largest relative excess of a cell's mass that counts before averages are taken
 BLOCKS = 32  # of the iterates' average: its resolution
-DROPPED, LATER = 1 / 8, 1 / 2  # share of its beginning that is left out, and from a measurement that fails on
+DROPPED, LATER = 1 / 8, 1 / 2  # share of its beginning that is left out, and after two measurements that failed
 LEAST_FAMILIES = 64  # to a measurement
 PRECISION = 0.12  # relative standard error of a measured chi-square, where that takes no more draws than the fit
 GROWTH = 1.2  # of the draws from one measurement to the next
@@ -114,7 +114,7 @@ def ascend(
     goal = 2 * math.pi * tolerance**2
     few = cells.points.shape[1] <= FEW and len(weights) > 2
     step: _Step = _Laplacian(cells, weights, stream) if few else _Diagonal(cells, weights, stream)
-    average, samples, rounds, due, inflation, dropped = Average(), 0, 0, math.inf, 1.0, DROPPED
+    average, samples, rounds, failed, due, inflation = Average(), 0, 0, 0, math.inf, 1.0
     while True:
         tally = cells.tally(heights, -(-step.draws // cells.size), (*stream, 1, rounds))
         heights, settled = step(heights, tally)
@@ -125,7 +125,7 @@ def ascend(
                 inflation = max(1.0, step.inflation)
                 due = SPARE * inflation * max(len(weights) - 1, 1) / goal / (1 - DROPPED)
             average.add(tally.samples, heights)
-        best = average.value(dropped) if average.blocks else heights
+        best = average.value(DROPPED if failed < 2 else LATER) if average.blocks else heights
         if average.draws < due:
             yield Progress(best, samples, None, min(average.draws / due, 1.0) if due < math.inf else 0.0)
             continue
@@ -135,7 +135,7 @@ def ascend(
         yield Progress(best, samples, measured, 1.0)
         if measured.chi_square(weights) <= goal:
             return
-        due, dropped = GROWTH * average.draws, LATER
+        due, failed = GROWTH * average.draws, failed + 1
 
 
 class _Step(Protocol):
@@ -148,12 +148,15 @@ class _Step(Protocol):
 
 
 class _Diagonal:
-    """Many small steps, each cell's by its own mean gap; g falls as one over the root of the draws."""
+    """Many steps, each cell's by its own mean gap, of more and more draws.
+
+    Draws to a step grow as the root of all draws, which is as good as g falling so, and takes fewer steps.
+    """
 
     def __init__(self, cells: Cells, weights: Array, stream: tuple[int, ...]) -> None:
         self._cells, self._weights, self._stream = cells, weights, stream
-        self.draws = max(LEAST, len(weights))
-        self._count = 0
+        self._least = self.draws = max(LEAST, len(weights))
+        self._samples = self._count = 0
         self._recent: Tally | None = None
         self.inflation = 1.0
         self._scale = np.zeros(0)
@@ -171,8 +174,9 @@ class _Diagonal:
             self.inflation = self._recent.inflation(self._weights)
             self._cells.adapt(self._recent, self._weights)
         self._count += 1
-        rate = STEP * min(1.0, math.sqrt(EARLY / self._count))
-        return heights - rate * self._scale * excess, not early
+        self._samples += tally.samples
+        self.draws = int(self._least * max(1.0, math.sqrt(self._samples / (EARLY * self._least))))
+        return heights - STEP * self._scale * excess, not early
 
 
 class _Laplacian:
@@ -248,7 +252,7 @@ def mean_gaps(cells: Cells, heights: Array, draws: int, stream: tuple[int, ...])
     parts: list[tuple[Tensor, Tensor]] = []
     lack = torch.full_like(h, math.inf)
     for _ in range(-(-draws // cells.size)):
-        for scores in cells.family(h, generator):
+        for scores in cells.families(h, 1, generator):
             parts.append(scores.topk(2))
             lack = torch.minimum(lack, (parts[-1][0][:, :1] - scores).amin(0))
     score = torch.cat([part[0] for part in parts]).double().cpu().numpy()

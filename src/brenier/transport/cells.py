@@ -2,7 +2,9 @@
 
 The mass w_i of cell i under the source, estimated from draws, is all that heights are fitted by and judged by. A block
 of scores is made by one matrix product, is read once and stays in the cache in between; every worker is one thread with
-blocks of its own, which on a busy machine is faster by far than several threads to a block.
+blocks of its own, which on a busy machine is faster by far than several threads to a block. Blocks must not be small
+either: between any two operations workers wait for each other, for the interpreter is one. So small families are
+computed several at a time.
 """
 
 import math
@@ -25,7 +27,7 @@ from brenier.transport.sources import Source, combinations
 
 Array: TypeAlias = NDArray[np.float64]
 
-BLOCK = 2**19  # bytes of scores at a time
+BLOCK = 2**21  # bytes of scores at a time
 BLOCKS = 16  # that the draws of a tally are dealt out to, for its errors
 LARGEST = 8192  # draws to a family at most
 PLAIN = 2**17  # scores of a family of draws that are not combined, about
@@ -167,48 +169,57 @@ class Cells:
         Args:
             heights: shape (N,).
             families: how many.
-            stream: seeds of the random numbers. Those of a family depend on it and on the family's number alone.
+            stream: seeds of the random numbers. They depend on it and on the number of families
+                alone, not on that of the workers.
             independent: whether to count independent draws and no combinations of them.
         """
-        h = torch.as_tensor(heights, dtype=torch.float32, device=self.points.device)
-
-        def one(family: int) -> NDArray[np.intp]:
-            generator = torch.Generator().manual_seed(state((*stream, family)))
-            won = torch.cat([_largest(scores) for scores in self.family(h, generator, independent)])
-            return np.bincount(won.cpu().numpy(), minlength=len(self.points))
-
-        blocks, squares = np.zeros((BLOCKS, len(self.points))), np.zeros(len(self.points))
-        with self.working() as over:
-            for family, found in enumerate(over(one, range(families))):
-                blocks[family % BLOCKS] += found
-                squares += found.astype(np.float64) ** 2
+        h, count = torch.as_tensor(heights, dtype=torch.float32, device=self.points.device), len(self.points)
         size = self.plain if independent else self.size
+        rows = size // 2 if self.linear and not independent else size
+        batches = -(-families // min(max(self.rows // rows, 1), BLOCKS))
+        firsts = [families * batch // batches for batch in range(batches + 1)]
+
+        def one(batch: int) -> NDArray[np.intp]:
+            number = firsts[batch + 1] - firsts[batch]
+            generator = torch.Generator().manual_seed(state((*stream, batch)))
+            own = count * torch.arange(number, device=h.device)
+            won = [_largest(x).view(-1, number) + own for x in self.families(h, number, generator, independent)]
+            places = torch.cat(won).flatten().cpu().numpy()
+            return np.bincount(places, minlength=count * number).reshape(number, count)
+
+        blocks, squares = np.zeros((BLOCKS, count)), np.zeros(count)
+        with self.working() as over:
+            for first, found in zip(firsts, over(one, range(batches)), strict=False):
+                blocks[np.arange(first, first + len(found)) % BLOCKS] += found
+                squares += (found**2).sum(0)
         return Tally(blocks, squares, families, size)
 
-    def family(
-        self, heights: Float[Tensor, " N"], generator: torch.Generator, independent: bool = False
+    def families(
+        self, heights: Float[Tensor, " N"], number: int, generator: torch.Generator, independent: bool = False
     ) -> Iterator[Float[Tensor, "n N"]]:
-        """Scores of one family of draws, a few rows at a time; the next rows overwrite them."""
+        """Scores of families of draws, a few rows at a time; the next rows overwrite them. Rows take turns."""
         if independent or not self.linear:
-            yield from self._scores(self.source.draw(self.plain, generator).to(self.points.device), heights)
+            yield from self._scores(self.source.draw(number * self.plain, generator), heights, number)
             return
-        draws = self.source.draw(self.draws, generator).to(self.points.device)
-        products = (self.points @ draws.T).T  # this way round a product with it is twice as fast
-        for part in self._combinations.to(products).split(self.rows):
-            plain, raised = self._space(len(part))
-            torch.mm(part, products, out=plain)
+        draws = self.source.draw(self.draws * number, generator).to(self.points.device)
+        # This way round a product with it is twice as fast, where there is one family.
+        products = (self.points @ draws.T).T.reshape(self.draws, -1)
+        for part in self._combinations.to(products).split(max(self.rows // number, 1)):
+            plain, raised = self._space(len(part) * number)
+            torch.mm(part, products, out=plain.view(len(part), -1))
             yield torch.add(heights, plain, out=raised)
             yield torch.sub(heights, plain, out=raised)  # of -x
 
-    def _scores(self, x: Tensor, heights: Tensor) -> Iterator[Tensor]:
-        for part in x.split(self.rows) if len(x) else ():
+    def _scores(self, x: Tensor, heights: Tensor, number: int = 1) -> Iterator[Tensor]:
+        """Of points, a multiple of `number` at a time."""
+        for part in x.split(max(self.rows // number, 1) * number) if len(x) else ():
             scores, _ = self._space(len(part))
-            yield torch.mm(part, self.points.T, out=scores).add_(heights)
+            yield torch.mm(part.to(self.points.device), self.points.T, out=scores).add_(heights)
 
     def _space(self, rows: int) -> tuple[Tensor, Tensor]:
         """Room for two blocks of scores, kept by every thread for itself."""
-        if not hasattr(self._kept, "space"):
-            self._kept.space = self.points.new_empty(2, self.rows, len(self.points))
+        if not hasattr(self._kept, "space") or self._kept.space.shape[1] < rows:
+            self._kept.space = self.points.new_empty(2, max(rows, self.rows), len(self.points))
         return self._kept.space[0, :rows], self._kept.space[1, :rows]
 
 
