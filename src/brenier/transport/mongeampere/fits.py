@@ -9,6 +9,7 @@ squares; a *network* by gradient steps on what the quadratic part leaves. Compos
 printed, takes k nested derivatives; see `residual`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
@@ -150,7 +151,7 @@ class ImplicitFit(FeatureFit):
     """
 
     def __init__(
-        self, centres: Float[Tensor, "m d"], width: float, log_density: LogDensity, ridge: float = 1e-5
+        self, centres: Float[Tensor, "m d"], width: float, log_density: LogDensity, ridge: float = 1e-9
     ) -> None:
         super().__init__(centres, width, ridge)
         self.log_density = log_density
@@ -159,51 +160,56 @@ class ImplicitFit(FeatureFit):
         """The potential after the step."""
         d, m = potential.dim, len(self.centres)
         terms = d * (d + 1) // 2 + d + m
-        metric, curved, kept = (aim.y.new_zeros(terms, terms) for _ in range(3))
+        metric, barrier, curved, kept = (aim.y.new_zeros(terms, terms) for _ in range(4))
         slope = aim.y.new_zeros(terms)
         rows = max(1, BLOCK // (d * d * terms))
         for y, mass in zip(aim.y.split(rows), aim.mass.split(rows), strict=True):
             forms = self._forms(potential, y, mass)
-            metric, curved, kept, slope = (
-                total + part for total, part in zip((metric, curved, kept, slope), forms, strict=True)
-            )
-        matrix = metric + aim.eta * curved
-        matrix.diagonal()[-m:] += self.ridge * matrix.diagonal().mean()
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-        if int(failed):
-            matrix = matrix + aim.eta * (kept - curved)
-            factor = torch.linalg.cholesky(matrix)
+            for total, part in zip((metric, barrier, curved, kept, slope), forms, strict=True):
+                total += part
+        for second in (curved, kept):
+            matrix = metric + aim.eta * (barrier + second)
+            matrix.diagonal()[-m:] += self.ridge * matrix.diagonal().mean()
+            factor, failed = torch.linalg.cholesky_ex(matrix)
+            if not int(failed):
+                break
         step = torch.cholesky_solve(-aim.eta * slope[:, None], factor)[:, 0]
         change = self._potential(step, d)
         theta = change.theta if not isinstance(potential, Features) else potential.theta + change.theta
         assert isinstance(potential, Quadratic | Features)
         return Features(potential.A + change.A, potential.b + change.b, self.centres, self.width, theta)
 
-    def _forms(
-        self, potential: Potential, y: Float[Tensor, "n d"], mass: Float[Tensor, " n"]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sums over points: metric, second derivative of F, the same with (Hess f)_+, first derivative."""
+    def _forms(self, potential: Potential, y: Float[Tensor, "n d"], mass: Float[Tensor, " n"]) -> tuple[Tensor, ...]:
+        """Sums over points: metric; second derivative of -E log det J, of E f(T), the same with (Hess f)_+; slope.
+
+        Second derivatives of features go with J^{-1} = C C' as the upper half of C' Hess C, off its diagonal times
+        the root of 2, so that products of such vectors are traces.
+        """
         n, d = y.shape
         first, second = torch.triu_indices(d, d)
-        eye = torch.eye(d, dtype=y.dtype)
+        eye, on = torch.eye(d, dtype=y.dtype), first == second
         slope, hessian = self._target(potential, y)
-        root = torch.linalg.inv(torch.linalg.cholesky(potential.hessian(y))).mT  # C C' = J^{-1}
+        root = torch.linalg.inv(torch.linalg.cholesky(potential.hessian(y))).mT
         away = (self.centres - y[:, None]) / self.width**2
         bumps = (-(self.width**2) * away.square().sum(2) / 2).exp()[:, :, None]
         gradients = torch.cat([_products(y), eye.expand(n, d, d), bumps * away], 1)  # (n, p, d)
-        units = (eye[first][:, :, None] * eye[second][:, None]).mT + eye[first][:, :, None] * eye[second][:, None]
-        units = units * torch.where(first == second, 0.5, 1.0)[:, None, None]
-        turned = root.mT[:, None] @ units @ root[:, None]
+        scale = y.new_full((len(first),), math.sqrt(2)).masked_fill(on, 1.0)
+        products = root[:, first][:, :, first] * root[:, second][:, :, second]
+        products = products + root[:, first][:, :, second] * root[:, second][:, :, first]
         leaning = away @ root
-        outer = leaning[:, :, :, None] * leaning[:, :, None] - (root.mT @ root)[:, None] / self.width**2
-        hessians = torch.cat([turned, y.new_zeros(n, d, d, d), bumps[:, :, :, None] * outer], 1).flatten(2)
-        share = mass.sqrt()[:, None, None]
-        metric = _gram(share * (gradients @ root))
-        barrier, weighted = _gram(share * hessians), share * gradients
-        kept = barrier + _gram(weighted @ _positive_root(hessian))
-        curved = barrier + _gram(weighted, weighted @ hessian)
-        falls = (gradients @ slope[:, :, None])[:, :, 0] - hessians[:, :, :: d + 1].sum(2)
-        return metric, (curved + curved.T) / 2, kept, mass @ falls
+        inverse = (root.mT @ root)[:, first, second] / self.width**2
+        outer = bumps * (leaning[:, :, first] * leaning[:, :, second] - inverse[:, None])
+        hessians = torch.cat([products * torch.where(on, 0.5, 1.0)[:, None], y.new_zeros(n, d, len(first)), outer], 1)
+        share, weighted = mass.sqrt()[:, None, None], mass.sqrt()[:, None, None] * gradients
+        curved = _gram(weighted, weighted @ hessian)
+        falls = (gradients @ slope[:, :, None])[:, :, 0] - hessians[:, :, on].sum(2)
+        return (
+            _gram(weighted @ root),
+            _gram(share * scale * hessians),
+            (curved + curved.T) / 2,
+            _gram(weighted @ _positive_root(hessian)),
+            mass @ falls,
+        )
 
     def _target(self, potential: Potential, y: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
         """grad f and Hess f at T(y)."""

@@ -38,7 +38,7 @@ Stopped: TypeAlias = Literal["closed form", "steady", "steps", "tolerance", "min
 CHECKS = 20  # times that W2 and the dual are looked at in a fit
 KEPT = 200  # iterates that the average is made of
 FEATURES = {1: 100}  # bumps by dimension
-LINEAR_POINTS, NEURAL_POINTS = 8192, 4096
+POINTS = 4096  # of the reference in a step
 ETA = 0.2  # step size for standardised laws
 BATCH = 1024  # points in a gradient step of a network, at most
 LIMIT = 0.5  # displacement per step, in standard deviations of the target, that is trusted
@@ -133,7 +133,7 @@ class MongeAmpere:
         eta: float | None = None,
         *,
         points: int | None = None,
-        tolerance: float = 1e-7,
+        tolerance: float = 1e-5,
         minutes: float | None = None,
         seed: int = 0,
         start: "MongeAmpere | None" = None,
@@ -146,7 +146,7 @@ class MongeAmpere:
             steps: T.
             rule: of the step sizes, see `rules`. Default: "growing" for implicit steps, else "adaptive".
             eta: their constant, for standardised laws. Default: 0.2.
-            points: of the reference in a step. Default: 4,096 for a network, 8,192 for features, always the same ones.
+            points: of the reference in a step. Default: 4,096, for features always the same ones.
             tolerance: fall of KL in a step, over its size where that is below 1, at which "linear" with densities stops
                 before its last step.
             minutes: after which "linear" and "neural" stop, too.
@@ -244,8 +244,7 @@ class MongeAmpere:
     ) -> None:
         reference, target = self._inner_laws()
         generator = torch.Generator().manual_seed(seed)
-        usual = LINEAR_POINTS if self.method == "linear" else NEURAL_POINTS
-        count = whole_number(usual if points is None else points, "points", 2 * self.dim + 2)
+        count = whole_number(POINTS if points is None else points, "points", 2 * self.dim + 2)
         assert reference.draw is not None
         fixed = covering(reference, count, generator) if self.method == "linear" else None
         batch = min(BATCH, count)
