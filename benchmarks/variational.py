@@ -9,11 +9,13 @@
     logistic    posterior of a logistic regression on scikit-learn's breast cancer data (569 cases, standardised, the
                 first --features of 30, and an intercept), prior N(0, I)
 
-All maps start from N(0, I), and know nothing of the target but log_density(x) and its gradient.
+All maps know nothing of the target but log_density(x) and its gradient.
 
-    score, density    `MongeAmpere(drive=...)`: the score of the samples learned (Algorithm 2), or in closed form
+    score, density    `MongeAmpere("normal", drive=...)`: the score of the samples learned (Algorithm 2), or in closed
+                      form
     linear            features instead of a network, drive "density"
-    whitened          "score" in coordinates in which the normal law at the mode (below) is N(0, I)
+    laplace-...       the same from the reference "laplace" instead of N(0, I), the normal law at the mode, by which
+                      both laws are whitened; a Hessian in the search for the mode counts as one gradient
     NUTS, MALA        BlackJAX: 4 chains, with its warm-up (mass matrix, step size), up to as many gradients as "score"
                       took, and up to a tenth; 100 chains with the step size of a pilot run, warm-up a fifth
     Laplace           the normal law at the mode
@@ -42,7 +44,6 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy import optimize
 from sklearn.datasets import load_breast_cancer
 from torch import Tensor
 
@@ -53,6 +54,7 @@ Array = NDArray[np.float64]
 CHAINS, PARALLEL = 4, 100  # of NUTS and MALA
 COUNT, FLOORS = 2000, 5  # draws in a W2; pairs of sets in its floor
 MANY = 20_000  # draws in moments
+MAPS = ["score", "density", "linear", "laplace-score", "laplace-density", "laplace-linear"]
 ACCEPT = 0.95  # of NUTS: at the usual 0.8 it diverges where these laws are narrow
 
 
@@ -227,35 +229,24 @@ def mala(problem: Problem, budget: int, seed: int) -> Row:
     return Row("MALA", kept.reshape(-1, problem.dim), total, before + seconds, least_ess(kept), note)
 
 
-def normal_at_mode(problem: Problem) -> tuple[Array, Array, int]:
-    """Mode, root of the covariance there, and the gradients that it took."""
-    slope = jax.jit(jax.value_and_grad(lambda x: -problem.in_jax(x)))
-    found = optimize.minimize(lambda x: tuple(np.asarray(part) for part in slope(x)), np.zeros(problem.dim), jac=True)
-    values, axes = np.linalg.eigh(-np.asarray(jax.hessian(problem.in_jax)(found.x)))
-    return found.x, axes / np.sqrt(np.maximum(values, 1e-6)), int(found.njev) + problem.dim
-
-
-def laplace(problem: Problem, generator: np.random.Generator) -> Row:
-    """The normal law at the mode; a Hessian counts as d gradients."""
-    begun = time.perf_counter()
-    mode, root, gradients = normal_at_mode(problem)
-    draws = mode + generator.standard_normal((MANY, problem.dim)) @ root.T
-    return Row("Laplace", draws, gradients, time.perf_counter() - begun)
+def laplace(problem: Problem) -> Row:
+    """The normal law at the mode."""
+    problem.gradients, begun = 0, time.perf_counter()
+    law = MongeAmpere("laplace", problem.in_torch, dim=problem.dim).reference
+    assert law.draw is not None
+    draws = law.draw(MANY, torch.Generator().manual_seed(0)).numpy()
+    return Row("Laplace", draws, problem.gradients, time.perf_counter() - begun)
 
 
 def our_map(problem: Problem, name: str, given: argparse.Namespace) -> Row:
     """A fit with default settings, and draws."""
     problem.gradients, begun = 0, time.perf_counter()
-    method, drive = {"linear": ("linear", "density"), "whitened": ("neural", "score")}.get(name, ("neural", name))
-    shift, turn = torch.zeros(problem.dim, dtype=torch.float64), torch.eye(problem.dim, dtype=torch.float64)
-    if name == "whitened":
-        mode, root, problem.gradients = normal_at_mode(problem)
-        shift, turn = torch.from_numpy(mode), torch.from_numpy(root)
+    kind = name.removeprefix("laplace-")
+    method, drive = ("linear", "density") if kind == "linear" else ("neural", kind)
+    reference = "normal" if kind == name else "laplace"
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        fitted = MongeAmpere(
-            "normal", lambda z: problem.in_torch(shift + z @ turn.T), method, dim=problem.dim, drive=drive
-        )
+        fitted = MongeAmpere(reference, problem.in_torch, method, dim=problem.dim, drive=drive)
         fitted.fit(given.steps, minutes=given.minutes, seed=given.seed, progress=False)
     result, history = fitted.result, fitted.history
     assert result is not None
@@ -265,7 +256,7 @@ def our_map(problem: Problem, name: str, given: argparse.Namespace) -> Row:
         note += f", {halved} halved"
     if said:
         note += f", {len(said)} warnings"
-    draws = (shift + fitted.sample(MANY, 1) @ turn.T).numpy()
+    draws = fitted.sample(MANY, 1).numpy()
     return Row(name, draws, problem.gradients, time.perf_counter() - begun, MANY, note)
 
 
@@ -302,7 +293,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5, help="after which a map's fit ends")
     parser.add_argument("--draws", type=int, default=25_000, help="of each chain of the long runs")
     parser.add_argument("--features", type=int, default=10, help="of the regression")
-    parser.add_argument("--only", nargs="+", default=["score", "density", "linear", "whitened"], help="of our maps")
+    parser.add_argument("--only", nargs="+", default=MAPS, help="of our maps")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     makers = {"banana": banana, "funnel": funnel, "logistic": lambda: logistic(given.features)}
@@ -323,7 +314,7 @@ def main() -> None:
         budget = max(row.gradients for row in rows)
         peer = nuts(problem, given.draws, 2, warm=300)
         rows += [peer.row("NUTS", budget), peer.row("NUTS, 1/10", budget / 10), mala(problem, budget, 3)]
-        rows += [laplace(problem, generator), total]
+        rows += [laplace(problem), total]
         report(problem, reference, (errors[0], errors[1] / 2 / math.sqrt(size)), rows, console)
         console.print(f"{time.perf_counter() - begun:.0f} s\n")
 

@@ -170,6 +170,16 @@ def test_a_score_may_drive_it(brenier: Command, files: Path) -> None:
     assert rows(brenier("flow", "banana.py", *options).out)["driven by"].startswith("score")
 
 
+def test_a_laplace_reference(brenier: Command, files: Path) -> None:
+    shared = ("banana.py", "--reference", "laplace", "--method", "linear", "--units", 8)
+    brenier("flow", *shared, "--steps", 3, "-o", "map.nc", "-q")
+    data = xr.load_dataset("map.nc")
+    assert data.attrs["reference"] == "laplace"
+    assert data["root"].shape == (2, 2)
+    brenier("flow", *shared, "--steps", 2, "--start", "map.nc", "-o", "on.nc", "--figure", "on.png", "-q")
+    brenier("flow", "plane.npy", "--reference", "laplace", "-o", "no.nc").refused("plane.npy has points")
+
+
 def test_a_reference_of_ones_own(brenier: Command, files: Path) -> None:
     options = ("--reference", "plane.npy", "--method", "gaussian", "-o", "map.nc", "-q")
     assert brenier("flow", "law.json", *options) == (0, "", "")

@@ -1,5 +1,6 @@
 """`brenier flow`: a smooth optimal map by the parabolic Monge-Ampère iteration, as a file, a table and a figure."""
 
+import copy
 import importlib.util
 import sys
 import warnings
@@ -29,7 +30,7 @@ def run_flow(
         typer.Option(help="Potentials: a convex network, features, a grid (1-D, 2-D), or the closed form of moments."),
     ] = "neural",
     steps: Annotated[int | None, typer.Option(help="Steps of the iteration (default: 200).")] = None,
-    reference: Annotated[str, typer.Option(metavar="normal|FILE", help="The law that is carried.")] = "normal",
+    reference: Annotated[str, typer.Option(metavar="normal|laplace|FILE", help="The law that is carried.")] = "normal",
     drive: Annotated[
         Literal["auto", "density", "classifier", "score"],
         typer.Option(help="What drives it: densities, or what is learned from samples."),
@@ -38,7 +39,9 @@ def run_flow(
         str | None, typer.Option(metavar="RULE", help="Step sizes: adaptive, constant, root, harmonic, ...")
     ] = None,
     eta: Annotated[float | None, typer.Option(help="Their constant, for standardised laws (default: 0.2).")] = None,
-    units: Annotated[int | None, typer.Option(help="Of the network (default: 64); features (default: 256).")] = None,
+    units: Annotated[
+        int | None, typer.Option(help="Of the network (default: 64); features (default: 200, on the line 100).")
+    ] = None,
     noise: Annotated[
         float | None, typer.Option(help="Smoothing of what is learned, in standard deviations (default: 0.05).")
     ] = None,
@@ -81,7 +84,7 @@ def run_flow(
         if quiet:
             warnings.simplefilter("ignore")
         law = _python_law(target) if Path(target).suffix.lower() == ".py" else load_target(target)
-        source = reference if reference == "normal" else load_target(reference)
+        source = reference if reference in ("normal", "laplace") else load_target(reference)
         flow = MongeAmpere(source, law, method, drive=drive, units=units, noise=NOISE if noise is None else noise)
         known = None if start is None else _saved(start, flow)
         shape = list(getattr(law, "event_shape", (flow.dim,)))
@@ -159,7 +162,7 @@ def _saved(path: Path, flow: "MongeAmpere") -> "MongeAmpere":
     Raises:
         ValueError: it is between other laws, or was found by another method.
     """
-    from brenier.transport.mongeampere import MongeAmpere, load_potential
+    from brenier.transport.mongeampere import load_potential
 
     potential, data = load_potential(path)
     wanted = {"reference": flow.reference.name, "target": flow.target.name, "method": flow.method, "dim": flow.dim}
@@ -168,6 +171,6 @@ def _saved(path: Path, flow: "MongeAmpere") -> "MongeAmpere":
             raise ValueError(
                 f"{str(path)!r} has {name} {data.attrs[name]!r}, and now it is {value!r}: leave out --start"
             )
-    known = MongeAmpere(flow.reference, flow.target, flow.method)
+    known = copy.copy(flow)
     known.potential = potential
     return known

@@ -147,6 +147,60 @@ def test_a_fit_goes_on_from_another():
         MongeAmpere("normal", MIXTURE).fit(1, start=first, progress=False)
 
 
+def test_a_normal_law_is_its_own_laplace_approximation():
+    """Scales a thousand to one and a mean far off: the first step finds nothing to do."""
+    root = torch.tensor([[1e-3, 0, 0], [0.4, 1.0, 0], [-3.0, 20.0, 7.0]], dtype=torch.float64)
+    law = torch.distributions.MultivariateNormal(torch.tensor([50.0, 0.0, -2.0], dtype=torch.float64), scale_tril=root)
+    flow = MongeAmpere("laplace", law.log_prob, dim=3, drive="density").fit(3, points=64, progress=False)
+    torch.testing.assert_close(flow.reference.mean, law.mean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(flow.reference.covariance, law.covariance_matrix, rtol=1e-6, atol=1e-9)
+    y = law.sample((20,))
+    torch.testing.assert_close(flow.map(y), y, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(flow.log_density(y), law.log_prob(y), rtol=1e-5, atol=1e-5)
+
+
+def skewed(z):
+    """With its mode at the origin, where its Hessian is -I."""
+    return (z - z.exp()).sum(1) - z[:, 0].square() * z[:, 1].square() / 4
+
+
+@pytest.mark.parametrize("method", ["linear", "neural"])
+def test_a_laplace_reference_knows_no_units(method, tmp_path):
+    root = torch.tensor([[1e-4, 0.0], [3.0, 50.0]], dtype=torch.float64)
+    centre = torch.tensor([1e-3, -300.0], dtype=torch.float64)
+
+    def stretched(x):
+        return skewed(torch.linalg.solve_triangular(root, (x - centre).T, upper=False).T)
+
+    kind = {"units": 8, "dim": 2, "drive": "density"}
+    one = MongeAmpere("laplace", skewed, method, **kind).fit(8, points=256, progress=False)
+    other = MongeAmpere("laplace", stretched, method, **kind).fit(8, points=256, progress=False)
+    y = draw(50, 2, seed=3)
+    assert float((one.map(y) - y).abs().max()) > 0.05
+    there = centre + y @ root.T
+    expected = centre + one.map(y) @ root.T
+    torch.testing.assert_close(other.map(there), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other.inverse(other.map(there)), there, rtol=1e-6, atol=1e-8)
+    logs = one.log_density(one.map(y)) - float(root.diagonal().log().sum())
+    torch.testing.assert_close(other.log_density(expected), logs, rtol=1e-4, atol=1e-4)
+    other.save(tmp_path / "map.nc")
+    torch.testing.assert_close(load_potential(tmp_path / "map.nc")[0].gradient(there), other.map(there))
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "said"),
+    [
+        (lambda x: x.sum(1), {}, "no mode with a curvature"),
+        (lambda x: -x.square().sum(1), {"method": "grid"}, 'for "linear" and "neural"'),
+        (lambda x: -x.square().sum(1), {"standardise": False}, "standardised"),
+        (draw(9, 2), {}, "data has points"),
+    ],
+)
+def test_laplace_where_it_cannot_be(target, options, said):
+    with pytest.raises(ValueError, match=said):
+        MongeAmpere("laplace", target, dim=2, **options)
+
+
 def test_divergence_keeps_the_last_good_map():
     def log_density(x):
         return torch.where(x[:, 0] > 1.5, torch.nan, -8 * (x[:, 0] - 3) ** 2)

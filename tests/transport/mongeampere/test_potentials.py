@@ -4,6 +4,7 @@ import torch
 from brenier.transport.mongeampere.potentials import (
     ConvexNetwork,
     Features,
+    Framed,
     Quadratic,
     Standardised,
     detached,
@@ -45,6 +46,16 @@ def test_gradient_and_hessian_are_autograds(d, kind):
     for row, hessian in zip(y.detach(), potential.hessian(y.detach()), strict=True):
         expected = torch.autograd.functional.hessian(lambda v: potential.value(v[None])[0], row)
         torch.testing.assert_close(hessian, expected)
+
+
+def test_a_framed_map_has_the_jacobian_and_the_determinant_that_it_says():
+    root = torch.linalg.cholesky(definite(3))
+    potential, y = Framed(network(3), draw(3, seed=4), root), draw(4, 3, seed=7)
+    for row, jacobian, logs in zip(y, potential.hessian(y), potential.log_determinant(y), strict=True):
+        expected = torch.autograd.functional.jacobian(lambda v: potential.gradient(v[None])[0], row)
+        torch.testing.assert_close(jacobian, expected)
+        torch.testing.assert_close(logs, torch.linalg.det(expected).log())
+    torch.testing.assert_close(potential.outward(potential.inward(y)), y)
 
 
 @pytest.mark.parametrize("d", [1, 3])

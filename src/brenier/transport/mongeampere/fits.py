@@ -30,7 +30,7 @@ from brenier.transport.mongeampere.potentials import (
 
 BOUND = 3.0  # of log(rho/e^{-f}) about its median, in the fit of a network
 BLOCK = 2**24  # numbers in a block of second derivatives
-DONE = 1e-7  # share of a step that the quadratic part may leave without a network being called in
+DONE = 1e-7  # that the quadratic part may leave, of a step or of a standard deviation, without others being called in
 REACH = 7.0  # standard deviations of the reference that bumps cover on the line and in the plane
 FLOOR = 1e-3  # least curvature of the quadratic part of a network
 
@@ -93,7 +93,7 @@ class FeatureFit(Fit):
         quadratic = fit_quadratic(aim.y, aim.gradient, aim.weights)
         zero = self.centres.new_zeros(len(self.centres))
         left = aim.gradient - quadratic.gradient(aim.y)
-        if _size(left, aim.weights) <= DONE * aim.step:
+        if _size(left, aim.weights) <= DONE * max(aim.step, 1.0):
             return Features(quadratic.A, quadratic.b, self.centres, self.width, zero)
         rows, goal = self._rows(aim)
         normal = rows.T @ rows
@@ -289,7 +289,7 @@ class NetworkFit(Fit):
         if network is None:
             quadratic = fit_quadratic(aim.y, aim.gradient, aim.weights)
             left = aim.gradient - quadratic.gradient(aim.y)
-            if _size(left, aim.weights) <= DONE * aim.step:
+            if _size(left, aim.weights) <= DONE * max(aim.step, 1.0):
                 return quadratic
             assert isinstance(potential, Quadratic)
             rank = min(potential.dim, 8)

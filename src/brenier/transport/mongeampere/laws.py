@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy import optimize
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
@@ -72,6 +74,83 @@ def standard_normal(dim: int) -> Law:
 
     eye = torch.eye(dim, dtype=torch.float64)
     return Law("normal", dim, log_density, True, draw, torch.zeros(dim, dtype=torch.float64), eye, spread)
+
+
+def normal(name: str, mean: Float[Tensor, " d"], root: Float[Tensor, "d d"]) -> Law:
+    """N(mean, root root'), root lower triangular."""
+    base, log_unit = standard_normal(len(mean)), root.diagonal().log().sum()
+    draw, spread = base.draw, base.spread
+    assert draw is not None
+    assert spread is not None
+
+    def log_density(x: Tensor) -> Tensor:
+        z = torch.linalg.solve_triangular(root, (x - mean).T, upper=False).T
+        return -(z.square().sum(1) + len(mean) * math.log(2 * math.pi)) / 2 - log_unit
+
+    return Law(
+        name,
+        len(mean),
+        log_density,
+        True,
+        lambda n, generator: mean + draw(n, generator) @ root.T,
+        mean,
+        root @ root.T,
+        lambda n, seed: mean + spread(n, seed) @ root.T,
+    )
+
+
+def laplace(law: Law) -> Law:
+    """The normal law with the mode of a density as its mean and its curvature there: Laplace's approximation.
+
+    The mode is looked for from the origin, by Newton's method in a trust region.
+
+    Raises:
+        ValueError: no density, or none that has a mode with a positive definite -Hess log density.
+    """
+    if law.log_density is None:
+        raise ValueError(f'{law.name} has no density, and a reference "laplace" is the normal law at its mode')
+    log_density = law.log_density
+
+    def minus(x: Tensor) -> Tensor:
+        return -log_density(x[None])[0]
+
+    def value_and_slope(x: Any) -> tuple[float, Any]:
+        with torch.enable_grad():
+            at = torch.as_tensor(x, dtype=torch.float64).requires_grad_(True)
+            value = minus(at)
+            (slope,) = torch.autograd.grad(value, at)
+        return float(value.detach()), slope.numpy()
+
+    def hessian(x: Any) -> Tensor:
+        with torch.enable_grad():
+            found = torch.autograd.functional.hessian(minus, torch.as_tensor(x, dtype=torch.float64))
+        assert isinstance(found, Tensor)
+        return found
+
+    with np.errstate(over="ignore", invalid="ignore"):  # a step into the tails, which is taken back
+        found = optimize.minimize(
+            value_and_slope, np.zeros(law.dim), jac=True, hess=lambda x: hessian(x).numpy(), method="trust-exact"
+        )
+    curved = hessian(found.x)
+    values = torch.linalg.eigvalsh(curved) if bool(torch.isfinite(curved).all()) else torch.zeros(1)
+    if not float(values[0]) > 1e-12 * float(values[-1]):
+        raise ValueError(
+            f"{law.name} has no mode with a curvature, looked for from the origin: give a reference that covers it"
+        )
+    mode = torch.from_numpy(found.x)
+    return normal("laplace", mode, torch.linalg.cholesky(torch.linalg.inv(curved)))
+
+
+def framed(law: Law, centre: Float[Tensor, " d"], root: Float[Tensor, "d d"]) -> Law:
+    """The law of R^-1 (X - c), for a density that nothing else is known of."""
+    log_density, log_unit = law.log_density, root.diagonal().log().sum()
+    assert log_density is not None
+    assert law.draw is None
+
+    def inner(z: Tensor) -> Tensor:
+        return log_density(centre + z @ root.T) + log_unit
+
+    return Law(law.name, law.dim, inner, law.normalised, None, None, None)
 
 
 def standardised(law: Law, centre: Float[Tensor, " d"], unit: float) -> Law:
@@ -140,6 +219,11 @@ def pair(reference: Any, target: Any, dim: int | None) -> tuple[Law, Law]:
     def is_normal(source: Any) -> bool:
         return isinstance(source, str) and source == "normal"
 
+    if isinstance(reference, str) and reference == "laplace":
+        law = find_law(target, dim)
+        if law.draw is not None:
+            raise ValueError(f'reference "laplace" is for a function, and {law.name} has points: use "normal"')
+        return laplace(law), law
     if not is_normal(reference):
         first = find_law(reference, dim)
         return first, find_law(target, first.dim)

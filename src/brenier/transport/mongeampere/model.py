@@ -23,9 +23,18 @@ from brenier.transport.mongeampere.flow import Diverged, Iterate, iterate
 from brenier.transport.mongeampere.gaussian import gaussian_map
 from brenier.transport.mongeampere.grid import solve_on_grid
 from brenier.transport.mongeampere.judge import Judge
-from brenier.transport.mongeampere.laws import Law, affine_guess, centre_and_unit, covering, pair, standardised
+from brenier.transport.mongeampere.laws import (
+    Law,
+    affine_guess,
+    centre_and_unit,
+    covering,
+    framed,
+    pair,
+    standard_normal,
+    standardised,
+)
 from brenier.transport.mongeampere.learned import Classified, Matched
-from brenier.transport.mongeampere.potentials import Potential, Quadratic, Standardised
+from brenier.transport.mongeampere.potentials import Framed, Potential, Quadratic, Standardised
 from brenier.transport.mongeampere.record import history, row
 from brenier.transport.mongeampere.rules import step_sizes
 from brenier.transport.mongeampere.storage import potential_dataset
@@ -66,7 +75,9 @@ class MongeAmpere:
     """The map T = grad psi from a reference e^{-g} to a target e^{-f}, psi convex.
 
     Args:
-        reference: "normal", N(0, I); a mixture, data or what `load_target` takes; or a `Law`.
+        reference: "normal", N(0, I); a mixture, data or what `load_target` takes; a `Law`; or, for a function,
+            "laplace", the normal law at its mode. Both laws are then whitened by that law, and the map is the optimal
+            one for the cost |R^-1 (x - y)|^2, R R' its covariance: for targets whose scales differ, as of posteriors.
         target: the same, or a function log_density(x), (n, d) -> (n,), up to a constant, in torch.
         method: "gaussian", the affine map between the means and covariances; "grid", the parabolic equation itself, on
             the line and in the plane; "linear", a potential that is linear in features, for up to about ten dimensions;
@@ -112,6 +123,13 @@ class MongeAmpere:
         if self.reference.draw is None:
             raise ValueError(f"{self.reference.name} cannot be sampled, and the map starts from samples")
         self.method, self.noise, self.standardise = method, noise, bool(standardise)
+        self._frame: tuple[Tensor, Tensor] | None = None
+        if isinstance(reference, str) and reference == "laplace":
+            if method in ("grid", "gaussian") or not standardise:
+                raise ValueError('reference "laplace" whitens both laws: it is for "linear" and "neural", standardised')
+            assert self.reference.mean is not None
+            assert self.reference.covariance is not None
+            self._frame = self.reference.mean, torch.linalg.cholesky(self.reference.covariance)
         self.drive = _drive(drive, method, self.reference, self.target)
         self.units = whole_number(
             (64 if method == "neural" else FEATURES.get(self.dim, 200)) if units is None else units, "units", 1
@@ -191,6 +209,8 @@ class MongeAmpere:
         """The y with T(y) = x, shape (n, d); see `conjugate.inverse`."""
         x = self._check(x)
         potential = self._fitted()
+        if isinstance(potential, Framed):
+            return potential.outward(inverse(potential.inner, potential.inward(x)))
         return inverse(potential, x, affine_guess(self.reference, self.target, x))
 
     def log_density(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
@@ -317,15 +337,19 @@ class MongeAmpere:
         return (*centre_and_unit(self.reference, self.standardise), *centre_and_unit(self.target, self.standardise))
 
     def _inner_laws(self) -> tuple[Law, Law]:
+        if self._frame is not None:
+            return standard_normal(self.dim), framed(self.target, *self._frame)
         m0, s0, m, s = self._units()
         return standardised(self.reference, m0, s0), standardised(self.target, m, s)
 
     def _outward(self, inner: Potential) -> Potential:
+        if self._frame is not None:
+            return Framed(inner, *self._frame)
         return Standardised(inner, *self._units()) if self.standardise else inner
 
     def _inner(self) -> Potential:
         found = self._fitted()
-        return found.inner if isinstance(found, Standardised) else found
+        return found.inner if isinstance(found, Standardised | Framed) else found
 
     def _inward(self, other: "MongeAmpere") -> Potential:
         if other.dim != self.dim or other.standardise != self.standardise or other.method != self.method:

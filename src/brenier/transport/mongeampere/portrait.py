@@ -54,8 +54,7 @@ def portrait(flow: MongeAmpere, seed: int = 0) -> xr.Dataset:
     assert flow.reference.draw is not None
     generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0) + 2)  # fits take seed, judges seed + 1
     fresh = flow.reference.draw(FRESH, generator)
-    with torch.no_grad():
-        curvature = torch.linalg.eigvalsh(potential.hessian(fresh))[:, 0]
+    curvature = potential.curvatures(fresh)
     found: dict[str, Any] = {
         "drive": flow.drive,
         "seed": seed,

@@ -55,10 +55,14 @@ class Potential(ABC):
         logs = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
         return torch.where(failed == 0, logs, torch.nan)
 
+    def curvatures(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """The smallest eigenvalue of Hess psi at each point."""
+        with torch.no_grad():
+            return torch.linalg.eigvalsh(self.hessian(y))[:, 0]
+
     def least_curvature(self, y: Float[Tensor, "n d"]) -> float:
         """The smallest eigenvalue of Hess psi over the points y."""
-        with torch.no_grad():
-            return float(torch.linalg.eigvalsh(self.hessian(y)).min())
+        return float(self.curvatures(y).min())
 
 
 class Quadratic(Potential):
@@ -288,6 +292,56 @@ class Standardised(Potential):
 
     def _inward(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return (y - self.centre) / self.unit
+
+
+class Framed(Potential):
+    """The map between laws that were both whitened by x = c + R z: T(y) = c + R T'(R^-1 (y - c)), T' that of `inner`.
+
+    The optimal one for the cost |R^-1 (x - y)|^2. Unless R is a multiple of a rotation it is no gradient in y: `value`
+    and `curvatures` are those of `inner`.
+
+    Args:
+        inner: psi', between the whitened laws.
+        centre: c, shape (d,).
+        root: R, lower triangular, shape (d, d).
+    """
+
+    def __init__(self, inner: Potential, centre: Float[Tensor, " d"], root: Float[Tensor, "d d"]) -> None:
+        self.inner, self.dim = inner, inner.dim
+        self.centre, self.root = centre, root
+
+    def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """psi' where y is after whitening."""
+        return self.inner.value(self.inward(y))
+
+    def gradient(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(y)."""
+        return self.outward(self.inner.gradient(self.inward(y)))
+
+    def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
+        """The Jacobian of the map, R Hess psi' R^-1."""
+        turned = torch.linalg.solve_triangular(self.root, self.inner.hessian(self.inward(y)), upper=False, left=False)
+        return self.root @ turned
+
+    def log_determinant(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """log det of the Jacobian; NaN where Hess psi' is not positive definite."""
+        return self.inner.log_determinant(self.inward(y))
+
+    def curvatures(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """The smallest eigenvalue of Hess psi' at each point."""
+        return self.inner.curvatures(self.inward(y))
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        return self.inner.arrays()
+
+    def inward(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """R^-1 (y - c)."""
+        return torch.linalg.solve_triangular(self.root, (y - self.centre).T, upper=False).T
+
+    def outward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """c + R z."""
+        return self.centre + z @ self.root.T
 
 
 KINDS: dict[str, type[Potential]] = {"quadratic": Quadratic, "network": ConvexNetwork, "features": Features}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from brenier.transport.mongeampere.potentials import KINDS, Potential, Standardised
+from brenier.transport.mongeampere.potentials import KINDS, Framed, Potential, Standardised
 from brenier.transport.mongeampere.splines import GridPotential
 
 FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
@@ -15,7 +15,7 @@ FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
 
 def potential_dataset(potential: Potential) -> xr.Dataset:
     """The numbers of a potential, over axes of their own; `read_potential` makes it again."""
-    inner = potential.inner if isinstance(potential, Standardised) else potential
+    inner = potential.inner if isinstance(potential, Standardised | Framed) else potential
     kind = next(name for name, family in FAMILIES.items() if type(inner) is family)
     data = xr.Dataset(attrs={"map": "monge-ampere", "kind": kind, "standardised": int(inner is not potential)})
     for name, value in inner.arrays().items():
@@ -25,6 +25,9 @@ def potential_dataset(potential: Potential) -> xr.Dataset:
         data["centre"] = ("axis", potential.centre.numpy())
         data["target_centre"] = ("axis", potential.target_centre.numpy())
         data.attrs |= {"unit": potential.unit, "target_unit": potential.target_unit}
+    if isinstance(potential, Framed):
+        data["centre"] = ("axis", potential.centre.numpy())
+        data["root"] = (("axis", "column"), potential.root.numpy())
     return data
 
 
@@ -67,6 +70,9 @@ def read_potential(data: xr.Dataset, place: str = "the dataset") -> Potential:
         if "target_unit" in data.attrs:
             m0, m = (torch.from_numpy(data[name].values) for name in ("centre", "target_centre"))
             potential = Standardised(potential, m0, float(data.attrs["unit"]), m, float(data.attrs["target_unit"]))
+        elif "root" in data:
+            centre, root = (torch.from_numpy(data[name].values) for name in ("centre", "root"))
+            potential = Framed(potential, centre, root)
     except (TypeError, KeyError) as error:
         raise ValueError(f"{place} is no whole map: {error}") from None
     return potential
