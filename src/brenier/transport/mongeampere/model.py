@@ -80,12 +80,12 @@ class MongeAmpere:
             one for the cost |R^-1 (x - y)|^2, R R' its covariance: for targets whose scales differ, as of posteriors.
         target: the same, or a function log_density(x), (n, d) -> (n,), up to a constant, in torch.
         method: "gaussian", the affine map between the means and covariances; "grid", the parabolic equation itself, on
-            the line and in the plane; "linear", a potential that is linear in features, for up to about ten dimensions;
-            "neural", an input-convex network.
+            the line and in the plane; "linear", a potential that is linear in features, for a few dimensions; "neural",
+            an input-convex network.
         dim: d, where neither law says it.
         drive: what h = log(rho_k/e^{-f}) is taken from: "density", both densities; "classifier", samples of both laws
-            (Algorithm 1); "score", the density of the target and a learned score of rho_k (Algorithm 2); "auto", the
-            density of the target where it has one, else a classifier.
+            (Algorithm 1); "score", the density of the target and a learned score of rho_k (Algorithm 2); "auto",
+            densities, but a classifier for data and for a network between laws that can be sampled.
         units: of the network, 64 by default, or bumps among the features, 100 on the line, else 200.
         noise: that the classifier or the score is smoothed with in the end, in standard deviations of the target.
         standardise: work between laws that are shifted and scaled to mean 0 and mean variance 1; the iteration then
@@ -416,8 +416,9 @@ def _drive(drive: str, method: str, reference: Law, target: Law) -> str:
     if method in ("gaussian", "grid"):
         return "density"
     if drive == "auto":
-        both = reference.log_density is not None and target.log_density is not None
-        return "density" if both else ("score" if target.log_density is not None else "classifier")
+        if target.log_density is None or (method == "neural" and target.draw is not None):
+            return "classifier"
+        return "score" if reference.log_density is None else "density"
     if drive != "classifier" and target.log_density is None:
         raise ValueError(f'{target.name} has no density, which drive "{drive}" needs: use "classifier"')
     if drive == "classifier" and target.draw is None:
