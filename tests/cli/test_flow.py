@@ -102,7 +102,7 @@ def test_it_saves_the_map_and_the_samples_that_fit_finds(brenier: Command, files
 
 def test_what_is_measured_is_right(brenier: Command, files: Path) -> None:
     """Between normal laws the map stays affine, and KL is known."""
-    options = ("--method", "neural", "--steps", 2, "--rule", "constant", "--eta", 0.1)
+    options = ("--drive", "density", "--steps", 2, "--rule", "constant", "--eta", 0.1)
     assert brenier("flow", "law.json", *options, "-o", "map.nc", "-q") == (0, "", "")
     potential, data = load_potential("map.nc")
     assert data.attrs["kind"] == "quadratic"

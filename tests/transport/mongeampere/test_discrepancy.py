@@ -5,7 +5,7 @@ from brenier import GaussianMixture
 from brenier.transport.mongeampere import find_law
 from brenier.transport.mongeampere.discrepancy import Exact, Field, NotFinite
 from brenier.transport.mongeampere.laws import standardised
-from brenier.transport.mongeampere.learned import Classified, Matched
+from brenier.transport.mongeampere.learned import Classified, Matched, Training
 from brenier.transport.mongeampere.potentials import Quadratic
 
 
@@ -85,7 +85,7 @@ def test_the_classifier_learns_the_log_ratio():
     """N(0.5, 0.5^2) against N(0, 1), both with noise of 0.3: the log-ratio of the smoothed laws is a parabola."""
     target = GaussianMixture([1.0], [0.0], [1.0])
     data = find_law(target.sample(20_000, 0))
-    learner = Classified(find_law("normal", 1), data, noise=0.3, rounds=120, bound=10.0)
+    learner = Classified(find_law("normal", 1), data, Training(noise=0.3, rounds=120), bound=10.0)
     step = 10_000  # at its least noise
     potential = Quadratic(torch.tensor([[0.5]], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64))
     y = find_law("normal", 1).draw(2000, generator(1))
@@ -102,7 +102,7 @@ def test_the_classifier_learns_the_log_ratio():
 
 def test_score_matching_learns_the_score():
     law = find_law(GaussianMixture([1.0], [[0.0, 0.0]], [1.0]))
-    learner = Matched(find_law("normal", 2), law, noise=0.2, rounds=120)
+    learner = Matched(find_law("normal", 2), law, Training(noise=0.2, rounds=120))
     potential = Quadratic(torch.diag(torch.tensor([2.0, 0.5])).double(), torch.zeros(2).double())
     y = find_law("normal", 2).draw(2000, generator(1))
     learner.measure(potential, y, 10_000, generator(2))

@@ -13,6 +13,7 @@ with much noise and come down to little.
 """
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -32,48 +33,57 @@ POOL = 12  # batches of fresh points of rho_k in a step, which batches are drawn
 FIRST = 5  # times as long as later: the training before the first step
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a network keeps learning from step to step. The laws are standardised.
+
+    Attributes:
+        noise: standard deviation that the added noise comes down to.
+        steps: of the flow.
+        width: of the network's layers.
+        rounds: gradient steps per step of the flow.
+        batch: points of each law in a gradient step.
+        seed: of the network's weights.
+    """
+
+    noise: float = 0.05
+    steps: int = 200
+    width: int = 128
+    rounds: int = 60
+    batch: int = 1024
+    seed: int = 0
+
+
+DEFAULT = Training()
+
+
 class _Learner(Discrepancy):
-    """A network that keeps learning from step to step. The laws are standardised.
+    """A network that keeps learning.
 
     Args:
         reference: whose points are pushed.
         target: the law to come to.
+        training: how.
         outputs: numbers that the network puts out.
-        width: of its layers.
-        noise: standard deviation that the added noise comes down to.
-        steps: of the flow.
-        rounds: gradient steps per step of the flow.
-        batch: points of each law in a gradient step.
-        seed: of its weights.
     """
 
     exact = False
 
-    def __init__(
-        self,
-        reference: Law,
-        target: Law,
-        outputs: int,
-        noise: float,
-        steps: int,
-        width: int,
-        rounds: int,
-        batch: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, reference: Law, target: Law, training: Training, outputs: int) -> None:
         if reference.draw is None:
             raise ValueError(f"{reference.name} cannot be sampled, and a flow starts from samples")
-        self.reference, self.target = reference, target
-        self.rounds, self.batch, self.begun = rounds, batch, False
-        self.least, self.noise, self.steps = noise, max(noise, EARLY), steps
-        self.network = _network(target.dim, outputs, width, torch.Generator().manual_seed(seed))
+        self.reference, self.target, self.training = reference, target, training
+        self.begun, self.noise = False, max(training.noise, EARLY)
+        generator = torch.Generator().manual_seed(training.seed)
+        self.network = _network(target.dim, outputs, training.width, generator)
         self._optimizer = torch.optim.Adam(self.network.parameters(), RATE)
 
     def smooth(self, k: int) -> None:
         """Set the noise for step k, which falls over the first half of the steps, and the rate, over the second."""
-        self.noise = max(self.least, EARLY * min(1.0, self.least / EARLY) ** min(1.0, 2 * k / self.steps))
+        least, steps = self.training.noise, self.training.steps
+        self.noise = max(least, EARLY * min(1.0, least / EARLY) ** min(1.0, 2 * k / steps))
         for group in self._optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, max(LAST, 2 * (self.steps - k) / self.steps))
+            group["lr"] = RATE * min(1.0, max(LAST, 2 * (steps - k) / steps))
 
     def pushed(self, potential: Potential, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """n fresh points of rho_k."""
@@ -87,12 +97,12 @@ class _Learner(Discrepancy):
 
     def learn(self, potential: Potential, generator: torch.Generator) -> float:
         """Train on fresh points of rho_k; the mean loss of the last half of the rounds."""
-        rounds = self.rounds * (1 if self.begun else FIRST)
+        rounds, batch = self.training.rounds * (1 if self.begun else FIRST), self.training.batch
         self.begun, losses = True, list[float]()
         with torch.enable_grad():
-            pool = self.pushed(potential, POOL * self.batch, generator)
+            pool = self.pushed(potential, POOL * batch, generator)
             for _ in range(rounds):
-                part = torch.randint(len(pool), (self.batch,), generator=generator)
+                part = torch.randint(len(pool), (batch,), generator=generator)
                 loss = self.loss(pool[part], generator)
                 self._optimizer.zero_grad()
                 loss.backward()
@@ -113,22 +123,11 @@ class _Learner(Discrepancy):
 class Classified(_Learner):
     """h as the logit of a classifier (Algorithm 1)."""
 
-    def __init__(
-        self,
-        reference: Law,
-        target: Law,
-        noise: float = 0.05,
-        steps: int = 200,
-        width: int = 128,
-        rounds: int = 60,
-        batch: int = 1024,
-        bound: float = 3.0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, reference: Law, target: Law, training: Training = DEFAULT, bound: float = 3.0) -> None:
         """`bound`: h is led through bound tanh(h/bound): further apart than that, no classifier knows by how much."""
         if target.draw is None:
             raise ValueError(f"{target.name} has no points to learn from: give data, or use its density")
-        super().__init__(reference, target, 1, noise, steps, width, rounds, batch, seed)
+        super().__init__(reference, target, training, 1)
         self.bound = bound
 
     def loss(self, pushed: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, ""]:
@@ -173,20 +172,10 @@ class Classified(_Learner):
 class Matched(_Learner):
     """grad log rho_k by denoising score matching, grad f from the density (Algorithm 2)."""
 
-    def __init__(
-        self,
-        reference: Law,
-        target: Law,
-        noise: float = 0.05,
-        steps: int = 200,
-        width: int = 128,
-        rounds: int = 60,
-        batch: int = 1024,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, reference: Law, target: Law, training: Training = DEFAULT) -> None:
         if target.log_density is None:
             raise ValueError(f"{target.name} has no density, and score matching learns only that of the samples")
-        super().__init__(reference, target, target.dim, noise, steps, width, rounds, batch, seed)
+        super().__init__(reference, target, training, target.dim)
 
     def score(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """grad log rho_k at x."""

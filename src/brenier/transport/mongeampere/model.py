@@ -33,7 +33,7 @@ from brenier.transport.mongeampere.laws import (
     standard_normal,
     standardised,
 )
-from brenier.transport.mongeampere.learned import Classified, Matched
+from brenier.transport.mongeampere.learned import Classified, Matched, Training
 from brenier.transport.mongeampere.potentials import Framed, Potential, Quadratic, Standardised
 from brenier.transport.mongeampere.record import history, row
 from brenier.transport.mongeampere.rules import step_sizes
@@ -323,9 +323,8 @@ class MongeAmpere:
     def _discrepancy(self, reference: Law, target: Law, steps: int, batch: int, seed: int) -> Discrepancy:
         if self.drive == "density":
             return Exact(reference, target)
-        return (Classified if self.drive == "classifier" else Matched)(
-            reference, target, self.noise, steps, batch=batch, seed=seed
-        )
+        training = Training(self.noise, steps, batch=batch, seed=seed)
+        return (Classified if self.drive == "classifier" else Matched)(reference, target, training)
 
     @property
     def _newton(self) -> bool:
