@@ -113,6 +113,9 @@ def test_points_alone_are_learned_by_a_classifier():
     affine = MongeAmpere("normal", law.sample(4000, 0), "gaussian").fit()
     assert exact_w2(found.sample(1000, 3), held).value < 0.7 * exact_w2(affine.sample(1000, 3), held).value
     assert found.drive == "classifier"
+    late = [potential for _, potential in found._iterates[20:]]
+    least, most = (torch.stack([one.amplitude for one in late]).aminmax()[k] for k in range(2))
+    assert least < found.potential.inner.amplitude < most, "the mean of the last half"
     assert {"kl", "reverse_kl", "loss", "calibration", "w2", "dual"} <= set(found.history)
     assert float(found.history["curvature"].min()) > 0
 

@@ -65,6 +65,13 @@ def test_a_network_is_convex_wherever_one_looks(d):
     assert flat.least_curvature(y) > -1e-12
 
 
+def test_the_mean_of_networks_has_their_mean_parameters_and_is_convex():
+    one, two = network(3), ConvexNetwork(*(0.9 * value for value in network(3).arrays().values()))
+    mean = ConvexNetwork.mean([one, two], [1.0, 3.0])
+    torch.testing.assert_close(mean.slopes, 0.25 * one.slopes + 0.75 * two.slopes)
+    assert mean.least_curvature(3 * draw(200, 3, seed=8)) > 0
+
+
 def test_value_and_gradient_at_once_are_those_apart():
     potential, y = network(3), draw(9, 3, seed=6)
     value, gradient = potential.both(y)

@@ -34,7 +34,7 @@ from brenier.transport.mongeampere.laws import (
     standardised,
 )
 from brenier.transport.mongeampere.learned import Classified, Matched, Training
-from brenier.transport.mongeampere.potentials import Framed, Potential, Quadratic, Standardised
+from brenier.transport.mongeampere.potentials import ConvexNetwork, Framed, Potential, Quadratic, Standardised
 from brenier.transport.mongeampere.record import history, row
 from brenier.transport.mongeampere.rules import step_sizes
 from brenier.transport.mongeampere.storage import potential_dataset
@@ -162,7 +162,8 @@ class MongeAmpere:
 
         Args:
             steps: T.
-            rule: of the step sizes, see `rules`. Default: "growing" for implicit steps, else "adaptive".
+            rule: of the step sizes, see `rules`. Default: "growing" for implicit steps, else "adaptive", after which a
+                network has the mean parameters of the last half of its steps: what is learned is noisy.
             eta: their constant, for standardised laws. Default: 0.2.
             points: of the reference in a step. Default: 4,096, for features always the same ones.
             tolerance: fall of KL in a step, over its size where that is below 1, at which "linear" with densities stops
@@ -193,11 +194,11 @@ class MongeAmpere:
         steps = whole_number(steps, "steps", 1)
         if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes must be positive, got {minutes}")
-        usual = "growing" if self._newton else "adaptive"
-        etas = step_sizes(usual if rule is None else rule, ETA if eta is None else eta, steps)
+        rule = ("growing" if self._newton else "adaptive") if rule is None else rule
+        etas = step_sizes(rule, ETA if eta is None else eta, steps)
         stop = _Stop(tolerance, begun, math.inf if minutes is None else 60 * minutes)
         with progress_bar("Monge-Ampère flow", progress) as advance:
-            self._run(etas, points, seed, start, stop, checkpoint, advance)
+            self._run(etas, points, seed, start, stop, checkpoint, rule == "adaptive", advance)
         return self
 
     def map(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -260,6 +261,7 @@ class MongeAmpere:
         start: "MongeAmpere | None",
         stop: "_Stop",
         checkpoint: str | os.PathLike[str] | None,
+        average: bool,
         advance: Callable[[float], None],
     ) -> None:
         reference, target = self._inner_laws()
@@ -292,7 +294,10 @@ class MongeAmpere:
                     break
             else:
                 stopped = "steps" if len(rows) == len(etas) else "steady"
-            if len(rows) % every:
+            if average and stopped == "steps" and (mean := self._mean()) is not None:
+                self.potential = self._outward(mean)
+                rows[-1] |= judge.look(mean)
+            elif len(rows) % every:
                 rows[-1] |= judge.look(self._inner())
         except Diverged as error:
             if not rows:
@@ -304,6 +309,12 @@ class MongeAmpere:
 
     def _record(self, rows: list[dict[str, float]], judge: Judge, result: Fitted) -> None:
         self.history, self.result = history(rows, judge.floor, self._units()[3]), result
+
+    def _mean(self) -> Potential | None:
+        """The network with the mean parameters of the last half of the iterates; None where some are no networks."""
+        late = self._iterates[len(self._iterates) // 2 :]
+        networks = [potential for _, potential in late if isinstance(potential, ConvexNetwork)]
+        return ConvexNetwork.mean(networks, [eta for eta, _ in late]) if len(networks) == len(late) else None
 
     def _keep(self, step: Iterate) -> None:
         """Of long runs every second, fourth, ... iterate."""

@@ -14,6 +14,7 @@ Brenier maps to laws in clusters look like. `a` is 0 until the quadratic part do
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -157,6 +158,14 @@ class ConvexNetwork(Potential):
         factors[:, torch.arange(rank), torch.arange(rank)] = 0.1 * torch.linalg.eigvalsh(A)[0].clamp(min=0).sqrt()
         zero = places.new_zeros(())
         return cls(A, b, slopes, -(slopes * places).sum(1) / 2, factors, zero, zero)
+
+    @classmethod
+    def mean(cls, networks: Sequence["ConvexNetwork"], weights: Sequence[float]) -> "ConvexNetwork":
+        """The network with the mean parameters of some that differ little; convex as they are."""
+        share = torch.tensor(weights, dtype=networks[0].A.dtype)
+        parts = [network.arrays() for network in networks]
+        stacked = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+        return cls(**{name: torch.tensordot(share / share.sum(), part, 1) for name, part in stacked.items()})
 
     @property
     def quadratic(self) -> Quadratic:
