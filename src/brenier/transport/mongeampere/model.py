@@ -46,6 +46,7 @@ Stopped: TypeAlias = Literal["closed form", "steady", "steps", "tolerance", "min
 
 CHECKS = 20  # times that W2 and the dual are looked at in a fit
 KEPT = 200  # iterates that the average is made of
+SETTLED = 20  # steps from which on the networks of the last half are averaged
 FEATURES = {1: 100}  # bumps by dimension
 POINTS = 4096  # of the reference in a step
 ETA = 0.2  # step size for standardised laws
@@ -294,7 +295,7 @@ class MongeAmpere:
                     break
             else:
                 stopped = "steps" if len(rows) == len(etas) else "steady"
-            if average and stopped == "steps" and (mean := self._mean()) is not None:
+            if average and len(rows) >= SETTLED and (mean := self._mean()) is not None:
                 self.potential = self._outward(mean)
                 rows[-1] |= judge.look(mean)
             elif len(rows) % every:
