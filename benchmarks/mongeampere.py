@@ -247,9 +247,11 @@ def contestants(task: Task, minutes: float) -> dict[str, Callable[[Task, int, fl
     return found
 
 
-def compare(task: Task, seeds: int, minutes: float, console: Console) -> None:
+def compare(task: Task, seeds: int, minutes: float, only: list[str] | None, console: Console) -> None:
     """A table of all methods."""
     methods, numbers, notes = contestants(task, minutes), dict[str, list[list[float]]](), dict[str, str]()
+    if only is not None:
+        methods = {name: fit for name, fit in methods.items() if any(f"{name} ".startswith(f"{o} ") for o in only)}
     for seed in range(seeds):
         seconds = 60.0
         for name, fit in methods.items():
@@ -305,6 +307,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=5, help="after which a fit of ours ends")
     parser.add_argument("--ring-seeds", type=int, default=0, help="seeds of Algorithm 1 on the ring, and nothing else")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="'ours: neural', OTT-JAX, ... (default: all)")
     given = parser.parse_args()
     if unknown := [task for task in given.tasks if task not in TASKS]:
         parser.error(f"no task {unknown[0]!r}: it is one of {', '.join(TASKS)}")
@@ -312,7 +315,7 @@ def main() -> None:
     if given.ring_seeds:
         stability(given.ring_seeds, given.minutes, console)
     for name in () if given.ring_seeds else given.tasks or TASKS:
-        compare(TASKS[name](), given.seeds, given.minutes, console)
+        compare(TASKS[name](), given.seeds, given.minutes, given.only, console)
         console.print(f"{(time.perf_counter() - begun) / 60:.0f} minutes\n")
 
 
