@@ -163,8 +163,9 @@ class MongeAmpere:
 
         Args:
             steps: T.
-            rule: of the step sizes, see `rules`. Default: "growing" for implicit steps, else "adaptive", after which a
-                network has the mean parameters of the last half of its steps: what is learned is noisy.
+            rule: of the step sizes, see `rules`. Default: "growing" for implicit steps, else "adaptive", after which,
+                without densities, a network has the mean parameters of the last half of its steps: what is learned is
+                noisy.
             eta: their constant, for standardised laws. Default: 0.2.
             points: of the reference in a step. Default: 4,096, for features always the same ones.
             tolerance: fall of KL in a step, over its size where that is below 1, at which "linear" with densities stops
@@ -295,7 +296,7 @@ class MongeAmpere:
                     break
             else:
                 stopped = "steps" if len(rows) == len(etas) else "steady"
-            if average and len(rows) >= SETTLED and (mean := self._mean()) is not None:
+            if average and not discrepancy.exact and len(rows) >= SETTLED and (mean := self._mean()) is not None:
                 self.potential = self._outward(mean)
                 rows[-1] |= judge.look(mean)
             elif len(rows) % every:

@@ -4,7 +4,7 @@ constant     eta               KL of the averaged iterate O(1/T)
 root         eta/sqrt(T)       last iterate O(1/sqrt T)
 harmonic     eta/(k + 1)       last iterate O(log T/T)
 log          eta log(T)/T      the same, for a T that is known beforehand
-adaptive     eta, and over the last half of the steps, whose networks are averaged, down to eta/20
+adaptive     eta, and over the last half of the steps down to eta/20: the noise of what is learned averages out
 """
 
 import math
