@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from brenier.transport.mongeampere import Law, MongeAmpere
 
 
-STEPS, NOISE = 200, 0.05
+STEPS, NOISE = 200, 0.1
 
 
 def run_flow(
@@ -43,7 +43,7 @@ def run_flow(
         int | None, typer.Option(help="Of the network (default: 64); features (default: 200, on the line 100).")
     ] = None,
     noise: Annotated[
-        float | None, typer.Option(help="Smoothing of what is learned, in standard deviations (default: 0.05).")
+        float | None, typer.Option(help="Smoothing of what is learned, in standard deviations (default: 0.1).")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="After which it stops, too.")] = None,
     start: Annotated[

@@ -46,7 +46,7 @@ class Training:
         seed: of the network's weights.
     """
 
-    noise: float = 0.05
+    noise: float = 0.1
     steps: int = 200
     width: int = 128
     rounds: int = 60

@@ -111,7 +111,7 @@ class MongeAmpere:
         dim: int | None = None,
         drive: str = "auto",
         units: int | None = None,
-        noise: float = 0.05,
+        noise: float = 0.1,
         standardise: bool = True,
     ) -> None:
         if method not in METHODS:
