@@ -177,7 +177,7 @@ def test_a_laplace_reference(brenier: Command, files: Path) -> None:
     assert data.attrs["reference"] == "laplace"
     assert data["root"].shape == (2, 2)
     brenier("flow", *shared, "--steps", 2, "--start", "map.nc", "-o", "on.nc", "--figure", "on.png", "-q")
-    brenier("flow", "plane.npy", "--reference", "laplace", "-o", "no.nc").refused("plane.npy has points")
+    brenier("flow", "plane.npy", "--reference", "laplace", "-o", "no.nc").refused("plane.npy can be sampled")
 
 
 def test_a_reference_of_ones_own(brenier: Command, files: Path) -> None:

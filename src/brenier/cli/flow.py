@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from brenier.transport.mongeampere import Law, MongeAmpere
 
 
-STEPS, NOISE = 200, 0.1
+STEPS = 200
 
 
 def run_flow(
@@ -78,6 +78,7 @@ def run_flow(
     from brenier.cli.flow_report import print_flow
     from brenier.targets import load_target
     from brenier.transport.mongeampere import MongeAmpere
+    from brenier.transport.mongeampere.learned import DEFAULT
     from brenier.transport.mongeampere.portrait import portrait
 
     with warnings.catch_warnings():
@@ -85,7 +86,8 @@ def run_flow(
             warnings.simplefilter("ignore")
         law = _python_law(target) if Path(target).suffix.lower() == ".py" else load_target(target)
         source = reference if reference in ("normal", "laplace") else load_target(reference)
-        flow = MongeAmpere(source, law, method, drive=drive, units=units, noise=NOISE if noise is None else noise)
+        smoothing = DEFAULT.noise if noise is None else noise
+        flow = MongeAmpere(source, law, method, drive=drive, units=units, noise=smoothing)
         known = None if start is None else _saved(start, flow)
         shape = list(getattr(law, "event_shape", (flow.dim,)))
         about: dict[str, Any] = {

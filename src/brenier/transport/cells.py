@@ -197,7 +197,10 @@ class Cells:
     def families(
         self, heights: Float[Tensor, " N"], number: int, generator: torch.Generator, independent: bool = False
     ) -> Iterator[Float[Tensor, "n N"]]:
-        """Scores of families of draws, a few rows at a time; the next rows overwrite them. Rows take turns."""
+        """Scores of families of draws, a few rows at a time; the next rows overwrite them.
+
+        Row r is of family r modulo their number.
+        """
         if independent or not self.linear:
             yield from self._scores(self.source.draw(number * self.plain, generator), heights, number)
             return

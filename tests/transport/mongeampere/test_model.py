@@ -162,6 +162,12 @@ def test_a_normal_law_is_its_own_laplace_approximation():
     torch.testing.assert_close(flow.log_density(y), law.log_prob(y), rtol=1e-5, atol=1e-5)
 
 
+def test_a_mode_may_be_far_away():
+    flow = MongeAmpere("laplace", lambda x: -(x - 1e6).square().sum(1) / 2e-6, dim=2)
+    torch.testing.assert_close(flow.reference.mean, torch.full((2,), 1e6, dtype=torch.float64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(flow.reference.covariance, 1e-6 * torch.eye(2, dtype=torch.float64))
+
+
 def skewed(z):
     """With its mode at the origin, where its Hessian is -I."""
     return (z - z.exp()).sum(1) - z[:, 0].square() * z[:, 1].square() / 4
@@ -196,7 +202,9 @@ def test_a_laplace_reference_knows_no_units(method, tmp_path):
         (lambda x: x.sum(1), {}, "no mode with a curvature"),
         (lambda x: -x.square().sum(1), {"method": "grid"}, 'for "linear" and "neural"'),
         (lambda x: -x.square().sum(1), {"standardise": False}, "standardised"),
-        (draw(9, 2), {}, "data has points"),
+        (draw(9, 2), {}, "data can be sampled"),
+        (lambda x: -(x - 0.3).abs().sum(1) - 0.1 * x.square().sum(1), {}, "no mode with a curvature"),
+        (lambda x: -x.square().sqrt().sum(1) - x.square().sum(1), {}, "no mode with a curvature"),
     ],
 )
 def test_laplace_where_it_cannot_be(target, options, said):

@@ -24,6 +24,7 @@ from brenier.targets.catalog import load_target
 
 LogDensity: TypeAlias = Callable[[Tensor], Tensor]
 STRETCH = 1.6  # of half of the points that cover a law
+FAR, NEAR = 1e300, 1e-6  # of the search for a mode: longest step; squared distance of its end, in standard deviations
 TINY = 1e-9  # Sobol's points may be 0 in single precision
 Draw: TypeAlias = Callable[[int, torch.Generator], Tensor]
 
@@ -110,6 +111,9 @@ def laplace(law: Law) -> Law:
     if law.log_density is None:
         raise ValueError(f'{law.name} has no density, and a reference "laplace" is the normal law at its mode')
     log_density = law.log_density
+    lost = ValueError(
+        f"{law.name} has no mode with a curvature, looked for from the origin: give a reference that covers it"
+    )
 
     def minus(x: Tensor) -> Tensor:
         return -log_density(x[None])[0]
@@ -125,18 +129,23 @@ def laplace(law: Law) -> Law:
         with torch.enable_grad():
             found = torch.autograd.functional.hessian(minus, torch.as_tensor(x, dtype=torch.float64))
         assert isinstance(found, Tensor)
+        if not bool(torch.isfinite(found).all()):
+            raise lost
         return found
 
     with np.errstate(over="ignore", invalid="ignore"):  # a step into the tails, which is taken back
         found = optimize.minimize(
-            value_and_slope, np.zeros(law.dim), jac=True, hess=lambda x: hessian(x).numpy(), method="trust-exact"
+            value_and_slope,
+            np.zeros(law.dim),
+            jac=True,
+            hess=lambda x: hessian(x).numpy(),
+            method="trust-exact",
+            options={"max_trust_radius": FAR},
         )
-    curved = hessian(found.x)
-    values = torch.linalg.eigvalsh(curved) if bool(torch.isfinite(curved).all()) else torch.zeros(1)
-    if not float(values[0]) > 1e-12 * float(values[-1]):
-        raise ValueError(
-            f"{law.name} has no mode with a curvature, looked for from the origin: give a reference that covers it"
-        )
+    curved, slope = hessian(found.x), torch.from_numpy(value_and_slope(found.x)[1])
+    values = torch.linalg.eigvalsh(curved)
+    if not float(values[0]) > 1e-12 * float(values[-1]) or not float(slope @ torch.linalg.solve(curved, slope)) < NEAR:
+        raise lost
     mode = torch.from_numpy(found.x)
     return normal("laplace", mode, torch.linalg.cholesky(torch.linalg.inv(curved)))
 
@@ -222,7 +231,7 @@ def pair(reference: Any, target: Any, dim: int | None) -> tuple[Law, Law]:
     if isinstance(reference, str) and reference == "laplace":
         law = find_law(target, dim)
         if law.draw is not None:
-            raise ValueError(f'reference "laplace" is for a function, and {law.name} has points: use "normal"')
+            raise ValueError(f'reference "laplace" is for a function, and {law.name} can be sampled: use "normal"')
         return laplace(law), law
     if not is_normal(reference):
         first = find_law(reference, dim)

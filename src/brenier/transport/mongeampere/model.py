@@ -33,7 +33,7 @@ from brenier.transport.mongeampere.laws import (
     standard_normal,
     standardised,
 )
-from brenier.transport.mongeampere.learned import Classified, Matched, Training
+from brenier.transport.mongeampere.learned import DEFAULT, Classified, Matched, Training
 from brenier.transport.mongeampere.potentials import ConvexNetwork, Framed, Potential, Quadratic, Standardised
 from brenier.transport.mongeampere.record import history, row
 from brenier.transport.mongeampere.rules import step_sizes
@@ -111,7 +111,7 @@ class MongeAmpere:
         dim: int | None = None,
         drive: str = "auto",
         units: int | None = None,
-        noise: float = 0.1,
+        noise: float = DEFAULT.noise,
         standardise: bool = True,
     ) -> None:
         if method not in METHODS:
