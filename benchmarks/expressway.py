@@ -40,7 +40,6 @@ from rich.table import Table
 from torch import Tensor
 
 import brenier
-from brenier.expressway import Expressway, final_steps
 from brenier.metrics import (
     Estimate,
     class_probabilities,
@@ -52,7 +51,9 @@ from brenier.metrics import (
     stray,
 )
 from brenier.metrics.digits import digits_split
-from brenier.scores import checkpoint
+from brenier.networks import saved
+from brenier.sampling.expressway import Expressway
+from brenier.sampling.handover import final_steps
 from brenier.transport import SemiDiscrete
 
 EVALUATIONS = (2, 4, 6, 10, 20, 50)
@@ -69,12 +70,12 @@ class Digits:
         images, _, (rows, others, held) = digits_split()
         self.train = brenier.Empirical(images[torch.cat([rows, others])], event_shape=(8, 8), name="training-digits")
         self.held, self.n = images[held].double(), n
-        if not checkpoint.is_checkpoint(folder):
+        if not saved.is_checkpoint(folder):
             profile = brenier.probe(self.train, progress=False)
             brenier.train(
                 self.train, folder, width=192, depth=2, batch=512, steps=3000, rate=0.002, noise=profile, progress=False
             )
-        self.network = checkpoint.load(folder, data=self.train)
+        self.network = saved.load(folder, data=self.train)
         self.classifier = load_digits_classifier()
 
     def scores(self, samples: Tensor) -> list[str]:

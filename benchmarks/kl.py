@@ -18,10 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 import brenier
-from brenier.samplers.density import output_kl
-from brenier.samplers.steps import SolverName
-from brenier.schedules import CRITERIA
-from brenier.schedules.planning import noise_range
+from brenier.references.density import output_kl
+from brenier.sampling.planning import CRITERIA, noise_range
+from brenier.sampling.steps import SolverName
 
 Mixture = brenier.GaussianMixture
 LAWS = {

@@ -60,10 +60,10 @@ from sklearn.datasets import make_moons
 from torch import Tensor
 
 import brenier
+from brenier.distances.wasserstein import exact_w2
 from brenier.metrics import frechet_distance, memorisation
 from brenier.metrics.digits import digits_split
 from brenier.transport.mongeampere import MongeAmpere
-from brenier.wasserstein import exact_w2
 
 Array: TypeAlias = NDArray[np.float64]
 Map: TypeAlias = Callable[[Tensor], Tensor]

@@ -18,7 +18,7 @@ import torch
 from sklearn.datasets import load_digits
 
 import brenier
-from brenier import scores
+import brenier
 
 TARGET = 40
 
@@ -70,7 +70,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             options = {"steps": arguments.steps, "batch": 16, "channels": [16, 32, 32], "depth": 1, "ema": 0.98}
             data = digits_32()
-            target = scores.train(data, Path(folder) / "net", progress=False, device=arguments.device, **options)
+            target = brenier.train(data, Path(folder) / "net", progress=False, device=arguments.device, **options)
             target = target.with_data(data)
     else:
         target = brenier.load_target(arguments.network, data=arguments.data, device=arguments.device)

@@ -42,13 +42,13 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 import brenier
-from brenier.samplers.driver import integrate, start
-from brenier.samplers.endpoint import reference
-from brenier.samplers.steps import evaluations
-from brenier.schedules import error as stages
-from brenier.schedules import planning
-from brenier.schedules.handmade import HANDMADE
-from brenier.wasserstein import debiased_w2, sliced_w2
+from brenier.distances.wasserstein import debiased_w2, sliced_w2
+from brenier.sampling import error as stages
+from brenier.sampling import planning
+from brenier.sampling.driver import integrate, start
+from brenier.sampling.endpoint import reference
+from brenier.sampling.handmade import HANDMADE
+from brenier.sampling.steps import evaluations
 
 SOLVERS = ("euler", "heun", "dpmpp-2m")
 BUDGETS = (6, 10, 20)

@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 import brenier
-from brenier.calibration import VERDICTS
-from brenier.scores import NoiseLevels, train
+from brenier.networks.noise_levels import NoiseLevels
+from brenier.probing.verdicts import VERDICTS
+from brenier.training.train import train
 
 GRID = 12
 

@@ -47,8 +47,8 @@ from rich.table import Table
 from sklearn.datasets import load_breast_cancer
 from torch import Tensor
 
+from brenier.distances.wasserstein import exact_w2
 from brenier.transport.mongeampere import MongeAmpere
-from brenier.wasserstein import exact_w2
 
 Array = NDArray[np.float64]
 CHAINS, PARALLEL = 4, 100  # of NUTS and MALA

@@ -4,8 +4,8 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from brenier.linalg import norm_by_squaring
-from brenier.targets.base import Localization
+from brenier.core.linalg import norm_by_squaring
+from brenier.laws.base import Localization
 
 
 def test_a_function_refuses_an_argument_whose_shape_is_not_the_annotated_one():

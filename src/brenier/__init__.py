@@ -1,23 +1,22 @@
 """brenier: probe, plan and sample diffusion models with optimal transport."""
 
-from brenier.calibration import calibrate
-from brenier.chains import chain
-from brenier.comparison import compare
-from brenier.expressway import Expressway
-from brenier.profile import bottleneck, default_snrs, probe
-from brenier.sampling import Samples, sample
-from brenier.schedules import Schedule, plan, predict
-from brenier.scores import train
-from brenier.targets import (
-    Empirical,
-    GaussianMixture,
-    Localization,
-    NetworkTarget,
-    Target,
-    Uniform,
-    from_diffusers,
-    load_target,
-)
+from brenier.catalog import load_target
+from brenier.laws.base import Localization, Target
+from brenier.laws.empirical import Empirical
+from brenier.laws.mixture import GaussianMixture
+from brenier.laws.uniform import Uniform
+from brenier.networks.diffusers.model import from_diffusers
+from brenier.networks.network import NetworkTarget
+from brenier.probing.bottleneck import bottleneck
+from brenier.probing.calibration import calibrate
+from brenier.probing.chain.run import chain
+from brenier.probing.profile import default_snrs, probe
+from brenier.sampling.comparison import compare
+from brenier.sampling.expressway import Expressway
+from brenier.sampling.planning import plan, predict
+from brenier.sampling.sample import Samples, sample
+from brenier.sampling.schedule import Schedule
+from brenier.training.train import train
 from brenier.transport import MongeAmpere, SemiDiscrete
 
 __all__ = [

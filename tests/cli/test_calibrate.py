@@ -12,11 +12,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import brenier as package
-from brenier.calibration import VERDICTS, calibrate, verdict_bands
-from brenier.cli import calibration_report as report
-from brenier.scores import train
-from brenier.targets import GaussianMixture
-from brenier.targets.network import NetworkTarget
+from brenier.laws.mixture import GaussianMixture
+from brenier.networks.network import NetworkTarget
+from brenier.probing.calibration import calibrate
+from brenier.probing.verdicts import VERDICTS, verdict_bands
+from brenier.reports import calibration as report
+from brenier.training.train import train
 
 Command = Callable[..., tuple[int, str, str]]
 LAW = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brenier import comparison
-from brenier.comparison import compare
+from brenier.sampling import comparison
+from brenier.sampling.comparison import compare
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 FEW = ("--steps", "2,4", "--solvers", "euler,euler-maruyama", "--criteria", "karras,log-snr", "-n", 40, "--pilots", 8)
@@ -49,7 +49,7 @@ def test_the_table_holds_every_cell_with_its_error_and_marks_the_best(brenier: C
 
 
 def test_sentences_weigh_error_against_what_is_made_by_hand() -> None:
-    from brenier.cli.schedule_report import sentences
+    from brenier.reports.schedule import sentences
 
     shape = (3, 1, 2)
     rms = np.array([[0.1, 0.3], [0.2, 0.3], [0.4, 0.2]]).reshape(shape)  # error, karras, log-snr at 2 steps and at 4

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from brenier.expressway import Expressway
-from brenier.schedules.schedule import Schedule
+from brenier.sampling.expressway import Expressway
+from brenier.sampling.schedule import Schedule
 from brenier.transport import SemiDiscrete
 from brenier.transport.mongeampere import learned, load_potential
 

@@ -11,7 +11,6 @@ import torch
 import xarray as xr
 
 import brenier as package
-from brenier import scores
 
 Command = Callable[..., Any]
 
@@ -20,7 +19,7 @@ Command = Callable[..., Any]
 def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that was hardly trained."""
     folder = tmp_path_factory.mktemp("trained") / "net"
-    scores.train("four-gaussians", folder, steps=20, batch=64, width=8, depth=1, device="cpu", progress=False)
+    package.train("four-gaussians", folder, steps=20, batch=64, width=8, depth=1, device="cpu", progress=False)
     return folder
 
 

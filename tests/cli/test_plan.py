@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brenier.schedules import planning
-from brenier.schedules.schedule import Schedule
-from brenier.targets import load_target
+from brenier.catalog import load_target
+from brenier.sampling import planning
+from brenier.sampling.schedule import Schedule
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 FEW = ("--steps", 4, "--criterion", "karras")

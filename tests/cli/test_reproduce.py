@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from brenier import figures
-from brenier.figures import paper
+from brenier.references import paper
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 

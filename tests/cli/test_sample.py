@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brenier.sampling import sample
-from brenier.schedules.schedule import Schedule
+from brenier.sampling.sample import sample
+from brenier.sampling.schedule import Schedule
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 FEW = ("--steps", 3, "--criterion", "karras")

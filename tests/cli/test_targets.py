@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from brenier.targets.catalog import BUILT_IN, FILE_KINDS
+from brenier.catalog import BUILT_IN, FILE_KINDS
 
 
 @pytest.mark.parametrize("width", [80, 120])

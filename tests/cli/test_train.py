@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brenier import scores
-from brenier.scores.checkpoint import read_progress
+from brenier.training import train as training
+from brenier.training.checkpoint import read_progress
+from brenier.training.history import read_history
 
 Command = Callable[..., Any]
 SMALL = ("--batch", 32, "--width", 8, "--depth", 1, "--device", "cpu")
@@ -16,14 +17,14 @@ SMALL = ("--batch", 32, "--width", 8, "--depth", 1, "--device", "cpu")
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[object, ...], dict[str, object]]]:
-    """What `brenier.scores.train` is called with; it does no work."""
+    """What `brenier.training.train.train` is called with; it does no work."""
     calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
 
     def record(*arguments: object, **options: object) -> None:
         calls.append((arguments, options))
         raise ValueError("asked")
 
-    monkeypatch.setattr(scores, "train", record)
+    monkeypatch.setattr(training, "train", record)
     return calls
 
 
@@ -34,7 +35,7 @@ def test_it_prints_the_loss_of_each_band(brenier: Command, tmp_path: Path) -> No
     first, *lines = [line for line in out.splitlines() if line.strip()]
     assert first.startswith(f"{folder}: an MLP for four-gaussians (1), 120 steps in ")
     assert first.endswith(" points/s")
-    names, rows = scores.read_history(folder)
+    names, rows = read_history(folder)
     assert [row[0] for row in rows] == [100, 120]
     cells = [line.rsplit(maxsplit=1) for line in lines if line.startswith("SNR")]
     assert [cell[0].strip() for cell in cells] == names
@@ -90,7 +91,7 @@ def test_a_profile_says_where_to_train(brenier: Command, tmp_path: Path) -> None
 
 def test_a_run_goes_on_from_where_it_stopped(brenier: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(40, 3)))
-    real = scores.train
+    real = training.train
 
     def interrupted(*arguments: object, on_step: Callable[[int, float], object], **options: object) -> None:
         def stop(step: int, loss: float) -> None:
@@ -100,10 +101,10 @@ def test_a_run_goes_on_from_where_it_stopped(brenier: Command, tmp_path: Path, m
 
         real(*arguments, on_step=stop, **options)
 
-    monkeypatch.setattr(scores, "train", interrupted)
+    monkeypatch.setattr(training, "train", interrupted)
     code, out, err = brenier("train", tmp_path / "points.npy", "-o", tmp_path / "net", "--steps", 9, *SMALL)
     assert (code, out, err) == (130, "", "stopped at step 4: go on with --resume\n")
-    monkeypatch.setattr(scores, "train", real)
+    monkeypatch.setattr(training, "train", real)
     assert read_progress(tmp_path / "net") == (4, 9)
     code, out, err = brenier("train", tmp_path / "points.npy", "-o", tmp_path / "net", "--resume", "--device", "cpu")
     assert (code, err) == (0, "")

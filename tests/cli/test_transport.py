@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brenier.transport import SemiDiscrete, semidiscrete
+from brenier.transport import SemiDiscrete
+from brenier.transport.semidiscrete import map as semidiscrete
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 FEW = ("--tolerance", 0.05, "--samples", 20_000)

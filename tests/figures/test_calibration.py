@@ -9,11 +9,13 @@ from matplotlib.colors import to_rgb
 from torch import Tensor, nn
 
 import brenier
-from brenier.calibration import VERDICTS, calibrate, deviations
 from brenier.figures import calibration as panels
 from brenier.figures.calibration import plot_calibration
-from brenier.targets import Empirical, GaussianMixture
-from brenier.targets.network import NetworkTarget
+from brenier.laws.empirical import Empirical
+from brenier.laws.mixture import GaussianMixture
+from brenier.networks.network import NetworkTarget
+from brenier.probing.calibration import calibrate
+from brenier.probing.verdicts import VERDICTS, deviations
 
 DRAW = (
     panels.plot_verdicts,

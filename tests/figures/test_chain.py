@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from brenier import figures
-from brenier.chains import chain
-from brenier.targets import GaussianMixture
+from brenier.laws.mixture import GaussianMixture
+from brenier.probing.chain.run import chain
 
 PANELS = (
     figures.plot_chain_distances,

@@ -19,7 +19,7 @@ from brenier.figures.mongeampere import (
     plot_flow_map,
     plot_history,
 )
-from brenier.targets import GaussianMixture
+from brenier.laws.mixture import GaussianMixture
 from brenier.transport.mongeampere import Fitted, MongeAmpere
 from brenier.transport.mongeampere.portrait import portrait
 from brenier.transport.mongeampere.potentials import Quadratic

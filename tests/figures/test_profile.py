@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import brenier
 from brenier import figures
-from brenier.targets import Empirical
+from brenier.laws.empirical import Empirical
 
 PANELS = (
     figures.plot_survival,

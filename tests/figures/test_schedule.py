@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import brenier
 from brenier.figures.schedule import plot_compared_errors, plot_comparison, plot_schedule, plot_schedule_error
 from brenier.figures.schedule import plot_schedule_steps as plot_steps
-from brenier.schedules.schedule import Schedule
+from brenier.sampling.schedule import Schedule
 
 SIGMAS = (20.0, 5.0, 1.0, 0.4, 0.05, 0.0)
 SHARES = (0.01, 0.2, 0.05, 0.4, 0.1)

@@ -6,9 +6,9 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 
+from brenier.laws.mixture import GaussianMixture
 from brenier.metrics import class_probabilities, fit_classifier, load_digits_classifier, mode_mixture, stray
 from brenier.metrics.digits import digits_split, save, train_digits_classifier
-from brenier.targets.mixture import GaussianMixture
 
 ANGLES = torch.arange(8, dtype=torch.float64) * math.pi / 4
 CENTRES = 2 * torch.stack([ANGLES.cos(), ANGLES.sin()], 1)

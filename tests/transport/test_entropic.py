@@ -8,10 +8,10 @@ import ot
 import pytest
 import torch
 
-from brenier.couplings import by_simplex
-from brenier.targets import GaussianMixture
+from brenier.distances.couplings import by_simplex
+from brenier.laws.mixture import GaussianMixture
+from brenier.references.sinkhorn_limit import sinkhorn_limit
 from brenier.transport import Entropic, sinkhorn
-from brenier.transport.entropic import sinkhorn_limit
 from brenier.transport.mongeampere.laws import find_law, standard_normal
 
 

@@ -34,8 +34,8 @@ def run_calibrate(
 
     import torch
 
-    from brenier.calibration import SNRS, calibrate, load_network
-    from brenier.cli.calibration_report import print_calibration
+    from brenier.probing.calibration import SNRS, calibrate, load_network
+    from brenier.reports.calibration import print_calibration
 
     with warnings.catch_warnings():
         if quiet:

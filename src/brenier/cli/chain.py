@@ -62,7 +62,7 @@ def run_chain(
     import torch
 
     import brenier
-    from brenier.cli.chain_report import print_chain
+    from brenier.reports.chain import print_chain
 
     with warnings.catch_warnings():
         if quiet:

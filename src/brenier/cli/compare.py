@@ -40,9 +40,9 @@ def run_compare(
 
     import torch
 
-    from brenier.cli.schedule_report import print_comparison
-    from brenier.comparison import compare
-    from brenier.targets.catalog import load_target
+    from brenier.catalog import load_target
+    from brenier.reports.schedule import print_comparison
+    from brenier.sampling.comparison import compare
 
     with warnings.catch_warnings():
         if quiet:

@@ -39,14 +39,15 @@ def run_evaluate(
 ) -> None:
     """Judge SAMPLES: how far from the data, how precise, how complete, how mixed, how much copied."""
     from brenier.cli.outputs import check_outputs
-    from brenier.files import atomic_paths, read_array
+    from brenier.core.reading import read_array
+    from brenier.core.writing import atomic_paths
 
     check_outputs(output, figure, force, (".json",))
     classes = None if labels is None else read_array(labels)
 
-    from brenier.cli.evaluation_report import print_evaluation
     from brenier.figures import plot_evaluation, save_figure
     from brenier.metrics.evaluation import evaluate, to_table
+    from brenier.reports.evaluation import print_evaluation
 
     with warnings.catch_warnings():
         if quiet:

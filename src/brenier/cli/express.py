@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     import xarray as xr
 
-    from brenier.expressway import Expressway
-    from brenier.sampling import Samples
+    from brenier.sampling.expressway import Expressway
+    from brenier.sampling.sample import Samples
 
 FRESH = 2**18  # draws that the transport is judged by
 
@@ -55,8 +55,8 @@ def run_express(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Sample by transport from noise to DATA diffused to one noise level, and a few steps of a network from there."""
-    from brenier.checks import whole_number
-    from brenier.files import atomic_paths, check_output, write_dataset
+    from brenier.core.checks import whole_number
+    from brenier.core.writing import atomic_paths, check_output, write_dataset
 
     check_output(output, (".npy",), force)
     if save is not None:
@@ -73,8 +73,8 @@ def run_express(
     import numpy as np
     import torch
 
-    from brenier.expressway import Expressway
-    from brenier.schedules.schedule import Schedule
+    from brenier.sampling.expressway import Expressway
+    from brenier.sampling.schedule import Schedule
     from brenier.transport import SemiDiscrete
     from brenier.transport.mongeampere.portrait import portrait
 
@@ -127,9 +127,9 @@ def _handover(text: str) -> str | float:
 
 def _report(way: "Expressway", samples: "Samples", flow: "xr.Dataset | None", seed: int, seconds: float) -> None:
     """Print what was drawn, where the map hands over and why, how good it is, and how much is copied."""
-    from brenier.cli.console import stdout
-    from brenier.cli.report import scale
-    from brenier.cli.schedule_report import many
+    from brenier.reports.console import stdout
+    from brenier.reports.schedule import many
+    from brenier.reports.tables import scale
 
     console = stdout()
     shape = " x ".join(str(side) for side in samples.event_shape)
@@ -149,8 +149,8 @@ def _report(way: "Expressway", samples: "Samples", flow: "xr.Dataset | None", se
 
 def _transport(way: "Expressway") -> str:
     """How good the transport is, on fresh draws."""
-    from brenier.cli.report import scale
-    from brenier.cli.schedule_report import many
+    from brenier.reports.schedule import many
+    from brenier.reports.tables import scale
 
     if way.transport is None or way.transport.result is None:
         return "Latents drawn at random: no transport."
@@ -167,9 +167,9 @@ def _transport(way: "Expressway") -> str:
 
 def _flow(flow: "xr.Dataset") -> str:
     """How good the map of a Monge-Ampère flow is, on fresh draws."""
-    from brenier.cli.flow_report import ENDS
-    from brenier.cli.schedule_report import many
-    from brenier.cli.transport_report import with_error
+    from brenier.reports.flow import ENDS
+    from brenier.reports.schedule import many
+    from brenier.reports.transport import with_error
 
     about = flow.attrs
     return (

@@ -57,9 +57,9 @@ def run_flow(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Find Brenier's map to TARGET step by step. After Ctrl-C it is saved as it is, and --start goes on from there."""
-    from brenier.checks import whole_number
     from brenier.cli.outputs import check_outputs, write_figure
-    from brenier.files import atomic_path, atomic_paths, check_output, write_dataset
+    from brenier.core.checks import whole_number
+    from brenier.core.writing import atomic_path, atomic_paths, check_output, write_dataset
 
     check_outputs(output, figure, force)
     if samples is not None:
@@ -75,8 +75,8 @@ def run_flow(
 
     import numpy as np
 
-    from brenier.cli.flow_report import print_flow
-    from brenier.targets import load_target
+    from brenier.catalog import load_target
+    from brenier.reports.flow import print_flow
     from brenier.transport.mongeampere import MongeAmpere
     from brenier.transport.mongeampere.learned import DEFAULT
     from brenier.transport.mongeampere.portrait import portrait
@@ -124,8 +124,8 @@ def _python_law(file: str) -> "Law":
     Raises:
         ValueError: no such file, an error in it, or no function log_density(x) and whole number dim.
     """
-    from brenier.checks import whole_number
-    from brenier.files import exists
+    from brenier.core.checks import whole_number
+    from brenier.core.reading import exists
     from brenier.transport.mongeampere import find_law
 
     path = Path(file)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import xarray as xr
 
-from brenier.files import atomic_paths, check_output, exists, write_dataset
+from brenier.core.reading import exists
+from brenier.core.writing import atomic_paths, check_output, write_dataset
 
 if TYPE_CHECKING:
-    from brenier.schedules.schedule import Schedule
+    from brenier.sampling.schedule import Schedule
 
 Kind: TypeAlias = Literal["profile", "chain", "calibration", "comparison", "transport", "flow"]
 
@@ -109,17 +110,17 @@ def print_data(data: xr.Dataset) -> None:
     """Print what was computed, as tables and sentences."""
     match kind(data):
         case "profile":
-            from brenier.cli.report import print_report as show
+            from brenier.reports.profile import print_report as show
         case "chain":
-            from brenier.cli.chain_report import print_chain as show
+            from brenier.reports.chain import print_chain as show
         case "calibration":
-            from brenier.cli.calibration_report import print_calibration as show
+            from brenier.reports.calibration import print_calibration as show
         case "comparison":
-            from brenier.cli.schedule_report import print_comparison as show
+            from brenier.reports.schedule import print_comparison as show
         case "transport":
-            from brenier.cli.transport_report import print_transport as show
+            from brenier.reports.transport import print_transport as show
         case "flow":
-            from brenier.cli.flow_report import print_flow as show
+            from brenier.reports.flow import print_flow as show
     show(data)
 
 

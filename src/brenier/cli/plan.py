@@ -44,9 +44,9 @@ def run_plan(
 
     import torch
 
-    from brenier.cli.schedule_report import print_schedule
-    from brenier.schedules.planning import plan
-    from brenier.targets.catalog import load_target
+    from brenier.catalog import load_target
+    from brenier.reports.schedule import print_schedule
+    from brenier.sampling.planning import plan
 
     with warnings.catch_warnings():
         if quiet:

@@ -47,7 +47,7 @@ def run_probe(
     import torch
 
     import brenier
-    from brenier.cli.report import print_report
+    from brenier.reports.profile import print_report
 
     with warnings.catch_warnings():
         if quiet:

@@ -15,9 +15,10 @@ def run_reproduce(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Reproduce the figures of arXiv:2411.01629, as .png and .pdf, with their numbers as .nc (netCDF)."""
-    from brenier.figures import paper, save_figure
-    from brenier.files import atomic_paths, check_output, write_dataset
-    from brenier.progress import progress_bar
+    from brenier.core.work import progress_bar
+    from brenier.core.writing import atomic_paths, check_output, write_dataset
+    from brenier.figures import save_figure
+    from brenier.references import paper
 
     names = paper.check_names(figures or [])
     if output.is_file():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from brenier.sampling import Samples
-    from brenier.targets import Target
+    from brenier.laws.base import Target
+    from brenier.sampling.sample import Samples
 
 ENOUGH = 256  # samples from which their distance to the law is worth saying
 
@@ -37,8 +37,8 @@ def run_sample(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Draw samples of TARGET by a few steps, at the noise levels of a schedule or at new ones."""
-    from brenier.checks import whole_number
-    from brenier.files import atomic_path, check_output
+    from brenier.core.checks import whole_number
+    from brenier.core.writing import atomic_path, check_output
 
     check_output(output, (".npy",), force)
     whole_number(n, "-n", 1)
@@ -48,9 +48,9 @@ def run_sample(
     import numpy as np
     import torch
 
-    from brenier.sampling import sample
-    from brenier.schedules.schedule import Schedule
-    from brenier.targets.catalog import load_target
+    from brenier.catalog import load_target
+    from brenier.sampling.sample import sample
+    from brenier.sampling.schedule import Schedule
 
     with warnings.catch_warnings():
         if quiet:
@@ -68,11 +68,11 @@ def run_sample(
 
 def _report(samples: "Samples", law: "Target", seed: int, seconds: float) -> None:
     """Print what was drawn, what it took and, where the law can be drawn from, how far from it the samples are."""
-    from brenier.cli.console import stdout
-    from brenier.cli.report import scale
-    from brenier.cli.schedule_report import many
-    from brenier.targets import NetworkTarget
-    from brenier.wasserstein import w2
+    from brenier.distances.wasserstein import w2
+    from brenier.networks.network import NetworkTarget
+    from brenier.reports.console import stdout
+    from brenier.reports.schedule import many
+    from brenier.reports.tables import scale
 
     console = stdout()
     n = len(samples.points)

@@ -31,8 +31,8 @@ def run_show(
     if schedules and len(saved) > 1:
         raise ValueError(f"{str(schedules[0])!r} is no profile but a schedule: only profiles are shown together")
     if schedules:
-        from brenier.cli.schedule_report import print_schedule
-        from brenier.schedules.schedule import Schedule
+        from brenier.reports.schedule import print_schedule
+        from brenier.sampling.schedule import Schedule
 
         schedule = Schedule.from_json(saved[0])
         write_schedule(schedule, None, None, figure, force)

@@ -4,12 +4,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from brenier.cli.console import stdout
+from brenier.reports.console import stdout
 
 
 def run_targets() -> None:
     """List the built-in laws and the kinds of files that can be probed."""
-    from brenier.targets.catalog import BUILT_IN, FILE_KINDS
+    from brenier.catalog import BUILT_IN, FILE_KINDS
 
     console = stdout()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)

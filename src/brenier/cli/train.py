@@ -40,7 +40,7 @@ def run_train(
     """Train a denoising network on DATA. What `--resume` is not told, it takes from the run that it goes on with."""
     sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
 
-    from brenier.scores import train
+    from brenier.training.train import train
 
     begun = time.monotonic()
     seen: list[int] = [0, 0]
@@ -103,10 +103,11 @@ def _report(folder: Path, steps: int, seconds: float) -> None:
     from rich import box
     from rich.table import Table
 
-    from brenier.cli.console import stdout
-    from brenier.cli.report import number, scale
-    from brenier.scores import read_history
-    from brenier.scores.checkpoint import read_config, read_progress
+    from brenier.networks.saved import read_config
+    from brenier.reports.console import stdout
+    from brenier.reports.tables import number, scale
+    from brenier.training.checkpoint import read_progress
+    from brenier.training.history import read_history
 
     config = read_config(folder)
     names, rows = read_history(folder)

@@ -32,16 +32,18 @@ def run_transport(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
-    from brenier.checks import whole_number
     from brenier.cli.outputs import check_outputs, write_outputs
-    from brenier.files import atomic_path, read_array, write_dataset
+    from brenier.core.checks import whole_number
+    from brenier.core.reading import read_array
+    from brenier.core.writing import atomic_path, write_dataset
 
     check_outputs(output, figure, force)
     whole_number(samples, "--samples", 512)
     shares = None if weights is None else read_array(weights)
 
-    from brenier.cli.transport_report import measured, print_transport
-    from brenier.targets import Empirical, load_target
+    from brenier.catalog import load_target
+    from brenier.laws.empirical import Empirical
+    from brenier.reports.transport import measured, print_transport
     from brenier.transport import SemiDiscrete
 
     with warnings.catch_warnings():

@@ -23,9 +23,9 @@ from brenier.figures.chain import (
     plot_chain_localization,
     plot_chain_rates,
 )
-from brenier.figures.comparison import plot_compared, plot_profiles
 from brenier.figures.evaluation import plot_closeness, plot_evaluation, plot_pairs, plot_shares
 from brenier.figures.mongeampere import plot_flow, plot_flow_density, plot_flow_image, plot_flow_map, plot_history
+from brenier.figures.overlay import plot_compared, plot_profiles
 from brenier.figures.profile import (
     plot_complexity,
     plot_contraction,

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from brenier.calibration import VERDICTS, deviations
 from brenier.figures.axes import Array, band, legend_below, log_axis, new_axes, snr_axis, top_axis
+from brenier.probing.verdicts import VERDICTS, deviations
 from brenier.scales import sigma_from_snr, snr_from_sigma
 
 # Okabe and Ito's colours, which the colour-blind tell apart; letters and hatches say the same again in grey print.

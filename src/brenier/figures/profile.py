@@ -40,7 +40,7 @@ from brenier.figures.axes import (
     top_axis,
     values_of,
 )
-from brenier.profile import bottleneck
+from brenier.probing.bottleneck import bottleneck
 from brenier.scales import sigma_from_snr, snr_from_sigma, snr_from_time, time_from_snr
 
 LAYOUT = {"left": 0.09, "right": 0.93, "bottom": 0.132, "top": 0.862, "hspace": 0.83, "wspace": 0.24}

@@ -30,8 +30,8 @@ from brenier.figures.axes import (
     tick_label,
     values_of,
 )
-from brenier.schedules.handmade import HANDMADE
-from brenier.schedules.schedule import Schedule
+from brenier.sampling.handmade import HANDMADE
+from brenier.sampling.schedule import Schedule
 
 WIDTH, PANEL, BETWEEN, ABOVE, BELOW = 7.5, 1.9, 1.65, 1.2, 0.85  # inches: the page of a schedule, and heights on it
 LAST = 0.12  # share of the axis that the step to 0 takes
@@ -198,7 +198,7 @@ def plot_comparison(comparison: xr.Dataset) -> Figure:
     All panels have the same axes; bars reach two standard errors to each side.
 
     Args:
-        comparison: what `brenier.comparison.compare` returned, or a file of it.
+        comparison: what `brenier.sampling.comparison.compare` returned, or a file of it.
 
     Returns:
         A figure on the Agg canvas, unknown to pyplot. Write it with `save_figure`.

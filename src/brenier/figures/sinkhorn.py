@@ -27,7 +27,7 @@ def plot_sinkhorn_limit(data: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw how far Sinkhorn's potential is from that of the Monge-Ampère equation, against epsilon.
 
     Args:
-        data: what `brenier.transport.entropic.sinkhorn_limit` returns.
+        data: what `brenier.references.sinkhorn_limit.sinkhorn_limit` returns.
         ax: where to draw; axes of their own by default.
 
     Returns:

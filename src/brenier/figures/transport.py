@@ -33,7 +33,7 @@ from brenier.figures.axes import (
     tick_label,
 )
 from brenier.transport import SemiDiscrete
-from brenier.transport.singular import facet_angle
+from brenier.transport.semidiscrete.facets import facet_angle
 
 RED = "#C8102E"
 STEEP = 3.0  # times the median angle of the facets: what counts as singular unless a threshold is given

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brenier.distances.wasserstein import gelbrich
 from brenier.metrics.estimates import Estimate, Points, around, check_pair
-from brenier.wasserstein import gelbrich
 
 SUBSETS = 32
 SUBSET = 1000  # points in one, at most

@@ -17,8 +17,13 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from brenier.checks import whole_number
-from brenier.comparison import EXACT, LINES
+from brenier.catalog import Source, load_target
+from brenier.core.checks import whole_number
+from brenier.core.work import progress_bar
+from brenier.distances.wasserstein import debiased_w2, sliced_w2
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+from brenier.laws.mixture import GaussianMixture
 from brenier.metrics.digits import load_digits_classifier
 from brenier.metrics.distances import frechet_distance, kernel_distance
 from brenier.metrics.estimates import Estimate, around, check_pair
@@ -26,14 +31,9 @@ from brenier.metrics.features import Features, extract
 from brenier.metrics.memorisation import Memorisation, memorisation
 from brenier.metrics.modes import LAMBDA, Classifier, class_probabilities, fit_classifier, mode_mixture, stray
 from brenier.metrics.neighbours import MAX_MEMORY, NEIGHBOURS, precision_recall
-from brenier.progress import progress_bar
-from brenier.sampling import Samples
-from brenier.targets.base import Target
-from brenier.targets.catalog import Source, load_target
-from brenier.targets.empirical import Empirical
-from brenier.targets.mixture import GaussianMixture
-from brenier.targets.network import NetworkTarget
-from brenier.wasserstein import debiased_w2, sliced_w2
+from brenier.networks.network import NetworkTarget
+from brenier.sampling.comparison import EXACT, LINES
+from brenier.sampling.sample import Samples
 
 LEAST = 50  # samples: with fewer, a share of a half is known to no better than +- 0.14
 PAIRS = 12  # closest pairs that are kept

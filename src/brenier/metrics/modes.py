@@ -29,9 +29,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 from torch import Tensor, nn
 
+from brenier.laws.mixture import GaussianMixture
 from brenier.metrics.estimates import Estimate, Points, check_points, share
 from brenier.metrics.features import apply
-from brenier.targets.mixture import GaussianMixture
 
 LAMBDA = 0.11
 LEVEL = 0.999  # mass in an ellipsoid

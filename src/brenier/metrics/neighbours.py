@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from brenier.checks import whole_number
+from brenier.core.checks import whole_number
 from brenier.metrics.estimates import Estimate, Points, around, check_pair, share
 
 NEIGHBOURS = 5  # k

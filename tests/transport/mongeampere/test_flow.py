@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from brenier import GaussianMixture
-from brenier.transport.mongeampere import find_law, gaussian_flow, gaussian_map, residual_map
+from brenier.references.residual import residual_map
+from brenier.transport.mongeampere import find_law, gaussian_flow, gaussian_map
 from brenier.transport.mongeampere.discrepancy import Exact, Field
 from brenier.transport.mongeampere.fits import FeatureFit, ImplicitFit, NetworkFit, QuadraticFit
 from brenier.transport.mongeampere.flow import Diverged, iterate

@@ -7,8 +7,8 @@ import xarray as xr
 
 import brenier
 from brenier import GaussianMixture
+from brenier.distances.wasserstein import exact_w2
 from brenier.transport.mongeampere import MongeAmpere, find_law, gaussian_map, load_potential
-from brenier.wasserstein import exact_w2
 
 MIXTURE = GaussianMixture([0.4, 0.6], [-1.0, 1.5], [0.25, 0.5])
 

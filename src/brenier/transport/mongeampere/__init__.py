@@ -3,7 +3,6 @@
 from brenier.transport.mongeampere.gaussian import gaussian_flow, gaussian_map
 from brenier.transport.mongeampere.laws import Law, find_law
 from brenier.transport.mongeampere.model import Fitted, MongeAmpere
-from brenier.transport.mongeampere.residual import residual_map
 from brenier.transport.mongeampere.rules import RULES, step_sizes
 from brenier.transport.mongeampere.storage import load_potential, read_potential
 
@@ -17,6 +16,5 @@ __all__ = [
     "gaussian_map",
     "load_potential",
     "read_potential",
-    "residual_map",
     "step_sizes",
 ]

@@ -9,11 +9,11 @@ import math
 
 import torch
 
+from brenier.distances.wasserstein import exact_w2
 from brenier.transport.mongeampere.conjugate import conjugate, inverse
 from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact, NotFinite
 from brenier.transport.mongeampere.laws import Law
 from brenier.transport.mongeampere.potentials import Potential
-from brenier.wasserstein import exact_w2
 
 POINTS = 512  # of each law
 FLOORS = 4  # pairs of samples of the target, whose root mean square is the floor of W2

@@ -19,8 +19,10 @@ from scipy import optimize
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from brenier.targets import Empirical, GaussianMixture, Target
-from brenier.targets.catalog import load_target
+from brenier.catalog import load_target
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+from brenier.laws.mixture import GaussianMixture
 
 LogDensity: TypeAlias = Callable[[Tensor], Tensor]
 STRETCH = 1.6  # of half of the points that cover a law

@@ -13,15 +13,15 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.checks import whole_number
-from brenier.files import atomic_path, write_dataset
-from brenier.progress import progress_bar
+from brenier.core.checks import whole_number
+from brenier.core.work import progress_bar
+from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.mongeampere.conjugate import inverse
 from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact
 from brenier.transport.mongeampere.fits import FeatureFit, Fit, ImplicitFit, NetworkFit, bumps
 from brenier.transport.mongeampere.flow import Diverged, Iterate, iterate
 from brenier.transport.mongeampere.gaussian import gaussian_map
-from brenier.transport.mongeampere.grid import solve_on_grid
+from brenier.transport.mongeampere.grid.solve import solve_on_grid
 from brenier.transport.mongeampere.judge import Judge
 from brenier.transport.mongeampere.laws import (
     Law,

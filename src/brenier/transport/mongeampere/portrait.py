@@ -15,13 +15,13 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.checks import whole_number
+from brenier.core.checks import whole_number
+from brenier.distances.wasserstein import exact_w2
 from brenier.transport.mongeampere.discrepancy import Exact, NotFinite
 from brenier.transport.mongeampere.judge import POINTS
 from brenier.transport.mongeampere.laws import Law, LogDensity
 from brenier.transport.mongeampere.model import MongeAmpere
 from brenier.transport.mongeampere.potentials import Potential
-from brenier.wasserstein import exact_w2
 
 FRESH = 2**13  # points of the reference that the divergence and the curvature are measured on
 PAIRS = 4  # of samples, as large as those of the fit, that W2 is measured between

@@ -10,7 +10,7 @@ adaptive     eta, and over the last half of the steps down to eta/20: the noise 
 import math
 from typing import Literal, TypeAlias, get_args
 
-from brenier.checks import whole_number
+from brenier.core.checks import whole_number
 
 Rule: TypeAlias = Literal["constant", "root", "harmonic", "log", "adaptive", "growing"]
 RULES: tuple[Rule, ...] = get_args(Rule)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import xarray as xr
 
+from brenier.transport.mongeampere.grid.splines import GridPotential
 from brenier.transport.mongeampere.potentials import KINDS, Framed, Potential, Standardised
-from brenier.transport.mongeampere.splines import GridPotential
 
 FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
 

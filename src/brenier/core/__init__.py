@@ -1,0 +1,1 @@
+"""What every room leans on: reading, writing, checks, long work, linear algebra. Nothing here knows of a law."""

@@ -1,0 +1,370 @@
+"""Wasserstein-2 distances between laws seen through samples, each with an error bar.
+
+    W2^2(mu, nu) = min over couplings of E|X - Y|^2
+
+Between two samples of n points the minimum C(X, Y) is a finite problem: sorting on the line, a linear programme beyond.
+As an estimate for the laws behind them it lies too high, by a floor of order n^(-2/d) that hardly falls with n in high
+dimension: 128 points each of two equal laws N(0, I) in d = 64 lie sqrt(90) apart. `debiased_w2` measures the floor on
+pairs of laws whose distance is known and takes it off; `w2` picks it unless told otherwise. Beside it stand
+
+    `sorted_w2`, `exact_w2`     C(X, Y) of the samples as they are, with weights
+    `sinkhorn_divergence`       entropic transport, less what it is between equal laws
+    `sliced_w2`                 a lower bound, from projections on lines
+    `gelbrich`                  a lower bound, from means and covariances
+
+Points are the rows of float tensors x (n, d) and y (m, d), on any device; the work is done in float64 on the CPU. Rows
+are independent draws, and so are the two samples. Distances are in the unit of the data.
+"""
+
+import math
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.distances.couplings import Array, by_any, by_entropy, by_entropy_alone, by_simplex, by_sorting
+from brenier.distances.debiasing import covariance, debiased
+from brenier.distances.distance import Distance
+from brenier.laws.base import Target
+from brenier.laws.line.quantiles import is_explicit, quantile_w2
+
+Points: TypeAlias = Float[Tensor, "..."]  # (n, d), or refused in words
+Weights: TypeAlias = Float[Tensor, "..."]  # (n,), or refused in words
+Method: TypeAlias = Literal["auto", "quantiles", "debiased", "sorted", "exact", "sinkhorn", "sliced", "gelbrich"]
+
+_LARGEST = 2**25  # entries of a cost matrix: a quarter of a GiB
+_DRAWN = 4096  # points of a law that is sampled on its own account
+_ENOUGH = 2**14  # points of each law beyond which the error bar is no longer what limits `debiased_w2`
+_GROUPS = 20  # of the jackknife
+
+
+class _Pair(NamedTuple):
+    """Two weighted samples without points of no weight, moved and scaled together into [-1, 1]^d."""
+
+    x: Array
+    a: Array
+    y: Array
+    b: Array
+    scale: float
+    paired: bool  # rows still correspond
+
+    @property
+    def n(self) -> int:
+        return min(len(self.x), len(self.y))
+
+    def distance(self, squared: float, f: Array, g: Array, method: str) -> Distance:
+        """Of a statistic whose influences are f at the points of x and g at those of y."""
+        f, g = self.a * (f - self.a @ f), self.b * (g - self.b @ g)
+        terms = [f + g] if self.paired else [f, g]
+        variance = sum(float(term @ term) * len(term) / max(len(term) - 1, 1) for term in terms)
+        return Distance.from_squared(squared, math.sqrt(variance), method, self.n, self.scale)
+
+
+def _points(x: Tensor, name: str) -> Array:
+    if x.ndim != 2 or x.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}: points are the rows of an array (n, d) with n, d >= 1")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} holds {x.dtype}: points are floating-point numbers")
+    points = x.detach().to("cpu", torch.float64).numpy()
+    if not np.isfinite(points).all():
+        row = int(np.argwhere(~np.isfinite(points))[0, 0])
+        raise ValueError(f"{name} holds values that are not finite, first in row {row}")
+    return points
+
+
+def _mass(weights: Tensor | None, n: int, name: str) -> Array:
+    if weights is None:
+        return np.ones(n)
+    mass = weights.detach().to("cpu", torch.float64).numpy()
+    if mass.shape != (n,):
+        raise ValueError(f"the weights of {name} have shape {mass.shape}, and it has {n} points: give one to each")
+    if not np.isfinite(mass).all() or (mass < 0).any() or not mass.any():
+        raise ValueError(f"the weights of {name} must be finite, non-negative and not all zero")
+    mass = mass / mass.max()
+    return np.where(mass < 1e-100, 0, mass)  # squares of what is left do not underflow
+
+
+def _pair(x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None) -> _Pair:
+    u, v = _points(x, "x"), _points(y, "y")
+    if u.shape[1] != v.shape[1]:
+        raise ValueError(f"x has shape {u.shape} and y {v.shape}: both must have the same number of columns")
+    a, b = _mass(x_weights, len(u), "x"), _mass(y_weights, len(v), "y")
+    paired = len(a) == len(b) and bool((a > 0).all() and (b > 0).all())
+    u, v, a, b = u[a > 0], v[b > 0], a[a > 0], b[b > 0]
+    centre = u.mean(0) / 2 + v.mean(0) / 2
+    u, v = u - centre, v - centre
+    scale = float(max(abs(u).max(), abs(v).max())) or 1.0
+    return _Pair(u / scale, a / a.sum(), v / scale, b / b.sum(), scale, paired)
+
+
+def w2(x: Points | Target, y: Points | Target, method: Method = "auto", seed: int = 0) -> Distance:
+    """W2 between two laws, or the laws behind two samples, by the method that fits; each has a function of its own.
+
+    "auto" is quadrature of quantile functions between explicit laws on the line, and `debiased_w2` otherwise: in d > 1
+    on at most 2^14 rows of each sample, since it takes 0.1 ms a row, and with more rows its error bar would fall below
+    its bias. A law that is not taken as it is is sampled: 4,096 points, or as many as the other side has.
+
+    Args:
+        x: shape (n, d), in the unit of the data; or a law.
+        y: shape (m, d); or a law.
+        method: "auto", "quantiles", "debiased", "sorted", "exact", "sinkhorn", "sliced" or "gelbrich".
+        seed: of samples, shuffles and projections.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, or a method that does not exist or does not fit.
+        RuntimeError: a solver stopped before the optimum.
+    """
+    if isinstance(x, Target) and isinstance(y, Target):
+        explicit = is_explicit(x) and is_explicit(y)
+        if method == "quantiles" or (method == "auto" and explicit):
+            value = quantile_w2(x, y)
+            return Distance(value, 0.0, value**2, 0.0, "quantile quadrature", 0)
+    if method == "quantiles":
+        raise ValueError("quantiles are those of laws: give two explicit laws on the line, or another method")
+    x, y = _sampled(x, y, seed), _sampled(y, x, seed + 1)
+    if method == "auto" and x.ndim == y.ndim == 2 and x.shape[1] > 1 and max(len(x), len(y)) > _ENOUGH:
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(x), generator=generator)[:_ENOUGH]
+        others = rows if len(x) == len(y) else torch.randperm(len(y), generator=generator)[:_ENOUGH]
+        x, y = x[rows.to(x.device)], y[others.to(y.device)]
+    if method in ("auto", "debiased"):
+        return debiased_w2(x, y, seed=seed)
+    if method == "sliced":
+        return sliced_w2(x, y, seed=seed)
+    others_by_name = {"sorted": sorted_w2, "exact": exact_w2, "sinkhorn": sinkhorn_divergence, "gelbrich": gelbrich}
+    if method not in others_by_name:
+        names = "auto, quantiles, debiased, sorted, exact, sinkhorn, sliced or gelbrich"
+        raise ValueError(f"no method {method!r}: it is {names}")
+    return others_by_name[method](x, y)
+
+
+def _sampled(law: Points | Target, other: Points | Target, seed: int) -> Points:
+    if isinstance(law, Tensor):
+        return law
+    return law.sample(len(other) if isinstance(other, Tensor) else _DRAWN, seed)
+
+
+def debiased_w2(x: Points, y: Points, batch: int = 128, seed: int = 0) -> Distance:
+    """W2 between the laws behind two samples: exact transport between batches of them, less its floor.
+
+    The floor is measured on pairs of laws close to this one whose distance is known: one of the two laws, and its image
+    under the affine map that gives it the mean and the covariance of the other (see `debiasing`). Between affinely
+    related laws (equal, shifted, scaled; any two Gaussians; a point and anything) what is left is free of bias to
+    leading order. For others, what remains of the bias shows as a dependence on the size of the batches: the estimate
+    is made with `batch` points and with a quarter of them, and where the two differ by more than their noise it is
+    extrapolated by that difference, of which half is added to the error bar in quadrature.
+
+    The error bar comes from the dual potentials, the influences of single points (del Barrio, Loubes, Ann. Probab. 47,
+    2019). It is up to 1.5 times too large where the laws nearly agree. Bias in `squared`, measured with n = 1024:
+
+    - affinely related laws: a small part of the error bar; two thirds of it, downwards, for equal laws with one uneven
+      covariance in d = 64.
+    - laws not far apart and not affinely related: downwards, up to one error bar.
+    - laws of twenty separate clusters, far from the other law: -5% to +8%, which the error bar allows for.
+    - on the line: upwards by a quarter of its floor for a law with gaps against itself, downwards by up to 5% for one
+      against another law with gaps. The error bar allows for both.
+
+    Fewer than 256 points in d > 1 leave no batches to extrapolate from: laws of clusters, or of a few values, then come
+    out low, by up to two fifths in `squared`. With fewer than 16 points the error bar itself is a guess.
+
+    Args:
+        x: shape (n, d), in the unit of the data. A sample whose points are all equal is taken for a point mass. Where
+            n = m and d > 1, row i of y may depend on row i of x.
+        y: shape (m, d). Of the larger sample, as many rows are used as the smaller one has.
+        batch: points of each law in one transport problem, or an eighth of all if that is less. The time grows with
+            its square. On the line, all points are used at once.
+        seed: of the shuffle that deals rows to batches.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, `batch` below 1.
+        RuntimeError: the solver stopped before the optimum.
+    """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    return _debiased(_pair(x, y), batch, seed, None)
+
+
+def _debiased(pair: _Pair, batch: int, seed: int, most: int | None) -> Distance:
+    """The same on at most so many rows, in d > 1."""
+    if not np.ptp(pair.x, axis=0).any() or not np.ptp(pair.y, axis=0).any():
+        return _from_point(pair)
+    generator = torch.Generator().manual_seed(seed)
+    by_x = torch.randperm(len(pair.x), generator=generator).numpy()
+    by_y = by_x if pair.paired else torch.randperm(len(pair.y), generator=generator).numpy()
+    rows = min(pair.n, most) if most and pair.x.shape[1] > 1 else pair.n
+    found = debiased(pair.x[by_x[:rows]], pair.y[by_y[:rows]], batch)
+    return Distance.from_squared(found.squared, found.error, found.source, rows, pair.scale)
+
+
+def _from_point(pair: _Pair) -> Distance:
+    """Between a point and any law there is one coupling."""
+    f, g = np.zeros(len(pair.x)), np.zeros(len(pair.y))
+    if np.ptp(pair.x, axis=0).any():
+        f = np.square(pair.x - pair.y[0]).sum(1)
+    else:
+        g = np.square(pair.y - pair.x[0]).sum(1)
+    return pair.distance(float(pair.a @ f + pair.b @ g), f, g, "exact, one law is a point")
+
+
+def sorted_w2(x: Points, y: Points, x_weights: Weights | None = None, y_weights: Weights | None = None) -> Distance:
+    """W2 between two samples on the line: the L2 distance of their quantile functions, by sorting.
+
+    Exact for the two samples as they are. As an estimate for the laws behind them, `squared` lies too high by the
+    mean squared error of both quantile functions, which the error bar does not hold: see `debiased_w2`.
+
+    Args:
+        x: shape (n, 1), in the unit of the data.
+        y: shape (m, 1).
+        x_weights: shape (n,), non-negative; default equal. They need not sum to 1.
+        y_weights: shape (m,).
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, weights that are negative or all zero.
+    """
+    pair = _pair(x, y, x_weights, y_weights)
+    if pair.x.shape[1] != 1:
+        raise ValueError(f"sorted_w2 is for laws on the line, and x has shape {tuple(x.shape)}: use w2 or exact_w2")
+    return pair.distance(*by_sorting(pair.x, pair.a, pair.y, pair.b), "sorted")
+
+
+def exact_w2(x: Points, y: Points, x_weights: Weights | None = None, y_weights: Weights | None = None) -> Distance:
+    """W2 between two samples by POT's network simplex: exact for the samples as they are, n up to 5000.
+
+    As an estimate for the laws behind them, `squared` lies too high, by a floor of order n^(-2/d). The error bar holds
+    its fluctuation (del Barrio, Loubes, Ann. Probab. 47, 2019) but not the floor: see `debiased_w2`.
+
+    Args:
+        x: shape (n, d), in the unit of the data.
+        y: shape (m, d).
+        x_weights: shape (n,), non-negative; default equal. They need not sum to 1.
+        y_weights: shape (m,).
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, weights that are negative or all zero, too many points.
+        RuntimeError: the solver stopped before the optimum.
+    """
+    pair = _pair(x, y, x_weights, y_weights)
+    if len(pair.x) * len(pair.y) > _LARGEST:
+        raise ValueError(f"exact_w2 between {len(pair.x)} and {len(pair.y)} points is too large a problem: use w2")
+    return pair.distance(*by_simplex(pair.x, pair.a, pair.y, pair.b), "exact")
+
+
+def sinkhorn_divergence(
+    x: Points,
+    y: Points,
+    x_weights: Weights | None = None,
+    y_weights: Weights | None = None,
+    regularisation: float = 0.05,
+) -> Distance:
+    """Entropic transport less what it is between equal laws: OT(x, y) - OT(x, x)/2 - OT(y, y)/2.
+
+    OT is the minimum of E|X - Y|^2 + epsilon KL(coupling | product), epsilon = `regularisation` times the mean squared
+    distance between x and y (Feydy et al., AISTATS 2019). Not W2, though equal to it between laws that differ by a
+    shift, and in the limit epsilon -> 0: it is blind to lengths below sqrt(epsilon). In return its floor is lower, if
+    the regularisation suits the dimension: between equal normal laws, 512 points and 0.05 leave most of the floor of
+    exact transport in d = 8 and d = 64, 0.2 a sixth and a twelfth of it. The error bar holds the fluctuation of the
+    samples, neither the floor nor the difference from W2.
+
+    Args:
+        x: shape (n, d), in the unit of the data. Time is n m a few hundred times, memory linear in n and m.
+        y: shape (m, d).
+        x_weights: shape (n,), non-negative; default equal. They need not sum to 1.
+        y_weights: shape (m,).
+        regularisation: positive, relative to the mean squared distance.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, weights that are negative or all zero.
+        RuntimeError: Sinkhorn's iteration did not converge.
+    """
+    if not 0 < regularisation < math.inf:
+        raise ValueError(f"regularisation must be positive and finite, got {regularisation}")
+    pair = _pair(x, y, x_weights, y_weights)
+    u, a, v, b = pair.x, pair.a, pair.y, pair.b
+    mean_square = float(a @ np.square(u).sum(1) + b @ np.square(v).sum(1) - 2 * (a @ u) @ (b @ v))
+    method = f"Sinkhorn divergence, regularisation {regularisation:g}"
+    if not np.ptp(np.concatenate([u, v]), axis=0).any():
+        return pair.distance(0.0, np.zeros(len(u)), np.zeros(len(v)), method)
+    epsilon = regularisation * mean_square
+    f, g = by_entropy(u, a, v, b, epsilon)
+    f -= by_entropy_alone(u, a, epsilon)
+    g -= by_entropy_alone(v, b, epsilon)
+    return pair.distance(float(a @ f + b @ g), f, g, method)
+
+
+def sliced_w2(x: Points, y: Points, projections: int = 256, seed: int = 0) -> Distance:
+    """sqrt(d) times the sliced distance: W2^2 between projections on random lines, averaged, times d.
+
+    With the factor d (many authors leave it out) it is a lower bound on W2, equal to it where one law is the other one
+    shifted and scaled, x -> c x + s. The floor of order 1/n is taken off with the help of the halves of each sample.
+    The error bar holds the choice of the lines and the fluctuation of the samples, not the difference from W2.
+
+    Args:
+        x: shape (n, d), in the unit of the data.
+        y: shape (m, d).
+        projections: number of random lines.
+        seed: of the lines and of the halves.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, fewer than two projections.
+    """
+    if projections < 2:
+        raise ValueError(f"an error bar needs at least 2 projections, got {projections}")
+    pair = _pair(x, y)
+    d = pair.x.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    lines = torch.randn((projections, d), generator=generator, dtype=torch.float64).numpy()
+    lines /= np.linalg.norm(lines, axis=1, keepdims=True)
+    halves = [torch.randperm(len(z), generator=generator).numpy() for z in (pair.x, pair.y)]
+    halves = [(rows[: len(rows) // 2], rows[len(rows) // 2 :]) for rows in halves]
+    squares = np.zeros(projections)
+    f, g = np.zeros(len(pair.x)), np.zeros(len(pair.y))
+    for k, line in enumerate(lines):
+        projected = (pair.x @ line)[:, None], (pair.y @ line)[:, None]
+        squares[k], at_x, at_y = by_any(*projected)
+        f += at_x * (d / projections)
+        g += at_y * (d / projections)
+        for z, (one, other) in zip(projected, halves, strict=True):
+            if len(one) > 0:  # between the halves of a sample the floor is four times its share of this one
+                squares[k] -= by_any(z[one], z[other])[0] / 4
+    method = f"sliced, {projections} projections, times sqrt(d)"
+    of_samples = pair.distance(0.0, f, g, method).squared_error / pair.scale / pair.scale
+    of_lines = d * float(squares.std(ddof=1)) / math.sqrt(projections)
+    return Distance.from_squared(
+        d * float(squares.mean()), math.hypot(of_samples, of_lines), method, pair.n, pair.scale
+    )
+
+
+def gelbrich(x: Points, y: Points) -> Distance:
+    """Distance of means and covariances: squared, |m_x - m_y|^2 + tr[S_x + S_y - 2 (S_x^{1/2} S_y S_x^{1/2})^{1/2}].
+
+    A lower bound on W2 between any two laws, equal to it where one is the image of the other under an affine map with a
+    symmetric positive semi-definite matrix, as for any two Gaussians (Gelbrich, Math. Nachr. 147, 1990). A jackknife
+    over 20 groups of rows takes off the bias of order d^2/n and gives the error bar; it wants n of several d.
+
+    Args:
+        x: shape (n, d), in the unit of the data.
+        y: shape (m, d).
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite.
+    """
+    pair = _pair(x, y)
+    groups = min([_GROUPS, *(len(z) for z in (pair.x, pair.y) if len(z) > 1)])
+
+    def without(z: Array, group: int) -> Array:
+        return z[np.arange(len(z)) % groups != group] if len(z) > 1 else z
+
+    parts = np.array([_bures(without(pair.x, k), without(pair.y, k)) for k in range(groups)])
+    squared = groups * _bures(pair.x, pair.y) - (groups - 1) * float(parts.mean())
+    error = math.sqrt(groups - 1) * float(parts.std())
+    return Distance.from_squared(squared, error, "Gelbrich's bound, jackknife", pair.n, pair.scale)
+
+
+def _bures(x: Array, y: Array) -> float:
+    s, t = covariance(x), covariance(y)
+    values, axes = np.linalg.eigh(s)
+    half = (axes * np.sqrt(np.maximum(values, 0))) @ axes.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(half @ t @ half), 0)).sum()
+    return float(np.square(x.mean(0) - y.mean(0)).sum() + np.trace(s) + np.trace(t) - 2 * cross)

@@ -1,0 +1,340 @@
+"""Denoisers of the diffusers library as laws: a model and the scheduler that it was trained with, or a folder of them.
+
+The scheduler says what the network is given and what it returns (`schedulers`); the model's configuration and signature
+say how it is called and what it needs beside the noisy point. A folder is read by class names of diffusers: weights in
+safetensors only, and no code from it.
+"""
+
+import contextlib
+import importlib
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from brenier.networks.conventions import Prediction
+from brenier.networks.diffusers.scheduler import config_of, read_scheduler, says
+from brenier.networks.network import NetworkTarget
+
+# What a model's configuration says about the arguments that it cannot do without, beyond those without a default.
+NEEDS = {
+    "class_embed_type": "class_labels",
+    "num_class_embeds": "class_labels",
+    "num_embeds_ada_norm": "class_labels",
+    "addition_embed_type": "added_cond_kwargs",
+    "use_additional_conditions": "added_cond_kwargs",
+    "joint_attention_dim": "encoder_hidden_states",
+    "cross_attention_dim": "encoder_hidden_states",
+    "caption_channels": "encoder_hidden_states",
+    "pooled_projection_dim": "pooled_projections",
+    "axes_dims_rope": "img_ids",
+    "guidance_embeds": "guidance",
+}
+CONVENTIONS = {"time", "alpha_bars", "beta", "sigma_data", "scale"}  # options that take the place of a scheduler
+WEIGHTS = "diffusion_pytorch_model"
+
+
+class _Denoiser(nn.Module):
+    """A diffusers model as a function of (x, t): conditions filled in, a learned variance left aside."""
+
+    def __init__(self, model: nn.Module, condition: dict[str, Any], sign: int) -> None:
+        super().__init__()
+        self.model, self.condition, self.sign = model, condition, sign
+        self.by_keyword = "timestep" in _arguments(model)
+
+    def forward(self, x: Tensor, t: Tensor) -> Any:
+        condition = {key: _like(value, x) for key, value in self.condition.items()}
+        try:
+            if self.by_keyword:
+                output = self.model(x, timestep=t, **condition, return_dict=False)
+            else:
+                output = self.model(x, t, **condition, return_dict=False)
+        except (TypeError, AttributeError, KeyError, ValueError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise ValueError(f"{type(self.model).__name__} cannot be called with this condition: {line}") from error
+        output = output[0] if isinstance(output, tuple | list) else output
+        if isinstance(output, Tensor) and output.shape[1:] == (2 * x.shape[1], *x.shape[2:]):
+            output = output[:, : x.shape[1]]
+        return self.sign * output if isinstance(output, Tensor) else output
+
+
+def from_diffusers(
+    model: object,
+    scheduler: object = None,
+    *,
+    condition: Mapping[str, Any] | None = None,
+    data: object = None,
+    event_shape: Sequence[int] | None = None,
+    prediction: Prediction | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> NetworkTarget:
+    """The law that a diffusers model has learned.
+
+    Where the output has twice the channels of the input, the second half is a learned variance and left aside.
+
+    Args:
+        model: a denoiser (`UNet2DModel`, `UNet2DConditionModel`, `DiTTransformer2DModel`, `SD3Transformer2DModel`, ...)
+            or any module called as model(x, t, return_dict=False)[0]; or a pipeline, whose `unet` or `transformer` is
+            taken.
+        scheduler: the noise it was trained with. Default: that of the pipeline; without one, `prediction`
+            and `time` or `scale` say the same, as for `NetworkTarget`.
+        condition: keyword arguments for the model, such as `encoder_hidden_states` or `class_labels`. Tensors whose
+            first axis has size 1 are repeated for every point, everything else is passed as it is.
+        data: what queries are drawn from, as for `NetworkTarget`; for a model of latents, latents.
+        event_shape: shape of one point. Default: (in_channels, height, width) of the model's configuration.
+        prediction: what the model returns, where no scheduler says so.
+        name: what to call the law. Default: the class of the model or pipeline.
+        **options: further arguments of `NetworkTarget`.
+
+    Raises:
+        ValueError: a scheduler that says nothing of posterior means, conditions missing or unknown, shapes that do not
+            fit. The message says what would be right.
+        TypeError: `model` or `scheduler` is neither.
+    """
+    name = name or type(model).__name__
+    network, scheduler = _parts(model, scheduler)
+    title, config = type(network).__name__, config_of(network)
+    _check_channels(title, config, event_shape)
+    condition = _check_condition(network, config, dict(condition or {}))
+    given = sorted(CONVENTIONS & options.keys())
+    sign = 1
+    if scheduler is None:
+        if prediction is None or not {"time", "scale"} & options.keys():
+            raise ValueError(f"{title} needs the scheduler it was trained with: give scheduler, or prediction and time")
+    elif given:
+        raise ValueError(f"the scheduler says how noise is counted: leave {' and '.join(given)} out, or the scheduler")
+    else:
+        read = read_scheduler(scheduler, title)
+        if prediction not in (None, read.prediction):
+            raise ValueError(f'prediction is "{prediction}", but {says(scheduler)}: leave prediction out')
+        prediction, sign = read.prediction, read.sign
+        options = {**options, "scale": read.scale, "sigma_data": read.sigma_data}
+    return NetworkTarget(
+        _Denoiser(network, condition, sign),
+        data,
+        prediction=prediction,
+        event_shape=_default_shape(title, config) if event_shape is None else event_shape,
+        name=name,
+        **options,
+    )
+
+
+def _parts(model: Any, scheduler: object) -> tuple[nn.Module, object]:
+    """The network and the scheduler, out of a pipeline too."""
+    if isinstance(model, nn.Module):
+        return model, scheduler
+    found = [getattr(model, part, None) for part in ("unet", "transformer")]
+    networks = [part for part in found if isinstance(part, nn.Module)]
+    if not hasattr(model, "scheduler"):
+        raise TypeError(f"model must be a torch module or a diffusers pipeline, got {type(model).__name__}")
+    if len(networks) != 1 or getattr(model, "transformer_2", None) is not None:
+        raise ValueError(
+            f"{type(model).__name__} has not one denoiser in unet or transformer: give the network and its scheduler"
+        )
+    return networks[0], model.scheduler if scheduler is None else scheduler
+
+
+# What a model takes
+
+
+def _default_shape(title: str, config: dict[str, Any]) -> tuple[int, ...] | None:
+    channels, size = config.get("in_channels"), config.get("sample_size")
+    if channels is None or size is None or "1D" in title or "3D" in title:
+        return None
+    return (channels, size, size) if isinstance(size, int) else (channels, *size)
+
+
+def _check_channels(title: str, config: dict[str, Any], event_shape: Sequence[int] | None) -> None:
+    into = config.get("in_channels")
+    if into is None:
+        return
+    out = config.get("out_channels") or into
+    if into > out:
+        raise ValueError(
+            f"{title} takes {into} channels and predicts {out}: the others are an image that it is conditioned on "
+            "(inpainting, editing), which is not supported"
+        )
+    if out not in (into, 2 * into):
+        raise ValueError(
+            f"{title} takes {into} channels and predicts {out}: it must predict as many, or twice as many where the "
+            "variance is learned"
+        )
+    if event_shape is not None and into not in event_shape:
+        raise ValueError(f"{title} takes points with {into} channels, event_shape is {tuple(event_shape)}")
+
+
+def _arguments(model: nn.Module) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(model.forward).parameters
+
+
+def _check_condition(network: nn.Module, config: dict[str, Any], condition: dict[str, Any]) -> dict[str, Any]:
+    title, arguments = type(network).__name__, _arguments(network)
+    kinds = inspect.Parameter
+    optional = [key for key in list(arguments)[1:] if key not in ("timestep", "return_dict")]
+    unknown = [key for key in condition if key not in optional]
+    if unknown and not any(argument.kind == kinds.VAR_KEYWORD for argument in arguments.values()):
+        raise ValueError(f"{title} takes no {unknown[0]!r}: conditions are {', '.join(optional) or 'not for it'}")
+    needed = {
+        argument
+        for key, argument in NEEDS.items()
+        if argument in arguments and config.get(key) and not (key == "addition_embed_type" and config[key] == "text")
+    }
+    if "timestep" in arguments:
+        plain = (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+        needed |= {key for key in optional if arguments[key].default is kinds.empty and arguments[key].kind in plain}
+    if missing := sorted(needed - condition.keys()):
+        raise ValueError(f"{title} is conditional: give condition={{{', '.join(f'{key!r}: ...' for key in missing)}}}")
+    return condition
+
+
+def _like(value: Any, x: Tensor) -> Any:
+    """A condition for as many points as there are in x, on their device and in their dtype."""
+    if isinstance(value, Mapping):
+        return {key: _like(part, x) for key, part in cast(Mapping[str, Any], value).items()}
+    if not isinstance(value, Tensor):
+        return value
+    value = value.to(x.device, x.dtype if value.is_floating_point() else value.dtype)
+    return value.expand(len(x), *value.shape[1:]) if value.ndim and len(value) == 1 else value
+
+
+# Folders
+
+
+def is_diffusers(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a folder that diffusers has saved: a pipeline, or a model. Reads at most its config.json."""
+    folder = Path(path)
+    config = folder / "config.json"
+    if (folder / "model_index.json").is_file() or not config.is_file():
+        return (folder / "model_index.json").is_file()
+    try:
+        return '"_class_name"' in config.read_text(errors="replace") or any(folder.glob(f"{WEIGHTS}*"))
+    except OSError:
+        return False
+
+
+def load_diffusers(
+    path: str | os.PathLike[str], *, condition: Mapping[str, Any] | None = None, data: object = None, **options: Any
+) -> NetworkTarget:
+    """The law that a model in a folder has learned, as saved by `save_pretrained`; nothing is downloaded or unpickled.
+
+    Args:
+        path: folder of a pipeline, of which the `unet` or `transformer` and the `scheduler` are loaded; or of a model,
+            with scheduler_config.json in it, in a folder `scheduler` in it, or in one beside it.
+        condition: see `from_diffusers`.
+        data: likewise.
+        **options: further arguments of `from_diffusers`. With `scheduler`, or with `time` or `scale`, no scheduler is
+            loaded.
+
+    Raises:
+        ValueError: files are missing or damaged, or hold no model and scheduler of diffusers; all that `from_diffusers`
+            raises.
+    """
+    folder = Path(path)
+    places = [folder / "scheduler", folder.resolve().parent / "scheduler"]
+    if (folder / "model_index.json").is_file():
+        index = _json(folder / "model_index.json")
+        parts = [part for part in ("unet", "transformer") if isinstance(index.get(part), list) and index[part][0]]
+        if len(parts) != 1 or (isinstance(index.get("transformer_2"), list) and index["transformer_2"][0]):
+            raise ValueError(f"{str(path)!r} has not one denoiser in unet or transformer: give the folder of a model")
+        model_folder, places = folder / parts[0], places[:1]
+    else:
+        model_folder, places = folder, [folder, *places]
+    options = {"name": folder.resolve().name, **options}
+    with _quiet():
+        model = _load_model(model_folder)
+        if not {"scheduler", "time", "scale"} & options.keys():
+            options["scheduler"] = _load_scheduler(places)
+    return from_diffusers(model, condition=condition, data=data, **options)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{str(file)!r} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{str(file)!r} is damaged: it is not JSON") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{str(file)!r} is damaged: it must hold a JSON object")
+    return cast(dict[str, Any], content)
+
+
+def _class(file: Path, base: str) -> Any:
+    """The class that a configuration names: one of diffusers, and of the right kind."""
+    name: object = _json(file).get("_class_name")
+    diffusers: Any = importlib.import_module("diffusers")
+    found = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    if not isinstance(found, type) or not issubclass(found, getattr(diffusers, base)):
+        kind = "model" if base == "ModelMixin" else "scheduler"
+        raise ValueError(f"{str(file)!r}: {name!r} is no {kind} of diffusers {diffusers.__version__}")
+    return found
+
+
+def _load_model(folder: Path) -> nn.Module:
+    found = _class(folder / "config.json", "ModelMixin")
+    files = sorted(file.name for file in folder.glob(f"{WEIGHTS}*.safetensors*"))
+    if not files:
+        if any(folder.glob(f"{WEIGHTS}*.bin")):
+            raise ValueError(
+                f"{str(folder)!r} has its weights in .bin files, which can run code when opened: if you trust them, "
+                "convert them with from_pretrained(..., use_safetensors=False).save_pretrained(...)"
+            )
+        raise ValueError(f"{str(folder)!r} has no weights: {WEIGHTS}.safetensors is missing")
+    plain = any((folder / f"{WEIGHTS}.safetensors{end}").is_file() for end in ("", ".index.json"))
+    from diffusers.utils.import_utils import is_accelerate_available
+    from safetensors import SafetensorError
+
+    try:
+        model, report = found.from_pretrained(
+            str(folder),
+            variant=None if plain else files[0].split(".")[1].split("-")[0],  # such as fp16
+            local_files_only=True,
+            use_safetensors=True,
+            low_cpu_mem_usage=is_accelerate_available(),
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise ValueError(f"{str(folder)!r}: diffusers cannot load the model: {line}") from error
+    if missing := report["missing_keys"]:
+        raise ValueError(f"{str(folder)!r}: the weights lack {len(missing)} parameters, {missing[0]!r} among them")
+    return model
+
+
+def _load_scheduler(places: Sequence[Path]) -> object:
+    for place in places:
+        file = place / "scheduler_config.json"
+        if file.is_file():
+            try:
+                return _class(file, "SchedulerMixin").from_config(_json(file))
+            except (TypeError, ValueError, NotImplementedError, KeyError) as error:
+                line = " ".join(str(error).split())[:200]
+                raise ValueError(line if str(file) in line else f"{str(file)!r}: {line}") from None
+    shown = ", ".join(repr(str(place)) for place in places)
+    raise ValueError(f"no scheduler_config.json in {shown}: save the scheduler there, or give scheduler")
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """No progress bars, deprecations and advice from diffusers, while it loads."""
+    try:
+        importlib.import_module("diffusers")
+        from diffusers.utils import logging
+    except ImportError as error:
+        raise ValueError(f"models of diffusers need the diffusers library: pip install diffusers ({error})") from None
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

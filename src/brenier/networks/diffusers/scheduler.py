@@ -1,0 +1,157 @@
+"""What a scheduler of the diffusers library says of the network that was trained with it.
+
+Its class and configuration tell what the network is given and what it returns:
+
+    alpha-bar table   x = sqrt(ab_t) X + sqrt(1-ab_t) Z, t = step          epsilon, sample, v_prediction
+    EDM               x = c_in (X + sigma Z), t = log(sigma)/4             F, or -F where it says v_prediction
+      (cosine)        the same                 t = 2 atan(sigma)/pi
+    flow matching     x = (1 - s) X + s Z,     t = steps s, or s           flow_prediction (Z - X), and those above
+    VE score          x = X + sigma Z,         t = sigma                   score
+
+What samplers do besides is no part of the law: `clip_sample`, `thresholding`, and how they space their steps. A `shift`
+or Karras sigmas choose noise levels and not the t that belongs to one; of these, only `shift` enters the range of SNRs.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from torch import Tensor
+
+from brenier.networks.conventions import NoiseScale, Prediction, ddpm_scale, edm_scale, flow_scale, sigma_scale
+
+TABLE = {
+    *("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler", "DDIMInverseScheduler"),
+    *("PNDMScheduler", "DPMSolverMultistepScheduler", "DPMSolverMultistepInverseScheduler", "UnCLIPScheduler"),
+    *("DPMSolverSinglestepScheduler", "DPMSolverSDEScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler"),
+    *("SASolverScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"),
+    *("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "RePaintScheduler"),
+    *("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"),
+}
+EDM = {"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler", "CosineDPMSolverMultistepScheduler"}
+FLOW = {"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "LTXEulerAncestralRFScheduler"}
+DISTILLED = {
+    *("LCMScheduler", "TCDScheduler", "CMStochasticIterativeScheduler", "SCMScheduler", "FlowMatchLCMScheduler"),
+    *("FlowMapEulerDiscreteScheduler", "PiflowScheduler"),
+}
+PREDICTIONS: dict[str, Prediction] = {
+    "epsilon": "epsilon",
+    "sample": "x0",
+    "original_sample": "x0",
+    "v_prediction": "v",
+    "flow_prediction": "velocity",
+}
+# Transformers whose pipelines pass t/1000, and those whose pipelines turn time round and negate the output.
+TOLD_SIGMA = {
+    *("FluxTransformer2DModel", "Flux2Transformer2DModel", "ChromaTransformer2DModel", "AuraFlowTransformer2DModel"),
+    *("QwenImageTransformer2DModel", "LongCatImageTransformer2DModel", "OvisImageTransformer2DModel"),
+}
+BACKWARD = {
+    *("LuminaNextDiT2DModel", "Lumina2Transformer2DModel", "ZImageTransformer2DModel", "MochiTransformer3DModel"),
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What a network predicts, at which noise levels, and how it is told them.
+
+    Attributes:
+        prediction: see `conventions.posterior_mean`.
+        scale: the noise levels of training.
+        sigma_data: of EDM's preconditioning, where `prediction` is "edm".
+        sign: that the network's output has to be multiplied by.
+    """
+
+    prediction: Prediction
+    scale: NoiseScale
+    sigma_data: float | None = None
+    sign: int = 1
+
+
+def config_of(part: object) -> dict[str, Any]:
+    """The configuration of a model or scheduler; empty where it has none."""
+    config: Any = getattr(part, "config", None)
+    return dict(config) if isinstance(config, Mapping) else dict(vars(config)) if hasattr(config, "__dict__") else {}
+
+
+def says(scheduler: object) -> str:
+    """The prediction type of a scheduler, in words for an error."""
+    return f"{type(scheduler).__name__} has prediction_type {config_of(scheduler).get('prediction_type')!r}"
+
+
+def read_scheduler(scheduler: object, title: str) -> Convention:
+    """What `scheduler` says of a network of the class `title`.
+
+    Raises:
+        ValueError: the scheduler, or its configuration, says nothing of posterior means.
+        TypeError: it is no scheduler.
+    """
+    config = config_of(scheduler)
+    if not config:
+        raise TypeError(f"scheduler must be a diffusers scheduler, got {type(scheduler).__name__}")
+    names = {base.__name__ for base in type(scheduler).__mro__}
+    if names & EDM:
+        return _read_edm(scheduler, config, "CosineDPMSolverMultistepScheduler" in names)
+    if "ScoreSdeVeScheduler" in names:
+        low, high = 1 / config["sigma_max"], 1 / config["sigma_min"]
+        return Convention("score", replace(sigma_scale(), low=low, high=high))
+    if names & FLOW:
+        return Convention("velocity", _flow(config, title))
+    if names & TABLE:
+        kind = config.get("prediction_type", "epsilon")
+        if kind not in PREDICTIONS:
+            raise ValueError(f"{says(scheduler)}: it must be one of {', '.join(PREDICTIONS)}")
+        if config.get("use_flow_sigmas"):
+            return Convention(PREDICTIONS[kind], _flow(config, title))
+        table = ddpm_scale(cast(Tensor, cast(Any, scheduler).alphas_cumprod))
+        if config.get("timestep_type") == "continuous" and kind == "v_prediction":
+            return Convention("v", _continuous(config, table))
+        return Convention(PREDICTIONS[kind], table)
+    refused = type(scheduler).__name__
+    if names & DISTILLED:
+        raise ValueError(
+            f"{refused} belongs to distilled models, which predict where a trajectory ends and no posterior mean: give "
+            "the model that was distilled, with its own scheduler"
+        )
+    raise ValueError(
+        f"{refused} is not a scheduler that brenier can read: give one with a table of alpha-bars (DDPM, DDIM, Euler, "
+        "...), EDM, flow matching or ScoreSdeVe; or leave it out and give prediction, and time or scale"
+    )
+
+
+def _read_edm(scheduler: object, config: dict[str, Any], cosine: bool) -> Convention:
+    signs = {"epsilon": 1, "v_prediction": -1}
+    if config["prediction_type"] not in signs:
+        raise ValueError(f"{says(scheduler)}: with EDM preconditioning it must be epsilon or v_prediction")
+    scale = edm_scale()
+    if cosine:
+        scale = replace(scale, level=lambda r: (1.0, 1 / r, 2 / math.pi * math.atan(1 / r)), name="2 atan(sigma)/pi")
+    scale = replace(scale, low=1 / config["sigma_max"], high=1 / config["sigma_min"])
+    return Convention("edm", scale, float(config["sigma_data"]), signs[config["prediction_type"]])
+
+
+def _flow(config: dict[str, Any], title: str) -> NoiseScale:
+    """t = steps s at the s in training, k/steps shifted; s = 1 has no signal and is left aside."""
+    if title in BACKWARD or config.get("invert_sigmas"):
+        raise ValueError(
+            f"{title} counts time from noise to data: leave the scheduler out, and give prediction and scale for a "
+            "module that turns time and sign round"
+        )
+    steps = config["num_train_timesteps"]
+    if not steps >= 3:
+        raise ValueError(f"the scheduler has num_train_timesteps {steps}: it must be at least 3")
+    shift = 1.0 if config.get("use_dynamic_shifting") else config.get("shift") or config.get("flow_shift") or 1.0
+    scale = flow_scale(1.0 if title in TOLD_SIGMA else steps)
+    return replace(scale, low=1 / (steps - 1) / shift, high=(steps - 1) / shift)
+
+
+def _continuous(config: dict[str, Any], table: NoiseScale) -> NoiseScale:
+    """EulerDiscreteScheduler with timestep_type "continuous": the noisy variable of the table, told log(sigma)/4."""
+
+    def level(r: float) -> tuple[float, float, float]:
+        return r / math.hypot(r, 1), 1 / math.hypot(r, 1), -math.log(r) / 4
+
+    low = 1 / config["sigma_max"] if config.get("sigma_max") else table.low
+    high = 1 / config["sigma_min"] if config.get("sigma_min") else table.high
+    return NoiseScale(level, low, high, "log(sigma)/4")

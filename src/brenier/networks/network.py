@@ -1,0 +1,423 @@
+"""A trained network as a law: its denoiser, and its localization through the denoiser's Jacobian.
+
+For a perfect denoiser D(x; sigma) = E[X | X + sigma Z = x], at sigma = 1/r,
+
+    Cov[rX | Y_r = r x] = dD/dx,
+
+so ||dD/dx||_op is the localization ([LDK24] Proposition 3). For a trained one it is the localization that the network
+has learned; how far it is from being one of any law, its asymmetry and `brenier.calibrate` tell.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from brenier.core.checks import whole_number
+from brenier.laws.base import Localization, Target
+from brenier.networks.conventions import (
+    NoiseScale,
+    Prediction,
+    TimeArgument,
+    check_prediction,
+    edm_coefficients,
+    noise_scale,
+    posterior_mean,
+)
+from brenier.networks.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, from_dense, from_products
+
+Network: TypeAlias = Callable[..., Tensor]
+
+EVALUATIONS = 32  # noise levels of the chain that queries are drawn by where there are no data
+CENTRING = 8  # evaluations that find the mean that the chain starts around
+RHO = 7.0  # their spacing (arXiv:2206.00364, (5))
+BLEND = 0.5  # share of randomness in the start of a bidiagonalisation that follows one at another SNR
+
+
+class NetworkTarget(Target):
+    """The law that a denoising network has learned, as far as its posterior means go.
+
+    Args:
+        network: a module or a callable, (x (n, *event_shape), t (n,)) -> prediction (n, *event_shape). It is put into
+            evaluation mode; every row has to be predicted from itself alone.
+        data: what queries are drawn from: a law, or what `load_target` takes. Default: queries are drawn by running the
+            chain with the network.
+        prediction: what it returns: "x0", "epsilon", "v", "score" or "velocity" (see `conventions.posterior_mean`), or
+            "edm", the raw network inside EDM's preconditioning (needs `sigma_data`).
+        time: what t is, and with it what x is: "sigma", "log-sigma" or "edm" (X + sigma Z), "ou", "ddpm" (needs
+            `alpha_bars`) or "flow" (see `conventions`).
+        event_shape: shape of one point. Default: that of the data.
+        alpha_bars: alpha-bar at steps 0, 1, ... of a DDPM chain.
+        beta: inverse temperature of the Ornstein-Uhlenbeck process, for time "ou".
+        sigma_data: EDM's standard deviation of the data, for prediction "edm".
+        scale: another way to count noise, in place of `time`.
+        snr_range: SNRs that the network was trained for, from low to high. Default: all that its scale covers.
+        name: what to call the law in results.
+        tolerance: relative error at which an operator norm is done, above `jacobian.DENSE` dimensions.
+        batch: points per call of the network. Default: as many Jacobians as 2^24 numbers hold, at most 2^14; 16 where
+            they are not formed.
+        dtype: of the points and the network, torch.float32 or torch.float64; a network in another dtype is copied.
+            Default: that of the network's parameters, float32 where they are narrower or it has none.
+        device: where to compute. Default: where the parameters are, the CPU where it has none.
+
+    Raises:
+        ValueError: the arguments contradict each other, or the network does not take or return points of this shape, or
+            is not differentiable. The message says what would be right.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        data: object = None,
+        *,
+        prediction: Prediction = "x0",
+        time: TimeArgument = "sigma",
+        event_shape: Sequence[int] | None = None,
+        alpha_bars: ArrayLike | Tensor | None = None,
+        beta: float = 1.0,
+        sigma_data: float | None = None,
+        scale: NoiseScale | None = None,
+        snr_range: tuple[float, float] | None = None,
+        name: str = "network",
+        tolerance: float = 0.02,
+        batch: int | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.scale = noise_scale(time, alpha_bars, beta) if scale is None else scale
+        check_prediction(prediction, self.scale)
+        if (prediction == "edm") != (sigma_data is not None):
+            raise ValueError('sigma_data goes with prediction="edm", the raw network of EDM: give both or neither')
+        if sigma_data is not None and not 0 < sigma_data < math.inf:
+            raise ValueError(f"sigma_data must be positive and finite, got {sigma_data}")
+        if not 0 < tolerance < 1:
+            raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
+        if not callable(network):
+            raise TypeError(f"the network must be callable as network(x, t), got {type(network).__name__}")
+        first = next((p for p in _parameters(network) if p.is_floating_point()), None)
+        wide = first is not None and first.dtype == torch.float64
+        self.dtype = _check_dtype(dtype or (torch.float64 if wide else torch.float32))
+        self.device = torch.device(device or ("cpu" if first is None else first.device))
+        if isinstance(network, nn.Module):
+            network = _placed(network, self.device, self.dtype).eval()
+        self.network, self.sigma_data = network, sigma_data
+        self.prediction: Prediction = prediction
+        self.name, self.tolerance = name, tolerance
+        self.snr_range = _check_range(snr_range, self.scale)
+        self.data = None if data is None else _load(data, self.dtype, self.device)
+        self.event_shape = _event_shape(event_shape, self.data)
+        self._batch = None if batch is None else whole_number(batch, "batch", 1)
+        self._check_network()
+
+    @property
+    def batch(self) -> int:
+        """Points per call of the network."""
+        return self._batch or (min(2**24 // self.dim**2, 2**14) if self.dim <= DENSE else 16)
+
+    @property
+    def default_queries(self) -> int:
+        """Queries per SNR that `probe` takes: fewer where each costs tens of passes through a large network."""
+        return 2048 if self.dim <= DENSE else 64
+
+    def with_data(self, data: object) -> Self:
+        """The same network, with queries drawn from other data; None: by running the chain."""
+        other = copy.copy(self)
+        other.data = None if data is None else _load(data, self.dtype, self.device)
+        if other.data is not None:
+            other.event_shape = _event_shape(self.event_shape, other.data)
+        return other
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """A copy of the network and its data, on another device or in another dtype."""
+        dtype, device = _check_dtype(dtype or self.dtype), torch.device(device or self.device)
+        if device == self.device and dtype == self.dtype:
+            return self
+        other = copy.copy(self)
+        if isinstance(self.network, nn.Module):
+            other.network = _placed(self.network, device, dtype)
+        other.dtype, other.device = dtype, device
+        other.data = None if self.data is None else self.data.to(device, dtype)
+        other._check_network()
+        return other
+
+    def scales(self) -> tuple[float, float]:
+        """The data's lengths, where there are data, as far as the network's noise levels resolve them.
+
+        Without data, lengths whose `default_snrs` are the SNRs that the network covers.
+        """
+        low, high = self.snr_range
+        smallest, largest = (0.0, math.inf) if self.data is None else self.data.scales()
+        smallest = max(smallest, 10 / high)
+        largest = min(largest, 0.1 / low if low > 0 else math.inf)
+        if not 0 < smallest <= 100 * largest < math.inf:
+            raise ValueError(
+                f"which noise levels {self.name} knows is not known: give data or snr_range"
+                if self.data is None
+                else f"{self.name} covers SNRs from {low:g} to {high:g}, which resolve nothing of {self.data.name}"
+            )
+        return smallest, largest
+
+    def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
+        """Draw points: of the data where there are data, else by the chain (probability flow, Heun's method).
+
+        The chain starts from a normal law around the network's own idea of the mean, D at the largest noise level.
+        """
+        if self.data is not None:
+            return self.data.sample(n, seed)
+        low, high = self.snr_range
+        if low == 0 or high == math.inf:
+            raise ValueError(f"drawing from {self.name} needs its noise levels: give data or snr_range")
+        sigmas = [*(np.linspace(low ** (-1 / RHO), high ** (-1 / RHO), EVALUATIONS) ** RHO).tolist(), 0.0]
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn((n, self.dim), generator=generator, dtype=torch.float64).to(self.device, self.dtype)
+        centre = torch.zeros_like(noise[:1])
+        for _ in range(CENTRING if n else 0):
+            centre = self.denoise(centre / sigmas[0], 1 / sigmas[0])
+        return torch.cat([self._draw(centre, block, sigmas) for block in noise.split(self.batch)]) if n else noise
+
+    def _draw(self, centre: Tensor, noise: Tensor, sigmas: Sequence[float]) -> Tensor:
+        x = centre + sigmas[0] * noise
+        for sigma, after in pairwise(sigmas):
+            clean = self.denoise(x / sigma, 1 / sigma)
+            slope = (x - clean) / sigma
+            ahead = x + (after - sigma) * slope
+            if after > 0:
+                slope = (slope + (ahead - self.denoise(ahead / after, 1 / after)) / after) / 2
+                ahead = x + (after - sigma) * slope
+            x = ahead
+        return x
+
+    @torch.no_grad()
+    def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
+        """The network's posterior mean at y, in the unit of the data."""
+        self._check_points(y, snr)
+        mean = torch.cat([self._scaled_mean(block, snr) for block in y.split(self.batch)]) / snr
+        return self._check_finite(mean, snr)
+
+    def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
+        """Posterior mean and localization by the network's Jacobian at y ([LDK24] Definition 4)."""
+        found = self.jacobian(y, snr, spectrum=False)
+        return Localization(
+            norm=found.norm,
+            trace=found.trace,
+            mean=found.mean,
+            error=found.error,
+            symmetric=found.symmetric,
+            asymmetry=found.asymmetry,
+            trace_error=found.trace_error,
+        )
+
+    def localize_path(
+        self,
+        x: Float[Tensor, "n d"],
+        z: Float[Tensor, "n d"],
+        snrs: Sequence[float],
+        advance: Callable[[float], None] = lambda share: None,
+    ) -> Localization:
+        """Localize y = r x + z for each r in `snrs`, each norm starting from the direction found at the one before."""
+        fields = ("norm", "trace", "error", "symmetric", "asymmetry", "trace_error")
+        found = {name: x.new_zeros(len(snrs), len(x)) for name in fields}
+        for rows in torch.arange(len(x)).split(self.batch):
+            direction: Tensor | None = None
+            for k, snr in enumerate(snrs):
+                there = self._jacobian(snr * x[rows] + z[rows], snr, _generator(0, int(rows[0])), direction, False)
+                direction = there.direction
+                for name, values in found.items():
+                    values[k, rows] = getattr(there, name)
+                advance(len(rows) / len(x) / len(snrs))
+        return Localization(**found)
+
+    def jacobian(self, y: Float[Tensor, "n d"], snr: float, seed: int = 0, spectrum: bool = True) -> Jacobian:
+        """The Jacobian dD/dx of the denoiser at x = y/r: norm, trace, symmetry and spectrum.
+
+        Args:
+            y: noisy points r x + z.
+            snr: r.
+            seed: of the random signs behind estimates, above `jacobian.DENSE` dimensions.
+            spectrum: whether to find the share of negative eigenvalues, too; it costs about as much as the rest.
+
+        Raises:
+            ValueError: the SNR is outside the network's range, or the network's output is not finite.
+        """
+        self._check_points(y, snr)
+        parts = [
+            self._jacobian(block, snr, _generator(seed, i), None, spectrum)
+            for i, block in enumerate(y.split(self.batch))
+        ]
+        columns = [[getattr(part, name) for part in parts] for name in Jacobian.__dataclass_fields__]
+        return Jacobian(*(None if column[0] is None else torch.cat(column) for column in columns))  # pyright: ignore[reportArgumentType]
+
+    @torch.no_grad()
+    def _jacobian(
+        self, y: Tensor, snr: float, generator: torch.Generator, direction: Tensor | None, spectrum: bool
+    ) -> Jacobian:
+        self._check_points(y, snr)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
+            linear = torch.func.vjp(lambda points: self._scaled_mean(points, snr), y)
+            mean = self._check_finite(linear[0] / snr, snr)
+
+            def reverse(u: Tensor) -> Tensor:
+                return self._check_finite(linear[1](u)[0], snr, "has a Jacobian with")
+
+            if self.dim <= DENSE:
+                return from_dense(mean, dense_jacobian(y, reverse), spectrum)
+            # J v as the derivative of u -> J^T u: forward mode lacks kernels that networks use (norms, attention).
+            bilinear = torch.func.vjp(
+                lambda u: torch.func.vjp(lambda points: self._scaled_mean(points, snr), y)[1](u)[0], torch.zeros_like(y)
+            )
+
+            def forward(v: Tensor) -> Tensor:
+                return self._check_finite(bilinear[1](v)[0], snr, "has a Jacobian with")
+
+            start = torch.randn(y.shape, generator=generator).to(y)
+            if direction is not None:
+                start = direction + BLEND / math.sqrt(self.dim) * start
+            signs = (2 * torch.randint(2, (PROBES, *y.shape), generator=generator) - 1).to(y)
+            return from_products(mean, forward, reverse, start, signs, self.tolerance, spectrum)
+
+    def _scaled_mean(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
+        """r E[X | Y_r = y] by the network: its Jacobian in y is that of the denoiser in x = y/r."""
+        alpha, sigma, t = self.scale.level(snr)
+        x = sigma * y
+        if self.prediction == "edm":
+            assert self.sigma_data is not None  # checked when the target was made
+            skip, out, into = edm_coefficients(sigma, self.sigma_data)
+            return snr * (skip * x + out * self._call(into * x, t))
+        return snr * posterior_mean(self.prediction, self._call(x, t), x, alpha, sigma)
+
+    def _call(self, x: Float[Tensor, "n d"], t: float) -> Float[Tensor, "n d"]:
+        """What the network returns, flattened."""
+        output: object = self.network(x.reshape(len(x), *self.event_shape), x.new_full((len(x),), t))
+        if not isinstance(output, Tensor):
+            raise TypeError(f"{self.name} returned {type(output).__name__}: it must return a tensor")
+        if output.shape != (len(x), *self.event_shape):
+            raise ValueError(
+                f"{self.name} returned shape {tuple(output.shape)}, it must be that of its input, "
+                f"{(len(x), *self.event_shape)}"
+            )
+        return output.flatten(1)
+
+    def _check_network(self) -> None:
+        """Two calls: shapes, a gradient that reaches the input, and rows that do not see each other."""
+        low, high = self.snr_range
+        snr = math.sqrt(max(low, min(1e-3, high)) * min(high, max(1e3, low)))
+        _, _, t = self.scale.level(snr)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn((2, self.dim), generator=generator).to(self.device, self.dtype).requires_grad_()
+        try:
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+                output = self._call(x, t)
+                alone = self._call(x[:1], t)
+        except (RuntimeError, IndexError, TypeError, AttributeError, KeyError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise ValueError(f"{self.name} does not take points of shape {self.event_shape}: {line}") from error
+        gradient = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
+        if gradient is None:
+            raise ValueError(
+                f"{self.name} has no gradient in its input, so that it has no Jacobian: remove torch.no_grad, detach "
+                "or conversions to NumPy from it"
+            )
+        apart = float((output[:1] - alone).detach().abs().max())
+        if apart > 1e-2 * float(alone.detach().abs().max()):  # NaN is found where the SNR is known
+            raise ValueError(
+                f"{self.name} predicts a point differently beside another, or twice: every row must be predicted from "
+                "itself alone (no batch statistics, no randomness)"
+            )
+
+    def _check_points(self, y: Tensor, snr: float) -> None:
+        if y.ndim != 2 or y.shape[1] != self.dim:
+            raise ValueError(f"points must have shape (n, {self.dim}), got {tuple(y.shape)}")
+        if len(y) == 0:
+            raise ValueError("no queries: give at least one point")
+        low, high = self.snr_range
+        # The ends may have been converted back and forth.
+        if not low * (1 - 1e-6) <= snr <= high * (1 + 1e-6) or not 0 < snr < math.inf:
+            raise ValueError(
+                f"the SNR {snr:g} is not one that {self.name} was trained for: it must lie between {low:.4g} and "
+                f"{high:.4g}"
+            )
+
+    def _check_finite(self, values: Tensor, snr: float, what: str = "returned") -> Tensor:
+        bad = ~torch.isfinite(values).all(1)
+        if bool(bad.any()):
+            raise ValueError(
+                f"{self.name} {what} NaN or infinite values at SNR {snr:g}, for {int(bad.sum())} of {len(bad)} points"
+            )
+        return values
+
+
+def _check_dtype(dtype: torch.dtype) -> torch.dtype:
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype {dtype} is too narrow for a Jacobian: choose torch.float32 or torch.float64")
+    return dtype
+
+
+def _placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The network itself where it is on the device and in the dtype, else a copy that is."""
+    parts = _parameters(network)
+    if all(part.device == device and (part.dtype == dtype or not part.is_floating_point()) for part in parts):
+        return network
+    return copy.deepcopy(network).to(device, dtype)
+
+
+def _parameters(network: Network) -> Sequence[Tensor]:
+    return [*network.parameters(), *network.buffers()] if isinstance(network, nn.Module) else []
+
+
+def _check_range(snr_range: tuple[float, float] | None, scale: NoiseScale) -> tuple[float, float]:
+    try:
+        low, high = (scale.low, scale.high) if snr_range is None else map(float, snr_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"snr_range must be two numbers, from low to high, got {snr_range}") from None
+    if not 0 <= low < high:
+        raise ValueError(f"snr_range must run from low to high, got {low:g} to {high:g}")
+    if low < scale.low * (1 - 1e-6) or high > scale.high * (1 + 1e-6):
+        raise ValueError(
+            f"snr_range {low:g} to {high:g} goes beyond what the network's {scale.name} covers: {scale.low:g} to "
+            f"{scale.high:g}"
+        )
+    return low, high
+
+
+def _load(data: Any, dtype: torch.dtype, device: torch.device) -> Target:
+    from brenier.catalog import load_target  # which knows networks, too
+
+    law = load_target(data, dtype=dtype, device=device)
+    if isinstance(law, NetworkTarget):
+        raise ValueError(f"{law.name} is a network itself: give data or a law to draw queries from")
+    return law
+
+
+def _event_shape(given: Sequence[int] | None, data: Target | None) -> tuple[int, ...]:
+    if given is None:
+        if data is None:
+            raise ValueError("the shape of a point is not known: give event_shape or data")
+        return data.event_shape
+    try:
+        shape = tuple(whole_number(size, "size", 1) for size in given)
+    except (TypeError, ValueError):
+        shape = ()
+    if not shape:
+        raise ValueError(f"event_shape must be one or more positive sizes, such as (3, 32, 32), got {given}")
+    if data is not None and not _same(data.event_shape, shape):
+        raise ValueError(f"{data.name} has points of shape {data.event_shape}, the network takes {shape}")
+    return shape
+
+
+def _same(data: Sequence[int], network: Sequence[int]) -> bool:
+    """Whether the data's points are the network's but for axes of length 1, or flattened."""
+    first, second = ([size for size in shape if size > 1] for shape in (data, network))
+    return first in (second, [math.prod(second)])
+
+
+def _generator(seed: int, part: int) -> torch.Generator:
+    """Of the random directions at one block of queries: another stream than any that the queries come from."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, part, 0x1AC0B]).generate_state(1)[0]))

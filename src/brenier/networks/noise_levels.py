@@ -1,0 +1,162 @@
+"""How often each noise level is trained: a density over log sigma.
+
+The default is log-normal, as in EDM (Karras et al., arXiv:2206.00364, Table 1), wide enough for the law at hand. With
+a profile of `brenier.probe`, half of the levels go where denoising is hard:
+
+    p(log sigma) = 1/2 N(log sigma; mean, std^2) + 1/2 m*(sigma) / int m*(sigma) d log sigma,
+
+with m* of [LDK24] Definition 5 interpolated linearly in log sigma between the SNRs that were probed, and 0 beyond them.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+from torch import Tensor
+
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+
+# EDM trains log sigma ~ N(-1.2, 1.2^2) on data with sigma_data = 0.5; relative to sigma_data that is
+EDM_MEAN = -1.2 - math.log(0.5)
+EDM_STD = 1.2
+HELD = 0.95  # share of the levels that has to reach from the law's finest to its coarsest features
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """A distribution of noise levels sigma, in the unit of the data.
+
+    Attributes:
+        mean, std: of log sigma in the log-normal part.
+        nodes: log sigma, increasing, where the second part's density over log sigma has its `heights`, piecewise linear
+            between; both empty where there is no second part. Else it carries half of the mass.
+    """
+
+    mean: float
+    std: float
+    nodes: tuple[float, ...] = ()
+    heights: tuple[float, ...] = ()
+
+    @classmethod
+    def of_law(cls, law: Target, sigma_data: float) -> Self:
+        """Log-normal: EDM's, widened where its central 95% would miss a scale of the law.
+
+        EDM's interval runs from 0.057 to 6.3 times `sigma_data`. Its upper end is raised to twice the law's largest
+        length, and for an explicit law (not for data, whose smallest length is a distance between neighbours) its lower
+        end is lowered to half of the smallest, see `Target.scales`.
+        """
+        reach = float(ndtri((1 + HELD) / 2))
+        low = math.log(sigma_data) + EDM_MEAN - reach * EDM_STD
+        high = math.log(sigma_data) + EDM_MEAN + reach * EDM_STD
+        smallest, largest = law.scales()
+        if not isinstance(law, Empirical):
+            low = min(low, math.log(smallest / 2))
+        high = max(high, math.log(2 * largest))
+        return cls(mean=(low + high) / 2, std=(high - low) / (2 * reach))
+
+    def with_profile(self, profile: xr.Dataset) -> Self:
+        """Half of these levels, half in proportion to m* of a profile that `brenier.probe` returned.
+
+        Raises:
+            ValueError: the dataset is no profile, holds fewer than two SNRs, or m* = 0 throughout.
+        """
+        for name in ("snr", "m_star"):
+            if name not in profile.variables:
+                raise ValueError(f"noise: this is not a profile of brenier.probe, it has no variable {name!r}")
+        snr = np.atleast_1d(profile["snr"].to_numpy().astype(float))
+        heights = np.atleast_1d(profile["m_star"].to_numpy().astype(float))
+        if len(snr) < 2:
+            raise ValueError("noise: the profile holds a single SNR: probe at least two")
+        if not (np.isfinite(heights).all() and (heights >= 0).all() and (snr > 0).all() and np.isfinite(snr).all()):
+            raise ValueError("noise: the profile holds SNRs or m* that are negative or not finite: probe again")
+        if not heights.max() > 0:
+            raise ValueError('noise: m* = 0 throughout the profile, no level is hard: use noise="log-normal"')
+        order = np.argsort(-snr)
+        nodes = -np.log(snr[order])
+        return type(self)(self.mean, self.std, tuple(nodes.tolist()), tuple(heights[order].tolist()))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """What `config` wrote."""
+        profile = config.get("profile") or {"log_sigma": (), "m_star": ()}
+        return cls(config["mean"], config["std"], tuple(profile["log_sigma"]), tuple(profile["m_star"]))
+
+    def config(self) -> dict[str, Any]:
+        """The distribution as JSON."""
+        profile = {"log_sigma": list(self.nodes), "m_star": list(self.heights)} if self.nodes else None
+        kind = "profile" if self.nodes else "log-normal"
+        return {"kind": kind, "mean": self.mean, "std": self.std, "profile": profile}
+
+    def sample(self, n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
+        """n levels sigma, one from each n-th part of the distribution, in increasing order within either half.
+
+        Stratified: an average over them varies less than one over independent draws, and has the same expectation.
+        """
+        place = torch.arange(n, dtype=torch.float64, device=generator.device)
+        place = (place + torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)) / n
+        place = place.clamp(1e-12, 1 - 1e-12)
+        if not self.nodes:
+            return (self.mean + self.std * torch.special.ndtri(place)).exp().float()
+        first = self.mean + self.std * torch.special.ndtri((2 * place).clamp(max=1 - 1e-12))
+        second = self._second_quantile((2 * place - 1).clamp(min=0))
+        return torch.where(place < 0.5, first, second).exp().float()
+
+    def density(self, sigma: Float[NDArray[np.float64], "*m"]) -> Float[NDArray[np.float64], "*m"]:
+        """Density of log sigma, at `sigma`."""
+        level = np.log(sigma)
+        normal = np.exp(-(((level - self.mean) / self.std) ** 2) / 2) / (self.std * math.sqrt(2 * math.pi))
+        if not self.nodes:
+            return normal
+        return normal / 2 + np.interp(level, self.nodes, self.heights, 0.0, 0.0) / self._areas().sum() / 2
+
+    def cdf(self, sigma: float) -> float:
+        """Share of the levels below `sigma`."""
+        level = math.log(sigma)
+        normal = float(ndtr((level - self.mean) / self.std))
+        return (normal + self._second_cdf(level)) / 2 if self.nodes else normal
+
+    def quantile(self, share: float) -> float:
+        """The sigma below which `share` of the levels lie."""
+        far = 40 * self.std  # beyond it the normal distribution is 0 or 1 in float64
+        ends = min((self.mean - far, *self.nodes)), max((self.mean + far, *self.nodes))
+        root: Any = brentq(lambda level: self.cdf(math.exp(level)) - share, *ends, xtol=1e-12)
+        return math.exp(root)
+
+    def interval(self, share: float = 0.95) -> tuple[float, float]:
+        """The levels (sigma_low, sigma_high) between which the central `share` of the distribution lies."""
+        if not 0 < share < 1:
+            raise ValueError(f"share must lie in (0, 1), got {share}")
+        return self.quantile((1 - share) / 2), self.quantile((1 + share) / 2)
+
+    def _areas(self) -> NDArray[np.float64]:
+        """Areas below the second part's density, as it is given, between its nodes."""
+        nodes, heights = np.array(self.nodes), np.array(self.heights)
+        return np.diff(nodes) * (heights[1:] + heights[:-1]) / 2
+
+    def _second_cdf(self, level: float) -> float:
+        areas = self._areas()
+        k = int(np.clip(np.searchsorted(self.nodes, level, "right") - 1, 0, len(areas) - 1))
+        step = self.nodes[k + 1] - self.nodes[k]
+        t = min(max((level - self.nodes[k]) / step, 0.0), 1.0)
+        part = step * (self.heights[k] * t + (self.heights[k + 1] - self.heights[k]) * t * t / 2)
+        return float((areas[:k].sum() + part) / areas.sum())
+
+    def _second_quantile(self, share: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        nodes, heights = share.new_tensor(self.nodes), share.new_tensor(self.heights)
+        areas = share.new_tensor(self._areas())
+        total = areas.cumsum(0)
+        k = torch.searchsorted(total, share * total[-1], right=True).clamp(max=len(areas) - 1)
+        left = (share * total[-1] - (total - areas)[k]).clamp(min=0) / nodes.diff()[k]
+        # h_0 t + (h_1 - h_0) t^2/2 = left, solved without cancellation.
+        start, slope = heights[k], heights.diff()[k]
+        root = start + (start.square() + 2 * slope * left).clamp(min=0).sqrt()
+        t = torch.where(root > 0, 2 * left / root, 0.0).clamp(0, 1)
+        return nodes[k] + t * nodes.diff()[k]

@@ -1,0 +1,174 @@
+"""A trained network as a folder, and a training run that can be taken up again.
+
+    config.json            what it is, readable: format, data, network, noise levels, training settings
+    model.safetensors      the averaged weights: what `load` reads
+    state.safetensors      weights, their average, Adam's moments, the step, the losses: what a resumed run reads
+    history.csv            loss per SNR band
+
+Every file is written under a temporary name and renamed. The state comes first and holds all that the others are made
+from, so a run that is killed at any moment leaves a whole state behind, that of this checkpoint or of the last.
+"""
+
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from brenier.core.reading import exists
+from brenier.networks.architectures import Denoiser, build
+from brenier.networks.noise_levels import NoiseLevels
+
+if TYPE_CHECKING:
+    from brenier.catalog import Source
+    from brenier.networks.network import NetworkTarget
+
+FORMAT = "brenier-network"
+VERSION = 1
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+
+
+COVERED = 0.999  # share of the training noise levels that a loaded network answers for
+
+
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a folder that `brenier.training.train.train` wrote, of this or another version."""
+    try:
+        return _config_of(Path(path)).get("format") == FORMAT
+    except ValueError:
+        return False
+
+
+def load(
+    path: str | os.PathLike[str], data: "Source | None" = None, device: torch.device | str | None = None
+) -> "NetworkTarget":
+    """Load a trained network as a law that can be probed.
+
+    Args:
+        path: the folder that `train` wrote.
+        data: what the network was trained on, or other data to draw queries from: anything `load_target` takes.
+        device: where to compute. Default: the CPU.
+
+    Returns:
+        A `NetworkTarget` that answers for the SNRs which hold 99.9% of the training noise levels.
+
+    Raises:
+        ValueError: a file is missing, damaged, or of another version of the format.
+    """
+    from brenier.networks.network import NetworkTarget
+
+    folder = Path(path)
+    config = read_config(folder)
+    denoiser = read_model(folder).to(device or "cpu")
+    with readable(folder / CONFIG):
+        low, high = NoiseLevels.from_config(config["noise"]).interval(COVERED)
+    return NetworkTarget(
+        denoiser,
+        data,
+        prediction="x0",
+        time="sigma",
+        event_shape=tuple(config["data"]["event_shape"]),
+        snr_range=(1 / high, 1 / low),
+        name=folder.resolve().name,
+        device=device,
+    )
+
+
+def read_model(path: str | os.PathLike[str]) -> Denoiser:
+    """The averaged network in a checkpoint, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: as `load`.
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    with readable(folder / CONFIG):
+        denoiser = empty_denoiser(config)
+    tensors = read_tensors(folder / MODEL)
+    fill(denoiser, tensors, folder / MODEL)
+    return denoiser.eval().requires_grad_(False)
+
+
+def empty_denoiser(config: dict[str, Any]) -> Denoiser:
+    """The denoiser that a config describes, before its weights are filled in."""
+    shape = tuple(config["data"]["event_shape"])
+    return Denoiser(build(config["network"], shape), torch.zeros(shape), float(config["data"]["sigma_data"]))
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+    """Copy `tensors` into the parameters and buffers of those names."""
+    own = module.state_dict()
+    for name, tensor in own.items():
+        if name not in tensors:
+            raise ValueError(f"{str(file)!r} does not fit {CONFIG}: it holds no {name!r}")
+        if tensors[name].shape != tensor.shape:
+            shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+            raise ValueError(f"{str(file)!r} does not fit {CONFIG}: {name!r} has shape {shapes}")
+    for name in tensors.keys() - own.keys():
+        raise ValueError(f"{str(file)!r} does not fit {CONFIG}: there is no place for {name!r}")
+    module.load_state_dict(tensors)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of a checkpoint.
+
+    Raises:
+        ValueError: it is missing, damaged, not ours, or of another version.
+    """
+    file = folder / CONFIG
+    config = _config_of(folder)
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{str(folder)!r} is not a network that brenier trained: its {CONFIG} is of another format")
+    if config.get("version") != VERSION:
+        found = config.get("version")
+        raise ValueError(f"{str(folder)!r} is version {found} of the format: this brenier reads {VERSION}")
+    for name in ("data", "network", "noise", "training"):
+        if not isinstance(config.get(name), dict):
+            raise ValueError(f"{str(file)!r} is damaged: it holds no {name!r}")
+    return config
+
+
+@contextmanager
+def readable(file: Path) -> Generator[None, None, None]:
+    """Turn what a damaged entry of a config raises into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        what = f"it holds no {error.args[0]!r}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ValueError(f"{str(file)!r} is damaged: {what}") from None
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    file = folder / CONFIG
+    if not exists(folder):
+        raise ValueError(f"{str(folder)!r} does not exist: give the folder that `brenier train -o` wrote")
+    if not folder.is_dir() or not exists(file):
+        raise ValueError(f"{str(folder)!r} holds no {CONFIG}: give the folder that `brenier train -o` wrote")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{str(file)!r}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{str(file)!r} is not JSON: give the folder that `brenier train -o` wrote") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{str(file)!r} is damaged: it must be a JSON object")
+    return config
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not exists(file):
+        raise ValueError(f"{str(file.parent)!r} holds no {file.name}: its training stopped before the first checkpoint")
+    try:
+        return load_file(file)
+    except OSError as error:
+        raise ValueError(f"{str(file)!r}: cannot be read: {error.strerror or error}") from None
+    except SafetensorError as error:
+        raise ValueError(f"{str(file)!r} is damaged: {error}") from None

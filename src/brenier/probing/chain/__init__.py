@@ -1,0 +1,1 @@
+"""Diffuse, then denoise: a law's chain forward and back, with its account in Wasserstein distance."""

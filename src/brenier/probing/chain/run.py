@@ -1,0 +1,282 @@
+"""Diffuse, then denoise: the chain of a law, with its account in Wasserstein distance.
+
+    mu_k = alpha_k X + sigma_k Z       the target law after k steps, exactly in law, nu_k the same from a start law nu
+    nubar_K = nu_K,  nubar_{k-1} = b_k# nubar_k       taken back by the target's own maps b_k (see `process`)
+    mubar_K = mu_K,  mubar_{k-1} = b_k# mubar_k       the target taken back the same way: what the steps alone do
+
+Theorems 1-4 of [LDK24] are about these laws. Per unit of time, W2^2 between two laws taken back grows at most at the
+rate 2 - 2 zeta, with zeta the worst curvature (Theorem 2), zeta*_M (Theorem 4) or the sharp rate (`complexity`); over
+the whole chain, W2(mu_0, nubar_0)/W2(mu_0, nu_0) <= exp(-eta sum zeta) up to O(eta) (Corollary 2).
+
+Explicit laws on the line go by quantile functions (`quantiles`): every map is monotone, nothing is drawn at random. All
+else goes by particles, and its distances carry error bars (`wasserstein`).
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from brenier.catalog import load_target
+from brenier.core.work import one_thread, progress_bar
+from brenier.laws.base import Target
+from brenier.laws.line.quantiles import is_explicit
+from brenier.probing.chain.labels import label
+from brenier.probing.chain.particles import account_by_particles
+from brenier.probing.chain.process import ScoreError
+from brenier.probing.chain.quantiles import account_by_quantiles, densities_by_quantiles
+from brenier.probing.chain.start import Start, start_law
+from brenier.probing.chain.walk import (
+    LocalizationPath,
+    Variables,
+    Walk,
+    draw,
+    localize_by_quadrature,
+    localize_by_queries,
+)
+from brenier.probing.profile import Source, check_perturbations, check_seed
+
+Array: TypeAlias = NDArray[np.float64]
+
+PARTICLES = {True: 2**15, False: 1024}  # of each law, by default: on the line, and in more dimensions
+_SHORTEST = 1e-12
+_LONGEST = 350.0  # OU time beyond which the SNR is below what float64 holds
+
+
+def chain(
+    target: Source,
+    start: Start = "equilibrium",
+    steps: int = 100,
+    eta: float = 0.01,
+    mode: Literal["ode", "sde"] = "ode",
+    perturbations: Sequence[float] = (1, 2, 5, 20),
+    beta: float = 1.0,
+    n: int | None = None,
+    method: Literal["auto", "quantiles", "particles"] = "auto",
+    score_error: float = 0.0,
+    error_kind: Literal["smooth", "white"] = "smooth",
+    error_band: tuple[float, float] | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Run a law's chain forward and back from another law, and hold it against what theory allows.
+
+    Args:
+        target: the law mu, or what `load_target` takes.
+        start: the law nu: a number or d numbers (a point; one number stands for all coordinates), "normal" for
+            N(0, I), "equilibrium" for N(0, I/beta), a law, samples (n, d), or what `load_target` takes.
+        steps: K >= 1.
+        eta: length of a step in OU time, > 0.
+        mode: "ode", the optimal transport maps of (3.2), or "sde", the reverse diffusion by Euler-Maruyama.
+        perturbations: richnesses M >= 1 for the rates of Theorem 4.
+        beta: inverse temperature.
+        n: particles of each law (particles only). Default: 32,768 on the line, 1,024 in more dimensions.
+        method: "quantiles" for explicit laws on the line with the ODE, "particles" for any.
+        score_error: relative error eps of the score used on the way back (see `process.ScoreError`).
+        error_kind: "smooth" in x, or "white".
+        error_band: SNRs from low to high where the score has the error; None for all.
+        seed: of every random number.
+        device: where to compute. Default: where the target is.
+        dtype: of the computation. Default: the target's; quantiles are float64 always.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Returns:
+        Dataset over `step` 0..K (with `time`, `snr`) and `perturbation` M. Distances are in the unit of the data, with
+        a standard error `*_se` where they come from particles:
+
+        - `w2_forward` = W2(mu_k, nu_k), `w2_backward` = W2(mu_k, nubar_k), `w2_chain` = W2(mubar_k, nubar_k) and
+          `w2_discretisation` = W2(mu_k, mubar_k).
+        - `rate`: rate at which the square of `w2_chain` grew in the step k -> k-1, per unit of OU time, stored at k;
+          `rate_worst`, `rate_star`, `rate_sharp`: 2 - 2 zeta of Theorem 2, of Theorem 4, and sharp. NaN at step 0.
+        - `bound_worst`, `bound_star`, `bound_sharp`: `w2_chain` as those rates would have it, from its value at K.
+        - `ratio`: W2(mu_0, nubar_0)/W2(mu_0, nu_0), `ratio_chain` the same for `w2_chain`; `ratio_worst`, `ratio_star`,
+          `ratio_sharp`: exp(-eta sum zeta), Corollary 2.
+        - `mean_localization`, `sup_localization`: E L and its supremum (with particles, over queries: from below, and
+          then `rate_worst` is no bound).
+        - By quantiles, `richness`: M of the difference of mubar_k and nubar_k ([LDK24] Definition 6) over the middle
+          99.9% of the mass; `kl_forward` = KL(mu_k | nu_k), `kl_backward` = KL(mu_k | nubar_k) and `kl_chain` =
+          KL(mubar_k | nubar_k) in nats, and the same three as total variation, `tv_*`. The maps are bijections, so
+          that those of the chain stay what they are at step K.
+        - With a score error, `w2_error`: W2 between mubar_k with and without it, and `w2_error_predicted`: the errors
+          of all steps amplified by the slopes 1 + eta - (eta/beta)(1 - L)/sigma^2 that follow. To first order in eps
+          that is exact for a smooth error on the line, and an upper bound otherwise.
+
+    Raises:
+        ValueError: an argument is out of range, or does not go with the laws. The message says what would be right.
+    """
+    law = load_target(target, dtype=dtype, device=device).to(device=device, dtype=dtype)
+    steps, eta, beta = _check(steps, eta, mode, beta, n)
+    seed, richness = check_seed(seed), check_perturbations(perturbations)
+    nu = start_law(start, law, beta)
+    error = ScoreError(score_error, error_kind, error_band, seed) if score_error else None
+    chosen = _choose_method(method, law, nu, mode, error)
+    count = 0 if chosen == "quantiles" else PARTICLES[law.dim == 1] if n is None else int(n)
+    with progress_bar(f"chain of {law.name}", progress) as advance:
+        if chosen == "quantiles":
+            walk, nu = Walk(law.to(device="cpu", dtype=torch.float64), steps, eta, beta), nu.to("cpu", torch.float64)
+            with one_thread():
+                local = localize_by_quadrature(walk, richness, lambda share: advance(0.5 * share))
+                _set_error(walk, error, local, seed)
+                found, distance = account_by_quantiles(walk, nu)
+        else:
+            walk = Walk(law, steps, eta, beta)
+            local = localize_by_queries(walk, richness, seed, lambda share: advance(0.2 * share))
+            _set_error(walk, error, local, seed)
+            found, distance = account_by_particles(walk, nu, mode, count, seed, lambda share: advance(0.8 * share))
+    result = _assemble(walk, found, local, richness)
+    result.attrs = {
+        "title": f"diffusing and denoising {law.name} from {nu.name}",
+        "target": law.name,
+        "start": nu.name,
+        "dim": law.dim,
+        "event_shape": list(law.event_shape),
+        "mode": mode,
+        "method": chosen,
+        "distance": distance,
+        "steps": steps,
+        "eta": eta,
+        "beta": beta,
+        "n": count,
+        "seed": seed,
+        "score_error": float(score_error),
+        "error_kind": error_kind if score_error else "none",
+        "error_band": [0.0, math.inf] if error_band is None else [float(end) for end in error_band],
+        "dtype": str(law.dtype).removeprefix("torch."),
+        "device": str(law.device),
+        "brenier_version": version("brenier"),
+        "torch_version": str(torch.__version__),
+        "source": "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629",
+        "call": json.dumps({"perturbations": richness.tolist()}),
+    }
+    return result
+
+
+def densities(
+    target: Source,
+    start: Start = "equilibrium",
+    steps: int = 100,
+    eta: float = 0.01,
+    beta: float = 1.0,
+    points: int = 801,
+) -> xr.Dataset:
+    """Densities of all laws of a chain between explicit laws on the line ([LDK24] Figures 7, 9, 11).
+
+    Returns:
+        Dataset over `step` 0..K (with `time`) and `x`, in 1/unit of the data: `forward_target` of mu_k, `forward_start`
+        of nu_k, `backward_target` of mubar_k and `backward_start` of nubar_k. The forward ones are NaN at step 0 where
+        the law has point masses.
+
+    Raises:
+        ValueError: as `chain`; a law that is not explicit on the line.
+    """
+    law = load_target(target)
+    steps, eta, beta = _check(steps, eta, "ode", beta, None)
+    nu = start_law(start, law, beta)
+    _choose_method("quantiles", law, nu, "ode", None)
+    walk = Walk(law.to(device="cpu", dtype=torch.float64), steps, eta, beta)
+    with one_thread():
+        x, found = densities_by_quantiles(walk, nu.to("cpu", torch.float64), points)
+    return label(
+        xr.Dataset(
+            {name: (("step", "x"), rows) for name, rows in found.items()},
+            {"step": np.arange(steps + 1), "time": ("step", walk.time), "x": x},
+            {"target": law.name, "start": nu.name, "steps": steps, "eta": eta, "beta": beta},
+        )
+    )
+
+
+def _set_error(walk: Walk, error: ScoreError | None, local: LocalizationPath, seed: int) -> None:
+    if error is None:
+        return
+    draws = 4096 if walk.law.dim == 1 else 1024
+    x, z = draw(walk.law, draws, seed)
+    walk.set_error(error, local.trace, lambda k: walk.noised(x, z, k))
+
+
+def _assemble(walk: Walk, found: Variables, local: LocalizationPath, richness: Array) -> xr.Dataset:
+    """All variables over the steps: what was found, and what theory allows."""
+    steps, eta = walk.steps, walk.eta
+    scale = 1 + walk.snr[1:] ** 2 / walk.beta  # 1/(1 - e^-2t)
+    zeta = {"worst": (1 - local.supremum) * scale, "star": local.zeta_star, "sharp": local.zeta_sharp}
+    w2 = np.asarray(found["w2_chain"][1], dtype=np.float64)
+    variables: Variables = dict(found)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        growth = np.full(steps + 1, np.nan)
+        growth[1:] = ((w2[:-1] / w2[1:]) ** 2 - 1) / eta
+        variables["rate"] = (("step",), growth)
+        top = float(np.asarray(found["w2_forward"][1])[0])
+        for name, bar in (("ratio", "w2_backward"), ("ratio_chain", "w2_chain")):
+            variables[name] = ((), float(np.asarray(found[bar][1])[0]) / top if top > 0 else np.nan)
+    for name, values in zeta.items():
+        dims = ("step", "perturbation")[: values.ndim]
+        rates = np.full((steps + 1, *values.shape[1:]), np.nan)
+        rates[1:] = 2 - 2 * values
+        # Sums over the steps between k and K, by which the gap has grown when it is at k.
+        passed = np.cumsum(rates[:0:-1] / 2, 0)[::-1]
+        bound = w2[-1] * np.exp(eta * np.concatenate([passed, np.zeros_like(passed[:1])]))
+        variables[f"rate_{name}"] = (dims, rates)
+        variables[f"bound_{name}"] = (dims, bound)
+        variables[f"ratio_{name}"] = (dims[1:], np.exp(-eta * values.sum(0)))
+    for name, values in (("mean_localization", local.mean), ("sup_localization", local.supremum)):
+        variables[name] = (("step",), np.concatenate([[np.nan], values]))
+    coordinates: Variables = {
+        "step": (("step",), np.arange(steps + 1)),
+        "time": (("step",), walk.time),
+        "snr": (("step",), walk.snr),
+        "perturbation": (("perturbation",), richness),
+    }
+    return label(xr.Dataset(variables, coordinates))
+
+
+def _check(steps: int | float, eta: float, mode: str, beta: float, n: int | float | None) -> tuple[int, float, float]:
+    """The number of steps, their length and the inverse temperature, as an int and two floats."""
+    if not 1 <= steps < math.inf or steps != int(steps):
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
+    if not 0 < beta < np.inf:
+        raise ValueError(f"beta must be positive and finite, got {beta}")
+    if not 0 < eta < np.inf:
+        raise ValueError(f"eta must be positive and finite, got {eta}")
+    if eta < _SHORTEST:
+        raise ValueError(f"eta = {eta:g} is too short a step for float64: give at least {_SHORTEST:g}")
+    if eta * steps > _LONGEST:
+        raise ValueError(
+            f"eta = {eta:g} over {steps} steps reaches time {eta * steps:g}, where nothing of the target is left in "
+            f"float64: the largest eta is {_LONGEST / steps:g}"
+        )
+    if mode not in ("ode", "sde"):
+        raise ValueError(f"mode must be ode or sde, got {mode!r}")
+    # At a concentrated posterior the drift of step k multiplies by 1 - eta coth(k eta): at step 1 this is lowest.
+    if mode == "sde" and eta / math.tanh(eta) >= 2:
+        raise ValueError(f"eta = {eta:g} makes step 1 of the reverse SDE unstable: it must be below 1.915")
+    if n is not None and (not 2 <= n < 2**24 or n != int(n)):
+        raise ValueError(f"n must be a whole number from 2 to {2**24 - 1}, got {n}")
+    return int(steps), float(eta), float(beta)
+
+
+def _choose_method(
+    method: str, law: Target, nu: Target, mode: str, error: ScoreError | None
+) -> Literal["quantiles", "particles"]:
+    obstacle = None
+    if not (is_explicit(law) and is_explicit(nu)):
+        obstacle = f"{(nu if is_explicit(law) else law).name} is no explicit law on the line"
+    elif mode == "sde":
+        obstacle = "a stochastic step is no map"
+    elif error is not None and error.kind == "white":
+        obstacle = "a white error is no map"
+    if method == "auto":
+        return "particles" if obstacle else "quantiles"
+    if method == "quantiles":
+        if obstacle:
+            raise ValueError(f"quantiles need monotone maps between explicit laws, and {obstacle}: use particles")
+        return "quantiles"
+    if method == "particles":
+        return "particles"
+    raise ValueError(f"method must be auto, quantiles or particles, got {method!r}")

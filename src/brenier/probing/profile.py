@@ -1,0 +1,367 @@
+"""Probe a law: a sample of the localization at each SNR, and the multi-scale complexity that follows from it.
+
+    Y_r = r X + Z,    L_r = ||Cov[rX | Y_r]||_op,    s, h, m*, delta*, zeta* from the law of L_r     (see `complexity`)
+
+A law on the line with an explicit density is probed by quadrature: deterministic, in float64. Any other by queries
+y = r x + z, with x drawn from the law, z standard normal, and both held fixed over all SNRs: common random numbers, so
+that what differs between two SNRs is the law and not the draw.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from brenier import complexity
+from brenier.catalog import load_target
+from brenier.core.checks import MOST, whole_number
+from brenier.core.work import one_thread, progress_bar
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+from brenier.laws.line.quadrature import localization_quadrature, onset
+from brenier.networks.network import NetworkTarget
+from brenier.scales import sigma_from_snr, time_from_snr
+
+Array: TypeAlias = NDArray[np.float64]
+Source: TypeAlias = Target | str | ArrayLike | Tensor
+
+DELTA = np.round(np.linspace(0, 1, 101), 2)
+U = np.round(np.concatenate([np.linspace(0, 2, 101), np.linspace(2.1, 4, 20)]), 2)
+REPLICATES = (
+    64  # bootstrap resamples behind delta*'s and the median ESS's standard errors and the bottleneck's interval
+)
+
+
+class _Sample(NamedTuple):
+    """The law of L_r at each SNR, as found."""
+
+    localization: Array  # (snr, query)
+    weights: Array  # (snr, query)
+    extra: dict[str, tuple[tuple[str, ...], ArrayLike]]  # variables that only the method at hand can give
+
+
+def default_snrs(target: Target, count: int = 32) -> Array:
+    """A geometric grid of SNRs, from all noise to all resolved.
+
+    With the law's smallest and largest length (`Target.scales`), from r = 0.1/largest, where L_r is about 0.01 at most
+    in every direction, to r = 10/smallest, where the noise is a tenth of the smallest feature: a standard deviation or
+    half the distance of two means of a mixture, a side of a box, the median distance between neighbours in data.
+    """
+    if count < 1:
+        raise ValueError(f"the number of SNRs must be at least 1, got {count}")
+    smallest, largest = target.scales()
+    return np.geomspace(0.1 / largest, 10 / smallest, count)
+
+
+def probe(
+    target: Source,
+    snrs: Sequence[float] | ArrayLike | None = None,
+    queries: int | None = None,
+    perturbations: Sequence[float] = (1, 2, 5, 20),
+    beta: float = 1.0,
+    holdout: float | None = None,
+    method: Literal["auto", "quadrature", "monte-carlo"] = "auto",
+    seed: int = 0,
+    max_memory: float | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Multi-scale complexity of a law at each SNR: how hard it is to denoise, where, and how sure that is.
+
+    Args:
+        target: a law, or what `load_target` takes: a built-in's name, a file, an array (n, d).
+        snrs: SNRs r > 0. Default: `default_snrs(target)`.
+        queries: noisy points per SNR (Monte Carlo only). Default: 2,048, or 64 for a network in many dimensions.
+        perturbations: richnesses M >= 1 of the perturbations that zeta_M bounds ([LDK24] Definition 6).
+        beta: inverse temperature of the Ornstein-Uhlenbeck process; enters through its time only.
+        holdout: share of the data to draw queries from instead of making them atoms (data only). Queries from the
+            atoms themselves sit next to one; held-out queries show what the law behind the data would give.
+        method: "quadrature" for explicit laws on the line (the default there), "monte-carlo" for any.
+        seed: of every random number.
+        max_memory: GiB that blocks of work may take beyond the data.
+        device: where to compute. Default: where the target is.
+        dtype: of the computation. Default: the target's.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Returns:
+        Dataset over `snr` (with `time` and `sigma`), `query`, `u`, `delta` and `perturbation`:
+
+        - `localization`, `query_weight` (snr, query): the weighted sample of L_r that all else is computed from.
+        - `survival` s (snr, u), `integrated_tail` h (snr, delta), `m_star`, `delta_star` (snr).
+        - `zeta_star`, `zeta_sharp` (snr, perturbation): the contraction rates of Theorem 4, as published and sharp.
+        - `mean_localization`, `sup_localization` (snr): E L_r and its supremum (over queries, in Monte Carlo).
+        - `mmse` (snr): E tr Cov[X | Y_r], in squared units of the data.
+        - `ess` (snr): median effective sample size of the posteriors; NaN for a law without atoms.
+        - `onset_snr` (): r*, the largest r up to which P(L > 1) = 0. By Monte Carlo, the last SNR before a query with
+          L > 1 was seen: an estimate from above.
+        - In Monte Carlo, `*_se`: the standard deviation over queries divided by sqrt(queries), for m*, zeta* and
+          zeta_sharp at the estimated optimum (the delta method: the optimum's own error is of second order); bootstrap
+          over queries for delta* and ess. `sup_localization` has none: a sample maximum only bounds it from below.
+          `m_star_replicate` (replicate, snr): m* of the bootstrap resamples. `localization_error` (snr): largest
+          relative error bound of an operator norm.
+        - For a network, means over queries with their `*_se`: `mean_symmetric` (snr), the largest eigenvalue of the
+          symmetric part of the denoiser's Jacobian J, and `asymmetry` (snr), ||J - J^T||_F/||J||_F. A posterior's J is
+          symmetric: there the one equals `mean_localization`, and the other is 0.
+
+        Attributes hold what is needed to repeat the run.
+
+    Raises:
+        ValueError: an argument is out of range, or does not go with the target. The message says what would be right.
+    """
+    law = load_target(target, dtype=dtype, device=device)
+    if max_memory is not None and not max_memory > 0:
+        raise ValueError(f"max_memory must be positive, got {max_memory} GiB")
+    if isinstance(law, Empirical) and max_memory is not None:
+        law = copy.copy(law)
+        law.max_memory = max_memory * 2**30
+    law = law.to(device=device, dtype=dtype)
+    grid = default_snrs(law) if snrs is None else check_snrs(snrs)
+    richness = check_perturbations(perturbations)
+    if not 0 < beta < np.inf:
+        raise ValueError(f"beta must be positive and finite, got {beta}")
+    queries = whole_number(law.default_queries if queries is None else queries, "queries", 1, MOST - 1)
+    seed = check_seed(seed)
+    chosen = _choose_method(method, law)
+    if holdout is not None and not isinstance(law, Empirical):
+        what = "a network, which has no atoms" if isinstance(law, NetworkTarget) else "an explicit law"
+        raise ValueError(f"holdout needs data, and {law.name} is {what}: leave holdout out")
+    with progress_bar(f"probing {law.name}", progress) as advance:
+        if chosen == "quadrature":
+            sample = _by_quadrature(law, grid, richness, advance)
+        else:
+            sample = _by_monte_carlo(law, grid, queries, holdout, seed, advance)
+    profile = _profile(sample, grid, richness, beta)
+    profile.attrs = {
+        "title": f"multi-scale complexity of {law.name}",
+        "target": law.name,
+        "dim": law.dim,
+        "event_shape": list(law.event_shape),
+        "method": chosen,
+        "queries": queries if chosen == "monte-carlo" else 0,
+        "seed": seed,
+        "beta": float(beta),
+        "holdout": 0.0 if holdout is None else float(holdout),
+        "snr_grid": "default" if snrs is None else "given",
+        "dtype": str(law.dtype).removeprefix("torch."),
+        "device": str(law.device),
+        "max_memory": 0.0 if max_memory is None else float(max_memory),
+        "atoms": len(law) if isinstance(law, Empirical) else 0,
+        "tolerance": law.tolerance if isinstance(law, Empirical | NetworkTarget) else 0.0,
+        "queries_from": _source(law),
+        "brenier_version": version("brenier"),
+        "torch_version": str(torch.__version__),
+        "source": "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629",
+        "call": json.dumps({"snrs": grid.tolist(), "perturbations": [float(m) for m in richness]}),
+    }
+    return profile
+
+
+def check_snrs(snrs: ArrayLike) -> Array:
+    """The SNRs, sorted; a ValueError where they are not positive, finite and different."""
+    grid = np.sort(np.atleast_1d(np.asarray(snrs, dtype=np.float64)))
+    if grid.ndim != 1 or grid.size == 0:
+        raise ValueError(f"snrs must be a list of at least one number, got shape {np.shape(snrs)}")
+    if not np.all((grid > 0) & np.isfinite(grid)):
+        raise ValueError(f"every SNR must be positive and finite, got {grid[~((grid > 0) & np.isfinite(grid))][0]}")
+    if np.any(np.diff(grid) == 0):
+        raise ValueError(f"the SNR {grid[:-1][np.diff(grid) == 0][0]:g} is given twice")
+    return grid
+
+
+def check_perturbations(perturbations: Sequence[float]) -> Array:
+    """The richnesses M of perturbations as an array; a ValueError where they are not numbers of at least 1."""
+    richness = np.atleast_1d(np.asarray(perturbations, dtype=np.float64))
+    if richness.ndim != 1 or richness.size == 0 or not np.all(richness >= 1):
+        raise ValueError(f"perturbations must be numbers M of at least 1, got {perturbations}")
+    return richness
+
+
+def check_seed(seed: int | float) -> int:
+    """The seed as an int; a ValueError where it is not a whole number of at least 0."""
+    return whole_number(seed, "seed", 0)
+
+
+def _choose_method(method: str, law: Target) -> Literal["quadrature", "monte-carlo"]:
+    explicit = law.dim == 1 and law.breakpoints(1.0) is not None
+    if method == "auto":
+        return "quadrature" if explicit else "monte-carlo"
+    if method == "quadrature":
+        if not explicit:
+            raise ValueError(f"quadrature needs an explicit law on the line, {law.name} is none: use monte-carlo")
+        return "quadrature"
+    if method == "monte-carlo":
+        return "monte-carlo"
+    raise ValueError(f"method must be auto, quadrature or monte-carlo, got {method!r}")
+
+
+def _by_quadrature(law: Target, grid: Array, richness: Array, advance: Callable[[float], None]) -> _Sample:
+    law = law.to(dtype=torch.float64)
+    levels = np.union1d(U, np.round(1 - DELTA, 2))
+    values: list[Array] = []
+    weights: list[Array] = []
+    with one_thread():
+        for snr in grid:
+            value, weight, _ = localization_quadrature(law, float(snr), levels, richness.tolist())
+            values.append(value)
+            weights.append(weight)
+            advance(1 / len(grid))
+    # Rows of unequal length: repeat the last point with no weight.
+    longest = max(map(len, values))
+    localization = np.stack([np.pad(value, (0, longest - len(value)), mode="edge") for value in values])
+    mass = np.stack([np.pad(weight, (0, longest - len(weight))) for weight in weights])
+    # The onset is the law's, not the grid's: look for it from all noise up to the last SNR asked for.
+    low, high = default_snrs(law)[[0, -1]]
+    with one_thread():
+        first = onset(law, min(low, grid[0]), max(high, grid[-1]))
+    mmse = (localization * mass).sum(1) / grid**2
+    none = np.full(len(grid), np.nan)
+    return _Sample(localization, mass, {"mmse": (("snr",), mmse), "ess": (("snr",), none), "onset_snr": ((), first)})
+
+
+def _by_monte_carlo(
+    law: Target, grid: Array, queries: int, holdout: float | None, seed: int, advance: Callable[[float], None]
+) -> _Sample:
+    points, noise, part, resampling = (int(state) for state in np.random.SeedSequence(seed).generate_state(4))
+    if holdout is not None:
+        assert isinstance(law, Empirical)  # checked by `probe`
+        law, held = law.split(holdout, part)
+        pick = torch.randint(len(held), (queries,), generator=torch.Generator().manual_seed(points))
+        x = held[pick.to(held.device)]
+    else:
+        x = law.sample(queries, points)
+    z = torch.randn(queries, law.dim, generator=torch.Generator().manual_seed(noise), dtype=torch.float64)
+    path = law.localize_path(x, z.to(x), grid.tolist(), advance)
+    localization = path.norm.double().cpu().numpy()
+    trace = path.trace.double().cpu().numpy()
+    root = np.sqrt(queries)
+    above = np.flatnonzero(localization.max(1) > 1)
+    first = np.inf if len(above) == 0 else grid[above[0] - 1] if above[0] > 0 else np.nan
+    extra: dict[str, tuple[tuple[str, ...], ArrayLike]] = {
+        "mmse": (("snr",), trace.mean(1) / grid**2),
+        "mmse_se": (("snr",), _deviation(trace) / root / grid**2),
+        "onset_snr": ((), first),
+    }
+    ess = np.full_like(localization, np.nan) if path.ess is None else path.ess.double().cpu().numpy()
+    extra["ess"] = (("snr",), np.median(ess, axis=1))
+    if path.error is not None:
+        extra["localization_error"] = (("snr",), path.error.double().cpu().numpy().max(1))
+    for name, values in (("mean_symmetric", path.symmetric), ("asymmetry", path.asymmetry)):
+        if values is not None:
+            rows = values.double().cpu().numpy()
+            extra |= {name: (("snr",), rows.mean(1)), f"{name}_se": (("snr",), _deviation(rows) / root)}
+    resamples = np.random.default_rng(resampling).multinomial(queries, np.full(queries, 1 / queries), REPLICATES)
+    stars = [complexity.minimal_relative_tail(localization, np.broadcast_to(n, localization.shape)) for n in resamples]
+    extra["m_star_replicate"] = (("replicate", "snr"), np.stack([least for least, _ in stars]))
+    extra["delta_star_se"] = (("snr",), _deviation(np.stack([delta for _, delta in stars]).T))
+    medians = np.stack([np.median(np.repeat(ess, n, axis=1), axis=1) for n in resamples])
+    extra["ess_se"] = (("snr",), _deviation(medians.T))
+    return _Sample(localization, np.full_like(localization, 1 / queries), extra)
+
+
+def _source(law: Target) -> str:
+    """Where queries come from."""
+    if not isinstance(law, NetworkTarget):
+        return law.name
+    return "the network's own chain" if law.data is None else law.data.name
+
+
+def _deviation(rows: Array) -> Array:
+    """Sample standard deviation along the last axis; NaN, unknown, from a single point."""
+    return np.std(rows, axis=-1, ddof=1) if rows.shape[-1] > 1 else np.full(rows.shape[:-1], np.nan)
+
+
+def _profile(sample: _Sample, grid: Array, richness: Array, beta: float) -> xr.Dataset:
+    """All that the sample of L_r at each SNR implies, labelled."""
+    values, weights = sample.localization, sample.weights
+    m_star, delta_star = complexity.minimal_relative_tail(values, weights)
+    variables: dict[str, tuple[tuple[str, ...], ArrayLike]] = {
+        "localization": (("snr", "query"), values),
+        "query_weight": (("snr", "query"), weights),
+        "survival": (("snr", "u"), complexity.survival(values, U, weights)),
+        "integrated_tail": (("snr", "delta"), complexity.integrated_tail(values, DELTA, weights)),
+        "m_star": (("snr",), m_star),
+        "delta_star": (("snr",), delta_star),
+        "zeta_star": (("snr", "perturbation"), complexity.net_contraction(values, richness, grid, weights, beta)),
+        "zeta_sharp": (("snr", "perturbation"), complexity.sharp_contraction(values, richness, grid, weights, beta)),
+        "mean_localization": (("snr",), (values * weights).sum(1)),
+        "sup_localization": (("snr",), np.where(weights > 0, values, -np.inf).max(1)),
+        **sample.extra,
+    }
+    if "mmse_se" in variables:
+        variables |= _standard_errors(values, variables, grid, richness, beta)
+    coordinates = {
+        "snr": grid,
+        "time": ("snr", time_from_snr(grid, beta)),
+        "sigma": ("snr", sigma_from_snr(grid)),
+        "u": U,
+        "delta": DELTA,
+        "perturbation": richness,
+    }
+    profile = xr.Dataset(variables, coordinates)
+    for name, (text, unit) in _LABELS.items():
+        if name in profile.variables:
+            profile[name].attrs = {"long_name": text, "units": unit}
+    return profile
+
+
+def _standard_errors(
+    values: Array, known: dict[str, tuple[tuple[str, ...], ArrayLike]], grid: Array, richness: Array, beta: float
+) -> dict[str, tuple[tuple[str, ...], ArrayLike]]:
+    """Standard errors over equally weighted queries, at the optimum where there is one (the delta method)."""
+    root = np.sqrt(values.shape[1])
+
+    def excess(threshold: Array) -> Array:
+        """Standard error of E[(L - u)_+], u of shape (snr,)."""
+        return _deviation(np.maximum(values - threshold[:, None], 0)) / root
+
+    survival = np.asarray(known["survival"][1])
+    delta_star = np.asarray(known["delta_star"][1])
+    quantile = complexity.value_at_risk(values, richness)
+    scale = (1 + grid**2 / beta)[:, None] * np.where(
+        np.isinf(richness), np.nan, richness
+    )  # a maximum has no such error
+    sharp = np.stack([excess(q) for q in quantile.T], 1) * scale
+    net = np.stack([excess(np.clip(q, 0, 1)) for q in quantile.T], 1) * scale
+    return {
+        "survival_se": (("snr", "u"), np.sqrt(survival * np.maximum(1 - survival, 0)) / root),
+        "integrated_tail_se": (("snr", "delta"), np.stack([excess(np.full(len(grid), 1 - d)) for d in DELTA], 1)),
+        "m_star_se": (("snr",), excess(1 - delta_star) / delta_star),
+        "zeta_star_se": (("snr", "perturbation"), net),
+        "zeta_sharp_se": (("snr", "perturbation"), sharp),
+        "mean_localization_se": (("snr",), _deviation(values) / root),
+    }
+
+
+_LABELS = {
+    "snr": ("signal-to-noise ratio r", "1"),
+    "time": ("Ornstein-Uhlenbeck time t", "1"),
+    "sigma": ("noise level 1/r", "unit of the data"),
+    "u": ("threshold u of the localization", "1"),
+    "delta": ("curvature threshold delta = 1 - u", "1"),
+    "perturbation": ("richness M of the perturbations", "1"),
+    "localization": ("localization ||Cov[rX|Y_r]||_op", "1"),
+    "query_weight": ("weight of the query", "1"),
+    "survival": ("survival function P(L_r > u)", "1"),
+    "integrated_tail": ("integrated tail h(delta, r)", "1"),
+    "m_star": ("minimal relative tail m*", "1"),
+    "delta_star": ("largest minimiser delta*", "1"),
+    "zeta_star": ("net contraction zeta*_M, delta in [0, 1]", "1"),
+    "zeta_sharp": ("sharp net contraction, (1 - CVaR)/(1 - exp(-2t))", "1"),
+    "mean_localization": ("mean localization E L_r", "1"),
+    "sup_localization": ("largest localization", "1"),
+    "mmse": ("minimum mean squared error E tr Cov[X|Y_r]", "squared unit of the data"),
+    "ess": ("median effective sample size of the posterior", "1"),
+    "onset_snr": ("onset r*: P(L > 1) = 0 up to here", "1"),
+    "localization_error": ("largest relative error bound of an operator norm", "1"),
+    "mean_symmetric": ("largest eigenvalue of the Jacobian's symmetric part", "1"),
+    "asymmetry": ("asymmetry of the Jacobian ||J - J^T||_F/||J||_F", "1"),
+    "m_star_replicate": ("m* of bootstrap resamples of the queries", "1"),
+}

@@ -1,0 +1,84 @@
+"""What a calibration says: deviations in standard errors, and the verdict of each noise level."""
+
+from itertools import groupby
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+
+FAIR, POOR = 0.10, 0.20  # of an error in squares: 5% and 10% in its root
+CARRIED = 16  # queries that have to carry the error
+VERDICTS = ("good", "fair", "poor", "undecided")
+SIGNIFICANT = 5.0
+CHECKS = ("balance", "directional", "dependence", "asymmetry", "negative")
+
+
+class Band(NamedTuple):
+    """Adjacent SNRs with the same verdict.
+
+    Attributes:
+        low, high: the first and the last SNR.
+        verdict: one of `VERDICTS`.
+        worst: each check that deviates, with its largest deviation, sign included.
+    """
+
+    low: float
+    high: float
+    verdict: str
+    worst: dict[str, float]
+
+
+def verdict_bands(calibration: xr.Dataset) -> list[Band]:
+    """The verdicts of `calibrate` from low to high SNR, adjacent ones that agree joined."""
+    found = deviations(calibration)
+    snr, verdict, levels = (calibration[name].to_numpy() for name in ("snr", "verdict", "level"))
+    bands: list[Band] = []
+    for code, group in groupby(range(len(snr)), key=lambda k: int(verdict[k])):
+        rows = np.asarray(list(group))
+        worst: dict[str, float] = {}
+        for name, level in zip(CHECKS, levels, strict=True):
+            flagged = rows[np.isin(level[rows], [1, 2])]
+            if len(flagged):
+                value = found[name][0][flagged]
+                worst[name] = float(value[np.argmax(np.abs(value))])
+        bands.append(Band(float(snr[rows[0]]), float(snr[rows[-1]]), VERDICTS[code], worst))
+    return bands
+
+
+def deviations(calibration: xr.Dataset) -> dict[str, tuple[Array, Array]]:
+    """Each of `CHECKS` as a relative deviation, 0 for an exact posterior, with its standard error, over SNRs."""
+    missing = [name for name in ("snr", *CHECKS, "level", "verdict") if name not in calibration.variables]
+    if missing:
+        raise ValueError(f"this is no calibration of brenier.calibrate: it has no variable {missing[0]!r}")
+    return _deviations(calibration)
+
+
+def _deviations(calibration: xr.Dataset) -> dict[str, tuple[Array, Array]]:
+    def read(name: str) -> Array:
+        return calibration[name].to_numpy().astype(np.float64)
+
+    return {
+        "balance": (read("balance") - 1, read("balance_se")),
+        "directional": (read("directional") - 1, read("directional_se")),
+        "dependence": (read("dependence"), read("dependence_se")),
+        "asymmetry": (read("asymmetry") / 2, read("asymmetry_se") / 2),
+        "negative": (read("negative"), read("negative_se")),
+    }
+
+
+def judge(result: xr.Dataset) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Level of each check, and the verdict, at each SNR: the rule in the module's docstring."""
+    carried = result["carried"].to_numpy() >= CARRIED
+    levels: list[NDArray[np.int8]] = []
+    for name, (value, error) in _deviations(result).items():
+        size, usable = np.abs(value), carried | (name in ("asymmetry", "negative"))
+        certain = usable & (size > SIGNIFICANT * error)  # False where the error is not known
+        known = usable & (size + 2 * error <= POOR)
+        level = np.where(certain & (size > POOR), 2, np.where(certain & (size > FAIR), 1, np.where(known, 0, 3)))
+        levels.append(level.astype(np.int8))
+    level = np.stack(levels)
+    flagged = np.where(level == 3, 0, level).max(0)
+    return level, np.where(flagged > 0, flagged, level[CHECKS.index("balance")]).astype(np.int8)

@@ -1,0 +1,1 @@
+"""What was computed, in tables and sentences. Nothing here computes."""

@@ -1,0 +1,97 @@
+"""An evaluation in a terminal: a table, and what it says of copies and of modes in a sentence each."""
+
+import math
+
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from brenier.metrics.distances import ENOUGH
+from brenier.reports.console import stdout
+from brenier.reports.schedule import many
+from brenier.reports.tables import number, scale
+
+WORDS = {
+    "frechet": "Frechet distance",
+    "frechet_debiased": "  without its bias",
+    "kernel": "kernel distance",
+    "w2": "W2",
+    "mmr": "mode mixture ratio",
+    "stray": "outside all modes",
+    "closer": "closer than data are",
+    "copied": "copied",
+    "ratio": "nearest / second",
+}
+
+
+def print_evaluation(evaluation: xr.Dataset, console: Console | None = None) -> None:
+    """Print what was compared, the table of metrics with 95% intervals, and the sentences."""
+    console = console or stdout()
+    about = evaluation.attrs
+    size = f"{many(int(about['n']), 'sample')} and {int(about['n_reference']):,} points of {about['reference']}"
+    console.print(
+        f"{about['title']}: {size} in {many(int(about['dim']), 'dimension')}, features {about['features']}, "
+        f"k = {int(about['k'])}, seed {int(about['seed'])}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print()
+    controlled = bool(evaluation["control"].notnull().any())
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for title in ("value", "95% interval", *(("perfect sampler", "95% interval") if controlled else ())):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name in evaluation["metric"].to_numpy():
+        row = evaluation.sel(metric=name)
+        cells = _cells(row, "value", "low", "high", "error")
+        if controlled:
+            cells += _cells(row, "control", "control_low", "control_high", "control_error")
+        table.add_row(WORDS.get(str(name), str(name)), *cells)
+    console.print(table)
+    console.print()
+    for text in sentences(evaluation):
+        console.print(text, markup=False)
+
+
+def _cells(row: xr.Dataset, value: str, low: str, high: str, error: str) -> list[str]:
+    if math.isnan(float(row[value])):
+        return ["", ""]
+    return [
+        f"{number(float(row[value]))} ±{number(float(row[error]))}",
+        f"{number(float(row[low]))} to {number(float(row[high]))}",
+    ]
+
+
+def sentences(evaluation: xr.Dataset) -> list[str]:
+    """What is copied, what is mixed, and where numbers of samples are too few to say."""
+    about, names = evaluation.attrs, [str(name) for name in evaluation["metric"].to_numpy()]
+    lines = [f"W2 is {about['w2_method']}."]
+    count = int(about["features"].split()[1]) if about["features"].startswith("pca") else int(about["dim"])
+    fewest = min(int(about["n"]), int(about["n_reference"]))
+    if about["features"].startswith(("raw", "pca")) and fewest < ENOUGH * count:
+        lines.append(
+            f"{fewest:,} points are few for a Frechet distance of {count} features: {ENOUGH * count:,} are enough."
+        )
+    if "closer" in names:
+        own = "held-out points" if about["memorisation_control"] == "held-out" else "training points among each other"
+        lines.append(_against_control(evaluation, "closer", "nearer to a training point than that is to others", own))
+        what = "nearer to a training point than a third of the way to the second nearest, as copies do"
+        lines.append(_against_control(evaluation, "copied", what, own))
+    if "mmr" in names:
+        what = f"between classes of {about['classifier']} (lambda {scale(float(about['lambda']))})"
+        lines.append(_against_control(evaluation, "mmr", what, "points of the reference"))
+    if "stray" in names:
+        lines.append(_against_control(evaluation, "stray", "outside all components", "points of the reference"))
+    return lines
+
+
+def _against_control(evaluation: xr.Dataset, name: str, what: str, control: str) -> str:
+    """A share beside that of the control, and whether they differ by more than two standard errors."""
+    row = evaluation.sel(metric=name)
+    value, other = float(row["value"]), float(row["control"])
+    slack = 2 * math.hypot(float(row["error"]), float(row["control_error"]))
+    alike = float(row["low"]) <= float(row["control_high"]) and float(row["high"]) >= float(row["control_low"])
+    verdict = "the same within the errors" if abs(value - other) <= slack or (slack == 0 and alike) else "more"
+    verdict = "less" if verdict == "more" and value < other else verdict
+    return f"{value:.1%} of the samples lie {what}, {other:.1%} of the {control}: {verdict}."

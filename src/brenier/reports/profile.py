@@ -1,0 +1,130 @@
+"""A profile in a terminal: a table, and one sentence on the bottleneck."""
+
+import math
+
+import numpy as np
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from brenier.probing.bottleneck import bottleneck
+from brenier.reports.console import stdout
+from brenier.reports.tables import ROWS, Column, distinct, lay_out, number, scale
+
+
+def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
+    """Print what was probed, the table over SNRs, and the sentence on the bottleneck."""
+    console = console or stdout()
+    console.print(headline(profile), markup=False, soft_wrap=True)
+    console.print()
+    rows = _rows(profile)
+    hardest = int(np.argmax(profile["m_star"].values[rows])) if float(profile["m_star"].max()) > 0 else None
+    for block in lay_out(columns(profile.isel(snr=rows)), console.width):
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for title, _ in block:
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in range(len(rows)):
+            table.add_row(*(cells[row] for _, cells in block), style="bold" if row == hardest else None)
+        console.print(table)
+        console.print()
+    if len(rows) < profile.sizes["snr"]:
+        console.print(f"{len(rows)} of {profile.sizes['snr']} SNRs shown.")
+    console.print(sentence(profile), markup=False)
+
+
+def headline(profile: xr.Dataset) -> str:
+    """What was probed, and how."""
+    about = profile.attrs
+    dim = int(about["dim"])
+    shape = " x ".join(str(side) for side in np.atleast_1d(about.get("event_shape", dim)))
+    parts = [f"{dim} dimension{'s' * (dim > 1)}" + (f" ({shape})" if " x " in shape else ""), str(about["method"])]
+    if about["method"] == "monte-carlo":
+        drawn = about.get("queries_from", about["target"])
+        drawn = "" if drawn == about["target"] else f" from {drawn}"
+        parts.append(f"{int(about['queries'])} queries{drawn}, seed {int(about['seed'])}")
+    return f"{about['target']}: {', '.join(parts)}"
+
+
+def columns(profile: xr.Dataset) -> list[Column]:
+    """The columns of the table, one cell per SNR."""
+    at_one = profile.sel(u=1.0, method="nearest")
+    result = [
+        Column("SNR", distinct(profile["snr"].values)),
+        _column("E L", profile, "mean_localization"),
+        _column("P(L>1)", at_one, "survival"),
+        _column("m*", profile, "m_star"),
+        _column("delta*", profile, "delta_star"),
+    ]
+    result += [
+        _column(f"zeta*_{richness:g}", profile.sel(perturbation=richness), "zeta_star")
+        for richness in profile["perturbation"].values
+    ]
+    if "asymmetry" in profile:
+        result.append(_column("asymmetry", profile, "asymmetry"))
+    if bool(profile["ess"].notnull().any()):
+        result.append(Column("ESS", [scale(size) for size in profile["ess"].values]))
+    return result
+
+
+def _column(title: str, profile: xr.Dataset, name: str) -> Column:
+    values = profile[name].values
+    plain = [number(value) for value in values]
+    if f"{name}_se" not in profile:
+        return Column(title, plain)
+    errors = [number(error) for error in profile[f"{name}_se"].values]
+    width = max(len(error) for error in errors)
+    return Column(title, plain, [f"{v} ±{e:<{width}}" for v, e in zip(plain, errors, strict=True)])
+
+
+def _rows(profile: xr.Dataset) -> list[int]:
+    """All SNRs where they are few, else `ROWS` spread evenly, the one of the largest m* among them."""
+    count = profile.sizes["snr"]
+    if count <= ROWS:
+        return list(range(count))
+    rows = {int(row) for row in np.linspace(0, count - 1, ROWS - 1).round()}
+    return sorted(rows | {int(np.argmax(profile["m_star"].values))})
+
+
+def sentence(profile: xr.Dataset) -> str:
+    """One true sentence on the bottleneck of a profile."""
+    found = bottleneck(profile)
+    grid, m_star = profile["snr"].to_numpy(), profile["m_star"].to_numpy()
+    exact = profile.attrs["method"] == "quadrature"
+    if not m_star.max() > 0:
+        span = f"from SNR {scale(grid[0])} to {scale(grid[-1])}" if len(grid) > 1 else f"at SNR {scale(grid[0])}"
+        if exact:
+            return f"No bottleneck: the noisy law is log-concave {span} (m* = 0)."
+        return f"No bottleneck: {span}, L <= 1 at all {int(profile.attrs['queries'])} queries (m* = 0)."
+    size = f"m* = {number(found['m_star'])}"
+    if not exact and math.isfinite(found["m_star_se"]):
+        size += f" ± {number(found['m_star_se'])}"
+    other = f"sigma {scale(found['sigma'])}, OU time {scale(found['time'])}"
+    place = f"SNR {scale(found['snr'])} ({other})"
+    last = int(m_star.argmax()) == len(grid) - 1
+    if len(grid) == 1:
+        text = f"At {place}, the only one probed, {size}; probe more SNRs to find the bottleneck"
+    elif last or m_star.argmax() == 0:
+        text = (
+            f"Denoising is hardest at the {'last' if last else 'first'} of the SNRs probed, {place}, with {size}: "
+            f"the bottleneck may lie {'above' if last else 'below'} it (give --snr-{'max' if last else 'min'})"
+        )
+    else:
+        within = f"within {scale(found['snr_low'])} to {scale(found['snr_high'])}"
+        band = f"from SNR {scale(found['hard_low'])} to {scale(found['hard_high'])}"
+        alone = found["hard_low"] == found["hard_high"]
+        text = (
+            f"Denoising is hardest at SNR {scale(found['snr'])} ({within}; {other}), with {size}; "
+            f"m* > 0 is seen {'at no other SNR' if alone else band}"
+        )
+    return text + _memory(found["snr"], found["collapse_snr"]) + "."
+
+
+def _memory(snr: float, collapse: float) -> str:
+    """What the collapse of the posterior onto single points means for the bottleneck."""
+    if not math.isfinite(collapse):
+        return ""
+    text = f"past SNR {scale(collapse)} posteriors sit on single points of the data (median ESS < 2)"
+    if snr >= collapse:
+        return f"; but {text}, so this tells of these points, not of the law behind them"
+    return f"; {text}, which is memory, not the law behind them"

@@ -1,0 +1,154 @@
+"""Schedules and comparisons of schedules in a terminal: tables, and what they say in a sentence."""
+
+import math
+
+import numpy as np
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from brenier.reports.console import stdout
+from brenier.reports.tables import ROWS, Column, lay_out, number, scale
+from brenier.sampling.handmade import HANDMADE
+from brenier.sampling.schedule import Schedule
+
+MEASURES = {"rms": "RMS", "median": "median", "w2": "W2"}
+CAPTION = (
+    "RMS, median: distance to the end point of the probability flow from the same noise; W2: to the law, {method}; "
+    "* least of the column"
+)
+
+
+def print_schedule(schedule: Schedule, seconds: float | None = None, console: Console | None = None) -> None:
+    """Print the noise levels, what each step adds to the predicted error, and what planning took."""
+    console = console or stdout()
+    law = "" if schedule.target is None else f"{schedule.target}: "
+    made = "" if schedule.seed is None else f", seed {schedule.seed}"
+    console.print(
+        f"{law}{many(schedule.steps, 'step')} of {schedule.solver} by {schedule.criterion}{made}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print()
+    rows = range(schedule.steps)
+    if len(rows) > ROWS:
+        rows = np.unique(np.linspace(0, schedule.steps - 1, ROWS).round().astype(int)).tolist()
+    table = _table(["step", "sigma from", "to"] + ["predicted error", "share"] * (schedule.predicted_error is not None))
+    for k in rows:
+        cells = [str(k + 1), scale(schedule.sigmas[k]), scale(schedule.sigmas[k + 1])]
+        if schedule.predicted_error is not None and schedule.error is not None:
+            part = schedule.predicted_error[k]
+            cells += [scale(part), f"{round(100 * part / schedule.error)}%" if schedule.error > 0 else "-"]
+        table.add_row(*cells)
+    console.print(table)
+    console.print()
+    if len(rows) < schedule.steps:
+        console.print(f"{len(rows)} of {schedule.steps} steps shown.")
+    console.print(_account(schedule, seconds), markup=False)
+
+
+def _account(schedule: Schedule, seconds: float | None) -> str:
+    error = "No prediction of the error" if schedule.error is None else f"Predicted end error {scale(schedule.error)}"
+    text = f"{error}, with {many(schedule.evaluations_per_sample, 'evaluation')} of the denoiser per sample"
+    spent = [] if schedule.evaluations is None else [f"{many(schedule.evaluations, 'evaluation')} in all"]
+    spent += [] if seconds is None else [f"{seconds:.1f} s"]
+    return f"{text}; planning took {' and '.join(spent)}." if spent else f"{text}."
+
+
+def print_comparison(comparison: xr.Dataset, console: Console | None = None) -> None:
+    """Print for each solver a table of criteria by measures and steps, and what they come to."""
+    console = console or stdout()
+    about = comparison.attrs
+    console.print(
+        f"{about['target']}: {many(int(about['dim']), 'dimension')}, {int(about['n']):,} samples of each grid, sigma "
+        f"from {scale(about['sigma_max'])} to {scale(about['sigma_min'])}, {int(about['pilots']):,} pilots, "
+        f"seed {int(about['seed'])}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(CAPTION.format(method=about["w2_method"]), markup=False)
+    for solver in comparison["solver"].to_numpy():
+        part = comparison.sel(solver=solver)
+        calls = [many(int(count), "evaluation") for count in part["evaluations"].to_numpy()]
+        listed = ", ".join(
+            f"{many(int(k), 'step')}: {call}" for k, call in zip(part["steps"].to_numpy(), calls, strict=True)
+        )
+        console.print(f"\n{solver} ({listed})\n", markup=False, soft_wrap=True)
+        names = Column("criterion", [str(name) for name in part["criterion"].to_numpy()])
+        ends, laws = _columns(part, "rms") + _columns(part, "median"), _columns(part, "w2")
+        fits = len(lay_out([names, *ends, *laws], console.width)) == 1
+        for columns in [ends + laws] if fits else [ends, laws]:
+            for block in lay_out([names, *columns], console.width):
+                table = _table([title for title, _ in block])
+                table.columns[0].justify = "left"
+                for row, name in enumerate(names.plain):
+                    table.add_row(*(cells[row] for _, cells in block), style="bold" if name == "error" else None)
+                console.print(table)
+                console.print()
+    for text in sentences(comparison):
+        console.print(text, markup=False)
+
+
+def _columns(part: xr.Dataset, name: str) -> list[Column]:
+    """A measure of one solver for each number of steps, if the solver has it."""
+    columns: list[Column] = []
+    for steps in part["steps"].to_numpy():
+        values, errors = (part[key].sel(steps=steps).to_numpy() for key in (name, f"{name}_se"))
+        if not np.isnan(values).all():
+            width = max(len(number(error)) for error in errors)
+            cells = [
+                f"{number(value)} ±{number(error):<{width}}{'*' if value == np.nanmin(values) else ' '}"
+                for value, error in zip(values, errors, strict=True)
+            ]
+            cells = ["-" if math.isnan(value) else cell for value, cell in zip(values, cells, strict=True)]
+            columns.append(Column(f"{MEASURES[name]} {steps}", cells))
+    return columns
+
+
+def sentences(comparison: xr.Dataset) -> list[str]:
+    """How `error` does by RMS against the schedules made by hand, and how near its prediction comes."""
+    rms = comparison["rms"].stack(cell=("solver", "steps")).dropna("cell")
+    names = [str(name) for name in comparison["criterion"].to_numpy()]
+    by_hand = [name for name in names if name in HANDMADE]
+    lines: list[str] = []
+    if "error" in names and by_hand and rms.sizes["cell"] and bool((rms > 0).all()):
+        own, others = rms.sel(criterion="error"), rms.sel(criterion=by_hand)
+        slack = 2 * comparison["rms_se"].stack(cell=("solver", "steps")).sel(cell=rms["cell"], criterion="error")
+        best = others.min("criterion")
+        count, good = rms.sizes["cell"], int((own <= best + slack).sum())
+        text = (
+            f"By RMS, error is as good as the best schedule made by hand, or within two standard errors, in {good} of "
+            f"{many(count, 'cell')}; in the geometric mean, the best by hand of each leaves {_mean(best / own)} times "
+            "its error"
+        )
+        if "karras" in by_hand:
+            text += f", karras {_mean(others.sel(criterion='karras') / own)} times"
+        lines.append(f"{text}.")
+    ratio = comparison["predicted"].to_numpy() / np.maximum(comparison["rms"].to_numpy(), 1e-300)
+    ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+    if ratio.size:
+        low, middle, high = np.quantile(ratio, [0, 0.5, 1])
+        lines.append(
+            f"Predicted over measured RMS: {scale(middle)} in the median, {scale(low)} to {scale(high)} in all."
+        )
+    reference, error = (float(comparison[name]) for name in ("w2_reference", "w2_reference_se"))
+    if math.isfinite(reference):
+        lines.append(f"The reference end points lie at W2 = {scale(reference)} ± {scale(error, 2)} from the law.")
+    return lines
+
+
+def _mean(ratios: xr.DataArray) -> str:
+    return f"{math.exp(float(np.log(ratios).mean())):.2f}"
+
+
+def many(count: int, what: str) -> str:
+    """So many of them: 1 step, 1,000 steps."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def _table(titles: list[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table

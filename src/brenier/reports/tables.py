@@ -1,0 +1,79 @@
+"""Numbers and columns of tables, as the reports print them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROWS = 40
+GAP = 2
+
+
+class Column(NamedTuple):
+    """A column of the table: its cells alone, and with their standard errors (None: they have none)."""
+
+    title: str
+    plain: list[str]
+    detailed: list[str] | None = None
+
+    def width(self, detailed: bool = False) -> int:
+        """Characters that the column takes."""
+        cells = self.detailed if detailed and self.detailed is not None else self.plain
+        return max(len(text) for text in (self.title, *cells))
+
+
+def number(value: float) -> str:
+    """A number in at most seven characters or so; only zero looks like zero."""
+    size = abs(value)
+    if math.isnan(size):
+        return "-"
+    if size == 0:
+        return "0"
+    if math.isinf(size):
+        return "inf" if value > 0 else "-inf"
+    if size < 0.0005:
+        return f"{value:.0e}"
+    if size >= 99999.5:
+        return f"{value:.2e}"
+    decimals = 3 if size < 9.9995 else 2 if size < 99.995 else 1 if size < 999.95 else 0
+    return f"{value:.{decimals}f}"
+
+
+def scale(value: float, digits: int = 3) -> str:
+    """A positive number to three digits, for what runs over many powers of ten."""
+    if not 1e-4 <= value < 1e6:
+        return "-" if math.isnan(value) else f"{value:.{digits}g}"
+    digits = max(digits, len(f"{value:.0f}"))
+    return np.format_float_positional(value, digits, fractional=False, trim="-")
+
+
+def distinct(values: NDArray[np.float64]) -> list[str]:
+    """Positive numbers to as many digits, three at least, as tell them apart."""
+    for digits in range(3, 17):
+        texts = [scale(value, digits) for value in values]
+        if len(set(texts)) == len(values):
+            return texts
+    return [repr(float(value)) for value in values]
+
+
+def lay_out(table: list[Column], width: int) -> list[list[tuple[str, list[str]]]]:
+    """Lay columns out: standard errors where they fit, m* first; and several tables where the columns do not."""
+    first, *rest = table
+    total = sum(column.width() for column in table) + GAP * (len(table) - 1)
+    shown = {column.title: column.plain for column in table}
+    for column in sorted(table, key=lambda column: column.title != "m*"):
+        more = column.width(detailed=True) - column.width()
+        if column.detailed is not None and total + more <= width:
+            shown[column.title] = column.detailed
+            total += more
+    blocks: list[list[tuple[str, list[str]]]] = []
+    room = 0
+    for column in rest:
+        needed = GAP + max(len(text) for text in (column.title, *shown[column.title]))
+        if not blocks or needed > room:
+            blocks.append([(first.title, first.plain)])
+            room = width - first.width()
+        blocks[-1].append((column.title, shown[column.title]))
+        room -= needed
+    return blocks

@@ -1,0 +1,1 @@
+"""Samplers: one step of each, what drives them, where their steps go, and how they compare."""

@@ -1,0 +1,168 @@
+"""Carry noisy points down a grid of noise levels, by any of the samplers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.core.checks import whole_number
+from brenier.core.work import progress_bar
+from brenier.laws.base import Target
+from brenier.networks.network import NetworkTarget
+from brenier.sampling.steps import Memory, evaluations, find_solver
+
+FAR = 1e8  # in largest lengths: noise so large that D is the mean, to rounding
+CENTRING = 32  # most evaluations, at one point, that find it
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a sampler ended.
+
+    Attributes:
+        x: shape (n, d), in the unit of the data.
+        evaluations: of the denoiser, per sample.
+        trajectory: x at every noise level of the grid, shape (steps + 1, n, d), where it was asked for.
+    """
+
+    x: Float[Tensor, "n d"]
+    evaluations: int
+    trajectory: Float[Tensor, "levels n d"] | None = None
+
+
+def start(target: Target, n: int, sigma: float, seed: int = 0) -> Float[Tensor, "n d"]:
+    """Noisy points to start from: a normal law of deviation `sigma` around the target's mean.
+
+    D(x; sigma) tends to the mean as sigma grows. The mean of an explicit law or of data is D at `FAR` times their
+    largest length. A network, which knows no such noise, is asked for m = D(m; sigma) at the largest level that it was
+    trained for, and needs no data.
+
+    Args:
+        target: the law.
+        n: number of points, 0 or more.
+        sigma: noise level, in the unit of the data.
+        seed: of the noise.
+
+    Returns:
+        Points of shape (n, d), the first noise level of a grid.
+
+    Raises:
+        ValueError: an argument is out of range, or the noise level is not one that the network was trained for.
+    """
+    n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
+    mean = centre(target, check_grid([sigma, 0])[0])
+    return mean + sigma * _normal(mean.expand(n, -1), _generator(seed, 0x57A27))
+
+
+def centre(target: Target, sigma: float) -> Float[Tensor, "1 d"]:
+    """The mean that `start` starts around, to rounding beside `sigma`."""
+    if isinstance(target, NetworkTarget):
+        level = 1 / target.snr_range[0] if target.snr_range[0] > 0 else sigma
+    else:
+        level = FAR * target.scales()[1]
+    mean = torch.zeros((1, target.dim), dtype=target.dtype, device=target.device)
+    for _ in range(CENTRING):
+        before, mean = mean, target.denoise(mean / level, 1 / level)
+        if float((mean - before).abs().max()) <= 8 * torch.finfo(mean.dtype).eps * (float(mean.abs().max()) + sigma):
+            break
+    return mean
+
+
+def integrate(
+    target: Target,
+    x: Float[Tensor, "n d"],
+    sigmas: Iterable[float],
+    solver: str = "dpmpp-2m",
+    seed: int = 0,
+    batch: int | None = None,
+    trajectory: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Carry x, noisy points at sigmas[0], down to sigmas[-1].
+
+    Args:
+        target: whose denoiser is followed.
+        x: shape (n, d); taken to the target's dtype and device.
+        sigmas: at least two noise levels, descending, positive but for the last, which may be 0.
+        solver: which sampler; see `steps`.
+        seed: of the noise that a stochastic sampler draws on the way.
+        batch: points per call of the denoiser. Default: all; a target has its own limits. It decides no result.
+        trajectory: whether to keep x at every noise level.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Raises:
+        ValueError: points of another shape or not finite, a grid that does not descend, an unknown solver, or noise
+            levels that the network was not trained for.
+    """
+    sampler, grid = find_solver(solver), check_grid(sigmas)
+    x = check_points(target, x)
+    size = max(len(x), 1) if batch is None else whole_number(batch, "batch", 1)
+    noise = _generator(seed, 0x5A3B)
+    work = max(len(x), 1) * evaluations(solver, grid)
+    count = 0
+    with progress_bar(f"sampling {target.name}", progress) as advance:
+
+        def denoise(points: Tensor, sigma: float) -> Tensor:
+            nonlocal count
+            count += 1
+            clean: list[Tensor] = []
+            for part in points.split(size) if len(points) else ():
+                clean.append(target.denoise(part / sigma, 1 / sigma))
+                advance(len(part) / work)
+            return torch.cat(clean) if clean else points
+
+        memory = Memory(noise=lambda like: _normal(like, noise))
+        path = [x]
+        for sigma, after in pairwise(grid):
+            x = sampler.step(denoise, x, sigma, after, memory)
+            if trajectory:
+                path.append(x)
+    return Run(x, count, torch.stack(path) if trajectory else None)
+
+
+def check_grid(sigmas: Iterable[float]) -> list[float]:
+    """The noise levels as a list.
+
+    Raises:
+        ValueError: fewer than two, not finite, not descending, or not positive (the last may be 0).
+    """
+    grid = [float(sigma) for sigma in sigmas]
+    if len(grid) < 2:
+        raise ValueError(f"a grid of noise levels has at least two, got {len(grid)}")
+    if not np.all(np.isfinite(grid)):
+        raise ValueError(f"noise levels must be finite, got {next(sigma for sigma in grid if not np.isfinite(sigma))}")
+    for k, (sigma, after) in enumerate(pairwise(grid), 1):
+        if not after < sigma:
+            raise ValueError(f"noise levels must descend, got {after:g} after {sigma:g} at step {k}")
+    if grid[-1] < 0:
+        raise ValueError(f"noise levels must be positive, the last may be 0, got {grid[-1]:g}")
+    return grid
+
+
+def check_points(target: Target, x: Tensor) -> Tensor:
+    """The points in the target's dtype, on its device.
+
+    Raises:
+        ValueError: they are not n points of d finite numbers.
+    """
+    if x.ndim != 2 or x.shape[1] != target.dim:
+        raise ValueError(f"points of {target.name} must have shape (n, {target.dim}), got {tuple(x.shape)}")
+    points = x.to(target.device, target.dtype)
+    bad = ~torch.isfinite(points).all(1)
+    if bool(bad.any()):
+        raise ValueError(f"points must be finite, {int(bad.sum())} of {len(x)} are not in {target.dtype}")
+    return points
+
+
+def _generator(seed: int, stream: int) -> torch.Generator:
+    sequence = np.random.SeedSequence([whole_number(seed, "seed", 0), stream])
+    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    """The same numbers on every device and in every dtype, but for rounding."""
+    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)

@@ -1,0 +1,256 @@
+"""The error criterion: the grid with which a sampler ends closest to where the exact flow ends.
+
+Over all grids with so many steps, minimise the mean square end error of the pilots,
+
+    E |x_N - x(end)|^2,
+
+in three stages, each starting where the one before ended:
+
+1. Its linear prediction, local error times amplification (see `pilots`), by Levenberg and Marquardt's method from every
+   hand-made grid: no evaluation of the denoiser.
+2. The error itself, from runs of the sampler on the pilots: Broyden's updates turn the derivatives of the prediction
+   into those of the error, so that one trial takes one run.
+3. In few dimensions, where evaluations are cheap, derivatives of the error by difference quotients.
+
+A grid is described by the logarithms of the gaps between its levels in log sigma, up to a common factor: any choice of
+them is a descending grid. For grids that end at 0 the gap from the last positive level to the lowest one allowed
+counts, too.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brenier.laws.base import Target
+from brenier.sampling.pilots import Pilots
+from brenier.sampling.steps import Memory, SolverName, find_solver
+
+Array: TypeAlias = NDArray[np.float64]
+Residual: TypeAlias = Callable[[Array], tuple[Array, float]]
+Jacobian: TypeAlias = Callable[[Array], Array]
+
+COLUMNS = 512  # of a table, in the first stage
+TRIALS = 30  # of the linear prediction, from each start
+RUNS = 14  # of the sampler on the pilots, before the third stage
+HANDS = 5  # of them for grids made by hand
+REFINEMENTS = 8  # trials in the third
+SMALL = 1e-5  # of a difference quotient in log sigma
+ENOUGH = 5e-3  # relative gain in mean square below which a stage ends
+FAR = 1.0  # most that the logarithm of a gap changes in one trial
+
+
+class _Grids(NamedTuple):
+    """All grids between two levels, ending at the lower one or, past it, at 0."""
+
+    high: float
+    low: float
+    to_zero: bool
+
+    def sigmas(self, gaps: Array) -> Array:
+        """The grid with these logarithms of gaps."""
+        share = np.exp(gaps - gaps.max())
+        place = np.cumsum(share / share.sum())[:-1]
+        inner = self.high * (self.low / self.high) ** place
+        return np.concatenate([[self.high], inner, [0.0 if self.to_zero else self.low]])
+
+    def slopes(self, gaps: Array) -> Array:
+        """Derivatives of the logarithms of the inner levels by the gaps, (steps - 1, steps)."""
+        share = np.exp(gaps - gaps.max())
+        share /= share.sum()
+        below = np.tri(len(share))[:-1]
+        return math.log(self.low / self.high) * (below - (below @ share)[:, None]) * share
+
+    def gaps(self, sigmas: Sequence[float]) -> Array:
+        """Of a grid; one that steps down to `low` before 0 leaves a last gap of a tenth of the others' mean."""
+        levels = [*sigmas[:-1], self.low] if self.to_zero else sigmas
+        gaps = -np.diff(np.log(levels))
+        if self.to_zero:
+            gaps[-1] = max(gaps[-1], 0.1 * gaps.mean())
+        return np.log(gaps)
+
+
+class Found(NamedTuple):
+    """The best grid that was found.
+
+    Attributes:
+        sigmas: the grid.
+        shares: of each step in the end error; see `shares`.
+        evaluations: of the denoiser, of single points, without those for the pilots.
+    """
+
+    sigmas: Array
+    shares: Array
+    evaluations: int
+
+
+def minimise(
+    target: Target,
+    pilots: Pilots,
+    solver: SolverName,
+    starts: Sequence[Sequence[float]],
+    refinements: int = REFINEMENTS,
+) -> Found:
+    """The grid that leaves the pilots the smallest end error.
+
+    Args:
+        target: the law that the pilots belong to.
+        pilots: see `fly`.
+        solver: a deterministic sampler.
+        starts: grids to start from, with the same ends and steps; the first `HANDS` are run themselves, too.
+        refinements: trials in the third stage; each costs half as many runs as there are steps.
+    """
+    grids = _Grids(pilots.sigmas[0], pilots.sigmas[-1], pilots.to_zero)
+    sampler = _Sampler(target, pilots, solver)
+    if len(starts[0]) == 2:
+        sigmas = np.asarray(starts[0])
+        return Found(sigmas, shares(pilots, sigmas, solver, math.sqrt(sampler.error(sigmas)[1])), sampler.count)
+
+    few = pilots.thinned(COLUMNS)
+
+    def predicted(sigmas: Array) -> tuple[Array, float]:
+        total = few.contributions(sigmas, solver).sum(0)
+        return total, float(total @ total)
+
+    def slopes(sigmas: Array) -> Array:
+        return _prediction_slopes(few, sigmas, solver)
+
+    def all_slopes(sigmas: Array) -> Array:
+        return _prediction_slopes(pilots, sigmas, solver) / math.sqrt(len(pilots.end))
+
+    firsts = sorted(
+        (_descend(grids, grids.gaps(start), predicted, slopes, TRIALS) for start in starts), key=lambda end: end[1]
+    )
+    candidates = [gaps for gaps, _ in firsts[:2]] + [grids.gaps(start) for start in starts[:HANDS]]
+    # Between points of data many grids may leave the pilots no error at all: then the prediction decides.
+    ranks = [(sampler.error(sigmas)[1], predicted(sigmas)[1]) for sigmas in map(grids.sigmas, candidates)]
+    best = candidates[ranks.index(min(ranks))]
+    best, _ = _descend(grids, best, sampler.projected, all_slopes, RUNS - len(candidates), secant=True)
+    best, _ = _descend(grids, best, sampler.error, sampler.slopes, refinements)
+    sigmas = grids.sigmas(best)
+    return Found(sigmas, shares(pilots, sigmas, solver, math.sqrt(sampler.error(sigmas)[1])), sampler.count)
+
+
+def shares(pilots: Pilots, sigmas: Array, solver: SolverName, error: float) -> Array:
+    """How much of a root mean square end error each step is to blame for, in the unit of the data; they add up to it.
+
+    In proportion to the mean product of the step's contribution with the sum of all: a step whose error undoes others'
+    has a negative share.
+    """
+    parts = pilots.contributions(sigmas, solver)
+    products = parts @ parts.sum(0)
+    total = products.sum()
+    if not (total > 0 and error > 0):
+        return np.full(len(parts), error / len(parts))
+    return products * (error / total)
+
+
+class _Sampler:
+    """The sampler on the pilots."""
+
+    def __init__(self, target: Target, pilots: Pilots, solver: SolverName) -> None:
+        self.target, self.pilots = target, pilots
+        self.step = find_solver(solver).step
+        self.count = 0
+        self._ends: dict[bytes, Tensor] = {}  # of the grids that have been run
+
+    def error(self, sigmas: Array) -> tuple[Array, float]:
+        """End errors of all pilots along all axes over sqrt(n), and their mean square."""
+        error = ((self._run(sigmas).double() - self.pilots.end) / math.sqrt(len(self.pilots.end))).flatten()
+        return error.cpu().numpy(), float(error @ error)
+
+    def projected(self, sigmas: Array) -> tuple[Array, float]:
+        """End errors along the probes, and their mean square along all axes."""
+        return self.pilots.project(self._run(sigmas)) / math.sqrt(len(self.pilots.end)), self.error(sigmas)[1]
+
+    def slopes(self, sigmas: Array) -> Array:
+        """Derivatives of `error` by the logarithms of the inner levels: only what follows a level is run anew."""
+        end, states = self._carry(self.pilots.start, Memory(noise=torch.randn_like), sigmas)
+        small = SMALL if end.dtype == torch.float64 else 1e3 * SMALL
+        columns: list[Array] = []
+        for i in range(1, len(sigmas) - 1):
+            moved = sigmas.copy()
+            moved[i] *= math.exp(small)
+            x, memory = states[i - 1]
+            other, _ = self._carry(x, replace(memory), moved[i - 1 :])
+            columns.append(((other.double() - end.double()) / small).flatten().cpu().numpy())
+        return np.stack(columns, 1) / math.sqrt(len(end))
+
+    def _run(self, sigmas: Array) -> Tensor:
+        key = sigmas.tobytes()
+        if key not in self._ends:
+            self._ends[key] = self._carry(self.pilots.start, Memory(noise=torch.randn_like), sigmas)[0]
+        return self._ends[key]
+
+    def _carry(self, x: Tensor, memory: Memory, sigmas: Array) -> tuple[Tensor, list[tuple[Tensor, Memory]]]:
+        levels = sigmas.tolist()
+        states: list[tuple[Tensor, Memory]] = []
+        for sigma, after in pairwise(levels):
+            states.append((x, replace(memory)))
+            x = self.step(self._denoise, x, sigma, after, memory)
+        return x, states
+
+    def _denoise(self, points: Tensor, sigma: float) -> Tensor:
+        self.count += len(points)
+        return self.target.denoise(points / sigma, 1 / sigma)
+
+
+def _prediction_slopes(pilots: Pilots, sigmas: Array, solver: SolverName) -> Array:
+    """Derivatives of the predicted errors by the logarithms of the inner levels; each moves three steps."""
+    count = len(sigmas) - 1
+    before = np.concatenate([[np.inf], sigmas[:-2]])
+    rows = np.concatenate([np.arange(i - 1, min(i + 2, count)) for i in range(1, count)])
+    level = np.concatenate([np.full(min(3, count - i + 1), i) for i in range(1, count)])
+    sides: list[Array] = []
+    for factor in (math.exp(SMALL), math.exp(-SMALL)):
+        past, here, after = before[rows], sigmas[:-1][rows], sigmas[1:][rows]
+        for values, index in ((past, rows - 1), (here, rows), (after, rows + 1)):
+            values[index == level] *= factor
+        sides.append(pilots.steps(past, here, after, solver))
+    change = (sides[0] - sides[1]) / (2 * SMALL)
+    return np.stack([change[level == i].sum(0) for i in range(1, count)], 1)
+
+
+def _descend(
+    grids: _Grids, gaps: Array, residual: Residual, slopes: Jacobian, trials: int, secant: bool = False
+) -> tuple[Array, float]:
+    """Levenberg and Marquardt's method: the best gaps seen, and the square that they leave.
+
+    With `secant`, `slopes` is asked once and Broyden's rank-one updates do the rest.
+    """
+    sigmas = grids.sigmas(gaps)
+    values, square = residual(sigmas)
+    if not trials:
+        return gaps, square
+    matrix = slopes(sigmas) @ grids.slopes(gaps)
+    damping = 1e-2
+    for _ in range(trials):
+        normal = matrix.T @ matrix
+        scale = float(np.trace(normal)) / len(normal)
+        if not 0 < scale < math.inf:
+            break
+        step = -np.linalg.solve(normal + damping * scale * np.eye(len(normal)), matrix.T @ values)
+        step -= step.mean()
+        step *= min(1.0, FAR / max(float(np.abs(step).max()), 1e-300))
+        if float(np.abs(step).max()) < 1e-9:
+            break
+        trial = gaps + step
+        after, left = residual(grids.sigmas(trial))
+        if secant:
+            matrix = matrix + np.outer(after - values - matrix @ step, step) / (step @ step)
+        if not left < square:  # also where it is NaN
+            damping = 8 * max(damping, 1e-4)
+            continue
+        gain, gaps, values, square = 1 - left / square, trial, after, left
+        damping = max(damping / 4, 1e-8)
+        if gain < ENOUGH:
+            break
+        if not secant:
+            matrix = slopes(grids.sigmas(gaps)) @ grids.slopes(gaps)
+    return gaps, square

@@ -1,0 +1,315 @@
+"""The expressway: from noise to noisy data in one optimal transport map, from there down in a few steps.
+
+Every datum x_i of weight w_i is diffused to the SNR r of the handover, once; then
+
+    latents     y_i = x_i + sigma z_i,  z_i ~ N(0, I),  sigma = 1/r                  in x = X + sigma Z, as everywhere
+    transport   T = argmin E|X - T(X)|^2  over maps of the source to sum w_i delta_{y_i}         (see `transport`)
+    sample      x ~ source,  T(x) = y_i,  and a sampler from y_i at sigma down to 0
+
+(DPM-OT, arXiv:2307.11308, Section 3). The map costs no evaluation of the denoiser. DDPM's latents are these but for a
+factor, which the cells of T do not depend on.
+
+What the map decides is which x goes to which y_i: the y_i that come out, one in w_i of the time each, are the same for
+any other measure-preserving assignment, and so is the law of the samples. That law is as good as y_i are draws of
+X + sigma Z, which they are; with N latents there are N different samples, and each is as near to its datum as sigma is
+small. So three controls belong to it: `assignment="random"`, the same latents without the transport; `fresh_noise`,
+y = x_i + sigma z with a new z for each sample; and a measure of copying beside every measure of quality, see `metrics`.
+
+`assignment="monge-ampere"` takes a smooth map instead, which a flow learns from the latents (see
+`transport.mongeampere`): its image has a density, and no latent is met exactly.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, Self, TypeAlias, cast
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from brenier.catalog import Source, load_target
+from brenier.core.checks import whole_number
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+from brenier.networks.network import NetworkTarget
+from brenier.sampling.driver import check_points, integrate
+from brenier.sampling.handmade import log_snr
+from brenier.sampling.handover import Handover, _within, find_handover
+from brenier.sampling.planning import CRITERIA, noise_range, plan
+from brenier.sampling.sample import Samples
+from brenier.sampling.schedule import Schedule
+from brenier.sampling.steps import find_solver
+from brenier.transport import SemiDiscrete
+from brenier.transport.mongeampere import MongeAmpere
+from brenier.transport.semidiscrete.sources import Sampler, find_source
+
+Map: TypeAlias = Callable[[Tensor], Tensor]
+
+
+PILOTS = 2**11  # noisy data that a schedule may be planned on
+DEEP = 10.0  # by what factor steps go down from a handover below the lowest level that the law calls for
+
+
+class Expressway:
+    """One map from a source to noisy data, and a few steps of a sampler from there.
+
+    Args:
+        target: whose denoiser is followed: a law or a network, or what `load_target` takes. None: the data themselves,
+            whose exact denoiser puts out copies of them whatever the handover.
+        data: the points that are diffused, or what `load_target` takes. Default: the network's own, if it has some.
+        handover: an SNR, such as `final_steps` gives; "auto": where a given `Schedule` starts, else what
+            `find_handover` finds.
+        steps: grid intervals from there to 0. Default: those of a given `Schedule`, else 10.
+        solver: which sampler, see `samplers.steps`. Default: that of a given `Schedule`, else "dpmpp-2m".
+        source: of the transport: "normal", "uniform", or a function that takes n and a `torch.Generator` and returns
+            points of shape (n, d). A Monge-Ampère flow starts from the normal law.
+        fresh_noise: noise the datum of the latent anew for each sample. The transport then chooses the datum only.
+        assignment: "transport"; "random", latents drawn by weight; "monge-ampere", a convex network's gradient that a
+            Monge-Ampère flow fits to the latents; or a map of your own, a function or an object with a method `map`,
+            from points of the source (n, d) to noisy points at the handover (n, d).
+        schedule: noise levels to visit from the handover on, or the criterion to plan them by, see `plan`. Default:
+            "error", for samplers that draw noise "kl", for "annealed-langevin" "log-snr".
+        profile: of the target, by `probe`, for the choice of the handover.
+        seed: of the latents' noise, the choice of the handover and the plan.
+        device: where to compute. Default: where the target is.
+        dtype: of the computation. Default: the target's.
+
+    Attributes:
+        target, data: the laws.
+        handover: where; None before `fit`.
+        latents: y, shape (N, d), in the unit of the data; None before `fit`.
+        schedule: the noise levels that are visited; None before `fit`.
+        transport: the fitted `SemiDiscrete`; None before `fit`, and for other assignments.
+        flow: the fitted `MongeAmpere`; likewise.
+
+    Raises:
+        ValueError: no points to diffuse, points of another dimension than the law's, arguments that contradict each
+            other or are out of range.
+        TypeError: an assignment that is neither a name nor a map.
+    """
+
+    def __init__(
+        self,
+        target: Source | None,
+        data: Source | None = None,
+        handover: str | float = "auto",
+        steps: int | None = None,
+        solver: str | None = None,
+        source: str | Sampler = "normal",
+        fresh_noise: bool = False,
+        assignment: Any = "transport",
+        schedule: Schedule | str | None = None,
+        profile: xr.Dataset | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        followed = data if target is None else target
+        if followed is None:
+            raise ValueError("give a law or a network to follow, or data, or both")
+        law = load_target(followed, device=device, dtype=dtype)
+        self.target = law.to(device=device, dtype=dtype)
+        self.data = _points(self.target, data)
+        self._steps, self.solver, self._given = _check_schedule(schedule, steps, solver, self.target)
+        self._where = _check_handover(handover, self._given, self.target)
+        self._source, self._source_given = find_source(source, self.target.dim), source
+        self._assign = _check_assignment(assignment)
+        self.fresh_noise = bool(fresh_noise)
+        if self.fresh_noise and (callable(self._assign) or self._assign == "monge-ampere"):
+            whose = "a map of your own" if callable(self._assign) else "a Monge-Ampère map"
+            raise ValueError(f"fresh_noise noises a datum anew, and {whose} chooses none: leave one of them")
+        if self._assign == "monge-ampere" and source != "normal":
+            raise ValueError('a Monge-Ampère flow starts from the normal law: leave source out, or give "normal"')
+        self._profile, self._seed = profile, whole_number(seed, "seed", 0)
+        self.handover: Handover | None = None
+        self.latents: Float[Tensor, "N d"] | None = None
+        self.schedule: Schedule | None = None
+        self.transport: SemiDiscrete | None = None
+        self.flow: MongeAmpere | None = None
+
+    def fit(
+        self,
+        tolerance: float = 0.02,
+        minutes: float | None = None,
+        seed: int = 0,
+        start: SemiDiscrete | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Choose the handover, diffuse the data, plan the steps and find the map; see `SemiDiscrete.fit`.
+
+        Args:
+            tolerance: of the transport: total variation between the masses of its cells and the weights. A Monge-Ampère
+                flow ends by its steps, see `MongeAmpere.fit`, or by `minutes`.
+            minutes: after which its fit stops.
+            seed: of its draws.
+            start: a fitted transport to start from, such as that of a neighbouring handover.
+            progress: show bars on stderr, where that is a terminal.
+
+        Returns:
+            Itself. Called again, or after Ctrl-C, `fit` goes on with the same latents where the transport stopped.
+
+        Raises:
+            ValueError: an argument is out of range; noise levels that the network was not trained for.
+        """
+        if self.handover is None:
+            self.handover = self._where
+        if self.handover is None:
+            self.handover = find_handover(self.target, self.data, self._profile, self._seed, progress)
+        if self.latents is None:
+            self.latents = self._diffuse(self.data.data, self._seed, 0x1A7)
+        if self.schedule is None:
+            self.schedule = self._plan(progress)
+        if self._assign == "monge-ampere":
+            if start is not None:
+                raise ValueError("a saved transport is no start for a Monge-Ampère flow: leave out start")
+            law = Empirical(self.latents, self.data.weights, name=f"{self.data.name} diffused")
+            self.flow = MongeAmpere("normal", law, "neural").fit(minutes=minutes, seed=seed, progress=progress)
+        if self._assign == "transport":
+            if self.transport is None:
+                self.transport = SemiDiscrete(self.latents, self.data.weights, self._source_given)
+            self.transport.fit(tolerance, minutes, seed, start, progress)
+        return self
+
+    def draw(self, n: int, seed: int = 0) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"] | None]:
+        """Noisy points at the handover, where the sampler starts, and the rows of the data that they were made of.
+
+        A map of your own has no rows to tell, nor has a Monge-Ampère map.
+        """
+        n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
+        if self.latents is None or self.handover is None:
+            raise ValueError("the expressway has not been fitted yet: call fit first")
+        generator = _generator(seed, 0xD4A)
+        if callable(self._assign):
+            found = self._assign(self._source.draw(n, generator).to(self.latents))
+            return check_points(self.target, found), None
+        if self._assign == "monge-ampere":
+            if self.flow is None or self.flow.potential is None:
+                raise ValueError("the flow has not been fitted yet: call fit first")
+            return check_points(self.target, self.flow.map(self._source.draw(n, generator))), None
+        if n == 0:
+            return self.latents[:0], torch.zeros(0, dtype=torch.long, device=self.latents.device)
+        if self._assign == "random":
+            rows = torch.multinomial(self.data.weights.cpu(), n, replacement=True, generator=generator)
+        elif self.transport is None or self.transport.heights is None:
+            raise ValueError("the transport has not been fitted yet: call fit first")
+        else:
+            rows = self.transport.cells(self._source.draw(n, generator).to(self.latents.device))
+        rows = rows.to(self.latents.device)
+        return self._diffuse(self.data.data[rows], seed, 0xF4E5) if self.fresh_noise else self.latents[rows], rows
+
+    def sample(
+        self, n: int, seed: int = 0, batch: int | None = None, trajectory: bool = False, progress: bool = True
+    ) -> Samples:
+        """Draw points: by the map to the handover, by the sampler from there.
+
+        Args:
+            n: number of points, 0 or more.
+            seed: of the source's draws and of whatever else is random.
+            batch: points per call of the denoiser. Default: all; a target has its own limits.
+            trajectory: whether to keep the points at every noise level.
+            progress: show a bar on stderr, where that is a terminal.
+
+        Returns:
+            What `brenier.sample` returns. `evaluations` are those of the sampler: the map takes none.
+        """
+        x, _ = self.draw(n, seed)
+        assert self.schedule is not None  # made before the latents' transport was
+        run = integrate(self.target, x, self.schedule.sigmas, self.solver, seed, batch, trajectory, progress)
+        return Samples(run.x, self.target.event_shape, self.schedule, self.solver, run.evaluations, run.trajectory)
+
+    def _diffuse(self, points: Float[Tensor, "n d"], seed: int, stream: int) -> Float[Tensor, "n d"]:
+        """x + sigma z; the same z on every device and in every dtype, but for rounding."""
+        assert self.handover is not None
+        noise = torch.randn(points.shape, generator=_generator(seed, stream), dtype=torch.float32)
+        return points + self.handover.sigma * noise.to(points)
+
+    def _plan(self, progress: bool) -> Schedule:
+        """Noise levels from the handover to 0, planned on noisy data as they are there."""
+        assert self.handover is not None
+        law, sigma, criterion = self.target, self.handover.sigma, self._given
+        if isinstance(criterion, Schedule):
+            return criterion
+        lowest = noise_range(law, None, None)[1]
+        if criterion is None and sigma <= lowest:
+            lowest = max(sigma / DEEP, 1 / law.snr_range[1] if isinstance(law, NetworkTarget) else 0.0)
+            levels = [*log_snr(self._steps, sigma, lowest), 0.0]
+            return Schedule(levels, self.solver, "log-snr", target=law.name, seed=self._seed)
+        if criterion is None:
+            usual = "kl" if find_solver(self.solver).stochastic else "error"
+            criterion = "log-snr" if self.solver == "annealed-langevin" else usual
+        rows = self.data.sample(PILOTS, self._seed)
+        points = self._diffuse(rows, self._seed, 0x9107)
+        return plan(law, self._steps, self.solver, criterion, sigma, seed=self._seed, progress=progress, points=points)
+
+
+def _points(law: Target, data: Source | None) -> Empirical:
+    """The points to diffuse."""
+    if data is not None:
+        found = load_target(data, device=law.device, dtype=law.dtype)
+    else:
+        found = law.data if isinstance(law, NetworkTarget) else law
+    if found is None:
+        raise ValueError(f"{law.name} has no data of its own: give data, the points to diffuse")
+    if not isinstance(found, Empirical):
+        kind = "a network" if isinstance(found, NetworkTarget) else "a law"
+        raise ValueError(f"{found.name} is {kind}, and what is diffused are points: give data, an array or a file")
+    if found.dim != law.dim:
+        raise ValueError(f"{found.name} has points of {found.dim} numbers, {law.name} of {law.dim}: give as many")
+    return found.to(law.device, law.dtype)
+
+
+def _check_schedule(
+    schedule: Schedule | str | None, steps: int | None, solver: str | None, law: Target
+) -> tuple[int, str, Schedule | str | None]:
+    """The number of steps, the sampler, and the schedule or criterion."""
+    if not isinstance(schedule, Schedule):
+        if schedule is not None and schedule not in CRITERIA:
+            raise ValueError(f"no criterion {schedule!r}: it is one of {', '.join(CRITERIA)}")
+        find_solver("dpmpp-2m" if solver is None else solver)
+        return whole_number(10 if steps is None else steps, "steps", 1, 10_000), solver or "dpmpp-2m", schedule
+    if steps is not None and steps != schedule.steps:
+        raise ValueError(f"the schedule has {schedule.steps} steps, not {steps}: leave steps out, or plan anew")
+    if solver is not None and solver != schedule.solver:
+        raise ValueError(f"the schedule was made for {schedule.solver}, not for {solver!r}: leave solver out")
+    if schedule.target is not None and schedule.target != law.name:
+        warnings.warn(f"the schedule was made for {schedule.target}, not for {law.name}", stacklevel=3)
+    return schedule.steps, schedule.solver, schedule
+
+
+def _check_handover(handover: str | float, schedule: Schedule | str | None, law: Target) -> Handover | None:
+    """The handover, where it is known."""
+    first = 1 / schedule.sigmas[0] if isinstance(schedule, Schedule) else None
+    if handover == "auto":
+        if first is None:
+            return None
+        snr, reason = first, "where the schedule starts"
+    else:
+        snr, reason = math.nan if isinstance(handover, str | bool) else float(handover), "as given"
+        if not 0 < snr < math.inf:
+            raise ValueError(f'handover must be "auto" or an SNR, positive and finite, got {handover!r}')
+        if first is not None and not math.isclose(snr, first):
+            raise ValueError(f"the schedule starts at SNR {first:g}, not at {snr:g}: leave handover out")
+    if isinstance(law, NetworkTarget) and not math.isclose(snr, _within(snr, law)):
+        low, high = law.snr_range
+        raise ValueError(f"{law.name} was trained for SNRs from {low:.4g} to {high:.4g}: a handover at {snr:g} is none")
+    return Handover(_within(snr, law), reason)
+
+
+def _check_assignment(assignment: Any) -> Literal["transport", "random", "monge-ampere"] | Map:
+    if assignment == "transport" or assignment == "random" or assignment == "monge-ampere":
+        return assignment
+    if isinstance(assignment, str):
+        names = '"transport", "random", "monge-ampere"'
+        raise ValueError(f"no assignment {assignment!r}: it is {names} or a map, a function of points")
+    found: Any = getattr(assignment, "map", assignment)
+    if not callable(found):
+        raise TypeError(f"assignment must be a name, a function or have a method map, got {type(assignment).__name__}")
+    return cast(Map, found)
+
+
+def _generator(seed: int, stream: int) -> torch.Generator:
+    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

@@ -1,0 +1,263 @@
+"""Pilots: exact trajectories of the probability flow, and how an error made on the way shows at the end.
+
+Along a trajectory x(sigma) of dx/dlog sigma = x - D a small error e obeys de/dlog sigma = (I - J) e, J = dD/dx: the
+posterior covariance over sigma^2, i.e. the localization as a matrix. To first order the end error of a sampler is the
+sum over its steps of (local error) x (amplification to the end),
+
+    e_N = sum_i Phi_i+1 l_i,    Phi_i the solution of that equation from sigma_i to the end,
+
+l_i being what step i makes of the exact x_i (with the exact D before it, for a multistep method), less the exact x_i+1.
+No Phi is formed. For random v with E v v^T = I, a_i = Phi_i^T v solves the adjoint equation, one product with J per
+level, and E <v, e_N>^2 = E |e_N|^2 where
+
+    <v, e_N> = sum_i <a_i+1, l_i>.
+
+With x = D + sigma eps, l_i is a combination of D and eps at two or three levels: tables of <a, D> and <a, eps> over
+pairs of levels predict the error of any grid and sampler without another evaluation of the denoiser, in any dimension
+at the same cost.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brenier.laws.base import Target
+from brenier.sampling.driver import integrate
+from brenier.sampling.steps import SolverName, evaluations
+
+Array: TypeAlias = NDArray[np.float64]
+Place: TypeAlias = tuple[NDArray[np.int64], Array]
+
+AXES = 2  # dimensions up to which every axis is a probe v, and nothing is left to chance
+PROBES = 16  # per pilot, where they cost nothing
+TAIL = 9  # levels from the last one of a grid's to the floor
+NUDGE = {torch.float64: 1e-4, torch.float32: 1e-2}  # length of a difference quotient in units of sigma
+
+
+@dataclass(frozen=True)
+class Pilots:
+    """Pilot trajectories at levels equally spaced in log sigma, reduced to products with their adjoints.
+
+    A table is over (level of a, level of D or eps, probe and pilot).
+
+    Attributes:
+        sigmas: descending, at least four.
+        start: x at sigmas[0], in the target's dtype.
+        end: where the trajectories end: x at the last level, or for grids that end at 0 further down.
+        to_zero: whether grids end at 0.
+        denoised: <a, D>.
+        noise: <a, eps>.
+        pulled_denoised: <J^T a, D>.
+        pulled_noise: <J^T a, eps>.
+        last: <v, D - end>, over (level, probe and pilot).
+        probes: v.
+        evaluations: of the denoiser, of single points.
+    """
+
+    sigmas: tuple[float, ...]
+    start: Float[Tensor, "n d"]
+    end: Float[Tensor, "n d"]
+    to_zero: bool
+    denoised: Array
+    noise: Array
+    pulled_denoised: Array
+    pulled_noise: Array
+    last: Array
+    probes: Float[Tensor, "probes n d"]
+    evaluations: int
+
+    def contributions(self, sigmas: Sequence[float] | Array, solver: SolverName) -> Array:
+        """What each step of a grid adds to the end error: <a_i+1, l_i>, shape (steps, probes x pilots).
+
+        In the unit of the data. Squared, summed over steps before and over probes after, and averaged over pilots, they
+        predict the mean square of the end error. The grid lies within the pilots' levels, but for a last level 0.
+        """
+        s = np.asarray(sigmas, dtype=np.float64)
+        return self.steps(np.concatenate([[np.inf], s[:-2]]), s[:-1], s[1:], solver)
+
+    def steps(self, before: Array, sigma: Array, after: Array, solver: SolverName) -> Array:
+        """The same for single steps from `sigma` to `after`, with the level visited before (inf: none); (steps, m)."""
+        found = np.empty((len(sigma), self.last.shape[1]))
+        final = after == 0
+        if final.any():
+            k, weights = self._place(sigma[final])
+            found[final] = np.einsum("ik,ikm->im", weights, self.last[k])
+        before, sigma, after = before[~final], sigma[~final], after[~final]
+        here, there, c = self._place(sigma), self._place(after), (after / sigma)[:, None]
+        denoised = _value(self.denoised, there, here)
+        change = denoised - _value(self.denoised, there, there)
+        # Euler's local error: D - D' + sigma' (eps - eps').
+        local = change + after[:, None] * (_value(self.noise, there, here) - _value(self.noise, there, there))
+        if solver == "dpmpp-2m":
+            known = np.isfinite(before)
+            ratio = np.log(sigma / after)[known] / np.log(before / sigma)[known]
+            past = _value(self.denoised, _at(there, known), self._place(before[known]))
+            local[known] += ((1 - c[known]) * ratio[:, None] / 2) * (denoised[known] - past)
+        if solver == "heun":  # which sees D' + J e where Euler's step, with its error e, went
+            error = _value(self.pulled_denoised, there, here) - _value(self.pulled_denoised, there, there)
+            noise = _value(self.pulled_noise, there, here) - _value(self.pulled_noise, there, there)
+            local += (1 / c - 1) / 2 * (error + after[:, None] * noise - change)
+        found[~final] = local
+        return found
+
+    def thinned(self, count: int) -> Self:
+        """The same with at most so many columns in its tables: for predictions only."""
+        every = slice(None, None, -(-self.last.shape[1] // count))
+        tables = (self.denoised, self.noise, self.pulled_denoised, self.pulled_noise)
+        names = ("denoised", "noise", "pulled_denoised", "pulled_noise")
+        few = {name: np.ascontiguousarray(table[..., every]) for name, table in zip(names, tables, strict=True)}
+        return replace(self, last=self.last[:, every], **few)
+
+    def project(self, x: Float[Tensor, "n d"]) -> Array:
+        """<v, x - end> of points that a sampler has carried to the end, shape (probes x pilots,)."""
+        return torch.einsum("pnd,nd->pn", self.probes, x.double() - self.end).flatten().cpu().numpy()
+
+    def _place(self, sigma: Array) -> Place:
+        """The four levels around each sigma, and their weights in a cubic polynomial in log sigma."""
+        count = len(self.sigmas)
+        at = np.log(self.sigmas[0] / sigma) / math.log(self.sigmas[0] / self.sigmas[-1]) * (count - 1)
+        at = np.clip(at, 0, count - 1)
+        k = np.clip(at.astype(int) - 1, 0, count - 4)
+        w = at - k
+        weights = [
+            (1 - w) * (2 - w) * (3 - w) / 6,
+            w * (2 - w) * (3 - w) / 2,
+            w * (w - 1) * (3 - w) / 2,
+            w * (w - 1) * (w - 2) / 6,
+        ]
+        return k[:, None] + np.arange(4), np.stack(weights, 1)
+
+
+def _value(table: Array, left: Place, right: Place) -> Array:
+    """A table's value at pairs of levels."""
+    (k, a), (j, b) = left, right
+    return np.einsum("ik,ij,ikjm->im", a, b, table[k[:, :, None], j[:, None, :]], optimize=True)
+
+
+def _at(place: Place, rows: NDArray[np.bool_]) -> Place:
+    return place[0][rows], place[1][rows]
+
+
+def fly(
+    target: Target,
+    x: Float[Tensor, "n d"],
+    sigmas: Sequence[float],
+    floor: float | None = None,
+    stride: int = 1,
+    alike: int | None = None,
+    seed: int = 0,
+) -> Pilots:
+    """Follow the probability flow from x at sigmas[0], and the adjoint equation back.
+
+    Args:
+        target: whose denoiser is followed.
+        x: shape (n, d).
+        sigmas: levels equally spaced in log sigma, descending.
+        floor: for grids that end at 0, the level down to which the flow is followed before D is taken for its end;
+            None for grids that end at the last of the levels.
+        stride: of the levels that the adjoints stop at: the first, the last, and at least two between.
+        alike: save evaluations: solve the adjoint equation for so many pilots only, and let all errors at a level grow
+            by one factor, the root mean square growth of dD/dlog sigma there. Then more probes cost nothing.
+        seed: of the random probes v: above `AXES` dimensions one per pilot, or `PROBES` where they cost nothing; each
+            axis up to there.
+    """
+    n, d = x.shape
+    s, dtype = [float(sigma) for sigma in sigmas], x.dtype
+    count, start = 0, x
+
+    def denoise(points: Tensor, k: int) -> Tensor:
+        nonlocal count
+        count += len(points)
+        return target.denoise((points / s[k]).to(dtype), 1 / s[k]).double()
+
+    path, clean = _follow(x.double(), math.log(s[0] / s[1]), len(s), denoise)
+    path, clean, s = path[::stride], clean[::stride], s[::stride]
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 0xAD101]).generate_state(1)[0]))
+
+    def probe(n: int, count: int) -> Tensor:
+        if d <= AXES:
+            return torch.eye(d, dtype=torch.float64, device=x.device)[:, None, :].expand(d, n, d)
+        signs = 2.0 * torch.randint(2, (count, n, d), generator=generator, dtype=torch.float64) - 1
+        return signs.to(x.device) / math.sqrt(count)
+
+    def pull(a: Tensor, k: int) -> Tensor:
+        """J^T a at level k, by a difference quotient along a: a posterior covariance is symmetric."""
+        rows = a.shape[1]
+        length = a.norm(dim=-1, keepdim=True)
+        step = NUDGE[dtype] * s[k] * torch.where(length > 0, a / length, 0.0)
+        moved = torch.stack([denoise(path[k][:rows] + e, k) - clean[k][:rows] for e in step])
+        return moved * length / (NUDGE[dtype] * s[k])
+
+    def adjoint(v: Tensor) -> tuple[Tensor, Tensor]:
+        """a and J^T a at all levels, for the first pilots: (levels, probes, n, d)."""
+        last = len(s) - 1
+        a = v  # also where D follows: data have dD/dx = 0 there, but an error still decides between two points
+        found, pulled = [a], [pull(a, last)]
+        for k in range(last - 1, -1, -1):
+            # The transpose of Heun's step x' = y + g (D(y) - D(x)), y = D + c (x - D), linearised at the trajectory.
+            c = s[k + 1] / s[k]
+            g = (1 / c - 1) / 2
+            bent = a + g * pulled[-1]
+            a = c * bent + pull((1 - c) * bent - g * a, k)
+            found.append(a)
+            pulled.append(pull(a, k))
+        return torch.stack(found[::-1]), torch.stack(pulled[::-1])
+
+    known = torch.stack(clean)
+    v = probe(n, 1 if alike is None else PROBES)
+    if alike is None:
+        a, w = adjoint(v)
+    else:
+        few = adjoint(probe(min(alike, n), 1))[0]
+        direction = torch.gradient(known[:, : few.shape[2]], dim=0)[0]
+        growth = torch.einsum("kpnd,knd->kpn", few, direction).square().sum((1, 2)) / direction.square().sum((1, 2))
+        growth = growth.nan_to_num(0.0).sqrt()[:, None, None, None]
+        a = growth * v
+        w = a - torch.gradient(a, spacing=math.log(s[0] / s[1]), dim=0)[0]  # a' = J^T a - a, up in log sigma
+    left, bent = a.flatten(1, 2), w.flatten(1, 2)
+    levels = torch.tensor(s, dtype=torch.float64, device=x.device)[:, None, None]
+    noise = (torch.stack(path) - known) / levels
+    end = path[-1] if floor is None else clean[-1]
+    if floor is not None and floor < s[-1]:
+        rest = [*np.geomspace(s[-1], floor, TAIL).tolist(), 0.0]
+        end = integrate(target, path[-1].to(dtype), rest, "heun").x.double()
+        count += evaluations("heun", rest) * n
+
+    def table(left: Tensor, right: Tensor) -> Array:
+        return torch.einsum("kmd,lmd->klm", left, right.repeat(1, len(v), 1)).cpu().numpy()
+
+    last_products = torch.einsum("pnd,lnd->lpn", v, known - end).flatten(1).cpu().numpy()
+    tables = table(left, known), table(left, noise), table(bent, known), table(bent, noise)
+    return Pilots(tuple(s), start, end, floor is not None, *tables, last_products, v, count)
+
+
+def _follow(
+    x: Tensor, h: float, count: int, denoise: Callable[[Tensor, int], Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Solve dx/dt = D(x, t) - x at `count` times a step h apart: x and D at each.
+
+    The linear part exactly, D extrapolated by a parabola: third order at one evaluation per step.
+    """
+    q = math.exp(-h)
+    first = 1 - q  # integrals over the step of exp(t - h) (t/h)^j, j = 0, 1, 2
+    second = 1 - first / h
+    third = 1 - 2 * second / h
+    path, known = [x], [denoise(x, 0)]
+    for k in range(1, count):
+        now, before, earlier = known[-1], known[max(k - 2, 0)], known[max(k - 3, 0)]
+        slope, bend = now - before, torch.zeros_like(now)
+        if k == 1:
+            slope = denoise(q * x + first * now, 1) - now
+        elif k > 2:
+            slope, bend = (3 * now - 4 * before + earlier) / 2, (now - 2 * before + earlier) / 2
+        x = q * x + first * now + second * slope + third * bend
+        path.append(x)
+        known.append(denoise(x, k))
+    return path, known

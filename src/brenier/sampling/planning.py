@@ -1,0 +1,257 @@
+"""Plan: a law or a network, a sampler and a number of steps -> the noise levels to visit."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.catalog import load_target
+from brenier.core.checks import whole_number
+from brenier.core.work import progress_bar
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+from brenier.networks.network import NetworkTarget
+from brenier.probing.profile import Source, check_seed, default_snrs, probe
+from brenier.sampling.driver import centre, check_points, integrate
+from brenier.sampling.error import REFINEMENTS, RUNS, minimise, shares
+from brenier.sampling.handmade import HANDMADE
+from brenier.sampling.information import INFORMED, needed_snrs
+from brenier.sampling.pilots import AXES, TAIL, Pilots, fly
+from brenier.sampling.schedule import Schedule
+from brenier.sampling.steps import SolverName, evaluations, find_solver
+
+CRITERIA = ("error", *INFORMED, *HANDMADE)
+LEVELS = 33  # that a pilot's adjoint stops at
+FINER = 4  # levels of a trajectory per one of these; a network's has no more of them
+EARLIER = (5.0, 20.0)  # times the lowest level: where grids that end at 0 may have their last positive one
+LOWER = 4.0  # by what factor "error" may go below the lowest level of other criteria
+BELOW = 32.0  # by what factor pilots follow the flow beyond the lowest level of grids that end at 0
+LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots, all stages of `error`
+MORE = 4  # by what factor at least the pilots of an explicit law are more there
+REFINED = 20  # steps from which on the third stage of `error`, of cost trials x steps^2, has fewer trials
+IMAGES = 512  # samples that planning for a network may cost at most
+ALIKE = 8  # pilots of a network that the adjoint equation is solved for
+
+
+def plan(
+    target: Source,
+    steps: int,
+    solver: str = "dpmpp-2m",
+    criterion: str = "error",
+    sigma_max: float | None = None,
+    sigma_min: float | None = None,
+    profile: xr.Dataset | None = None,
+    pilots: int = 256,
+    seed: int = 0,
+    progress: bool = True,
+    points: Float[Tensor, "n d"] | None = None,
+) -> Schedule:
+    """Choose the noise levels that a sampler visits.
+
+    Criteria:
+
+    - "error": the smallest root mean square distance to the exact flow's end point, for this very sampler, over all
+      grids (see `error`). Deterministic samplers only.
+    - "curvature", "information", "information-rescaled", "kl": from the profile (see `information`).
+    - "karras", "log-snr", "cosine", "linear-beta", "uniform-sigma": by hand (see `handmade`).
+
+    Args:
+        target: a law, data or a network, or what `load_target` takes.
+        steps: grid intervals.
+        solver: "euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "euler-maruyama" or "annealed-langevin".
+        criterion: one of those above.
+        sigma_max: the first level, in the unit of the data. Default: ten times the law's largest length.
+        sigma_min: the last level. Default: 0, after positive levels that go no lower than a tenth of the law's smallest
+            length; there hand-made and profile criteria have their last positive level.
+        profile: of this target by `probe`, for the criteria that are made from one. Default: one is made.
+        pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many, and of an explicit law
+            in up to 8 at least four times. For a network no more than keep planning within the cost of 512 samples;
+            `Schedule.evaluations` says what was spent.
+        seed: of the pilots, and of a profile that is made here.
+        progress: show a bar on stderr, where that is a terminal.
+        points: noisy points X + sigma_max Z to fly pilots from, as many as `pilots` asks for at most. Default: noise
+            around the law's mean, which is X + sigma_max Z only where sigma_max is large.
+
+    Returns:
+        The schedule. By "error" with each step's share in the predicted error; `predict` gives it to others.
+
+    Raises:
+        ValueError: an argument is out of range, or they do not go together. The message says what would be right.
+    """
+    law = load_target(target)
+    steps, seed = whole_number(steps, "steps", 1, 10_000), check_seed(seed)
+    pilots = whole_number(pilots, "pilots", 2, 2**16)
+    sampler = find_solver(solver)
+    if criterion not in CRITERIA:
+        raise ValueError(f"no criterion {criterion!r}: it is one of {', '.join(CRITERIA)}")
+    if criterion == "error" and sampler.stochastic:
+        raise ValueError(
+            f'criterion "error" measures the distance to the end of the probability flow, which {solver}, being '
+            'stochastic, does not follow: choose criterion "kl"'
+        )
+    high, low, to_zero = noise_range(law, sigma_max, sigma_min)
+    count = steps if to_zero else steps + 1
+    if profile is not None:
+        _check_profile(profile, law)
+    name, spent, blame = find_name(solver), 0, None
+    if criterion in HANDMADE:
+        levels = _by_hand(criterion, law, count, high, low)
+    elif criterion in INFORMED:
+        if profile is None:
+            profile = probe(law, needed_snrs(high, low), seed=seed, progress=progress)
+            spent = int(profile.sizes["snr"] * profile.sizes["query"])
+        levels = INFORMED[criterion](profile, count, high, low, name)
+    else:
+        ends = [low] if not to_zero else [low, *(k * low for k in EARLIER if k * low < high)]
+        tail = [0.0] if to_zero else []
+        starts = [[*_by_hand(hand, law, count, high, end), *tail] for end in ends for hand in HANDMADE]
+        if to_zero:
+            low = _lowest(law, low)
+        with progress_bar(f"planning for {law.name}", progress) as advance:
+            flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, points)
+            advance(0.5)
+            cheap = law.dim <= LOW and not isinstance(law, NetworkTarget)
+            refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
+            found = minimise(law, flown, name, starts, refinements)
+        levels, blame = found.sigmas[:count].tolist(), tuple(found.shares.tolist())
+        spent = flown.evaluations + found.evaluations
+    return Schedule(
+        [high, *levels[1:], *([0.0] if to_zero else [])],
+        name,
+        criterion,
+        predicted_error=blame,
+        target=law.name,
+        seed=seed,
+        evaluations=spent,
+    )
+
+
+def predict(target: Source, schedules: Sequence[Schedule], pilots: int = 256, seed: int = 0) -> list[Schedule]:
+    """The same schedules with each step's share in the error that they are predicted to leave.
+
+    Predicted is the root mean square distance between where the sampler and the exact flow end, from the same noise, in
+    the unit of the data: what it is on the pilots. Its shares are in proportion to (local error) x (amplification
+    to the end); see `pilots`.
+
+    Args:
+        target: what they were planned for.
+        schedules: for deterministic samplers.
+        pilots: trajectories; see `plan`.
+        seed: of the pilots.
+
+    Raises:
+        ValueError: a sampler is stochastic, or a schedule's levels are not ones of a network.
+    """
+    law, seed = load_target(target), check_seed(seed)
+    pilots = whole_number(pilots, "pilots", 2, 2**16)
+    predicted: list[Schedule] = []
+    flights: dict[tuple[float, float, bool], Pilots] = {}
+    for schedule in schedules:
+        if find_solver(schedule.solver).stochastic:
+            raise ValueError(f"{schedule.solver} is stochastic and has no end point to predict a distance from")
+        grid = schedule.sigmas
+        to_zero = grid[-1] == 0
+        low = min(_lowest(law, noise_range(law, None, None)[1]), grid[-2]) if to_zero else grid[-1]
+        key = (grid[0], low, to_zero)
+        if key not in flights:
+            cost = max(evaluations(other.solver, other.sigmas) for other in schedules)
+            flights[key] = _fly(law, *key, pilots, cost, seed)
+        flown = flights[key]
+        end = integrate(law, flown.start, grid, schedule.solver).x.double()
+        error = float((end - flown.end).square().sum(1).mean().sqrt())
+        parts = shares(flown, np.asarray(grid), schedule.solver, error)
+        predicted.append(replace(schedule, predicted_error=tuple(parts.tolist())))
+    return predicted
+
+
+def noise_range(law: Target, sigma_max: float | None, sigma_min: float | None) -> tuple[float, float, bool]:
+    """The highest and the lowest positive level of a grid, and whether it goes on to 0.
+
+    Raises:
+        ValueError: they are not positive, not finite, or the wrong way round.
+    """
+    for name, value in (("sigma_max", sigma_max), ("sigma_min", sigma_min)):
+        if value is not None and not 0 < value < math.inf:
+            hint = " (a grid ends at 0 unless sigma_min is given)" if name == "sigma_min" else ""
+            raise ValueError(f"{name} must be positive and finite, got {value}{hint}")
+    own = default_snrs(law, 2)
+    high = float(1 / own[0]) if sigma_max is None else float(sigma_max)
+    low = float(1 / own[-1]) if sigma_min is None else float(sigma_min)
+    if not low < high:
+        given = "" if sigma_min is not None else f", the lowest level that {law.name} calls for"
+        raise ValueError(f"sigma_min must be below sigma_max: {low:g}{given} is not below {high:g}")
+    return high, low, sigma_min is None
+
+
+def find_name(solver: str) -> SolverName:
+    """The solver's name, for a type checker: `find_solver` has refused others."""
+    find_solver(solver)
+    return solver  # pyright: ignore[reportReturnType]
+
+
+def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -> list[float]:
+    """A hand-made grid; the unit of cosine and linear-beta is the law's largest length, that of a network its own."""
+    unit = 1.0 if isinstance(law, NetworkTarget) else law.scales()[1]
+    return [unit * sigma for sigma in HANDMADE[criterion](count, high / unit, low / unit)]
+
+
+def _fly(
+    law: Target,
+    high: float,
+    low: float,
+    to_zero: bool,
+    pilots: int,
+    cost: int,
+    seed: int,
+    points: Tensor | None = None,
+) -> Pilots:
+    """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
+    finer, alike = FINER, None
+    if not isinstance(law, NetworkTarget):
+        cheap = law.dim <= LOW and not isinstance(law, Empirical)
+        pilots *= max(MORE if cheap else 1, LOW // law.dim)
+    else:
+        finer, alike = 1, ALIKE
+        adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
+        each = LEVELS + 1 + RUNS * cost + (2 * TAIL if to_zero else 0)
+        pilots = min(pilots, max(2, (IMAGES * cost - adjoint) // each))
+    if points is None:
+        x = centre(law, high) + high * _noise(law, pilots, seed)
+    else:
+        x = check_points(law, points)[:pilots]
+    sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
+    floor = max(low / BELOW, 1 / law.snr_range[1] if isinstance(law, NetworkTarget) else 0.0) if to_zero else None
+    return fly(law, x, sigmas, floor, finer, alike, seed)
+
+
+def _lowest(law: Target, low: float) -> float:
+    """The lowest positive level that "error" may place before 0."""
+    return max(low / LOWER, 1 / law.snr_range[1]) if isinstance(law, NetworkTarget) else low / LOWER
+
+
+def _noise(law: Target, count: int, seed: int) -> Tensor:
+    """Standard normal noise (n, d), spread evenly by a scrambled Sobol sequence: few say as much as many at random."""
+    state = int(np.random.SeedSequence([seed, 0x9107]).generate_state(1)[0])
+    if law.dim > torch.quasirandom.SobolEngine.MAXDIM:
+        uniform = torch.rand((count, law.dim), generator=torch.Generator().manual_seed(state), dtype=torch.float64)
+    else:
+        engine = torch.quasirandom.SobolEngine(law.dim, scramble=True, seed=state)
+        uniform = engine.draw(count, dtype=torch.float64)
+    edge = 2.0**-33  # Sobol points are multiples of 2^-32 or so: none may be at 0 or 1
+    return torch.special.ndtri(uniform.clamp(edge, 1 - edge)).to(law.device, law.dtype)
+
+
+def _check_profile(profile: xr.Dataset, law: Target) -> None:
+    name, seed = profile.attrs.get("target"), profile.attrs.get("seed")
+    if name != law.name:
+        warnings.warn(
+            f"the profile is of {name!r} (seed {seed}), the schedule for {law.name!r}: where that is hard to denoise, "
+            "this may not be",
+            stacklevel=3,
+        )

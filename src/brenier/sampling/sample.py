@@ -1,0 +1,109 @@
+"""Sample: a law or a network, a number of steps and where to put them -> points."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.catalog import load_target
+from brenier.core.checks import whole_number
+from brenier.probing.profile import Source
+from brenier.sampling.driver import integrate, start
+from brenier.sampling.planning import plan
+from brenier.sampling.schedule import Schedule
+from brenier.sampling.steps import find_solver
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a sampler drew.
+
+    Attributes:
+        points: shape (n, d), in the unit of the data.
+        event_shape: shape of one point before it was flattened to d numbers.
+        schedule: the noise levels visited.
+        solver: the sampler that visited them.
+        evaluations: of the denoiser, per sample.
+        trajectory: the points at every noise level, shape (steps + 1, n, d), where it was asked for.
+    """
+
+    points: Float[Tensor, "n d"]
+    event_shape: tuple[int, ...]
+    schedule: Schedule
+    solver: str
+    evaluations: int
+    trajectory: Float[Tensor, "levels n d"] | None = None
+
+    @property
+    def events(self) -> Tensor:
+        """The points in their own shape, (n, *event_shape): images as images."""
+        return self.points.reshape(-1, *self.event_shape)
+
+
+def sample(
+    target: Source,
+    n: int,
+    steps: int | None = None,
+    solver: str | None = None,
+    schedule: Schedule | str | None = None,
+    seed: int = 0,
+    sigma_max: float | None = None,
+    batch: int | None = None,
+    trajectory: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    progress: bool = True,
+) -> Samples:
+    """Draw points by a few steps of a sampler, from noise around the law's mean.
+
+    Args:
+        target: the law, or what `load_target` takes.
+        n: number of points, 0 or more.
+        steps: grid intervals. Default: those of the schedule, else 10.
+        solver: which sampler, see `samplers.steps`. Default: the schedule's, else "dpmpp-2m".
+        schedule: noise levels to visit, or the criterion to plan them by, see `plan`. Default: "error", for samplers
+            that draw noise "kl", but for "annealed-langevin", whose steps that does not describe, "log-snr" (NCSNv2,
+            Technique 2).
+        seed: of every random number.
+        sigma_max: noise level to start from, in the unit of the data. Default: that of the schedule or of `plan`.
+        batch: points per call of the denoiser. Default: all; a target has its own limits.
+        trajectory: whether to keep the points at every noise level.
+        device: where to compute. Default: where the target is.
+        dtype: of the computation. Default: the target's.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Raises:
+        ValueError: an argument is out of range, or `steps` or `sigma_max` are not those of the schedule.
+
+    Warns:
+        UserWarning: the schedule was made for another law or another sampler.
+    """
+    law = load_target(target, dtype=dtype, device=device).to(device=device, dtype=dtype)
+    n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
+    if isinstance(schedule, Schedule):
+        _check(schedule, law.name, steps, solver, sigma_max)
+        solver = solver or schedule.solver
+    else:
+        solver = solver or "dpmpp-2m"
+        usual = "log-snr" if solver == "annealed-langevin" else "kl" if find_solver(solver).stochastic else "error"
+        criterion = schedule or usual
+        schedule = plan(law, 10 if steps is None else steps, solver, criterion, sigma_max, seed=seed, progress=progress)
+    x = start(law, n, schedule.sigmas[0], seed)
+    run = integrate(law, x, schedule.sigmas, solver, seed, batch, trajectory, progress)
+    return Samples(run.x, law.event_shape, schedule, solver, run.evaluations, run.trajectory)
+
+
+def _check(schedule: Schedule, name: str, steps: int | None, solver: str | None, sigma_max: float | None) -> None:
+    """Refuse what contradicts the schedule, warn of what it was not made for."""
+    if steps is not None and steps != schedule.steps:
+        raise ValueError(f"the schedule has {schedule.steps} steps, not {steps}: leave steps out, or plan anew")
+    if sigma_max is not None and sigma_max != schedule.sigmas[0]:
+        raise ValueError(f"the schedule starts at {schedule.sigmas[0]:g}, not at {sigma_max:g}: leave sigma_max out")
+    if solver is not None:
+        find_solver(solver)
+        if solver != schedule.solver:
+            warnings.warn(f"the schedule was made for {schedule.solver}, not for {solver}", stacklevel=3)
+    if schedule.target is not None and schedule.target != name:
+        warnings.warn(f"the schedule was made for {schedule.target}, not for {name}", stacklevel=3)

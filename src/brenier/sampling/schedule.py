@@ -1,0 +1,190 @@
+"""A schedule: the noise levels that a sampler visits, how they were chosen, and the error that they should leave."""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from numbers import Real
+from pathlib import Path
+from typing import Any, NoReturn, Self, cast
+
+import torch
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from brenier.core.checks import whole_number
+from brenier.core.writing import atomic_path
+from brenier.networks.diffusers import timesteps
+from brenier.sampling.driver import check_grid
+from brenier.sampling.steps import SolverName, evaluations, find_solver
+
+REQUIRED = ("sigmas", "solver", "criterion")
+
+
+@dataclass(frozen=True, init=False)
+class Schedule:
+    """Noise levels for a sampler.
+
+    Attributes:
+        sigmas: at least two, finite and descending; the last may be 0. In the variable x = X + sigma Z, in the unit of
+            the data.
+        solver: the sampler that they were made for.
+        criterion: how they were chosen.
+        predicted_error: share of each step in the predicted end error, in the unit of the data; they add up to it.
+        target: name of the law that they were made for.
+        seed: of the pilots.
+        evaluations: of the denoiser that planning took.
+    """
+
+    sigmas: tuple[float, ...]
+    solver: SolverName
+    criterion: str
+    predicted_error: tuple[float, ...] | None = None
+    target: str | None = None
+    seed: int | None = None
+    evaluations: int | None = None
+
+    def __init__(
+        self,
+        sigmas: Iterable[Any] | Tensor,
+        solver: object,
+        criterion: object,
+        predicted_error: Iterable[Any] | Tensor | None = None,
+        target: object = None,
+        seed: object = None,
+        evaluations: object = None,
+    ) -> None:
+        """Take numbers from any sequence, array or tensor.
+
+        Raises:
+            ValueError: noise levels that are fewer than two, not finite or not descending; an unknown solver; a
+                prediction that has not one number per step; a criterion without a name.
+        """
+        levels = tuple(check_grid(_numbers(sigmas, "sigmas")))
+        find_solver(solver if isinstance(solver, str) else repr(solver))
+        if not isinstance(criterion, str) or not criterion:
+            raise ValueError(f"criterion must be the name of what the noise levels were chosen by, got {criterion!r}")
+        if not (target is None or isinstance(target, str)):
+            raise ValueError(f"target must be a name, got {target!r}")
+        shares = None if predicted_error is None else _numbers(predicted_error, "predicted_error")
+        if shares is not None and len(shares) != len(levels) - 1:
+            raise ValueError(f"predicted_error must be {len(levels) - 1} numbers, one per step, got {list(shares)[:8]}")
+        checked = {
+            "sigmas": levels,
+            "solver": solver,
+            "criterion": criterion,
+            "predicted_error": shares,
+            "target": target,
+            "seed": None if seed is None else whole_number(seed, "seed", 0),
+            "evaluations": None if evaluations is None else whole_number(evaluations, "evaluations", 0),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def steps(self) -> int:
+        """Number of grid intervals."""
+        return len(self.sigmas) - 1
+
+    @property
+    def evaluations_per_sample(self) -> int:
+        """Evaluations of the denoiser that one sample takes."""
+        return evaluations(self.solver, self.sigmas)
+
+    @property
+    def error(self) -> float | None:
+        """The predicted end error, in the unit of the data."""
+        return None if self.predicted_error is None else math.fsum(self.predicted_error)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None, force: bool = False) -> str:
+        """The schedule as JSON, written to `path` where that is given.
+
+        Args:
+            path: file to write, whole or not at all.
+            force: replace it where it exists.
+
+        Raises:
+            ValueError: the file exists, or cannot be written.
+        """
+        text = json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        if path is not None:
+            with atomic_path(path, force) as draft:
+                draft.write_text(text, encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, source: str | os.PathLike[str]) -> Self:
+        """Read what `to_json` wrote.
+
+        Args:
+            source: a file, or the JSON itself: text that begins with a brace. `sigmas`, `solver` and `criterion` must
+                be there; what else a `Schedule` has may be missing or null; anything more is refused.
+
+        Raises:
+            ValueError: no such file, no JSON, or no schedule in it. The message names the file.
+        """
+        text, name = os.fspath(source), "schedule"
+        if not text.lstrip().startswith("{"):
+            text, name = _read(Path(text)), repr(text)
+        try:
+            content = json.loads(text, parse_constant=_refuse_constant)
+            if not isinstance(content, dict):
+                raise ValueError(f"must be an object with {', '.join(REQUIRED)}, got {type(content).__name__}")
+            given = cast(dict[str, Any], content)
+            known = [field.name for field in fields(cls)]
+            if missing := [key for key in REQUIRED if given.get(key) is None]:
+                raise ValueError(f"{missing[0]!r} is missing")
+            if unknown := [key for key in given if key not in known]:
+                raise ValueError(f"{unknown[0][:40]!r} is nothing that a schedule has: {', '.join(known)}")
+            return cls(**given)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name} is not JSON: {error}") from None
+        except RecursionError:
+            raise ValueError(f"{name} is not a schedule: it is nested too deeply") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{name} is not a schedule: {error}") from None
+
+    def to_diffusers(self, scheduler: object, rounding: float = timesteps.ROUNDING) -> dict[str, Any]:
+        """Arguments for `scheduler.set_timesteps`; see `timesteps.to_diffusers`."""
+        return timesteps.to_diffusers(self.sigmas, scheduler, rounding)
+
+    def to_k_diffusion(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, " levels"]:
+        """The noise levels for a sampler of k-diffusion; see `timesteps.to_k_diffusion`."""
+        return timesteps.to_k_diffusion(self.sigmas, dtype)
+
+    def to_timesteps(self, alphas_cumprod: ArrayLike | Tensor, fractional: bool = False) -> list[int] | list[float]:
+        """The steps of a DDPM chain at the positive noise levels; see `timesteps.to_timesteps`."""
+        return timesteps.to_timesteps(self.sigmas, alphas_cumprod, fractional)
+
+
+def _numbers(values: object, what: str) -> tuple[float, ...]:
+    """Numbers in a row, as floats; `json` and numpy give real ones, text and booleans are none."""
+    entries: object = values.tolist() if hasattr(values, "tolist") else values  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(entries, str | bytes | dict) or not isinstance(entries, Iterable):
+        raise ValueError(f"{what} must be a list of numbers, got {type(entries).__name__}")
+    numbers: list[float] = []
+    for k, entry in enumerate(cast(Iterable[object], entries)):
+        if isinstance(entry, bool) or not isinstance(entry, Real):
+            raise ValueError(f"{what} must be numbers, got {str(entry)[:40]!r} (entry {k}, counted from 0)")
+        try:
+            numbers.append(float(entry))
+        except OverflowError:  # an integer
+            numbers.append(math.inf)
+        if not math.isfinite(numbers[-1]):
+            raise ValueError(f"{what} must be finite, got {numbers[-1]} (entry {k}, counted from 0)")
+    return tuple(numbers)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{str(path)!r} is not JSON but something else than text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"holds {name}, which is no number in JSON")

@@ -1,0 +1,1 @@
+"""Denoising score matching: a network trained on data or a law, resumable."""

@@ -1,0 +1,222 @@
+"""Denoising score matching: minimise E w(sigma) |D(X + sigma Z; sigma) - X|^2 over networks D.
+
+The minimiser is the posterior mean. Preconditioning and weights are EDM's (Karras et al., arXiv:2206.00364): the loss
+is the error of the inner network F at every noise level. What a run yields is the average of its weights.
+
+Step k draws its points, noise and noise levels from a seed made of the run's seed and k, and a checkpoint holds all
+that step k left behind. Hence a run that was stopped or killed, and resumed with as many threads, ends in the same
+bytes.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+import xarray as xr
+
+from brenier.catalog import Source, load_target
+from brenier.core.reading import exists
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+from brenier.networks.network import NetworkTarget
+from brenier.networks.noise_levels import NoiseLevels
+from brenier.networks.saved import CONFIG, empty_denoiser, is_checkpoint, load, read_config, readable
+from brenier.training.checkpoint import STATE
+from brenier.training.points import Moments
+from brenier.training.run import Run
+from brenier.training.settings import Settings, architecture, check_settings, contradiction, read_profile
+from brenier.training.workers import Workers
+
+Noise: TypeAlias = str | os.PathLike[str] | xr.Dataset | None
+
+
+LOG_NORMAL = "log-normal"
+OTHER = "give the data that it was begun with"
+
+
+def train(
+    data: Source,
+    output: str | os.PathLike[str],
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    batch: int | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+    channels: tuple[int, ...] | None = None,
+    rate: float | None = None,
+    schedule: str | None = None,
+    clip: float | None = None,
+    ema: float | None = None,
+    noise: Noise = None,
+    seed: int | None = None,
+    device: torch.device | str | None = None,
+    precision: str | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+    on_step: Callable[[int, float], object] | None = None,
+) -> NetworkTarget:
+    """Train a denoising network on data, or on an explicit law that is sampled afresh at every step.
+
+    Settings that are None take their defaults; in a resumed run, the values that it was begun with.
+
+    Args:
+        data: a law, or what `load_target` takes: a built-in's name, a file, a folder of images, an array.
+        output: folder of the network, made here: see `brenier.networks.saved` for what it holds.
+        steps: updates of the weights. Default: 10,000.
+        minutes: clock time that one call may take. Without `steps`, their number is planned from the speed of the first
+            ones, and kept: a resumed run follows the same rates. In any case the clock stops the run, behind a
+            checkpoint that it can be resumed from.
+        batch: points per step, over all processes. Default: 1024 (MLP), 64 (U-Net).
+        width: of the MLP's layers; 128.
+        depth: blocks of the MLP, 4, or layers per size of the U-Net, 2.
+        channels: of the U-Net, size by size, multiples of 8; (64, 128, 128). Points of shape (h, w) or (c, h, w), h and
+            w at least 16, get a U-Net unless `width` is given; all others an MLP unless `channels` are.
+        rate: of Adam, after warming up. Default: 5e-3 (MLP), 2e-4 (U-Net).
+        schedule: "cosine" lets the rate fall to 0 at the last step; "constant".
+        clip: largest norm of the gradient; 1.
+        ema: decay per step of the average of the weights; 0.999, less in the first thousands of steps.
+        noise: "log-normal" or a profile, of `brenier.probe` or its file: see `brenier.networks.noise_levels`.
+        seed: of every random number; 0.
+        device: Default: a GPU where there is one. Under `accelerate launch`, accelerate chooses.
+        precision: "float32"; "bfloat16", which leaves weights, their updates and sums in float32; "auto", bfloat16 on
+            GPUs that have it.
+        checkpoint_every: steps between checkpoints. Default: one a minute.
+        resume: go on from the last checkpoint in `output`; from the beginning if it was stopped before the first.
+        force: replace a network in `output`.
+        progress: show a bar with the loss per band of SNRs on stderr, where that is a terminal.
+        on_step: called after each step with its number, counted from 1, and its mean loss.
+
+    Returns:
+        The network, as `load` returns it, with queries drawn from `data`.
+
+    Raises:
+        ValueError: a setting is out of range; `output` exists; a resumed run contradicts its beginning; the loss is
+            not finite (the last checkpoint stays).
+        KeyboardInterrupt: Ctrl-C. The steps that are done are in a checkpoint, except when it fell into an update of
+            the weights: then the last checkpoint stays.
+    """
+    started = time.monotonic()
+    if resume and force:
+        raise ValueError("resume goes on with what is there, force replaces it: give one of the two")
+    options = {
+        "steps": steps,
+        "minutes": minutes,
+        "batch": batch,
+        "width": width,
+        "depth": depth,
+        "channels": channels,
+        "rate": rate,
+        "schedule": schedule,
+        "clip": clip,
+        "ema": ema,
+        "seed": seed,
+        "precision": precision,
+    }
+    asked = {name: value for name, value in options.items() if value is not None}
+    check_settings(asked | ({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}))
+    folder = Path(output)
+    if not resume:
+        check_folder(folder, force)
+    law = load_target(data, device=device)
+    if isinstance(law, NetworkTarget):
+        raise ValueError(f"{law.name} is a network itself: give data or a law to train on")
+    moments = Moments.of(law)
+    config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
+    workers = Workers(None if device is None else torch.device(device))
+    with readable(folder / CONFIG):
+        settings = Settings(**config["training"])
+    limit = settings.minutes if minutes is None else minutes
+    run = Run(law, moments, config, settings, workers)
+    created = not exists(folder)
+    try:
+        if resume:
+            run.restore(folder)
+        elif workers.main:
+            folder.mkdir(exist_ok=True)
+            run.begin(folder, config)
+        workers.wait()
+        deadline = math.inf if limit is None else started + 60 * limit
+        run.run(folder, started, deadline, checkpoint_every, progress, on_step)
+    except BaseException:
+        if not resume and workers.main and not exists(folder / STATE):
+            _remove(folder, created)
+        raise
+    workers.wait()
+    return load(folder, law, device=workers.device)
+
+
+def _begun(law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -> dict[str, Any]:
+    """The config of a new run."""
+    network = architecture(asked, law.event_shape)
+    return {
+        "data": _described(law) | {"sigma_data": moments.deviation},
+        "network": network,
+        "noise": _noise(NoiseLevels.of_law(law, moments.deviation), noise).config(),
+        "training": Settings.of(asked, network["kind"]).config(),
+    }
+
+
+def _described(law: Target) -> dict[str, Any]:
+    points = len(law) if isinstance(law, Empirical) else None
+    return {"name": law.name, "event_shape": list(law.event_shape), "points": points}
+
+
+def _noise(levels: NoiseLevels, noise: Noise) -> NoiseLevels:
+    """The levels that the argument `noise` of `train` stands for."""
+    if noise is None or (isinstance(noise, str) and noise == LOG_NORMAL):
+        return levels
+    return levels.with_profile(noise if isinstance(noise, xr.Dataset) else read_profile(Path(noise)))
+
+
+def _continued(folder: Path, law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -> dict[str, Any]:
+    """The config of the run in `folder`, where this call goes on with it."""
+    config = read_config(folder)
+    with readable(folder / CONFIG):
+        empty_denoiser(config)
+        levels = NoiseLevels.from_config(config["noise"])
+    begun = config["data"]
+    for name, value in _described(law).items():
+        if name != "name" and value != begun.get(name):
+            raise ValueError(
+                f"{law.name} has {name} {value}, {str(folder)!r} was begun with {begun.get(name)}: {OTHER}"
+            )
+    mine, other = moments.deviation, float(begun["sigma_data"])
+    if not math.isclose(mine, other, rel_tol=1e-6):
+        raise ValueError(f"{law.name} has sigma_data {mine:g}, {str(folder)!r} was begun with {other:g}: {OTHER}")
+    difference = contradiction(asked, config["training"] | config["network"])
+    if difference is None and noise is not None and _noise(NoiseLevels(levels.mean, levels.std), noise) != levels:
+        difference = "noise is another distribution than the run was begun with"
+    if difference is not None:
+        raise ValueError(f"cannot resume {str(folder)!r}: {difference}: leave it out")
+    return config
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """Refuse a folder that cannot be made, or that holds anything but a network to be replaced."""
+    if not exists(folder.parent):
+        raise ValueError(f"{str(folder)!r}: the folder {str(folder.parent)!r} does not exist: make it first")
+    if not exists(folder):
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file: give the name of a folder")
+    if is_checkpoint(folder):
+        if not force:
+            raise ValueError(f"{str(folder)!r} exists: resume it (--resume), or replace it (--force)")
+    elif any(folder.iterdir()):
+        raise ValueError(f"{str(folder)!r} exists, and what it holds is no network of brenier's: give another folder")
+
+
+def _remove(folder: Path, created: bool) -> None:
+    """Take back a folder in which nothing was trained."""
+    with suppress(OSError):
+        (folder / CONFIG).unlink(missing_ok=True)
+        if created:
+            folder.rmdir()

@@ -1,0 +1,238 @@
+"""Power cells: which point y_i has the largest score <x, y_i> + h_i, and how often.
+
+The mass w_i of cell i under the source, estimated from draws, is all that heights are fitted by and judged by. A block
+of scores is made by one matrix product, is read once and stays in the cache in between; every worker is one thread with
+blocks of its own, which on a busy machine is faster by far than several threads to a block. Blocks must not be small
+either: between any two operations workers wait for each other, for the interpreter is one. So small families are
+computed several at a time.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy.stats import binom
+from torch import Tensor
+
+from brenier.core.work import one_thread
+from brenier.transport.semidiscrete.sources import Source, combinations
+
+Array: TypeAlias = NDArray[np.float64]
+
+BLOCK = 2**21  # bytes of scores at a time
+BLOCKS = 16  # that the draws of a tally are dealt out to, for its errors
+LARGEST = 8192  # draws to a family at most
+PLAIN = 2**17  # scores of a family of draws that are not combined, about
+USUAL = 0.002  # share of common cells within a family beyond that of independent draws, before it is measured
+COMBINED = 24  # dimensions from which combinations pay
+WIDE = 512  # dimensions from which a family is made of more draws
+READING = 8.0  # work, in multiplications, of adding a height to a score and reading it
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How often draws of the source fell into each cell.
+
+    Attributes:
+        blocks: counts, shape (blocks, N); families are dealt out to `BLOCKS` blocks in turn.
+        squares: sum over families of squared counts, shape (N,).
+        families: number of families, which are independent.
+        size: draws to a family.
+    """
+
+    blocks: Array
+    squares: Array
+    families: int
+    size: int
+
+    @property
+    def samples(self) -> int:
+        """Number of draws."""
+        return self.families * self.size
+
+    @property
+    def masses(self) -> Array:
+        """Share of the draws in each cell, shape (N,)."""
+        return self.blocks.sum(0) / self.samples
+
+    def merge(self, other: "Tally") -> "Tally":
+        """The tally of both, of families of the same size."""
+        squares, families = self.squares + other.squares, self.families + other.families
+        return Tally(self.blocks + other.blocks, squares, families, self.size)
+
+    def total_variation(self, weights: Array) -> float:
+        """sum |w_i - b_i|/2, which is `total_variation_floor` at least on average."""
+        return float(np.abs(self.masses - weights).sum() / 2)
+
+    def inflation(self, weights: Array) -> float:
+        """Variance of the masses over that of as many independent draws; 1 where families are made of such."""
+        between = (self.squares - self.blocks.sum(0) ** 2 / self.families) / (self.families - 1)
+        return float((between / weights).sum()) / (self.size * max(len(weights) - 1, 1))
+
+    def chi_square(self, weights: Array) -> float:
+        """Unbiased estimate of sum (w_i - b_i)^2/b_i, from products of different blocks; can be negative."""
+        return self._chi_squares(weights)[0]
+
+    def chi_square_error(self, weights: Array) -> float:
+        """Standard error of `chi_square`, by the jackknife over blocks."""
+        without = np.asarray(self._chi_squares(weights)[1:])
+        return math.sqrt((len(without) - 1) * float(without.var()))
+
+    def _chi_squares(self, weights: Array) -> list[float]:
+        """The estimate from all blocks, and from all but each."""
+        drawn = self.blocks.sum(1)
+        used = self.blocks[drawn > 0] - np.outer(drawn[drawn > 0], weights)
+        drawn = drawn[drawn > 0]
+        if len(drawn) < 3:
+            raise ValueError(f"chi-square takes at least three families of draws, got {len(drawn)}")
+        products = (used / weights) @ used.T
+        found: list[float] = []
+        for left_out in range(-1, len(drawn)):
+            kept = np.arange(len(drawn)) != left_out
+            pairs = drawn[kept].sum() ** 2 - (drawn[kept] ** 2).sum()
+            found.append(float((products[np.ix_(kept, kept)].sum() - np.diag(products)[kept].sum()) / pairs))
+        return found
+
+
+def total_variation_floor(weights: Array, samples: float) -> float:
+    """Mean of sum |w_i - b_i|/2 for a perfect map, w_i the share of `samples` draws in cell i: de Moivre's formula."""
+    k = np.floor(samples * weights) + 1
+    return float((k * (1 - weights) * binom.pmf(k, math.floor(samples), weights)).sum() / math.floor(samples))
+
+
+class Cells:
+    """The power cells of points, for any heights.
+
+    Args:
+        points: shape (N, d), float32.
+        source: the law of x.
+        seed: of the combinations.
+    """
+
+    def __init__(self, points: Float[Tensor, "N d"], source: Source, seed: int = 0) -> None:
+        self.points, self.source = points, source
+        self.linear = source.linear and points.shape[1] >= COMBINED
+        self.draws = 16 if points.shape[1] < WIDE else 32
+        self.rows = max(1, BLOCK // (4 * len(points)))
+        self.seed = seed
+        self.plain = min(max(PLAIN // len(points), 64), LARGEST // 2)
+        self._resize(USUAL)
+        self._kept = threading.local()
+        self._over: Callable[..., Iterable[Any]] | None = None
+
+    @contextmanager
+    def working(self) -> Generator[Callable[..., Iterable[Any]], None, None]:
+        """An ordered map over threads, as many as torch may use, each computing on one; tallies within share them."""
+        if self._over is not None:
+            yield self._over
+            return
+        count = torch.get_num_threads()
+        try:
+            with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                self._over = map if count == 1 else pool.map
+                yield self._over
+        finally:
+            self._over = None
+
+    def adapt(self, tally: Tally, weights: Array) -> None:
+        """Choose the size of families by the inflation that such families have shown."""
+        self._resize(max(tally.inflation(weights) - 1, 1e-3) / (tally.size - 1))
+
+    def _resize(self, r: float) -> None:
+        """The size of families that takes the least work for a given variance, a multiple of 2 k.
+
+        A draw costs a + b/M, its variance grows as 1 + (M - 1) r: least at M^2 = b (1 - r)/(a r).
+        """
+        self.size = self.plain
+        if self.linear:
+            each = self.draws / 2 + READING  # a product serves a combination and its negative
+            best = math.sqrt(self.draws * self.points.shape[1] * (1 - r) / (each * r))
+            self.size = 2 * self.draws * max(1, round(min(best, LARGEST) / (2 * self.draws)))
+            self._combinations = combinations(self.size, self.draws, self.seed)
+
+    def winners(self, x: Float[Tensor, "n d"], heights: Float[Tensor, " N"]) -> Int[Tensor, " n"]:
+        """The cell of each x."""
+        found = [_largest(scores) for scores in self._scores(x, heights)]
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=x.device)
+
+    def tally(self, heights: Array, families: int, stream: Sequence[int], independent: bool = False) -> Tally:
+        """Count draws of the source into the cells.
+
+        Args:
+            heights: shape (N,).
+            families: how many.
+            stream: seeds of the random numbers. They depend on it and on the number of families
+                alone, not on that of the workers.
+            independent: whether to count independent draws and no combinations of them.
+        """
+        h, count = torch.as_tensor(heights, dtype=torch.float32, device=self.points.device), len(self.points)
+        size = self.plain if independent else self.size
+        rows = size // 2 if self.linear and not independent else size
+        batches = -(-families // min(max(self.rows // rows, 1), BLOCKS))
+        firsts = [families * batch // batches for batch in range(batches + 1)]
+
+        def one(batch: int) -> NDArray[np.intp]:
+            number = firsts[batch + 1] - firsts[batch]
+            generator = torch.Generator().manual_seed(state((*stream, batch)))
+            own = count * torch.arange(number, device=h.device)
+            won = [_largest(x).view(-1, number) + own for x in self.families(h, number, generator, independent)]
+            places = torch.cat(won).flatten().cpu().numpy()
+            return np.bincount(places, minlength=count * number).reshape(number, count)
+
+        blocks, squares = np.zeros((BLOCKS, count)), np.zeros(count)
+        with self.working() as over:
+            for first, found in zip(firsts, over(one, range(batches)), strict=False):
+                blocks[np.arange(first, first + len(found)) % BLOCKS] += found
+                squares += (found**2).sum(0)
+        return Tally(blocks, squares, families, size)
+
+    def families(
+        self, heights: Float[Tensor, " N"], number: int, generator: torch.Generator, independent: bool = False
+    ) -> Iterator[Float[Tensor, "n N"]]:
+        """Scores of families of draws, a few rows at a time; the next rows overwrite them.
+
+        Row r is of family r modulo their number.
+        """
+        if independent or not self.linear:
+            yield from self._scores(self.source.draw(number * self.plain, generator), heights, number)
+            return
+        draws = self.source.draw(self.draws * number, generator).to(self.points.device)
+        # This way round a product with it is twice as fast, where there is one family.
+        products = (self.points @ draws.T).T.reshape(self.draws, -1)
+        for part in self._combinations.to(products).split(max(self.rows // number, 1)):
+            plain, raised = self._space(len(part) * number)
+            torch.mm(part, products, out=plain.view(len(part), -1))
+            yield torch.add(heights, plain, out=raised)
+            yield torch.sub(heights, plain, out=raised)  # of -x
+
+    def _scores(self, x: Tensor, heights: Tensor, number: int = 1) -> Iterator[Tensor]:
+        """Of points, a multiple of `number` at a time."""
+        for part in x.split(max(self.rows // number, 1) * number) if len(x) else ():
+            scores, _ = self._space(len(part))
+            yield torch.mm(part.to(self.points.device), self.points.T, out=scores).add_(heights)
+
+    def _space(self, rows: int) -> tuple[Tensor, Tensor]:
+        """Room for two blocks of scores, kept by every thread for itself."""
+        if not hasattr(self._kept, "space") or self._kept.space.shape[1] < rows:
+            self._kept.space = self.points.new_empty(2, max(rows, self.rows), len(self.points))
+        return self._kept.space[0, :rows], self._kept.space[1, :rows]
+
+
+def state(stream: Sequence[int]) -> int:
+    """A seed for a generator from several numbers."""
+    return int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """The place of the largest score in each row; numpy is ten times faster at this than torch on a CPU."""
+    if scores.device.type == "cpu":
+        return torch.from_numpy(scores.numpy().argmax(1))
+    return scores.argmax(1)

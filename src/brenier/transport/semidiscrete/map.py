@@ -1,0 +1,410 @@
+"""Semi-discrete optimal transport: from a law with a density to finitely many points.
+
+For the quadratic cost the optimal map from nu to sum b_i delta_{y_i} is the gradient of Brenier's potential, a maximum
+of finitely many affine functions (Aurenhammer, Hoffmann, Aronov, Algorithmica 20, 1998; arXiv:2307.11308, Section 3),
+
+    u(x) = max_i <x, y_i> + h_i,        x -> y_i where i attains it,        nu(cell i) = b_i,
+
+and the heights h, unique up to a constant, minimise E u(X) - <b, h>. `ascent` finds them; here are the problem, its
+map, and how good a solution is, measured on draws that the fit has not seen.
+"""
+
+import math
+import os
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from typing import Literal, Self, TypeAlias, get_args
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from brenier.core.checks import whole_number
+from brenier.core.reading import check_array
+from brenier.core.work import progress_bar
+from brenier.core.writing import atomic_path, write_dataset
+from brenier.transport.semidiscrete.ascent import FEW, ascend
+from brenier.transport.semidiscrete.cells import BLOCKS, Cells, state
+from brenier.transport.semidiscrete.measures import Cost, MarginalError
+from brenier.transport.semidiscrete.sources import Sampler, find_source
+from brenier.transport.semidiscrete.starts import best_start, cell_means, extended, guess, line_heights
+
+Array: TypeAlias = NDArray[np.float64]
+Stopped: TypeAlias = Literal["exact", "tolerance", "minutes", "interrupted"]
+
+MOST = 2**36  # draws beyond which a tolerance is out of reach
+FRESH = 2**20  # draws that a map is judged by
+PART = 4096  # of them at a time
+KINDS = ("normal", "uniform")
+SAVED = ("fit_stopped", "fit_tolerance", "fit_samples", "fit_excess", "fit_seed")  # the same fit makes the same file
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a fit went.
+
+    Attributes:
+        stopped: "exact" (the closed form on the line, or a single point), "tolerance", "minutes" or "interrupted".
+        tolerance: that was asked for.
+        samples: draws that it took, measurements included.
+        seconds: it took; NaN where the map was read from a file.
+        excess: last measured excess total variation; NaN where it was not measured.
+        seed: of its draws.
+    """
+
+    stopped: Stopped
+    tolerance: float
+    samples: int
+    seconds: float
+    excess: float
+    seed: int
+
+
+class SemiDiscrete:
+    """Transport from a source to weighted points, for the quadratic cost.
+
+    Args:
+        points: y, shape (N, d); an array, or a tensor (on the device on which to compute).
+        weights: b, shape (N,). Default: equal. They are brought to the sum 1, with a warning where they were not there.
+            A point of weight 0 gets no cell, its height is -inf. Points that are the same share one cell: all have its
+            height, and `cells` names the first; so, with a warning, do points that differ by less than single precision
+            of their spread.
+        source: "normal", N(0, I); "uniform", on [0, 1]^d; or a function that takes n and a `torch.Generator` and
+            returns points of shape (n, d).
+
+    Attributes:
+        points: as given, shape (N, d), float32 or float64.
+        weights: shape (N,), sum 1, float64.
+        source: its name.
+        heights: shape (N,), float64, with weighted mean 0; None before `fit`.
+        result: how the last fit went; None before.
+
+    Raises:
+        ValueError: no points, NaN, negative weights, weights of another number or without any above 0.
+    """
+
+    def __init__(
+        self, points: ArrayLike | Tensor, weights: ArrayLike | Tensor | None = None, source: str | Sampler = "normal"
+    ) -> None:
+        device = points.device if isinstance(points, Tensor) else torch.device("cpu")
+        array = check_array(points.detach().cpu().numpy() if isinstance(points, Tensor) else points, "points")
+        self.points = torch.from_numpy(array.reshape(len(array), -1)).to(device)
+        self.weights = _check_weights(weights, len(array))
+        self._source = find_source(source, self.dim)
+        self.source = self._source.name
+        self.heights: Float[Tensor, " N"] | None = None
+        self.result: Fit | None = None
+        positive = np.flatnonzero(self.weights.numpy() > 0)
+        rows = array.reshape(len(array), -1)[positive]
+        self._centre: Array = rows.mean(0, dtype=np.float64)
+        centred = rows - self._centre.astype(rows.dtype)
+        largest = float(np.abs(centred).max()) or 1.0
+        centred /= largest
+        self._unit = largest * (float(np.sqrt(np.square(centred).sum(dtype=np.float64) / len(centred))) or 1.0)
+        scaled = centred.astype(np.float32) * np.float32(largest / self._unit)
+        first, kind = _kinds(scaled)
+        if len(first) < len(rows) and len(first) < len(_kinds(rows)[0]):
+            warnings.warn(
+                "points that single precision cannot tell apart, in the unit of their spread, share a cell",
+                stacklevel=2,
+            )
+        self._first = positive[first]  # of each cell, its point
+        self._cell = np.full(len(array), -1)  # of each point, its cell
+        self._cell[positive] = kind
+        self._masses: Array = np.asarray(np.bincount(kind, self.weights.numpy()[positive]), dtype=np.float64)
+        self._points = torch.from_numpy(scaled[first]).to(device)
+
+    @property
+    def dim(self) -> int:
+        """The dimension d."""
+        return int(self.points.shape[1])
+
+    @property
+    def size(self) -> int:
+        """The number of cells: of different points of positive weight."""
+        return len(self._masses)
+
+    def fit(
+        self,
+        tolerance: float = 0.02,
+        minutes: float | None = None,
+        seed: int = 0,
+        start: "SemiDiscrete | None" = None,
+        progress: bool = True,
+    ) -> Self:
+        """Find the heights. On the line, with a known source, in closed form.
+
+        Args:
+            tolerance: of the measured total variation between masses and weights, in excess of sampling noise, where
+                the fit stops.
+            minutes: after which it stops, too. Default: none.
+            seed: of all random numbers.
+            start: a fitted map to these points, or to some of them or others nearby, to start from. Default: this map,
+                where it was fitted before, else a guess.
+            progress: show a bar on stderr, where that is a terminal.
+
+        Returns:
+            Itself; `result` says how it went. After Ctrl-C the heights so far are kept, and another `fit` goes on.
+
+        Raises:
+            ValueError: an argument is out of range, or the tolerance is below what any number of draws could tell.
+        """
+        seed = whole_number(seed, "seed", 0)
+        if not 0 < tolerance < 1:
+            raise ValueError(f"tolerance must be between 0 and 1, a total variation, got {tolerance}")
+        if minutes is not None and not minutes > 0:
+            raise ValueError(f"minutes must be positive, got {minutes}")
+        begun = time.monotonic()
+        if len(self._masses) == 1 or (self.dim == 1 and self.source in KINDS):
+            line = self._places()[:, 0] / self._unit
+            self._keep(np.zeros(1) if len(self._masses) == 1 else line_heights(line, self._masses, self.source))
+            self.result = Fit("exact", tolerance, 0, time.monotonic() - begun, 0.0, seed)
+            return self
+        floor = math.sqrt((len(self._masses) - 1) / (2 * math.pi * MOST))
+        if tolerance < floor:
+            raise ValueError(
+                f"a tolerance of {tolerance:g} is below the noise floor: {MOST:.0e} draws among {len(self._masses)} "
+                f"cells leave a total variation of {floor:.1g}"
+            )
+        cells = Cells(self._points, self._source, seed)
+        samples, excess, stopped = 0, math.nan, "minutes"
+        with progress_bar("transport", progress) as advance, cells.working():
+            heights, shown = self._start(cells, start, seed), 0.0
+            try:
+                for state in ascend(cells, self._masses, heights, tolerance, (seed, 0x5D)):
+                    heights, samples = state.heights, state.samples
+                    if state.measured is not None:
+                        excess = math.sqrt(max(state.measured.chi_square(self._masses), 0.0) / (2 * math.pi))
+                        stopped = "tolerance" if excess <= tolerance else "minutes"
+                    advance(max(state.share - shown, 0.0))
+                    shown = max(state.share, shown)
+                    if minutes is not None and time.monotonic() - begun > 60 * minutes:
+                        break
+            except KeyboardInterrupt:
+                stopped = "interrupted"
+                raise
+            finally:
+                self._keep(heights)
+                self.result = Fit(stopped, tolerance, samples, time.monotonic() - begun, excess, seed)
+        return self
+
+    def potential(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Brenier's potential u(x) = max_i <x, y_i> + h_i, shape (n,), in float64."""
+        return self.top(x, 1)[0][:, 0]
+
+    def cells(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """The number of the point that each x is carried to, shape (n,)."""
+        won = self._scorer().winners(self._check(x).detach(), self._inner())
+        return torch.from_numpy(self._first).to(won.device)[won]
+
+    def map(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """The point that each x is carried to, shape (n, d): the gradient of the potential."""
+        return self.points[self.cells(x).to(self.points.device)]
+
+    def top(self, x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+        """The k largest scores <x, y_i> + h_i at each x, descending, and the numbers of their points.
+
+        Raises:
+            ValueError: there are not k cells.
+        """
+        k = whole_number(k, "k", 1, len(self._masses))
+        x = self._check(x)
+        parts = [torch.addmm(self._inner(), part, self._points.T).topk(k) for part in x.split(self._scorer().rows)] or [
+            (x.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long))
+        ]
+        common = x.double() @ torch.from_numpy(self._centre).to(x.device)
+        scores = self._unit * torch.cat([part[0] for part in parts]).double() + common[:, None]
+        return scores, torch.from_numpy(self._first).to(x.device)[torch.cat([part[1] for part in parts])]
+
+    def singular(self, x: Float[Tensor, "n d"], threshold: float) -> Bool[Tensor, " n"]:
+        """Whether the two leading cells at x meet at an angle above a threshold; see `singular.is_singular`."""
+        from brenier.transport.semidiscrete.facets import is_singular
+
+        return is_singular(self, x, threshold)
+
+    def draw(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
+        """n independent points of the source."""
+        generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
+        return self._source.draw(whole_number(n, "n", 0), generator).to(self.points.device)
+
+    def marginal_error(self, samples: int = FRESH, seed: int = 1) -> MarginalError:
+        """Hold the masses of the cells against the weights, on fresh independent draws.
+
+        Args:
+            samples: draws, at least 512; they are rounded up to whole families.
+            seed: of the draws, which are never those of a fit.
+        """
+        cells = self._scorer()
+        families = max(BLOCKS, -(-whole_number(samples, "samples", 512) // cells.plain))
+        tally = cells.tally(
+            self._inner().double().cpu().numpy(), families, (whole_number(seed, "seed", 0), 0xE), independent=True
+        )
+        return MarginalError.of(tally, self._masses)
+
+    def w2(self, samples: int = 2**17, seed: int = 1) -> Cost:
+        """W2 between the source and the points, by the map and by the heights; see `Cost`."""
+        samples = whole_number(samples, "samples", 2)
+        weights, points = self.weights.double(), self.points.double().cpu()
+        heights = self._unit * self._inner().double().cpu()
+        masses = torch.from_numpy(self._masses)
+        constant = float(weights @ points.square().sum(1) + 2 * (masses @ heights))
+        seed = whole_number(seed, "seed", 0)
+
+        def squares(begin: int) -> tuple[Tensor, Tensor]:
+            generator = torch.Generator().manual_seed(state((seed, 0xC057, begin)))
+            x = self._source.draw(min(PART, samples - begin), generator).to(self.points.device)
+            score, place = self.top(x, 1)
+            paid = (x.double() - self.points[place[:, 0]].double()).square().sum(1)
+            return paid.cpu(), (x.double().square().sum(1) - 2 * score[:, 0]).cpu() + constant
+
+        with self._scorer().working() as over:
+            primal, dual = zip(*over(squares, range(0, samples, PART)), strict=True)
+        return Cost.of(torch.cat(primal), torch.cat(dual))
+
+    def to_dataset(self) -> xr.Dataset:
+        """Points, weights and heights, with how they were fitted and how well, as a dataset."""
+        if self.heights is None or self.result is None:
+            raise ValueError("the map has not been fitted yet: call fit first")
+        data = xr.Dataset(
+            {
+                "points": (("point", "axis"), self.points.cpu().numpy(), {"long_name": "points y"}),
+                "weights": ("point", self.weights.numpy(), {"long_name": "weights b"}),
+                "heights": ("point", self.heights.cpu().numpy(), {"long_name": "heights h of Brenier's potential"}),
+            }
+        )
+        known = asdict(self.result)
+        data.attrs = {"source": self.source, "cells": self.size}
+        data.attrs |= {name: known[name.removeprefix("fit_")] for name in SAVED}
+        return data
+
+    def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
+        """Write `to_dataset` as netCDF, whole or not at all.
+
+        Raises:
+            ValueError: nothing was fitted, or the file exists or cannot be written.
+        """
+        data = self.to_dataset()
+        with atomic_path(path, force) as draft:
+            write_dataset(data, draft)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], source: Sampler | None = None) -> Self:
+        """Read what `save` or `brenier transport` wrote.
+
+        Args:
+            path: of the file.
+            source: where it was a function, that function.
+
+        Raises:
+            ValueError: no such file, or something else in it; a function was the source and is not given.
+        """
+        place = repr(os.fspath(path))
+        try:
+            data = xr.load_dataset(path, engine="h5netcdf")
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+            raise ValueError(f"{place} cannot be read: give what `brenier transport -o` saved") from None
+        try:
+            return cls.from_dataset(data, source)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{place}: {error}") from None
+
+    @classmethod
+    def from_dataset(cls, data: xr.Dataset, source: Sampler | None = None) -> Self:
+        """The map that `to_dataset` describes; the source as for `load`."""
+        missing = [name for name in ("points", "weights", "heights") if name not in data.variables]
+        missing += [name for name in ("source", *SAVED) if name not in data.attrs]
+        if missing:
+            raise ValueError(f"not a transport map, it holds no {missing[0]!r}: give what `brenier transport -o` saved")
+        about, name = data.attrs, str(data.attrs["source"])
+        if name not in KINDS and source is None:
+            raise ValueError("the map was fitted for a source of yours: give that function, too")
+        found = cls(data["points"].values, data["weights"].values, name if source is None else source)
+        heights = np.asarray(data["heights"].values, dtype=np.float64)
+        if heights.shape != (len(found.points),) or not np.isfinite(heights[found.weights.numpy() > 0]).all():
+            raise ValueError(f"heights must be {len(found.points)} numbers, finite where the weight is not 0")
+        if (stopped := about["fit_stopped"]) not in get_args(Stopped):
+            raise ValueError(f"no fit ends by {stopped!r}")
+        tolerance, excess = float(about["fit_tolerance"]), float(about["fit_excess"])
+        found.result = Fit(stopped, tolerance, int(about["fit_samples"]), math.nan, excess, int(about["fit_seed"]))
+        found.heights = torch.from_numpy(heights)
+        return found
+
+    def _keep(self, inner: Array) -> None:
+        heights = self._unit * (inner - self._masses @ inner)
+        whole = np.where(self._cell >= 0, heights[self._cell], -np.inf)
+        self.heights = torch.from_numpy(whole).to(self.points.device)
+
+    def _inner(self) -> Float[Tensor, " cells"]:
+        """Heights of the cells in units of the points' spread, as scores need them."""
+        if self.heights is None:
+            raise ValueError("the map has not been fitted yet: call fit first")
+        return (self.heights[torch.from_numpy(self._first).to(self.heights.device)] / self._unit).to(self._points)
+
+    def _scorer(self) -> Cells:
+        return Cells(self._points, self._source)
+
+    def _check(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"x must have shape (n, {self.dim}), as the points have, got {tuple(x.shape)}")
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError("x must be finite")
+        return x.to(self._points)
+
+    def _start(self, cells: Cells, start: "SemiDiscrete | None", seed: int) -> Array:
+        other = self if start is None else start
+        if other.heights is None:
+            if start is not None:
+                raise ValueError("the map to start from has not been fitted yet")
+            return guess(cells, self._masses, (seed, 0x57), self.dim <= FEW)
+        if other.dim != self.dim:
+            raise ValueError(f"the map to start from is in {other.dim} dimensions, this one in {self.dim}")
+        theirs = other._inner().double().cpu().numpy() * other._unit
+        if len(other._first) == len(self._first) and bool((other._places() == self._places()).all()):
+            return theirs / self._unit
+        few = Cells(other._points, other._source, seed)
+        hit, means = cell_means(few, theirs / other._unit, seed)
+        places = torch.from_numpy(other._places()[hit]).to(means.device)
+        mine = torch.from_numpy(self._places()).to(means.device)
+        found = extended(places, theirs[hit], means, mine) / self._unit
+        own = guess(cells, self._masses, (seed, 0x57), False)
+        return best_start(cells, self._masses, [found, own], (seed, 0x58))
+
+    def _places(self) -> Array:
+        return self.points.double().cpu().numpy()[self._first]
+
+
+def _check_weights(weights: ArrayLike | Tensor | None, count: int) -> Float[Tensor, " N"]:
+    """The weights, with sum 1, in float64."""
+    if weights is None:
+        return torch.full((count,), 1 / count, dtype=torch.float64)
+    values = check_array(weights.detach().cpu().numpy() if isinstance(weights, Tensor) else weights, "weights")
+    if values.shape != (count, 1):
+        raise ValueError(f"weights must be {count} numbers, one for each point, got shape {np.shape(weights)}")
+    b = values[:, 0].astype(np.float64)
+    if (b < 0).any():
+        k = int(np.argmax(b < 0))
+        raise ValueError(f"weights must not be negative, got {b[k]:g} for point {k} (counted from 0)")
+    if not 0 < b.sum() < math.inf:
+        raise ValueError("weights must have a positive, finite sum")
+    if abs(b.sum() - 1) > 1e-6:
+        warnings.warn(f"the weights sum to {b.sum():g}: they are brought to 1", stacklevel=3)
+    return torch.from_numpy(b / b.sum())
+
+
+def _kinds(rows: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first row of each kind, in their order, and of every row the number of its kind."""
+    kinds: dict[bytes, int] = {}
+    first: list[int] = []
+    kind = np.empty(len(rows), dtype=np.intp)
+    for k, row in enumerate(rows):
+        key = blake2b((row + 0.0).tobytes(), digest_size=16).digest()  # -0 is 0
+        if key not in kinds:
+            kinds[key] = len(first)
+            first.append(k)
+        kind[k] = kinds[key]
+    return np.asarray(first), kind

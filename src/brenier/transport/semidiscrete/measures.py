@@ -1,0 +1,85 @@
+"""How good a semi-discrete map is: the masses of its cells on fresh draws, and what it pays."""
+
+import math
+from dataclasses import dataclass
+from typing import Self, TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brenier.transport.semidiscrete.cells import Tally, total_variation_floor
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MarginalError:
+    """How far the masses w of the cells are from the weights b, on fresh independent draws.
+
+    Attributes:
+        total_variation: sum |w_i - b_i|/2 as counted: `floor` for a perfect map.
+        total_variation_se: its standard error.
+        floor: what the draws' noise alone makes of it.
+        excess: sqrt(total_variation^2 - floor^2), 0 where that is below the floor.
+        excess_se: standard error of `excess`, at most what makes it 0.
+        chi_square: unbiased estimate of sum (w_i - b_i)^2/b_i; can be negative.
+        chi_square_se: its standard error.
+        samples: draws.
+    """
+
+    total_variation: float
+    total_variation_se: float
+    floor: float
+    excess: float
+    excess_se: float
+    chi_square: float
+    chi_square_se: float
+    samples: int
+
+    @classmethod
+    def of(cls, tally: Tally, weights: Array) -> Self:
+        """From independent draws.
+
+        Args:
+            tally: of the cells.
+            weights: b, positive, sum 1, shape (N,).
+        """
+        n, found = tally.samples, tally.total_variation(weights)
+        floor = total_variation_floor(weights, n)
+        # Cells far off their weights have errors of either sign as they are; near them, half-normal ones.
+        se = math.sqrt((1 - 2 / math.pi * min(floor / found, 1.0) ** 2) / (4 * n)) if found > 0 else 0.0
+        excess = math.sqrt(max(found**2 - floor**2, 0.0))
+        least = math.sqrt(2 * floor * se)
+        excess_se = min(found * se / excess, least) if excess > 0 else least
+        return cls(found, se, floor, excess, excess_se, tally.chi_square(weights), tally.chi_square_error(weights), n)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """W2 from the source to the weighted points, as the map pays it and as the heights vouch for it.
+
+    Attributes:
+        primal: sqrt E|X - T(X)|^2.
+        primal_se: its standard error.
+        dual: sqrt of E|X|^2 + sum b |y|^2 - 2 (E u(X) - <b, h>), whatever the heights at most W2 but for noise.
+        dual_se: its standard error.
+        samples: draws.
+    """
+
+    primal: float
+    primal_se: float
+    dual: float
+    dual_se: float
+    samples: int
+
+    @classmethod
+    def of(cls, primal: Float[Tensor, " n"], dual: Float[Tensor, " n"]) -> Self:
+        """From the squares at every draw."""
+        numbers: list[float] = []
+        for square in (primal, dual):
+            root = math.sqrt(max(float(square.mean()), 0.0))
+            error = float(square.std()) / math.sqrt(len(square))
+            numbers += [root, error / (2 * root) if root > 0 else math.sqrt(error)]
+        return cls(numbers[0], numbers[1], numbers[2], numbers[3], len(primal))

@@ -1,0 +1,412 @@
+import json
+import os
+import pickle
+import resource
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from brenier.core.reading import check_array, read_array
+from brenier.core.writing import atomic_path, atomic_paths, check_output
+
+POINTS = np.array([[0.5, -1.25, 3.0], [1e-6, 1e6, 0.0], [0.1, 0.2, 0.3], [7.0, 8.0, 9.0]])
+
+
+def one_line(error: BaseException) -> str:
+    text = str(error)
+    assert text
+    assert "\n" not in text
+    return text
+
+
+def refused(source: object, *words: str, kind: type[Exception] = ValueError) -> None:
+    """The source is refused by one line that holds all `words`."""
+    with pytest.raises(kind) as caught:
+        read_array(source)  # type: ignore[arg-type]
+    text = one_line(caught.value)
+    for word in words:
+        assert word in text, text
+
+
+# Arrays
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.array([[True, False]]), np.float32),
+        (np.array([[200, 3]], dtype=np.uint8), np.float32),
+        (np.array([[-30000, 3]], dtype=np.int16), np.float32),
+        (np.array([[16777217, 3]], dtype=np.int32), np.float64),
+        (np.array([[2**53, -3]], dtype=np.int64), np.float64),
+        (np.array([[0.5, 3]], dtype=np.float16), np.float32),
+        (np.array([[0.1, 3]], dtype=">f8"), np.float64),
+        (np.array([[0.1, 3]], dtype=np.longdouble), np.float64),
+        ([[1, 2], [3, 4]], np.float64),
+    ],
+)
+def test_real_data_of_any_type_keep_every_value(values: object, dtype: type) -> None:
+    array = check_array(values)
+    assert array.dtype == dtype
+    assert array.dtype.isnative
+    np.testing.assert_array_equal(array, np.asarray(values).astype(np.float64).astype(dtype))
+    np.testing.assert_array_equal(array.astype(np.float64), np.asarray(values, dtype=np.float64))
+
+
+def test_a_vector_is_points_on_the_line() -> None:
+    np.testing.assert_array_equal(check_array([1.0, 2.0, 4.0]), [[1.0], [2.0], [4.0]])
+
+
+def test_an_array_of_images_keeps_its_shape() -> None:
+    images = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(check_array(images), images)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "words"),
+    [
+        (np.array([[1 + 2j]]), TypeError, ["complex"]),
+        (np.array([[1, None]]), TypeError, ["objects"]),
+        (np.array(["a", "b"]), TypeError, ["text"]),
+        (np.array(["2020-01-01"], dtype="M8[D]"), TypeError, ["dates"]),
+        (np.array([(1, 2.0)], dtype=[("a", int), ("b", float)]), TypeError, ["records"]),
+        (np.float64(3.0), ValueError, ["single number"]),
+        (np.zeros((0, 3)), ValueError, ["empty", "(0, 3)"]),
+        (np.zeros((3, 0)), ValueError, ["empty", "(3, 0)"]),
+        ([[1, 2], [3]], ValueError, ["not an array of numbers"]),
+        (np.array([[0, 1], [np.nan, np.inf], [0, -np.inf]]), ValueError, ["3 values are NaN or infinite", "row 1"]),
+        (np.array([0, 1, 2, np.nan]), ValueError, ["1 value is NaN or infinite", "row 3"]),
+    ],
+)
+def test_what_is_no_data_is_refused(values: object, kind: type[Exception], words: list[str]) -> None:
+    with pytest.raises(kind) as caught:
+        check_array(values, "points.npy")
+    text = one_line(caught.value)
+    for word in ("'points.npy'", *words):
+        assert word in text, text
+
+
+# NumPy's formats
+
+
+def test_npy_returns_what_was_saved(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", POINTS)
+    np.testing.assert_array_equal(read_array(tmp_path / "a.npy"), POINTS)
+    np.save(tmp_path / "f.npy", np.asfortranarray(POINTS.astype(np.float32)))
+    np.testing.assert_array_equal(read_array(str(tmp_path / "f.npy")), POINTS.astype(np.float32))
+
+
+def test_npz_with_one_array_needs_no_name(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", whatever=POINTS)
+    np.testing.assert_array_equal(read_array(tmp_path / "a.npz"), POINTS)
+
+
+def test_npz_with_several_arrays_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    np.savez(file, train=POINTS, labels=np.arange(4))
+    np.testing.assert_array_equal(read_array(f"{file}:train"), POINTS)
+    refused(file, "2 arrays", "train", "labels", "a.npz:NAME")
+    refused(f"{file}:trian", "'trian'", "train, labels")
+    refused(f"{file}:", "train, labels")
+
+
+def test_pickles_are_never_loaded(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    np.save(tmp_path / "a.npy", np.array([Bomb(), 1], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "a.npz", x=np.array([Bomb(), 1], dtype=object))
+    (tmp_path / "b.npy").write_bytes(pickle.dumps(Bomb()))
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("x", pickle.dumps(Bomb()))
+    refused(tmp_path / "a.npy", "pickled", kind=TypeError)
+    refused(tmp_path / "a.npz", "pickled", kind=TypeError)
+    refused(tmp_path / "b.npy", "not an .npy file")
+    refused(tmp_path / "b.npz", "numpy.save")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
+def test_broken_files_are_refused(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(b"")
+    refused(file, "empty", "a" + suffix)
+    file.write_bytes(bytes(range(256)))
+    refused(file, "a" + suffix)
+    file.unlink()
+    refused(file, "does not exist")
+
+
+def test_truncated_and_corrupt_arrays_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", POINTS)
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-8])
+    refused(tmp_path / "a.npy", "a.npy")
+    np.save(tmp_path / "b.npy", POINTS)
+    for damage in (b"(", b"'", b"}"):
+        header = (tmp_path / "b.npy").read_bytes().replace(b"{", damage)
+        (tmp_path / "c.npy").write_bytes(header)
+        refused(tmp_path / "c.npy", "c.npy")
+    np.savez_compressed(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=1000))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[4000] ^= 255
+    (tmp_path / "a.npz").write_bytes(content)
+    refused(tmp_path / "a.npz", "a.npz")
+    pd.DataFrame(POINTS).set_axis(list("abc"), axis=1).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
+    refused(tmp_path / "a.parquet", "a.parquet")
+
+
+def test_a_header_that_promises_more_than_memory_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (2**50,)})
+        stream.write(b"12345678")
+    refused(tmp_path / "a.npy", "a.npy")
+
+
+def test_other_suffixes_are_refused(tmp_path: Path) -> None:
+    for name in ("a.txt", "a", "a.pkl", "a.pt"):
+        (tmp_path / name).write_text("1,2\n")
+        refused(tmp_path / name, ".npy, .npz, .csv, .parquet")
+    refused("a" * 5000, "does not exist")
+    refused("a\0b", "does not exist")
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("1,2\n3,4\n", [[1, 2], [3, 4]]),
+        ("x,y\n1,2\n3,4\n", [[1, 2], [3, 4]]),
+        ("\ufeffx,y\r\n1,2\r\n3,4", [[1, 2], [3, 4]]),
+        ("height\n1.5\n-2e3\n", [[1.5], [-2000.0]]),
+        ("1\n0\n1\n", [[1], [0], [1]]),
+        ("0,1\n1,0\n1,1\n", [[0, 1], [1, 0], [1, 1]]),
+        ("0,1\n0.5,0.25\n1.5,1\n", [[0.5, 0.25], [1.5, 1]]),
+        ('"a","b"\n1, 2\n', [[1, 2]]),
+        ("a,b\nTrue,1\nFalse,2\n", [[1, 1], [0, 2]]),
+        ("True,1\nFalse,2\n", [[1, 1], [0, 2]]),
+        ("3,4\n", [[3, 4]]),
+        ("0.1,123456789.123456789\n", [[0.1, 123456789.123456789]]),
+        ("100000000000000000000000\n1\n", [[1e23], [1]]),
+    ],
+)
+def test_csv_holds_one_point_per_row(tmp_path: Path, text: str, points: list[list[float]]) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
+    np.testing.assert_array_equal(read_array(tmp_path / "a.csv"), points)
+
+
+def test_column_names_that_pandas_invents_are_no_point(tmp_path: Path) -> None:
+    pd.DataFrame(POINTS).to_csv(tmp_path / "a.csv", index=False)
+    np.testing.assert_array_equal(read_array(tmp_path / "a.csv"), POINTS)
+
+
+def test_row_numbers_are_not_taken_for_a_coordinate(tmp_path: Path) -> None:
+    pd.DataFrame(POINTS, columns=list("xyz")).to_csv(tmp_path / "a.csv")
+    refused(tmp_path / "a.csv", "column 1 has no name", "row numbers")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "kind"),
+    [
+        ("x,y\n1,2\n3,red\n", ["'y'", "'red'", "row 1"], TypeError),
+        ("x,y\n1,2020-01-01\n", ["'y'", "2020-01-01"], TypeError),
+        ("x,y\n1,1+2j\n", ["'y'", "1+2j"], TypeError),
+        ("hello\nworld\n", ["'hello'", "'world'"], TypeError),
+        ("x,y\n1,\n3,4\n", ["1 value is NaN", "row 0"], ValueError),
+        ("1,2\n3,NA\ninf,4\n", ["2 values are NaN or infinite", "row 1"], ValueError),
+        ("1,2\n3\n", ["1 value is NaN", "row 1"], ValueError),
+        ("1,2\n3,4,5\n", ["line 2"], ValueError),
+        ("x,y\n3,4,5\n", ["more fields", "2 names"], ValueError),
+        ("x,y\n", ["empty"], ValueError),
+        ("\n\n", ["empty"], ValueError),
+        ("1;2\n3;4\n", ["commas"], ValueError),
+        ("1 2\n3 4\n", ["commas"], ValueError),
+        ("x\ty\n3\t4\n", ["commas"], ValueError),
+    ],
+)
+def test_csv_that_is_no_table_of_numbers_is_refused(
+    tmp_path: Path, text: str, words: list[str], kind: type[Exception]
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    refused(tmp_path / "a.csv", "a.csv", *words, kind=kind)
+
+
+def test_parquet_returns_what_was_saved(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": [0.5, 1e-300], "c": [True, False]}, index=["p", "q"])
+    frame.to_parquet(tmp_path / "a.parquet")
+    np.testing.assert_array_equal(read_array(tmp_path / "a.parquet"), [[1, 0.5, 1], [2, 1e-300, 0]])
+    frame[["b"]].astype(np.float32).to_parquet(tmp_path / "b.parquet")
+    assert read_array(tmp_path / "b.parquet").dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("columns", "words", "kind"),
+    [
+        ({"x": [1.0, 2.0], "y": ["a", "b"]}, ["'y'", "'a'"], TypeError),
+        ({"x": pd.Categorical(["1", "2"])}, ["'x'", "category"], TypeError),
+        ({"x": pd.to_datetime(["2020-01-01", "2020-01-02"])}, ["'x'", "datetime"], TypeError),
+        ({"x": [[1.0, 2.0], [3.0, 4.0]]}, ["'x'"], TypeError),
+        ({"x": pd.array([1, None], dtype="Int64")}, ["1 value is NaN", "row 1"], ValueError),
+        ({"x": np.zeros(0)}, ["empty"], ValueError),
+        ({}, ["no columns"], ValueError),
+    ],
+)
+def test_parquet_that_is_no_table_of_numbers_is_refused(
+    tmp_path: Path, columns: dict[str, object], words: list[str], kind: type[Exception]
+) -> None:
+    pd.DataFrame(columns).to_parquet(tmp_path / "a.parquet")
+    refused(tmp_path / "a.parquet", "a.parquet", *words, kind=kind)
+
+
+# Images
+
+GREY = np.array([[0, 51, 255], [10, 20, 30]], dtype=np.uint8)
+RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
+
+
+def save(folder: Path, name: str, pixels: np.ndarray) -> Path:
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def test_grey_images_are_scaled_to_plus_minus_one(tmp_path: Path) -> None:
+    save(tmp_path, "b.png", GREY)
+    save(tmp_path, "a.PNG", 255 - GREY)
+    (tmp_path / "labels.csv").write_text("cat\n")
+    (tmp_path / ".hidden.png").write_text("not an image")
+    (tmp_path / "more").mkdir()
+    points = read_array(tmp_path)
+    assert points.dtype == np.float32
+    np.testing.assert_allclose(points, np.stack([255 - GREY, GREY]) / 127.5 - 1, atol=1e-7)
+    assert points.min() == -1
+    assert points.max() == 1
+
+
+def test_coloured_images_put_the_channel_first(tmp_path: Path) -> None:
+    save(tmp_path, "a.png", RGB)
+    save(tmp_path, "b.png", GREY)
+    expected = np.stack([np.moveaxis(RGB, -1, 0), np.stack([GREY] * 3)])
+    np.testing.assert_allclose(read_array(tmp_path), expected / 127.5 - 1, atol=1e-7)
+
+
+def test_jpeg_is_read(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "a.jpeg", quality=100, subsampling=0)
+    points = read_array(tmp_path)
+    assert points.shape == (1, 3, 8, 8)
+    np.testing.assert_allclose(points.mean((0, 2, 3)), [1, -1, -1], atol=0.03)
+
+
+def test_palette_bilevel_and_opaque_images_are_what_they_show(tmp_path: Path) -> None:
+    opaque = np.dstack([RGB, np.full_like(GREY, 255)])
+    save(tmp_path / "opaque", "a.png", opaque)
+    np.testing.assert_allclose(read_array(tmp_path / "opaque")[0], np.moveaxis(RGB, -1, 0) / 127.5 - 1, atol=1e-7)
+    (tmp_path / "palette").mkdir()
+    Image.fromarray(RGB).quantize(6).save(tmp_path / "palette" / "a.png")
+    np.testing.assert_allclose(read_array(tmp_path / "palette")[0], np.moveaxis(RGB, -1, 0) / 127.5 - 1, atol=0.02)
+    save(tmp_path / "bilevel", "a.png", GREY > 25)
+    np.testing.assert_array_equal(read_array(tmp_path / "bilevel")[0], np.where(GREY > 25, 1, -1))
+
+
+def test_images_that_are_no_data_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "size", "a.png", GREY)
+    save(tmp_path / "size", "b.png", GREY.T)
+    refused(tmp_path / "size", "b.png", "2 x 3", "'a.png' is 3 x 2", "one size")
+    see_through = np.dstack([RGB, GREY])
+    refused(save(tmp_path / "alpha", "a.png", see_through), "a.png", "transparent")
+    refused(save(tmp_path / "deep", "a.png", GREY.astype(np.uint16) * 257), "a.png", "8-bit")
+    (tmp_path / "cmyk").mkdir()
+    Image.new("CMYK", (2, 2)).save(tmp_path / "cmyk" / "a.jpg")
+    refused(tmp_path / "cmyk", "CMYK", "RGB")
+    (tmp_path / "none").mkdir()
+    refused(tmp_path / "none", "no PNG or JPEG")
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "a.png").write_text("not an image")
+    refused(tmp_path / "fake", "a.png", "not a PNG or JPEG")
+    (tmp_path / "fake" / "a.png").write_bytes(b"")
+    refused(tmp_path / "fake", "a.png", "not a PNG or JPEG")
+    save(tmp_path / "cut", "a.png", np.random.default_rng(0).integers(0, 255, (50, 50), dtype=np.uint8))
+    (tmp_path / "cut" / "a.png").write_bytes((tmp_path / "cut" / "a.png").read_bytes()[:1500])
+    refused(tmp_path / "cut", "a.png")
+
+
+# Writing
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_a_file_appears_whole_at_the_end(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.nc") as draft:
+        assert draft.suffix == ".nc"
+        assert draft.parent == tmp_path
+        draft.write_text("new")
+        assert not (tmp_path / "a.nc").exists()
+    assert content(tmp_path) == {"a.nc": "new"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_no_file_and_the_old_one_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "b.png").write_text("old")
+    with pytest.raises(error), atomic_paths(tmp_path / "a.nc", tmp_path / "b.png", force=True) as (first, second):
+        first.write_text("new")
+        second.write_text("half")
+        raise error
+    assert content(tmp_path) == {"b.png": "old"}
+
+
+def test_an_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
+    (tmp_path / "a.nc").write_text("old")
+    with pytest.raises(ValueError, match=r"exists.*--force"), atomic_path(tmp_path / "a.nc"):
+        pytest.fail("the block must not run")
+    with atomic_path(tmp_path / "a.nc", force=True) as draft:
+        draft.write_text("new")
+    assert content(tmp_path) == {"a.nc": "new"}
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="exists"), atomic_paths(tmp_path / "a.nc", tmp_path / "b.nc") as drafts:
+        for draft in drafts:
+            draft.write_text("new")
+        (tmp_path / "b.nc").write_text("somebody else's")
+    assert content(tmp_path) == {"b.nc": "somebody else's"}
+
+
+def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.nc").mkdir()
+    for path, words in {
+        tmp_path / "missing" / "a.nc": "does not exist",
+        tmp_path / "folder.nc": "is a folder",
+        tmp_path / "a.doc": "must end in .nc or .png",
+        tmp_path / f"{'a' * 5000}.nc": "cannot be written: File name too long",
+    }.items():
+        with pytest.raises(ValueError, match=words) as caught:
+            check_output(path, (".nc", ".png"), force=True)
+        one_line(caught.value)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        refusal = pytest.raises(ValueError, match=r"a\.nc' cannot be written: File too large")
+        with refusal, atomic_path(tmp_path / "a.nc") as draft:
+            draft.write_bytes(bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert content(tmp_path) == {}
+
+
+def test_new_files_get_the_permissions_that_the_user_gives_to_files(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    with atomic_path(tmp_path / "a.json") as draft:
+        draft.write_text(json.dumps(1))
+    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode

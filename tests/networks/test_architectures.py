@@ -1,0 +1,154 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from brenier.networks.architectures import Denoiser, Mlp, UNet, build, default_kind, weighted_loss
+
+Map = Callable[[torch.Tensor], torch.Tensor]
+
+
+def stirred(network: nn.Module, seed: int = 0) -> nn.Module:
+    """The network with random weights everywhere: the layers that start at zero hide the rest."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.2 * torch.randn(weight.shape, generator=generator))
+    return network
+
+
+def mlp(dim: int = 3) -> nn.Module:
+    return stirred(Mlp((dim,), width=16, depth=2))
+
+
+def unet(*shape: int) -> nn.Module:
+    return stirred(UNet(shape, channels=(8, 16), depth=1))
+
+
+def points(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_before_training_it_is_the_best_linear_denoiser_of_isotropic_data() -> None:
+    centre, deviation = torch.tensor([1.0, -2.0, 0.5]), 1.5
+    denoiser = Denoiser(Mlp((3,)), centre, deviation)
+    x, sigma = points(4, 3), torch.tensor([0.01, 0.7, 3.0, 100.0])
+    gain = deviation**2 / (deviation**2 + sigma[:, None] ** 2)
+    assert torch.allclose(denoiser(x, sigma), centre + gain * (x - centre), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_preconditioning_is_that_of_edm(shape: tuple[int, ...]) -> None:
+    """Against Table 1 of arXiv:2206.00364, written down for the centred variable."""
+    s, centre = 0.5, 0.3 * points(*shape, seed=2)
+    network = stirred(Mlp(shape, 16, 2))
+    x, sigma = points(5, *shape), torch.tensor([0.02, 0.3, 1.0, 4.0, 30.0])
+    for i, level in enumerate(sigma.tolist()):
+        c_skip = s**2 / (level**2 + s**2)
+        c_out = level * s / math.sqrt(level**2 + s**2)
+        c_in = 1 / math.sqrt(level**2 + s**2)
+        c_noise = torch.tensor([math.log(level / s) / 4])
+        away = x[i : i + 1] - centre
+        expected = centre + c_skip * away + c_out * network(c_in * away, c_noise)
+        assert torch.allclose(Denoiser(network, centre, s)(x, sigma)[i], expected[0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_is_edms_weighted_error() -> None:
+    s, x, z, sigma = 0.5, points(6, 3), points(6, 3, seed=4), torch.logspace(-2, 1, 6)
+    denoiser = Denoiser(mlp(), torch.zeros(3), s)
+    loss = weighted_loss(denoiser, x, z, sigma, torch.tensor(s))
+    error = (denoiser(x + sigma[:, None] * z, sigma) - x).square().mean(1)
+    weight = (sigma**2 + s**2) / (sigma * s) ** 2
+    assert torch.allclose(loss, weight * error, rtol=1e-5)
+
+
+def test_it_knows_no_unit() -> None:
+    """Data moved and rescaled are denoised to the moved and rescaled."""
+    network, centre, x, sigma = mlp(), points(3, seed=5), points(4, 3), torch.logspace(-1, 1, 4)
+    small = Denoiser(network, centre, 0.7)(x, sigma)
+    large = Denoiser(network, 8 * centre + 1, 8 * 0.7)(8 * x + 1, 8 * sigma)
+    assert torch.allclose(large, 8 * small + 1, rtol=1e-5, atol=1e-5)
+
+
+def tangents(network: nn.Module, shape: tuple[int, ...]) -> tuple[Map, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A denoiser at two noise levels, points, a direction v, and its derivative along v by central differences."""
+    denoiser = Denoiser(network, torch.zeros(shape), 1.0).double()
+    x, v = points(2, *shape).double(), points(2, *shape, seed=6).double()
+    step = 1e-5
+
+    def denoise(y: torch.Tensor) -> torch.Tensor:
+        return denoiser(y, torch.tensor([0.3, 2.0], dtype=torch.float64))
+
+    return denoise, x, v, ((denoise(x + step * v) - denoise(x - step * v)) / (2 * step)).detach()
+
+
+# What torch itself loads with the first forward derivative says so.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+def test_forward_derivatives_of_the_mlp_agree_with_differences() -> None:
+    denoise, x, v, difference = tangents(mlp(), (3,))
+    assert torch.allclose(torch.func.jvp(denoise, (x,), (v,))[1], difference, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"), [(mlp(), (3,)), (unet(16, 16), (16, 16)), (unet(3, 17, 18), (3, 17, 18))]
+)
+def test_reverse_derivatives_agree_with_differences(network: nn.Module, shape: tuple[int, ...]) -> None:
+    """J^T u, and J v as the derivative of J^T u by u: reverse mode twice."""
+    denoise, x, v, difference = tangents(network, shape)
+    u = points(2, *shape, seed=7).double().requires_grad_()
+    x.requires_grad_()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        (pulled,) = torch.autograd.grad(denoise(x), x, u, create_graph=True)
+        (pushed,) = torch.autograd.grad(pulled, u, v)
+    assert torch.allclose((pulled * v).sum(), (u * difference).sum(), rtol=1e-7)
+    assert torch.allclose(pushed, difference, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("network", "shape"), [(mlp(), (3,)), (unet(16, 20), (16, 20))])
+def test_every_row_is_denoised_by_itself(network: nn.Module, shape: tuple[int, ...]) -> None:
+    denoiser = Denoiser(network, torch.zeros(shape), 1.0)
+    x, sigma = points(3, *shape), torch.tensor([0.1, 1.0, 5.0])
+    alone = torch.cat([denoiser(x[i : i + 1], sigma[i : i + 1]) for i in range(3)])
+    assert torch.allclose(denoiser(x, sigma), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_noise_level_reaches_every_block() -> None:
+    for network, shape in ((mlp(), (3,)), (unet(16, 16), (16, 16))):
+        x = points(1, *shape).expand(2, *shape)
+        first, second = network(x, torch.tensor([-0.2, 0.2]))
+        assert float((first - second).detach().abs().max()) > 0.01
+
+
+def test_a_unet_at_the_start_returns_zero() -> None:
+    network = UNet((17, 19), channels=(8, 8), depth=1)
+    assert bool((network(points(2, 17, 19), torch.zeros(2)) == 0).all())
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((2,), "mlp"),
+        ((64,), "mlp"),
+        ((8, 8), "mlp"),
+        ((15, 40), "mlp"),
+        ((16, 16), "unet"),
+        ((3, 32, 32), "unet"),
+        ((1, 28, 28), "unet"),
+        ((3, 8, 8), "mlp"),
+        ((16, 16, 16), "mlp"),
+    ],
+)
+def test_images_that_can_be_halved_get_a_unet(shape: tuple[int, ...], kind: str) -> None:
+    assert default_kind(shape) == kind
+
+
+def test_a_network_is_built_from_its_config() -> None:
+    network = build({"kind": "mlp", "width": 24, "depth": 3}, (2, 2))
+    assert isinstance(network, Mlp)
+    assert [weight.shape[0] for weight in network.state_dict().values() if weight.ndim == 2].count(24) == 1 + 2 * 3
+    assert isinstance(build({"kind": "unet", "channels": [8, 8], "depth": 1}, (16, 16)), UNet)
+    assert network(torch.zeros(5, 2, 2), torch.zeros(5)).shape == (5, 2, 2)
+    assert np.isfinite(network(torch.zeros(5, 2, 2), torch.full((5,), 3.0)).detach().numpy()).all()

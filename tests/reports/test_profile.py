@@ -1,0 +1,174 @@
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+from rich.console import Console
+
+import brenier
+from brenier.reports.profile import print_report, sentence
+from brenier.reports.tables import number, scale
+
+
+@pytest.fixture(scope="module")
+def data_profile() -> xr.Dataset:
+    points = np.random.default_rng(0).normal(size=(60, 4))
+    return brenier.probe(points, queries=80, progress=False)
+
+
+@pytest.fixture(scope="module")
+def two_points() -> xr.Dataset:
+    return brenier.probe("two-points", [0.25, 0.5, 1.5, 4.0, 8.0], progress=False)
+
+
+def printed(profile: xr.Dataset, width: int) -> str:
+    stream = io.StringIO()
+    print_report(profile, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+def cells(text: str, title: str) -> list[str]:
+    """The column under `title`, without standard errors."""
+    lines = iter(text.replace("E L", "E_L").splitlines())
+    header = next(line for line in lines if title in line.split())
+    found: list[str] = []
+    next(lines)
+    for line in lines:
+        if not line.strip():
+            break
+        fields = re.sub(r" ±\S+", "", line).split()
+        found.append(fields[header.split().index(title)])
+    return found
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (-0.0, "0"),
+        (3e-8, "3e-08"),
+        (0.0004, "4e-04"),
+        (0.0006, "0.001"),
+        (-0.12345, "-0.123"),
+        (9.9996, "10.00"),
+        (99.996, "100.0"),
+        (999.96, "1000"),
+        (123456.0, "1.23e+05"),
+        (math.nan, "-"),
+        (-math.inf, "-inf"),
+    ],
+)
+def test_only_zero_looks_like_zero(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0625, "0.0625"), (0.25, "0.25"), (1234.5, "1234"), (2e6, "2e+06"), (3e-5, "3e-05"), (50.0, "50")],
+)
+def test_scales_have_three_digits(value: float, text: str) -> None:
+    assert scale(value) == text
+
+
+# The table
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_its_width_and_drops_no_column(data_profile: xr.Dataset, width: int) -> None:
+    text = printed(data_profile, width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for title in ("SNR", "E", "P(L>1)", "m*", "delta*", "zeta*_1", "zeta*_2", "zeta*_5", "zeta*_20", "ESS"):
+        assert title in text.split()
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_holds_the_profile(data_profile: xr.Dataset, width: int) -> None:
+    text = printed(data_profile, width)
+    assert cells(text, "zeta*_5") == [number(v) for v in data_profile["zeta_star"].sel(perturbation=5).values]
+    assert cells(text, "ESS") == [scale(v) for v in data_profile["ess"].values]
+
+
+def test_standard_errors_stand_beside_their_figures_where_they_fit(
+    data_profile: xr.Dataset, two_points: xr.Dataset
+) -> None:
+    pairs = zip(data_profile["m_star"].values, data_profile["m_star_se"].values, strict=True)
+    for line in (f"{number(m)} ±{number(se)}" for m, se in pairs):
+        assert line in printed(data_profile, 120)
+    assert "±" not in printed(two_points, 120)
+
+
+def test_snrs_that_differ_look_different() -> None:
+    text = printed(brenier.probe([0.0, 1.0, 3.0], [1.00001, 1.00002, 2.0], queries=9, progress=False), 80)
+    assert cells(text, "SNR") == ["1.00001", "1.00002", "2"]
+
+
+def test_of_many_snrs_a_few_are_shown_the_hardest_among_them() -> None:
+    profile = brenier.probe([-1.0, 1.0], np.geomspace(0.5, 20, 90), queries=50, progress=False)
+    text = printed(profile, 80)
+    rows = cells(text, "m*")
+    assert len(rows) <= 41
+    assert number(float(profile["m_star"].max())) in rows
+    assert f"{len(rows)} of 90 SNRs shown" in text
+
+
+# The sentence
+
+
+def test_a_log_concave_law_has_no_bottleneck(two_points: xr.Dataset) -> None:
+    text = sentence(brenier.probe("uniform", [0.1, 10.0], progress=False))
+    assert text == "No bottleneck: the noisy law is log-concave from SNR 0.1 to 10 (m* = 0)."
+    # Two points -1 and 1 under noise have one mode up to the SNR 1.
+    text = sentence(two_points.isel(snr=slice(0, 2)))
+    assert text == "No bottleneck: the noisy law is log-concave from SNR 0.25 to 0.5 (m* = 0)."
+
+
+def test_queries_cannot_show_that_a_law_is_log_concave(data_profile: xr.Dataset) -> None:
+    text = sentence(data_profile.isel(snr=[0]))
+    assert text.startswith("No bottleneck: at SNR ")
+    assert text.endswith(", L <= 1 at all 80 queries (m* = 0).")
+
+
+def test_a_bottleneck_is_named_with_its_place_and_size(two_points: xr.Dataset) -> None:
+    assert sentence(two_points) == (
+        "Denoising is hardest at SNR 1.5 (within 0.5 to 4; sigma 0.667, OU time 0.184), with m* = 0.422; "
+        "m* > 0 is seen from SNR 1.5 to 8."
+    )
+    alone = two_points.assign(m_star=("snr", [0.0, 0.0, 0.5, 0.0, 0.0]))
+    assert sentence(alone).endswith("with m* = 0.500; m* > 0 is seen at no other SNR.")
+
+
+def test_a_bottleneck_at_the_edge_of_the_grid_is_called_so(two_points: xr.Dataset) -> None:
+    above = sentence(two_points.isel(snr=slice(0, 3)))
+    assert "last of the SNRs probed, SNR 1.5 (sigma 0.667, OU time 0.184), with m* = 0.422" in above
+    assert "may lie above it (give --snr-max)" in above
+    below = sentence(two_points.isel(snr=slice(2, 5)))
+    assert "first of the SNRs probed, SNR 1.5 (" in below
+    assert "may lie below it (give --snr-min)" in below
+    alone = sentence(two_points.isel(snr=[2]))
+    assert alone.startswith("At SNR 1.5 (")
+    assert "probe more SNRs" in alone
+
+
+def test_memory_is_told_from_the_law(data_profile: xr.Dataset, two_points: xr.Dataset) -> None:
+    found = brenier.bottleneck(data_profile)
+    collapsed = f"past SNR {scale(found['collapse_snr'])} posteriors sit on single points of the data (median ESS < 2)"
+    assert found["snr"] < found["collapse_snr"]
+    assert f"; {collapsed}, which is memory" in sentence(data_profile)
+    # The same profile with the bottleneck in the collapsed range.
+    last = data_profile.assign(m_star=("snr", np.linspace(0, 1, data_profile.sizes["snr"])))
+    assert f"; but {collapsed}, so this tells of these points, not of the law" in sentence(last)
+    assert "single points" not in sentence(two_points)
+
+
+def test_every_sentence_is_one_line_that_ends(data_profile: xr.Dataset, two_points: xr.Dataset) -> None:
+    for profile in (data_profile, two_points):
+        text = sentence(profile)
+        assert "\n" not in text
+        assert "nan" not in text
+        assert text.endswith(".")

@@ -1,0 +1,92 @@
+"""Sampling: what it defaults to, what it draws, and what it warns of."""
+
+import math
+
+import pytest
+import torch
+
+from brenier.laws.mixture import GaussianMixture
+from brenier.laws.uniform import Uniform
+from brenier.sampling.driver import integrate, start
+from brenier.sampling.sample import sample
+from brenier.sampling.schedule import Schedule
+
+GRID = (10.0, 3.0, 1.0, 0.3, 0.0)
+SCHEDULE = Schedule(GRID, "heun", "by hand", target="normal")
+
+
+def test_the_sampler_runs_along_the_schedule():
+    found = sample("normal", 20, schedule=SCHEDULE, seed=3, trajectory=True, progress=False)
+    law = GaussianMixture([1], [0], 1.0)
+    run = integrate(law, start(law, 20, 10.0, 3), GRID, "heun", 3, trajectory=True)
+    assert torch.equal(found.points, run.x)
+    assert torch.equal(found.trajectory, run.trajectory)
+    assert (found.solver, found.evaluations, found.schedule) == ("heun", 7, SCHEDULE)
+    again = sample("normal", 20, 4, "heun", SCHEDULE, seed=3, sigma_max=10.0, batch=7, progress=False)
+    torch.testing.assert_close(again.points, found.points)
+    assert again.trajectory is None
+
+
+def test_many_steps_draw_from_the_law():
+    n, steps = 5000, 120
+    sigmas = [*torch.logspace(1.5, -2.5, steps, dtype=torch.float64).tolist(), 0.0]
+    law = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, 0.0]], [[0.1, 0.3], [0.2, 0.05]], name="two blobs")
+    for solver in ("dpmpp-2m", "dpmpp-2m-sde"):
+        x = sample(law, n, schedule=Schedule(sigmas, solver, "by hand"), seed=1, progress=False).points
+        share = float((x[:, 0] < 0).double().mean())
+        exact = law.sample(100_000, 2)
+        expected = float((exact[:, 0] < 0).double().mean())
+        assert share == pytest.approx(expected, abs=4 * math.sqrt(0.25 / n))
+        assert x.std(0).tolist() == pytest.approx(exact.std(0).tolist(), rel=4 / math.sqrt(2 * n))
+
+
+def test_points_in_their_own_shape():
+    law = Uniform(torch.zeros(6), torch.ones(6), event_shape=(2, 3), name="box")
+    found = sample(law, 4, schedule=Schedule(GRID, "euler", "by hand"), progress=False)
+    assert found.events.shape == (4, 2, 3)
+    assert torch.equal(found.events.flatten(1), found.points)
+    assert sample(law, 0, schedule=Schedule(GRID, "euler", "by hand"), progress=False).events.shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize(("solver", "criterion"), [(None, "log-snr"), ("heun", "karras")])
+def test_a_criterion_plans(solver, criterion):
+    found = sample("two-points", 5, 6, solver, criterion, sigma_max=7.0, progress=False)
+    assert found.schedule.criterion == criterion
+    assert found.schedule.solver == found.solver == (solver or "dpmpp-2m")
+    assert (found.schedule.steps, found.schedule.sigmas[0]) == (6, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("solver", "criterion"), [(None, "error"), ("euler-maruyama", "kl"), ("annealed-langevin", "log-snr")]
+)
+def test_by_default_ten_steps_are_planned(solver, criterion):
+    found = sample("normal", 400, solver=solver, progress=False)
+    assert (found.schedule.steps, found.schedule.criterion) == (10, criterion)
+    assert found.schedule.solver == found.solver == (solver or "dpmpp-2m")
+    assert float(found.points.mean()) == pytest.approx(0, abs=4 * 1.2 / math.sqrt(400))
+
+
+def test_schedules_of_another_kind_are_warned_of():
+    with pytest.warns(UserWarning, match="the schedule was made for heun, not for dpmpp-2m-sde"):
+        found = sample("normal", 3, solver="dpmpp-2m-sde", schedule=SCHEDULE, progress=False)
+    assert found.solver == "dpmpp-2m-sde"
+    assert found.evaluations == 4
+    with pytest.warns(UserWarning, match="the schedule was made for normal, not for two-points"):
+        sample("two-points", 3, schedule=SCHEDULE, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 5}, "the schedule has 4 steps, not 5: leave steps out"),
+        ({"sigma_max": 5.0}, "the schedule starts at 10, not at 5: leave sigma_max out"),
+        ({"solver": "ddim"}, "no solver 'ddim'"),
+        ({"n": -1}, "n must be a whole number of at least 0"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"batch": 0}, "batch must be a whole number of at least 1"),
+        ({"target": "norml"}, "no target 'norml'"),
+    ],
+)
+def test_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        sample(**({"target": "normal", "n": 3, "schedule": SCHEDULE, "progress": False} | change))

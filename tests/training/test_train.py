@@ -1,0 +1,461 @@
+import contextlib
+import itertools
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from safetensors.torch import load_file
+
+from brenier.laws.mixture import GaussianMixture
+from brenier.networks.architectures import weighted_loss
+from brenier.networks.noise_levels import NoiseLevels
+from brenier.networks.saved import read_model
+from brenier.training import train as training
+from brenier.training.checkpoint import read_progress
+from brenier.training.history import read_history
+from brenier.training.train import train
+
+LAW = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.05, [0.1, 0.4]])
+SMALL = {"batch": 64, "width": 16, "depth": 1, "device": "cpu", "progress": False}
+FILES = ("config.json", "model.safetensors", "state.safetensors", "history.csv")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def after(step: int, error: type[BaseException]) -> Callable[[int, float], None]:
+    """What raises an error behind a step."""
+
+    def stop(done: int, _: float) -> None:
+        if done == step:
+            raise error
+
+    return stop
+
+
+# What is learned
+
+
+def test_training_comes_near_the_least_error_there_is(tmp_path: Path) -> None:
+    """E|D - X|^2 = mmse + E|D - E[X|Y]|^2: short training takes away nine tenths of the linear denoiser's excess."""
+    network = train(LAW, tmp_path / "net", steps=400, batch=256, width=32, depth=2, device="cpu", progress=False)
+    n, snr = 4000, 2.0
+    x, z = LAW.sample(n, 1), torch.randn((n, 2), generator=torch.Generator().manual_seed(2))
+    y = snr * x + z
+    exact = LAW.denoise(y, snr)
+    found = network.denoise(y.float(), snr).double()
+    s = json.loads((tmp_path / "net" / "config.json").read_text())["data"]["sigma_data"]
+    linear = s**2 * snr / (s**2 * snr**2 + 1) * y  # the centre is 0 but for sampling
+    excess, before = ((other - exact).square().sum(1).mean().item() for other in (found, linear))
+    assert excess < before / 10
+    # No denoiser is better than the posterior mean, beyond the error of the comparison.
+    worse = (found - x).square().sum(1) - (exact - x).square().sum(1)
+    assert worse.mean() > -4 * worse.std() / math.sqrt(n)
+    assert worse.mean() == pytest.approx(excess, abs=4 * float(worse.std()) / math.sqrt(n))
+
+
+def test_the_history_is_the_loss_of_each_band(tmp_path: Path) -> None:
+    """At a vanishing rate nothing is learned: the loss is that of F = 0, which a sample of the law tells."""
+    train(LAW, tmp_path / "net", steps=300, rate=1e-12, **SMALL)
+    names, rows = read_history(tmp_path / "net")
+    assert [row[0] for row in rows] == [100, 200, 300]
+    levels = NoiseLevels.from_config(json.loads((tmp_path / "net" / "config.json").read_text())["noise"])
+    assert names[0] == f"SNR below {1 / levels.quantile(0.75):.3g}"
+    sigma = levels.sample(40_000, torch.Generator().manual_seed(1)).sort(descending=True).values
+    x = LAW.sample(len(sigma), 3).float()
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(4))
+    denoiser = read_model(tmp_path / "net")
+    loss = weighted_loss(denoiser, x, z, sigma, denoiser.get_buffer("sigma_data")).reshape(4, -1)
+    for k in range(4):
+        # 100 steps of 16 points in each band, against 10,000.
+        error = float(loss[k].std()) * math.sqrt(1 / 1600 + 1 / 10_000)
+        assert rows[0][1 + k] == pytest.approx(float(loss[k].mean()), abs=5 * error)
+
+
+def test_the_unit_of_the_data_does_not_matter(tmp_path: Path) -> None:
+    """Rescaled data train the same weights, but for the rounding of the noise levels."""
+    data = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    train(data, tmp_path / "one", steps=20, **SMALL)
+    train(4 * data, tmp_path / "four", steps=20, **SMALL)
+    one, four = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "four"))
+    for name, tensor in one.items():
+        factor = 4 if name in ("centre", "sigma_data") else 1
+        assert torch.allclose(four[name], factor * tensor, rtol=1e-4, atol=1e-5), name
+
+
+def test_a_profile_moves_the_noise_levels(tmp_path: Path) -> None:
+    profile = xr.Dataset({"m_star": ("snr", [0.0, 1.0, 0.0])}, {"snr": [2.0, 3.0, 4.0]})
+    profile.to_netcdf(tmp_path / "profile.nc", engine="h5netcdf")
+    train(LAW, tmp_path / "net", steps=2, noise=str(tmp_path / "profile.nc"), **SMALL)
+    train(LAW, tmp_path / "same", steps=2, noise=profile, **SMALL)
+    levels = NoiseLevels.from_config(json.loads((tmp_path / "net" / "config.json").read_text())["noise"])
+    assert levels.cdf(1 / 2) - levels.cdf(1 / 4) > 0.5
+    assert contents(tmp_path / "net") == contents(tmp_path / "same")
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (16, 16), (3, 18, 17)])
+def test_images_are_trained_in_their_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    data = np.random.default_rng(0).normal(size=(20, *shape))
+    sizes = {"width": 8} if shape == (2, 3) else {"channels": (8, 8)}
+    network = train(data, tmp_path / "net", steps=2, batch=4, depth=1, device="cpu", progress=False, **sizes)
+    assert network.event_shape == shape
+    assert network.denoise(torch.zeros(2, math.prod(shape)), 1.0).shape == (2, math.prod(shape))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_weights_and_moments_stay_in_float32(tmp_path: Path, precision: str) -> None:
+    train(LAW, tmp_path / "net", steps=3, precision=precision, **SMALL)
+    state = load_file(tmp_path / "net" / "state.safetensors")
+    assert {str(t.dtype) for name, t in state.items() if name.split(".")[0] in ("weights", "average", "first")} == {
+        "torch.float32"
+    }
+    assert float(state["weights.network.leave.weight"].abs().max()) > 0
+
+
+def test_rates_warm_up_and_fall_to_nothing() -> None:
+    settings = training.Settings(steps=1000, minutes=None, batch=1, rate=2.0)
+    rates = [training._rate(settings, step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(2 / 101)
+    assert max(rates) == pytest.approx(2 * (1 + math.cos(math.pi / 10)) / 2, rel=0.02)
+    assert rates[500] == pytest.approx(1.0)
+    assert rates[-1] < 1e-5
+    assert all(b < a for a, b in itertools.pairwise(rates[100:]))
+    constant = training.Settings(steps=1000, minutes=None, batch=1, rate=2.0, schedule="constant")
+    assert training._rate(constant, 999, 1000) == 2.0
+
+
+# Stopping and going on
+
+
+def test_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train("four-gaussians", tmp_path / name, steps=5, **SMALL)
+    train("four-gaussians", tmp_path / "c", steps=5, seed=1, **SMALL)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert contents(tmp_path / "a")["model.safetensors"] != contents(tmp_path / "c")["model.safetensors"]
+
+
+@pytest.mark.parametrize("data", [LAW, np.random.default_rng(0).normal(size=(50, 2))])
+@pytest.mark.parametrize(("error", "kept"), [(KeyboardInterrupt, 104), (RuntimeError, 99)])
+def test_a_stopped_run_resumes_bit_by_bit(
+    tmp_path: Path, data: GaussianMixture | np.ndarray, error: type[BaseException], kept: int
+) -> None:
+    """Ctrl-C saves the step it finds, any other error leaves the last checkpoint: both amid a row of the history."""
+    train(data, tmp_path / "whole", steps=130, **SMALL)
+    with pytest.raises(error):
+        train(data, tmp_path / "net", steps=130, checkpoint_every=33, on_step=after(104, error), **SMALL)
+    assert read_progress(tmp_path / "net") == (kept, 130)
+    with pytest.raises(error):
+        train(data, tmp_path / "net", resume=True, on_step=after(110, error), device="cpu", progress=False)
+    steps: list[int] = []
+    train(data, tmp_path / "net", resume=True, on_step=lambda k, _: steps.append(k), device="cpu", progress=False)
+    assert steps[0] == (111 if error is KeyboardInterrupt else kept + 1)
+    assert contents(tmp_path / "net") == contents(tmp_path / "whole")
+
+
+SCRIPT = """
+import os, signal, sys
+import torch
+from brenier.scores import train
+
+torch.set_num_threads(1)
+options = {"batch": 64, "width": 16, "depth": 1, "device": "cpu", "progress": False}
+kill = lambda step, loss: os.kill(os.getpid(), signal.SIGKILL) if step == 13 else None
+train("two-points", sys.argv[1], steps=20, checkpoint_every=5, on_step=kill, **options)
+"""
+
+
+def test_a_killed_run_resumes_bit_by_bit(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", SCRIPT, tmp_path / "net"], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert read_progress(tmp_path / "net") == (10, 20)
+    train("two-points", tmp_path / "net", resume=True, device="cpu", progress=False)
+    train("two-points", tmp_path / "whole", steps=20, **SMALL)
+    assert contents(tmp_path / "net") == contents(tmp_path / "whole")
+
+
+def test_a_run_killed_between_two_renames_resumes(tmp_path: Path) -> None:
+    """The state is new, the model and the history are those of the checkpoint before: only the state counts."""
+    train(LAW, tmp_path / "whole", steps=12, **SMALL)
+    old: dict[str, bytes] = {}
+
+    def remember(step: int, _: float) -> None:
+        if step == 9:
+            old.update(contents(tmp_path / "net"))
+        if step == 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(LAW, tmp_path / "net", steps=12, checkpoint_every=4, on_step=remember, **SMALL)
+    for name in ("model.safetensors", "history.csv"):
+        (tmp_path / "net" / name).write_bytes(old[name])
+    train(LAW, tmp_path / "net", resume=True, device="cpu", progress=False)
+    assert contents(tmp_path / "net") == contents(tmp_path / "whole")
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    train(LAW, tmp_path / "net", steps=4, **SMALL)
+    whole = contents(tmp_path / "net")
+    for name in FILES[1:]:
+        (tmp_path / "net" / name).unlink()
+    train(LAW, tmp_path / "net", resume=True, device="cpu", progress=False)
+    assert contents(tmp_path / "net") == whole
+
+
+def test_a_finished_run_resumed_is_left_as_it_is(tmp_path: Path) -> None:
+    train(LAW, tmp_path / "net", steps=4, **SMALL)
+    whole = contents(tmp_path / "net")
+    train(LAW, tmp_path / "net", resume=True, steps=4, rate=5e-3, on_step=after(1, AssertionError), **SMALL)
+    assert contents(tmp_path / "net") == whole
+
+
+# The clock
+
+
+class Clock:
+    """A clock on which every step takes as long as we say."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(training, "time", clock)
+    return clock
+
+
+def slow(clock: Clock, seconds: Callable[[int], float]) -> Callable[[int, float], None]:
+    def tick(step: int, _: float) -> None:
+        clock.now += seconds(step)
+
+    return tick
+
+
+def test_a_budget_of_minutes_plans_the_steps(tmp_path: Path, clock: Clock) -> None:
+    train(LAW, tmp_path / "net", minutes=1, on_step=slow(clock, lambda step: 0.5), **SMALL)
+    # 95% of a minute at half a second a step.
+    assert read_progress(tmp_path / "net") == (114, 114)
+
+
+def test_a_resumed_run_follows_the_plan(tmp_path: Path, clock: Clock) -> None:
+    train(LAW, tmp_path / "whole", minutes=1, on_step=slow(clock, lambda step: 0.5), **SMALL)
+
+    def stop(step: int, _: float) -> None:
+        clock.now += 0.5
+        if step == 60:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(LAW, tmp_path / "net", minutes=1, on_step=stop, **SMALL)
+    train(LAW, tmp_path / "net", resume=True, on_step=slow(clock, lambda step: 0.1), device="cpu", progress=False)
+    assert contents(tmp_path / "net") == contents(tmp_path / "whole")
+
+
+def test_the_clock_stops_a_run_that_slows_down(tmp_path: Path, clock: Clock) -> None:
+    train(LAW, tmp_path / "whole", steps=40, **SMALL)
+    begun = clock.now
+    train(LAW, tmp_path / "net", steps=40, minutes=1, on_step=slow(clock, lambda step: 0.1 * step), **SMALL)
+    done, wanted = read_progress(tmp_path / "net")
+    assert (done, wanted) == (35, 40)  # 0.1 (1 + ... + 35) = 63
+    assert clock.now - begun == pytest.approx(63)
+    train(LAW, tmp_path / "net", resume=True, device="cpu", progress=False)
+    same = {name: contents(tmp_path / "net")[name] == contents(tmp_path / "whole")[name] for name in FILES[1:]}
+    assert all(same.values()), same
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+        ({"minutes": 0}, "minutes must be positive and finite"),
+        ({"minutes": math.inf}, "minutes must be positive and finite"),
+        ({"batch": -1}, "batch must be"),
+        ({"width": 0}, "width must be"),
+        ({"depth": 0}, "depth must be"),
+        ({"rate": math.nan}, "rate must be positive and finite"),
+        ({"clip": 0}, "clip must be positive"),
+        ({"ema": 1}, r"ema must lie in \[0, 1\)"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"schedule": "linear"}, "schedule must be cosine or constant, got 'linear'"),
+        ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got 'float16'"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be"),
+        ({"channels": (8,)}, "channels must be two or more multiples of 8, got 8"),
+        ({"channels": (8, 12)}, "channels must be two or more multiples of 8, got 8,12"),
+        ({"channels": (8, 16)}, r"channels are for images, .* have shape \(2,\)"),
+        ({"channels": (8, 16), "width": 8}, "give one of the two"),
+        ({"device": "gpu"}, "device 'gpu' is not available"),
+        ({"noise": "uniform"}, "give log-normal, or a profile"),
+        ({"resume": True, "force": True}, "give one of the two"),
+        ({"resume": True}, "does not exist"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_written(
+    tmp_path: Path, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        train(LAW, tmp_path / "net", **options)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_kept_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
+    train(LAW, tmp_path / "net", steps=2, **SMALL)
+    old = contents(tmp_path / "net")
+    with pytest.raises(ValueError, match=r"exists: resume it \(--resume\), or replace it \(--force\)"):
+        train(LAW, tmp_path / "net", steps=3, **SMALL)
+    assert contents(tmp_path / "net") == old
+    train(LAW, tmp_path / "net", steps=3, force=True, **SMALL)
+    assert read_progress(tmp_path / "net") == (3, 3)
+
+
+def test_no_force_replaces_what_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    (tmp_path / "file").write_text("")
+    for name, words in (("other", "no network of brenier's"), ("file", "is a file"), ("none/net", "make it first")):
+        with pytest.raises(ValueError, match=words):
+            train(LAW, tmp_path / name, steps=1, force=True, **SMALL)
+    assert (tmp_path / "other" / "config.json").read_text() == '{"_class_name": "UNet2DModel"}'
+    (tmp_path / "empty").mkdir()
+    train(LAW, tmp_path / "empty", steps=1, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 9}, "steps 9, but it was begun with 4"),
+        ({"rate": 0.01}, "rate 0.01, but it was begun with 0.005"),
+        ({"width": 32}, "width 32, but it was begun with 16"),
+        ({"channels": (8, 8)}, "channels 8,8, but it was begun with none"),
+        ({"seed": 3}, "seed 3, but it was begun with 0"),
+        ({"data": "two-points"}, r"two-points has event_shape \[1\], .* was begun with \[2\]"),
+        ({"data": GaussianMixture([1.0], [[0.0, 0.0]], [9.0])}, "has sigma_data 2.99"),
+        ({"data": np.eye(2)}, "has points 2, .* was begun with None"),
+        ({"noise": xr.Dataset({"m_star": ("snr", [1.0, 1.0])}, {"snr": [1.0, 2.0]})}, "noise is another"),
+    ],
+)
+def test_a_resumed_run_must_not_contradict_its_beginning(
+    tmp_path: Path, options: dict[str, object], words: str
+) -> None:
+    train(LAW, tmp_path / "net", steps=4, rate=0.005, **SMALL)
+    old = contents(tmp_path / "net")
+    with pytest.raises(ValueError, match=words) as caught:
+        train(**({"data": LAW, "output": tmp_path / "net", "resume": True, "device": "cpu"} | options))
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path / "net") == old
+
+
+@pytest.mark.parametrize(
+    ("part", "entries", "words"),
+    [
+        ("training", {"speed": 1}, "damaged: .*speed"),
+        ("network", {"kind": "none"}, "damaged: it holds no 'none'"),
+        ("noise", {"mean": None}, "damaged"),
+        ("network", {"width": 8}, "does not fit config.json: weights.network.enter.weight is of another shape"),
+        ("network", {"depth": 2}, "does not fit config.json: it holds no 'weights.network.blocks.1"),
+    ],
+)
+def test_a_damaged_run_is_not_resumed(tmp_path: Path, part: str, entries: dict[str, object], words: str) -> None:
+    train(LAW, tmp_path / "net", steps=4, **SMALL)
+    file = tmp_path / "net" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {part: config[part] | entries}))
+    with pytest.raises(ValueError, match=words) as caught:
+        train(LAW, tmp_path / "net", resume=True, device="cpu", progress=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^step \d+: the (loss|gradient) is not finite.*smaller rate") as caught:
+        train(LAW, tmp_path / "net", steps=50, rate=1e18, checkpoint_every=1, schedule="constant", **SMALL)
+    step = int(str(caught.value).split()[1].rstrip(":"))
+    assert read_progress(tmp_path / "net") == (step - 1, 50)
+    for name, tensor in load_file(tmp_path / "net" / "model.safetensors").items():
+        assert bool(tensor.isfinite().all()), name
+
+
+def test_the_band_where_the_loss_is_not_finite_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: torch.Tensor) -> torch.Tensor:
+        loss, sigma = weighted_loss(*arguments), arguments[3]
+        return torch.where(sigma == sigma.max(), math.nan, loss)
+
+    monkeypatch.setattr(training, "weighted_loss", broken)
+    with pytest.raises(ValueError, match=r"^step 1: the loss is not finite at SNR below 0\.\d+: "):
+        train(LAW, tmp_path / "net", steps=2, **SMALL)
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        train(LAW, tmp_path / "net", steps=50, on_step=after(1, RuntimeError), **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Several processes
+
+PAIR = """
+import sys
+import torch
+from brenier.scores import train
+
+torch.set_num_threads(1)
+data = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)).numpy()
+options = {"batch": 64, "width": 16, "depth": 1, "device": "cpu", "progress": False}
+train(data, sys.argv[1], steps=6, checkpoint_every=2, **options)
+"""
+
+
+def test_two_processes_train_one_network(tmp_path: Path) -> None:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", PAIR, tmp_path / "net"],
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], errors
+    assert read_progress(tmp_path / "net") == (6, 6)
+    state = load_file(tmp_path / "net" / "state.safetensors")
+    assert float(state["history.sums"].sum()) == 0
+    assert len(read_history(tmp_path / "net")[1]) == 1
+
+
+def test_force_keeps_the_old_network_until_there_is_a_new_one(tmp_path):
+    folder = tmp_path / "net"
+    train("four-gaussians", folder, steps=3, batch=8, width=8, depth=1, device="cpu", progress=False)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(ValueError, match="not finite"):
+        train("four-gaussians", folder, steps=9, rate=1e30, batch=8, width=8, depth=1, force=True, progress=False)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    train("four-gaussians", folder, steps=4, batch=8, width=8, depth=1, device="cpu", force=True, progress=False)
+    assert '"steps": 4' in (folder / "config.json").read_text()
+
+
+def test_a_network_is_no_data(tmp_path):
+    with pytest.raises(ValueError, match="digits-network is a network itself: give data or a law to train on"):
+        train("digits-network", tmp_path / "net", steps=1, progress=False)
+    assert not (tmp_path / "net").exists()
