@@ -18,7 +18,6 @@ import torch
 from sklearn.datasets import load_digits
 
 import brenier
-import brenier
 
 TARGET = 40
 

@@ -306,7 +306,7 @@ def test_an_automatic_handover_is_one_that_the_network_knows() -> None:
     law = brenier.load_target("digits-network")
     assert isinstance(law, NetworkTarget)
     narrow = copy.copy(law)
-    narrow.snr_range = (0.1, 0.5)
+    narrow._snr_range = (0.1, 0.5)
     with pytest.warns(UserWarning, match="copies"):
         assert find_handover(narrow, law.data, progress=False).snr == 0.5  # pyright: ignore[reportArgumentType]
 

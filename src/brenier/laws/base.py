@@ -8,6 +8,7 @@ and everything that brenier computes stands on the posterior of X given Y_r = y:
 operator norm of Cov[r X | Y_r = y] (the localization, [LDK24] Definition 4) and the trace of the same matrix.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,31 @@ class Target(ABC):
     def default_queries(self) -> int:
         """Noisy points per SNR that a probe of this law takes unless told otherwise."""
         return 2048
+
+    @property
+    def snr_range(self) -> tuple[float, float]:
+        """The SNRs, from low to high, between which posteriors can be had; a network knows those of its training."""
+        return 0.0, math.inf
+
+    @property
+    def atoms(self) -> int:
+        """How many points the law is made of; 0 for a law that is no set of points."""
+        return 0
+
+    @property
+    def learned(self) -> bool:
+        """Whether posteriors are a network's: learned and not exact, and dear, at one pass or more for each point."""
+        return False
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error allowed in operator norms; 0 where they are exact to rounding."""
+        return 0.0
+
+    @property
+    def drawn_from(self) -> "Target | None":
+        """The law that `sample` draws from: itself, or a network's data; None where a network must run its own chain."""
+        return self
 
     @abstractmethod
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:

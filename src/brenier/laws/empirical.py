@@ -109,7 +109,7 @@ class Empirical(Target):
             raise ValueError(f"dropped mass must lie in [0, 1), got {dropped}")
         if not max_memory > 0:
             raise ValueError(f"max_memory must be positive, got {max_memory} bytes")
-        self.tolerance = tolerance
+        self._tolerance = tolerance
         self.dropped = dropped
         self.max_memory = max_memory
         self.weights = chances.to(self.device)
@@ -119,6 +119,16 @@ class Empirical(Target):
 
     def __len__(self) -> int:
         return len(self._atoms)
+
+    @property
+    def atoms(self) -> int:
+        """How many atoms there are."""
+        return len(self)
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error allowed in operator norms."""
+        return self._tolerance
 
     @property
     def data(self) -> Float[Tensor, "N d"]:

@@ -110,8 +110,8 @@ class NetworkTarget(Target):
             network = _placed(network, self.device, self.dtype).eval()
         self.network, self.sigma_data = network, sigma_data
         self.prediction: Prediction = prediction
-        self.name, self.tolerance = name, tolerance
-        self.snr_range = _check_range(snr_range, self.scale)
+        self.name, self._tolerance = name, tolerance
+        self._snr_range = _check_range(snr_range, self.scale)
         self.data = None if data is None else _load(data, self.dtype, self.device)
         self.event_shape = _event_shape(event_shape, self.data)
         self._batch = None if batch is None else whole_number(batch, "batch", 1)
@@ -121,6 +121,26 @@ class NetworkTarget(Target):
     def batch(self) -> int:
         """Points per call of the network."""
         return self._batch or (min(2**24 // self.dim**2, 2**14) if self.dim <= DENSE else 16)
+
+    @property
+    def snr_range(self) -> tuple[float, float]:
+        """The SNRs, from low to high, that the network was trained for."""
+        return self._snr_range
+
+    @property
+    def learned(self) -> bool:
+        """True: posteriors are the network's."""
+        return True
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error at which an operator norm is done, above `jacobian.DENSE` dimensions."""
+        return self._tolerance
+
+    @property
+    def drawn_from(self) -> Target | None:
+        """The data that `sample` draws from; None without data: points are made by running the chain."""
+        return self.data
 
     @property
     def default_queries(self) -> int:
