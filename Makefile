@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.installed-dev
 	$(BIN)/basedpyright
@@ -33,7 +33,7 @@ docs: $(VENV)/.installed-docs  ## The site, in site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## Everything that the targets made, but for .venv.
-	rm -rf demo site build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo site build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
