@@ -101,7 +101,7 @@ class Target(ABC):
 
     @property
     def drawn_from(self) -> "Target | None":
-        """The law that `sample` draws from: itself, or a network's data; None where a network must run its own chain."""
+        """What `sample` draws from: the law itself, or a network's data; None where a network must run its own chain."""
         return self
 
     @abstractmethod

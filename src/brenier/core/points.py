@@ -1,0 +1,169 @@
+"""Points and weights as they are given - arrays, lists, tensors - and results that go back as the same kind.
+
+Inside, points are the rows of tensors. `as_points` reads what was given into one, `like` turns a result into what the
+points came as: tensors give tensors, arrays and lists give NumPy arrays. `arrays_too` does both for a function.
+"""
+
+import copy
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+# ArrayLike as the static checker knows it; the rest says the same to a checker at run time.
+Numbers: TypeAlias = ArrayLike | Tensor | Sequence[Any] | float | int
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def as_tensor(values: Numbers, name: str = "points") -> Tensor:
+    """Real numbers as a tensor: in their own dtype where torch has it, in place where they can be, without a gradient.
+
+    Raises:
+        TypeError: complex numbers, text, dates, objects.
+        ValueError: lists that are not rectangular.
+    """
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name} must be real numbers, got {values.dtype}")
+        return values.detach()
+    try:
+        array: NDArray[Any] = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must be an array of numbers: {' '.join(str(error).split())}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be real numbers, got an array of {array.dtype}")
+    return torch.from_numpy(np.require(array, _torch_friendly(array.dtype), ["C", "W"]))
+
+
+def _torch_friendly(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype itself where torch has it, float64 for the rest (long double, wide unsigned integers, byte orders)."""
+    native = dtype.newbyteorder("=")
+    known = native.kind in "bi" or native in (np.dtype(np.uint8), *map(np.dtype, (np.float16, np.float32, np.float64)))
+    return native if known else np.dtype(np.float64)
+
+
+def as_points(
+    values: Numbers,
+    name: str = "points",
+    *,
+    dim: int | None = None,
+    least: int = 1,
+    note: str = "",
+    finite: bool = True,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Float[Tensor, "n d"]:
+    """Points as the rows of a floating-point tensor.
+
+    Args:
+        values: shape (n, d).
+        name: what to call them in errors.
+        dim: d, where it is known.
+        least: how many there must be.
+        note: a clause that says why `dim` or `least`, for the error.
+        finite: whether to refuse NaN and infinity.
+        dtype: default: their own, float64 for integers.
+        device: default: their own, the CPU for arrays.
+
+    Raises:
+        ValueError: not a matrix, not of `dim` columns, fewer than `least` rows, values that are not finite.
+        TypeError: not real numbers.
+    """
+    x = as_tensor(values, name)
+    shape = tuple(x.shape)
+    if dim is not None and (x.ndim != 2 or shape[1] != dim):
+        raise ValueError(f"{name} must have shape (n, {dim}){note}, got {shape}")
+    if x.ndim != 2 or shape[1] == 0:
+        raise ValueError(f"{name} has shape {shape}: points are the rows of an array (n, d) with d >= 1")
+    if len(x) < least:
+        raise ValueError(f"{len(x)} points in {name} are too few: at least {least} are needed{note}")
+    x = x.to(device=device, dtype=dtype or (x.dtype if x.is_floating_point() else torch.float64))
+    if finite and not bool((good := torch.isfinite(x).all(1)).all()):
+        raise ValueError(f"{name} holds values that are not finite, first in row {int((~good).nonzero()[0, 0])}")
+    return x
+
+
+def as_weights(values: Numbers | None, n: int, name: str = "weights") -> Float[Tensor, " n"]:
+    """Weights of n points in float64 on the CPU, as they are; all 1 where there are none.
+
+    Raises:
+        ValueError: not n numbers, not finite, negative, or all zero.
+        TypeError: not real numbers.
+    """
+    if values is None:
+        return torch.ones(n, dtype=torch.float64)
+    weights = as_tensor(values, name).to("cpu", torch.float64)
+    if weights.shape != (n,):
+        raise ValueError(f"{name} have shape {tuple(weights.shape)}: {n} points need shape ({n},)")
+    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
+        raise ValueError(f"{name} must be finite and not negative")
+    if not bool((weights > 0).any()):
+        raise ValueError(f"all {name} are zero: at least one must be positive")
+    return weights
+
+
+def like(result: Any, given: object) -> Any:
+    """`result` as the kind that `given` is: as it is for a tensor, else with every tensor in it as a NumPy array.
+
+    Tensors are found in tuples and dataclasses, too, which come back as copies; anything else is no array of numbers.
+    """
+    return result if isinstance(given, Tensor) else _with_arrays(result)
+
+
+def _with_arrays(result: Any) -> Any:
+    if isinstance(result, Tensor):
+        return result.detach().cpu().numpy()
+    if isinstance(result, tuple):
+        parts = [_with_arrays(part) for part in cast(tuple[Any, ...], result)]
+        kind: Any = type(result)
+        return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        other = copy.copy(result)
+        for field in dataclasses.fields(result):
+            object.__setattr__(other, field.name, _with_arrays(getattr(result, field.name)))  # also in frozen ones
+        return other
+    return result
+
+
+def arrays_too(
+    count: int = 1, read: Callable[[Any, Numbers, str], Tensor] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function of tensors one of arrays and lists, whose results come back as arrays.
+
+    The type checker goes on seeing the function of tensors, which are handed on untouched.
+
+    Args:
+        count: how many arguments are points: the first ones, after `self`. The first of them says what results are.
+        read: (the function's first argument, what was given, its name) -> tensor. Default: `as_tensor`.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        names = list(inspect.signature(function).parameters)
+        first = int(names[:1] == ["self"])
+        places = list(enumerate(names))[first : first + count]
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            given = [args[k] if k < len(args) else kwargs.get(name) for k, name in places]
+            if all(value is None or isinstance(value, Tensor) for value in given):
+                return function(*args, **kwargs)
+            positional, keyword = list(args), dict(kwargs)
+            for (k, name), value in zip(places, given, strict=True):
+                if value is not None and not isinstance(value, Tensor):
+                    where: Any = positional if k < len(args) else keyword
+                    found = as_tensor(value, name) if read is None else read(args[0], value, name)
+                    where[k if k < len(args) else name] = found
+            return like(cast(Any, function)(*positional, **keyword), given[0])
+
+        return cast(Callable[P, R], wrapped)
+
+    return decorate
