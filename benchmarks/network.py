@@ -97,7 +97,7 @@ def main() -> None:
         f"forward pass {forward * 1e3:.2f} ms per point; probe {passes:.1f} passes per query and SNR (target {TARGET})"
     )
     print(
-        f"largest relative residual of a norm {float(path.error.max()):.3g}, "
+        f"largest relative residual of a norm {float(path.norm_error.max()):.3g}, "
         f"E L from {float(path.norm.mean(1).min()):.3g} to {float(path.norm.mean(1).max()):.3g}"
     )
     print(f"peak memory above the start: {after - before:.2f} GiB for {arguments.queries} queries", end=", ")

@@ -73,14 +73,14 @@ def test_it_is_the_mixture_of_point_masses_at_its_atoms(n, d):
 def test_the_stated_error_covers_the_true_one(n, d):
     points, weights, x, z = cloud(n, d)
     path = Empirical(points, weights, tolerance=0.01, dropped=1e-10).localize_path(x, z, SNRS)
-    assert path.error.max() <= 0.01
+    assert path.norm_error.max() <= 0.01
     for k, snr in enumerate(SNRS):
         norm = brute_force(points, weights, snr * x.double() + z.double(), snr)[1]
         significant = norm > 1e-5
         if not significant.any():
             continue
         error = 1 - path.norm[k][significant].double() / norm[significant]
-        stated = path.error[k][significant].double()
+        stated = path.norm_error[k][significant].double()
         assert float((error.abs() - stated).amax()) <= 1e-4  # rounding
 
 
@@ -142,7 +142,7 @@ def test_equally_likely_atoms_are_all_counted(n, d):
     covariance = torch.cov(points.double().T, correction=0).reshape(d, d)
     assert found.norm.double() * 1e8 == pytest.approx(float(torch.linalg.matrix_norm(covariance, 2)), rel=1e-3)
     assert found.ess == pytest.approx(n, rel=1e-3)
-    assert float(found.error.max()) <= 1e-3
+    assert float(found.norm_error.max()) <= 1e-3
 
 
 def test_constant_columns_change_nothing():

@@ -88,7 +88,7 @@ def test_posterior_agrees_with_dense_matrices(kind, d, snr):
         assert float(got.trace[i]) == pytest.approx(np.trace(covariance), rel=1e-9, abs=1e-11)
         norm = float(np.linalg.eigvalsh(covariance)[-1])
         # The norm is a lower bound, within its stated error.
-        error = 1e-10 if got.error is None else float(got.error[i])
+        error = 1e-10 if got.norm_error is None else float(got.norm_error[i])
         assert error <= 1e-6
         assert float(got.norm[i]) <= norm * (1 + 1e-9) + 1e-11
         assert float(got.norm[i]) == pytest.approx(norm, rel=max(error, 1e-9) * 1.01, abs=1e-11)

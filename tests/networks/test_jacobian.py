@@ -45,7 +45,7 @@ def test_norm_from_products_is_the_largest_singular_value(name: str, skew: float
     found, exact = by_products(a), torch.linalg.matrix_norm(a, 2)
     assert bool((found.norm <= exact * (1 + 1e-12)).all())
     assert bool((found.norm >= exact * (1 - 0.02)).all())
-    assert bool((found.error <= 0.02).all())
+    assert bool((found.norm_error <= 0.02).all())
     image = (a @ found.direction[:, :, None])[..., 0]
     torch.testing.assert_close(image.norm(dim=1), found.norm)
     torch.testing.assert_close(found.direction.norm(dim=1), torch.ones(len(a), dtype=a.dtype))
@@ -63,7 +63,7 @@ def test_trace_is_unbiased_and_its_error_is_the_right_size(skew: float) -> None:
     found = by_products(a)
     exact = a.diagonal(dim1=1, dim2=2).sum(1)
     difference = found.trace - exact
-    root = float(found.trace_error.square().mean().sqrt())
+    root = float(found.trace_se.square().mean().sqrt())
     assert abs(float(difference.mean())) < 4 * root / 20
     assert float(difference.square().mean().sqrt()) == pytest.approx(root, rel=0.2)  # 400 differences: 3.5% each
 
@@ -108,7 +108,7 @@ def test_huge_and_tiny_jacobians(scale: float) -> None:
 def test_a_jacobian_of_zeros() -> None:
     zero = torch.zeros(3, 300, 300)
     for found in (by_products(zero), jacobian.from_dense(torch.zeros(3, 300), zero, spectrum=True)):
-        for name in ("norm", "trace", "trace_error", "symmetric", "asymmetry", "negative"):
+        for name in ("norm", "trace", "trace_se", "symmetric", "asymmetry", "negative"):
             assert getattr(found, name).tolist() == [0, 0, 0], name
 
 

@@ -73,7 +73,7 @@ def test_without_forming_jacobians(snr: float) -> None:
     assert found.negative is not None
     assert float(found.negative.max()) == 0
     assert float(((found.trace - exact.trace) / exact.trace).abs().max()) < 0.05
-    z = (found.trace - exact.trace).mean() / (found.trace_error.square().sum().sqrt() / len(y))
+    z = (found.trace - exact.trace).mean() / (found.trace_se.square().sum().sqrt() / len(y))
     assert abs(float(z)) < 4
     path = target.localize_path(law.sample(24, 0), y - snr * law.sample(24, 0), [snr / 2, snr])
     torch.testing.assert_close(path.norm[1], exact.norm, rtol=0.02, atol=0)

@@ -30,20 +30,20 @@ class Localization:
         trace: tr Cov[rX | Y_r = y], shape (n,), no unit.
         mean: E[X | Y_r = y], shape (n, d), in the unit of the data; None where it was not asked for.
         ess: effective sample size 1 / sum w^2 of the posterior weights, shape (n,); None for a law without atoms.
-        error: bound on the relative error of `norm`, shape (n,); None where the norm is exact to rounding.
+        norm_error: bound on the relative error of `norm`, shape (n,); None where the norm is exact to rounding.
         symmetric: for a network, largest eigenvalue of the symmetric part of its Jacobian, shape (n,).
         asymmetry: for a network, ||J - J^T||_F/||J||_F of its Jacobian, shape (n,).
-        trace_error: standard error of `trace`, shape (n,), where it is estimated.
+        trace_se: standard error of `trace`, shape (n,), where it is estimated.
     """
 
     norm: Float[Tensor, "*snr n"]
     trace: Float[Tensor, "*snr n"]
     mean: Float[Tensor, "*snr n d"] | None = None
     ess: Float[Tensor, "*snr n"] | None = None
-    error: Float[Tensor, "*snr n"] | None = None
+    norm_error: Float[Tensor, "*snr n"] | None = None
     symmetric: Float[Tensor, "*snr n"] | None = None
     asymmetry: Float[Tensor, "*snr n"] | None = None
-    trace_error: Float[Tensor, "*snr n"] | None = None
+    trace_se: Float[Tensor, "*snr n"] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Target(ABC):
             norm=torch.stack([point.norm for point in path]),
             trace=torch.stack([point.trace for point in path]),
             ess=_stack([point.ess for point in path]),
-            error=_stack([point.error for point in path]),
+            norm_error=_stack([point.norm_error for point in path]),
         )
 
     def breakpoints(self, snr: float) -> Float[Tensor, " m"] | None:

@@ -241,8 +241,8 @@ class Empirical(Target):
         x = self._atoms[torch.cat(modes)]  # differences to the likeliest atom are what the rest needs exactly
         path = self._path(x, (inner.double() - r * x.double()).to(self.dtype), [r], lambda share: None)
         assert path.ess is not None  # _path measures both
-        assert path.error is not None
-        return Localization(path.norm[0], path.trace[0], self.denoise(y, snr), path.ess[0], path.error[0])
+        assert path.norm_error is not None
+        return Localization(path.norm[0], path.trace[0], self.denoise(y, snr), path.ess[0], path.norm_error[0])
 
     def localize_path(
         self,
@@ -321,7 +321,7 @@ class Empirical(Target):
                 found[:, k, block] = torch.stack(self._localize_block(x[block], z[block], *grams, r))
                 advance(len(x[block]) / len(x) / len(ratios))
         norm, trace, ess, error = found
-        return Localization(norm=norm, trace=trace, ess=ess, error=error)
+        return Localization(norm=norm, trace=trace, ess=ess, norm_error=error)
 
     def _localize_block(
         self, x: Tensor, z: Tensor, distances: Tensor, slopes: Tensor, r: float

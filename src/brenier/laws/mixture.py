@@ -179,7 +179,7 @@ class GaussianMixture(Target):
             trace=torch.cat([p.trace for p in parts]),
             mean=torch.cat([p.mean for p in parts if p.mean is not None]),
             ess=None if dense else torch.cat([p.ess for p in parts if p.ess is not None]),
-            error=None if exact else torch.cat([p.error for p in parts if p.error is not None]),
+            norm_error=None if exact else torch.cat([p.norm_error for p in parts if p.norm_error is not None]),
         )
 
     def scales(self) -> tuple[float, float]:

@@ -38,11 +38,11 @@ class Jacobian:
     Attributes:
         mean: D, shape (n, d), in the unit of the data.
         norm: operator norm ||J||_op, the largest singular value, shape (n,).
-        error: bound on the relative distance of `norm` from a singular value, shape (n,).
+        norm_error: bound on the relative distance of `norm` from a singular value, shape (n,).
         direction: its right singular vector, shape (n, d).
         symmetric: largest eigenvalue of (J + J^T)/2, shape (n,); equal to `norm` for a true posterior.
         trace: tr J, shape (n,).
-        trace_error: its standard error, shape (n,); 0 where J was formed.
+        trace_se: its standard error, shape (n,); 0 where J was formed.
         asymmetry: ||J - J^T||_F/||J||_F, shape (n,): between 0, for a true score, and 2.
         negative: share of the eigenvalues of (J + J^T)/2 below -1% of the norm, shape (n,): 0 for a true posterior;
             None where it was not asked for.
@@ -50,11 +50,11 @@ class Jacobian:
 
     mean: Float[Tensor, "n d"]
     norm: Float[Tensor, " n"]
-    error: Float[Tensor, " n"]
+    norm_error: Float[Tensor, " n"]
     direction: Float[Tensor, "n d"]
     symmetric: Float[Tensor, " n"]
     trace: Float[Tensor, " n"]
-    trace_error: Float[Tensor, " n"]
+    trace_se: Float[Tensor, " n"]
     asymmetry: Float[Tensor, " n"]
     negative: Float[Tensor, " n"] | None = None
 
@@ -76,11 +76,11 @@ def from_dense(value: Float[Tensor, "n d"], matrices: Float[Tensor, "n d d"], sp
     return Jacobian(
         mean=value,
         norm=norm,
-        error=width / 2,
+        norm_error=width / 2,
         direction=torch.nn.functional.normalize(direction, dim=1),
         symmetric=eigenvalues[:, -1],
         trace=matrices.diagonal(dim1=1, dim2=2).sum(1),
-        trace_error=torch.zeros_like(norm),
+        trace_se=torch.zeros_like(norm),
         asymmetry=_ratio(skew, whole),
         negative=negative if spectrum else None,
     )
@@ -122,11 +122,11 @@ def from_products(
     return Jacobian(
         mean=value,
         norm=found.norm,
-        error=found.error,
+        norm_error=found.residual,
         direction=found.direction,
         symmetric=symmetric,
         trace=captured + estimates.mean(0),
-        trace_error=estimates.std(0) / len(estimates) ** 0.5,
+        trace_se=estimates.std(0) / len(estimates) ** 0.5,
         asymmetry=_ratio((image - backs[0]).square().sum(1), size).sqrt(),
         negative=_negative_share(forward, reverse, signs[0], NEGATIVE * found.norm) if spectrum else None,
     )
@@ -138,14 +138,14 @@ class Bidiagonal:
 
     Attributes:
         norm: estimate of the largest singular value, from below, shape (n,).
-        error: relative residual of its triplet, shape (n,).
+        residual: relative residual of its triplet, shape (n,).
         direction: right singular vector, shape (n, d).
         right: orthonormal V, shape (n, k, d), and images: J V.
         left: orthonormal U, shape (n, k, d), and transposed: J^T U.
     """
 
     norm: Float[Tensor, " n"]
-    error: Float[Tensor, " n"]
+    residual: Float[Tensor, " n"]
     direction: Float[Tensor, "n d"]
     right: Float[Tensor, "n k d"]
     images: Float[Tensor, "n k d"]

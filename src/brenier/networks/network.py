@@ -229,10 +229,10 @@ class NetworkTarget(Target):
             norm=found.norm,
             trace=found.trace,
             mean=found.mean,
-            error=found.error,
+            norm_error=found.norm_error,
             symmetric=found.symmetric,
             asymmetry=found.asymmetry,
-            trace_error=found.trace_error,
+            trace_se=found.trace_se,
         )
 
     def localize_path(
@@ -243,7 +243,7 @@ class NetworkTarget(Target):
         advance: Callable[[float], None] = lambda share: None,
     ) -> Localization:
         """Localize y = r x + z for each r in `snrs`, each norm starting from the direction found at the one before."""
-        fields = ("norm", "trace", "error", "symmetric", "asymmetry", "trace_error")
+        fields = ("norm", "trace", "norm_error", "symmetric", "asymmetry", "trace_se")
         found = {name: x.new_zeros(len(snrs), len(x)) for name in fields}
         for rows in torch.arange(len(x)).split(self.batch):
             direction: Tensor | None = None

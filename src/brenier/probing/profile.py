@@ -251,8 +251,8 @@ def _by_monte_carlo(
     }
     ess = np.full_like(localization, np.nan) if path.ess is None else path.ess.double().cpu().numpy()
     extra["ess"] = (("snr",), np.median(ess, axis=1))
-    if path.error is not None:
-        extra["localization_error"] = (("snr",), path.error.double().cpu().numpy().max(1))
+    if path.norm_error is not None:
+        extra["localization_error"] = (("snr",), path.norm_error.double().cpu().numpy().max(1))
     for name, values in (("mean_symmetric", path.symmetric), ("asymmetry", path.asymmetry)):
         if values is not None:
             rows = values.double().cpu().numpy()

@@ -518,7 +518,7 @@ def test_products_with_the_jacobian_of_a_unet():
 
     exact = torch.autograd.functional.jacobian(mean, y[0] / snr)
     assert float(found.norm) == pytest.approx(float(torch.linalg.svdvals(exact)[0]), rel=2e-3)
-    assert abs(float(found.trace - exact.trace())) < 4 * float(found.trace_error)
+    assert abs(float(found.trace - exact.trace())) < 4 * float(found.trace_se)
     assert float(found.asymmetry) == pytest.approx(float((exact - exact.T).norm() / exact.norm()), rel=0.2)
     assert float(found.symmetric) <= float(torch.linalg.eigvalsh((exact + exact.T) / 2)[-1]) * (1 + 1e-9)
     torch.testing.assert_close(found.mean[0], mean(y[0] / snr).detach())
