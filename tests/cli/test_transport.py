@@ -45,7 +45,7 @@ def test_it_saves_the_map_that_fit_finds_with_its_measured_error(brenier: Comman
     code, out, err = brenier("transport", files / "plane.npy", *FEW, *options, "-o", saved, "--figure", figure)
     assert (code, err) == (0, "")
     found = SemiDiscrete.load(saved)
-    again = SemiDiscrete(found.points, found.weights, "uniform").fit(0.05, seed=3, progress=False)
+    again = SemiDiscrete(found.points, found.weights, source="uniform").fit(0.05, seed=3, progress=False)
     np.testing.assert_allclose(found.points, np.load(files / "plane.npy"), atol=1e-6)
     np.testing.assert_allclose(found.weights, np.load(files / "weights.npy"))
     np.testing.assert_array_equal(found.heights, again.heights)

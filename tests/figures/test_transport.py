@@ -30,7 +30,7 @@ PAIRS = np.array([[3.0, 0.1], [3.0, -0.1], [-3.0, 0.1], [-3.0, -0.1]])
 
 def with_heights(points: Any, weights: Any = None, source: Any = "normal", heights: Any = 0.0) -> SemiDiscrete:
     """A map that is known without a fit."""
-    found = SemiDiscrete(points, weights, source)
+    found = SemiDiscrete(points, weights, source=source)
     found.heights = torch.zeros(len(found.points), dtype=torch.float64) + torch.as_tensor(heights)
     return found
 

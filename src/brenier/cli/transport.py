@@ -53,10 +53,10 @@ def run_transport(
         if not isinstance(law, Empirical):
             raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
         known = None if start is None else SemiDiscrete.load(start)
-        transport = SemiDiscrete(law.data, shares, source)
+        transport = SemiDiscrete(law.data, shares, source=source)
         about = {"target": law.name, "event_shape": list(law.event_shape)}
         try:
-            transport.fit(tolerance, minutes, seed, known, progress=not quiet)
+            transport.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
             found = measured(transport, samples, seed).assign_attrs(about)
         except KeyboardInterrupt:
             if transport.result is not None:

@@ -169,8 +169,8 @@ class Expressway:
             self.flow = MongeAmpere("normal", law, "neural").fit(minutes=minutes, seed=seed, progress=progress)
         if self._assign == "transport":
             if self.transport is None:
-                self.transport = SemiDiscrete(self.latents, self.data.weights, self._source_given)
-            self.transport.fit(tolerance, minutes, seed, start, progress)
+                self.transport = SemiDiscrete(self.latents, self.data.weights, source=self._source_given)
+            self.transport.fit(tolerance, minutes=minutes, seed=seed, start=start, progress=progress)
         return self
 
     def draw(self, n: int, seed: int = 0) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"] | None]:

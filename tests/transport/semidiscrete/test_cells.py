@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from brenier.transport.semidiscrete.cells import Cells, Tally, total_variation_floor
+from brenier.transport.semidiscrete.cells import Cells, Tally
+from brenier.transport.semidiscrete.measures import total_variation_floor
 from brenier.transport.semidiscrete.sources import find_source
 
 

@@ -21,7 +21,7 @@ UNEQUAL = np.array([0.3, 0.2, 0.15, 0.1, 0.08, 0.07, 0.05, 0.03, 0.01, 0.005, 0.
 
 
 def fit(points: Any, weights: Any = None, source: Any = "normal", tolerance: float = 0.04, **options: Any):
-    return SemiDiscrete(points, weights, source).fit(tolerance, progress=False, **options)
+    return SemiDiscrete(points, weights, source=source).fit(tolerance, progress=False, **options)
 
 
 def normal_on_the_line(n: int, generator: torch.Generator) -> torch.Tensor:
@@ -46,7 +46,7 @@ def brute_force(transport: SemiDiscrete, x: torch.Tensor) -> np.ndarray:
 def test_on_the_line_cells_have_the_masses_asked_for(source: str) -> None:
     """From the heights alone: neighbours' scores are equal at the law's quantiles of the summed weights."""
     y, b = rng.normal(size=40), rng.dirichlet(np.full(40, 0.5))
-    found = fit(y, b, source)
+    found = fit(y, b, source=source)
     assert found.result.stopped == "exact"
     order = np.argsort(y)
     borders = -np.diff(found.heights.numpy()[order]) / np.diff(y[order])
@@ -94,7 +94,7 @@ def test_cells_in_the_plane_have_the_masses_asked_for_on_a_fine_grid(plane: Semi
 
 
 def test_a_uniform_source_in_the_plane() -> None:
-    found = fit(PLANE, UNEQUAL, "uniform")
+    found = fit(PLANE, UNEQUAL, source="uniform")
     at = (np.arange(1000) + 0.5) / 1000
     x = torch.from_numpy(np.stack(np.meshgrid(at, at), -1).reshape(-1, 2))
     masses = np.bincount(brute_force(found, x).argmax(1), minlength=12) / 1e6
@@ -159,6 +159,24 @@ def test_the_map_is_the_gradient_of_the_potential(plane: SemiDiscrete) -> None:
     (slope,) = torch.autograd.grad(plane.potential(x).sum(), x)
     np.testing.assert_allclose(slope, plane.map(x.detach()), atol=1e-5)
     np.testing.assert_array_equal(plane.map(x), plane.map(x.detach()))
+
+
+def test_arrays_and_lists_are_as_good_as_tensors(plane: SemiDiscrete) -> None:
+    x = plane.draw(50, seed=3)
+    for call in (plane.map, plane.potential, plane.cells, plane.dihedral_angle, lambda x: plane.singular(x, 1.0)):
+        expected = call(x)
+        assert isinstance(expected, torch.Tensor)
+        for given in (x.numpy(), x.tolist()):
+            found = call(given)
+            assert isinstance(found, np.ndarray)
+            np.testing.assert_array_equal(found, expected)
+    values, places = plane.top(x.numpy(), 3)
+    np.testing.assert_array_equal(values, plane.top(x, 3)[0])
+    np.testing.assert_array_equal(places, plane.top(x, 3)[1])
+
+
+def test_samples_are_the_images_of_draws(plane: SemiDiscrete) -> None:
+    np.testing.assert_array_equal(plane.sample(40, 7), plane.map(plane.draw(40, 7)))
 
 
 def test_no_points_are_carried_to_no_points(plane: SemiDiscrete) -> None:
@@ -406,7 +424,7 @@ def test_a_map_from_a_source_of_ones_own_is_loaded_with_it(tmp_path: Path) -> No
     found.save(tmp_path / "map.nc")
     with pytest.raises(ValueError, match=r"map.nc.*source of yours"):
         SemiDiscrete.load(tmp_path / "map.nc")
-    again = SemiDiscrete.load(tmp_path / "map.nc", normal_on_the_line)
+    again = SemiDiscrete.load(tmp_path / "map.nc", source=normal_on_the_line)
     assert torch.equal(again.draw(5), found.draw(5))
 
 
@@ -491,7 +509,7 @@ def test_bad_arguments_of_a_map(plane: SemiDiscrete) -> None:
     for call in (plane.map, plane.cells, plane.potential):
         with pytest.raises(ValueError, match=r"x must have shape \(n, 2\)"):
             call(torch.zeros(3, 4))
-    with pytest.raises(ValueError, match="x must be finite"):
+    with pytest.raises(ValueError, match="x holds values that are not finite, first in row 0"):
         plane.map(x * math.nan)
     for k in (0, 13):
         with pytest.raises(ValueError, match="k must be a whole number"):

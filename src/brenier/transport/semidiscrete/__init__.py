@@ -1,6 +1,6 @@
 """Semi-discrete optimal transport: from a density to weighted points."""
 
-from brenier.transport.semidiscrete.map import Fit, SemiDiscrete
-from brenier.transport.semidiscrete.measures import Cost, MarginalError
+from brenier.transport.semidiscrete.map import Fitted, SemiDiscrete
+from brenier.transport.semidiscrete.measures import MarginalError
 
-__all__ = ["Cost", "Fit", "MarginalError", "SemiDiscrete"]
+__all__ = ["Fitted", "MarginalError", "SemiDiscrete"]

@@ -26,13 +26,12 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
-from torch import Tensor
 
-from brenier.transport.semidiscrete.cells import Cells, Tally, state
+from brenier.transport.semidiscrete.cells import Cells, Tally
+from brenier.transport.semidiscrete.pairs import mean_gaps
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -217,50 +216,3 @@ class _Laplacian:
         unseen = (tally.masses == 0) & (pairs.lack > 0)
         most = np.where(unseen, pairs.lack + RAISED * self._scale, np.inf)
         return heights + np.minimum(-NEWTON * move, most), self._settled
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The two leading cells at draws of the source.
-
-    Attributes:
-        first: the leading cells, shape (n,).
-        second: those that follow, shape (n,).
-        gap: between their scores, shape (n,).
-        lack: by how much the score of each cell falls short of the leading one where that is least, shape (N,).
-    """
-
-    first: NDArray[np.intp]
-    second: NDArray[np.intp]
-    gap: Array
-    lack: Array
-
-    def laplacian(self, scale: Array) -> sparse.csr_matrix:
-        """Estimate of the Hessian of E, from gaps below the smaller scale of their two cells, shape (N, N)."""
-        below = np.minimum(scale[self.first], scale[self.second])
-        near = self.gap < below
-        count = len(scale)
-        rates = sparse.coo_matrix((1 / below[near], (self.first[near], self.second[near])), (count, count)).tocsr()
-        rates = (rates + rates.T) / (2 * len(self.gap))
-        return (sparse.diags(np.asarray(rates.sum(1)).ravel()) - rates).tocsr()
-
-
-def mean_gaps(cells: Cells, heights: Array, draws: int, stream: tuple[int, ...]) -> tuple[Pairs, Array]:
-    """The two leading cells at draws of the source, and the mean gap of each cell, shape (N,), drawn to the median."""
-    h = torch.as_tensor(heights, dtype=torch.float32, device=cells.points.device)
-    generator = torch.Generator().manual_seed(state(stream))
-    parts: list[tuple[Tensor, Tensor]] = []
-    lack = torch.full_like(h, math.inf)
-    for _ in range(-(-draws // cells.size)):
-        for scores in cells.families(h, 1, generator):
-            parts.append(scores.topk(2))
-            lack = torch.minimum(lack, (parts[-1][0][:, :1] - scores).amin(0))
-    score = torch.cat([part[0] for part in parts]).double().cpu().numpy()
-    place = torch.cat([part[1] for part in parts]).cpu().numpy()
-    pairs = Pairs(place[:, 0], place[:, 1], score[:, 0] - score[:, 1], lack.double().cpu().numpy())
-    number = np.bincount(pairs.first, minlength=len(heights))
-    total = np.bincount(pairs.first, weights=pairs.gap, minlength=len(heights))
-    usual = float(np.median(pairs.gap))
-    if usual <= 0:
-        usual = float(pairs.gap.mean()) or 1.0
-    return pairs, (total + usual) / (number + 1)

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.stats import binom
 from torch import Tensor
 
 from brenier.core.work import one_thread
@@ -100,12 +99,6 @@ class Tally:
             pairs = drawn[kept].sum() ** 2 - (drawn[kept] ** 2).sum()
             found.append(float((products[np.ix_(kept, kept)].sum() - np.diag(products)[kept].sum()) / pairs))
         return found
-
-
-def total_variation_floor(weights: Array, samples: float) -> float:
-    """Mean of sum |w_i - b_i|/2 for a perfect map, w_i the share of `samples` draws in cell i: de Moivre's formula."""
-    k = np.floor(samples * weights) + 1
-    return float((k * (1 - weights) * binom.pmf(k, math.floor(samples), weights)).sum() / math.floor(samples))
 
 
 class Cells:

@@ -12,25 +12,27 @@ map, and how good a solution is, measured on draws that the fit has not seen.
 import math
 import os
 import time
-import warnings
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from typing import Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float, Int
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core.checks import whole_number
+from brenier.core.points import Numbers, arrays_too, as_points
 from brenier.core.reading import check_array
 from brenier.core.work import progress_bar
 from brenier.core.writing import atomic_path, write_dataset
+from brenier.transport.cost import Cost
 from brenier.transport.semidiscrete.ascent import FEW, ascend
 from brenier.transport.semidiscrete.cells import BLOCKS, Cells, state
-from brenier.transport.semidiscrete.measures import Cost, MarginalError
+from brenier.transport.semidiscrete.distinct import Distinct, check_weights
+from brenier.transport.semidiscrete.facets import check_threshold, leading_angle
+from brenier.transport.semidiscrete.measures import MarginalError
 from brenier.transport.semidiscrete.sources import Sampler, find_source
 from brenier.transport.semidiscrete.starts import best_start, cell_means, extended, guess, line_heights
 
@@ -40,12 +42,13 @@ Stopped: TypeAlias = Literal["exact", "tolerance", "minutes", "interrupted"]
 MOST = 2**36  # draws beyond which a tolerance is out of reach
 FRESH = 2**20  # draws that a map is judged by
 PART = 4096  # of them at a time
+RAREST = 1e-3  # share of the draws that has to be accepted where some are drawn anew
 KINDS = ("normal", "uniform")
 SAVED = ("fit_stopped", "fit_tolerance", "fit_samples", "fit_excess", "fit_seed")  # the same fit makes the same file
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fitted:
     """How a fit went.
 
     Attributes:
@@ -88,36 +91,18 @@ class SemiDiscrete:
         ValueError: no points, NaN, negative weights, weights of another number or without any above 0.
     """
 
-    def __init__(
-        self, points: ArrayLike | Tensor, weights: ArrayLike | Tensor | None = None, source: str | Sampler = "normal"
-    ) -> None:
+    def __init__(self, points: Numbers, weights: Numbers | None = None, *, source: str | Sampler = "normal") -> None:
         device = points.device if isinstance(points, Tensor) else torch.device("cpu")
         array = check_array(points.detach().cpu().numpy() if isinstance(points, Tensor) else points, "points")
-        self.points = torch.from_numpy(array.reshape(len(array), -1)).to(device)
-        self.weights = _check_weights(weights, len(array))
+        rows = array.reshape(len(array), -1)
+        b = check_weights(weights, len(rows))
+        self.points, self.weights = torch.from_numpy(rows).to(device), torch.from_numpy(b)
         self._source = find_source(source, self.dim)
         self.source = self._source.name
         self.heights: Float[Tensor, " N"] | None = None
-        self.result: Fit | None = None
-        positive = np.flatnonzero(self.weights.numpy() > 0)
-        rows = array.reshape(len(array), -1)[positive]
-        self._centre: Array = rows.mean(0, dtype=np.float64)
-        centred = rows - self._centre.astype(rows.dtype)
-        largest = float(np.abs(centred).max()) or 1.0
-        centred /= largest
-        self._unit = largest * (float(np.sqrt(np.square(centred).sum(dtype=np.float64) / len(centred))) or 1.0)
-        scaled = centred.astype(np.float32) * np.float32(largest / self._unit)
-        first, kind = _kinds(scaled)
-        if len(first) < len(rows) and len(first) < len(_kinds(rows)[0]):
-            warnings.warn(
-                "points that single precision cannot tell apart, in the unit of their spread, share a cell",
-                stacklevel=2,
-            )
-        self._first = positive[first]  # of each cell, its point
-        self._cell = np.full(len(array), -1)  # of each point, its cell
-        self._cell[positive] = kind
-        self._masses: Array = np.asarray(np.bincount(kind, self.weights.numpy()[positive]), dtype=np.float64)
-        self._points = torch.from_numpy(scaled[first]).to(device)
+        self.result: Fitted | None = None
+        self._distinct = Distinct.of(rows, b)
+        self._points = torch.from_numpy(self._distinct.scaled).to(device)
 
     @property
     def dim(self) -> int:
@@ -127,11 +112,12 @@ class SemiDiscrete:
     @property
     def size(self) -> int:
         """The number of cells: of different points of positive weight."""
-        return len(self._masses)
+        return len(self._distinct.masses)
 
     def fit(
         self,
         tolerance: float = 0.02,
+        *,
         minutes: float | None = None,
         seed: int = 0,
         start: "SemiDiscrete | None" = None,
@@ -160,15 +146,16 @@ class SemiDiscrete:
         if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes must be positive, got {minutes}")
         begun = time.monotonic()
-        if len(self._masses) == 1 or (self.dim == 1 and self.source in KINDS):
-            line = self._places()[:, 0] / self._unit
-            self._keep(np.zeros(1) if len(self._masses) == 1 else line_heights(line, self._masses, self.source))
-            self.result = Fit("exact", tolerance, 0, time.monotonic() - begun, 0.0, seed)
+        masses = self._distinct.masses
+        if self.size == 1 or (self.dim == 1 and self.source in KINDS):
+            line = self._places()[:, 0] / self._distinct.unit
+            self._keep(np.zeros(1) if self.size == 1 else line_heights(line, masses, self.source))
+            self.result = Fitted("exact", tolerance, 0, time.monotonic() - begun, 0.0, seed)
             return self
-        floor = math.sqrt((len(self._masses) - 1) / (2 * math.pi * MOST))
+        floor = math.sqrt((self.size - 1) / (2 * math.pi * MOST))
         if tolerance < floor:
             raise ValueError(
-                f"a tolerance of {tolerance:g} is below the noise floor: {MOST:.0e} draws among {len(self._masses)} "
+                f"a tolerance of {tolerance:g} is below the noise floor: {MOST:.0e} draws among {self.size} "
                 f"cells leave a total variation of {floor:.1g}"
             )
         cells = Cells(self._points, self._source, seed)
@@ -176,10 +163,10 @@ class SemiDiscrete:
         with progress_bar("transport", progress) as advance, cells.working():
             heights, shown = self._start(cells, start, seed), 0.0
             try:
-                for state in ascend(cells, self._masses, heights, tolerance, (seed, 0x5D)):
+                for state in ascend(cells, masses, heights, tolerance, (seed, 0x5D)):
                     heights, samples = state.heights, state.samples
                     if state.measured is not None:
-                        excess = math.sqrt(max(state.measured.chi_square(self._masses), 0.0) / (2 * math.pi))
+                        excess = math.sqrt(max(state.measured.chi_square(masses), 0.0) / (2 * math.pi))
                         stopped = "tolerance" if excess <= tolerance else "minutes"
                     advance(max(state.share - shown, 0.0))
                     shown = max(state.share, shown)
@@ -190,47 +177,97 @@ class SemiDiscrete:
                 raise
             finally:
                 self._keep(heights)
-                self.result = Fit(stopped, tolerance, samples, time.monotonic() - begun, excess, seed)
+                self.result = Fitted(stopped, tolerance, samples, time.monotonic() - begun, excess, seed)
         return self
 
+    @arrays_too()
     def potential(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Brenier's potential u(x) = max_i <x, y_i> + h_i, shape (n,), in float64."""
         return self.top(x, 1)[0][:, 0]
 
+    @arrays_too()
     def cells(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """The number of the point that each x is carried to, shape (n,)."""
-        won = self._scorer().winners(self._check(x).detach(), self._inner())
-        return torch.from_numpy(self._first).to(won.device)[won]
+        won = self._scorer().winners(self._checked(x).detach(), self._inner())
+        return torch.from_numpy(self._distinct.first).to(won.device)[won]
 
+    @arrays_too()
     def map(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """The point that each x is carried to, shape (n, d): the gradient of the potential."""
         return self.points[self.cells(x).to(self.points.device)]
 
+    @arrays_too()
     def top(self, x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
         """The k largest scores <x, y_i> + h_i at each x, descending, and the numbers of their points.
 
         Raises:
             ValueError: there are not k cells.
         """
-        k = whole_number(k, "k", 1, len(self._masses))
-        x = self._check(x)
+        k = whole_number(k, "k", 1, self.size)
+        x = self._checked(x)
         parts = [torch.addmm(self._inner(), part, self._points.T).topk(k) for part in x.split(self._scorer().rows)] or [
             (x.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long))
         ]
-        common = x.double() @ torch.from_numpy(self._centre).to(x.device)
-        scores = self._unit * torch.cat([part[0] for part in parts]).double() + common[:, None]
-        return scores, torch.from_numpy(self._first).to(x.device)[torch.cat([part[1] for part in parts])]
+        common = x.double() @ torch.from_numpy(self._distinct.centre).to(x.device)
+        scores = self._distinct.unit * torch.cat([part[0] for part in parts]).double() + common[:, None]
+        return scores, torch.from_numpy(self._distinct.first).to(x.device)[torch.cat([part[1] for part in parts])]
 
+    @arrays_too()
+    def dihedral_angle(self, x: Float[Tensor, "n d"], k: int = 2) -> Float[Tensor, " n"]:
+        """The angle at which the faces of the two leading cells at x meet, or the largest to the k - 1 that follow.
+
+        Args:
+            x: shape (n, d).
+            k: leading cells to look at.
+
+        Returns:
+            Angles in radians, from 0 to pi, shape (n,), float64; see `facets`.
+
+        Raises:
+            ValueError: k is below 2, or there are not k cells; x of another dimension.
+        """
+        _, places = self.top(x, whole_number(k, "k", 2))
+        return torch.cat([leading_angle(self.points[part].double()) for part in places.split(PART)])
+
+    @arrays_too()
     def singular(self, x: Float[Tensor, "n d"], threshold: float) -> Bool[Tensor, " n"]:
-        """Whether the two leading cells at x meet at an angle above a threshold; see `singular.is_singular`."""
-        from brenier.transport.semidiscrete.facets import is_singular
+        """Whether the two leading cells at x meet at an angle above the threshold: whether the map jumps nearby.
 
-        return is_singular(self, x, threshold)
+        Raises:
+            ValueError: the threshold is not an angle from 0 to pi; there is but one cell; x of another dimension.
+        """
+        return self.dihedral_angle(x) > check_threshold(threshold)
 
     def draw(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """n independent points of the source."""
         generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
         return self._source.draw(whole_number(n, "n", 0), generator).to(self.points.device)
+
+    def draw_regular(self, n: int, *, threshold: float, seed: int = 0) -> Float[Tensor, "n d"]:
+        """n points of the source, given that they are not singular: those that are, are drawn anew.
+
+        Raises:
+            ValueError: fewer than one draw in a thousand is accepted; as `singular`.
+        """
+        n, seed, threshold = whole_number(n, "n", 0), whole_number(seed, "seed", 0), check_threshold(threshold)
+        kept: list[Tensor] = [self.points.new_zeros(0, self.dim, dtype=torch.float32)]
+        drawn, accepted = 0, 0
+        while accepted < n:
+            x = self.draw(PART, int(np.random.SeedSequence((seed, drawn)).generate_state(1)[0]))
+            angles = self.dihedral_angle(x)
+            kept.append(x[angles <= threshold])
+            drawn, accepted = drawn + PART, accepted + len(kept[-1])
+            if accepted < RAREST * drawn:
+                raise ValueError(
+                    f"{accepted} of {drawn:,} draws have an angle of at most {threshold:g} between their leading "
+                    f"cells: give a larger threshold (half of the last {PART:,} angles are below "
+                    f"{float(angles.median()):.3g})"
+                )
+        return torch.cat(kept)[:n]
+
+    def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
+        """n independent points of the image: where the map carries `draw(n, seed)`."""
+        return self.map(self.draw(n, seed))
 
     def marginal_error(self, samples: int = FRESH, seed: int = 1) -> MarginalError:
         """Hold the masses of the cells against the weights, on fresh independent draws.
@@ -244,14 +281,14 @@ class SemiDiscrete:
         tally = cells.tally(
             self._inner().double().cpu().numpy(), families, (whole_number(seed, "seed", 0), 0xE), independent=True
         )
-        return MarginalError.of(tally, self._masses)
+        return MarginalError.of(tally, self._distinct.masses)
 
     def w2(self, samples: int = 2**17, seed: int = 1) -> Cost:
         """W2 between the source and the points, by the map and by the heights; see `Cost`."""
         samples = whole_number(samples, "samples", 2)
         weights, points = self.weights.double(), self.points.double().cpu()
-        heights = self._unit * self._inner().double().cpu()
-        masses = torch.from_numpy(self._masses)
+        heights = self._distinct.unit * self._inner().double().cpu()
+        masses = torch.from_numpy(self._distinct.masses)
         constant = float(weights @ points.square().sum(1) + 2 * (masses @ heights))
         seed = whole_number(seed, "seed", 0)
 
@@ -293,7 +330,7 @@ class SemiDiscrete:
             write_dataset(data, draft)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], source: Sampler | None = None) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, source: Sampler | None = None) -> Self:
         """Read what `save` or `brenier transport` wrote.
 
         Args:
@@ -309,12 +346,12 @@ class SemiDiscrete:
         except (OSError, ValueError, TypeError, KeyError, RuntimeError):
             raise ValueError(f"{place} cannot be read: give what `brenier transport -o` saved") from None
         try:
-            return cls.from_dataset(data, source)
+            return cls.from_dataset(data, source=source)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{place}: {error}") from None
 
     @classmethod
-    def from_dataset(cls, data: xr.Dataset, source: Sampler | None = None) -> Self:
+    def from_dataset(cls, data: xr.Dataset, *, source: Sampler | None = None) -> Self:
         """The map that `to_dataset` describes; the source as for `load`."""
         missing = [name for name in ("points", "weights", "heights") if name not in data.variables]
         missing += [name for name in ("source", *SAVED) if name not in data.attrs]
@@ -323,88 +360,54 @@ class SemiDiscrete:
         about, name = data.attrs, str(data.attrs["source"])
         if name not in KINDS and source is None:
             raise ValueError("the map was fitted for a source of yours: give that function, too")
-        found = cls(data["points"].values, data["weights"].values, name if source is None else source)
+        found = cls(data["points"].values, data["weights"].values, source=name if source is None else source)
         heights = np.asarray(data["heights"].values, dtype=np.float64)
         if heights.shape != (len(found.points),) or not np.isfinite(heights[found.weights.numpy() > 0]).all():
             raise ValueError(f"heights must be {len(found.points)} numbers, finite where the weight is not 0")
         if (stopped := about["fit_stopped"]) not in get_args(Stopped):
             raise ValueError(f"no fit ends by {stopped!r}")
         tolerance, excess = float(about["fit_tolerance"]), float(about["fit_excess"])
-        found.result = Fit(stopped, tolerance, int(about["fit_samples"]), math.nan, excess, int(about["fit_seed"]))
+        found.result = Fitted(stopped, tolerance, int(about["fit_samples"]), math.nan, excess, int(about["fit_seed"]))
         found.heights = torch.from_numpy(heights)
         return found
 
     def _keep(self, inner: Array) -> None:
-        heights = self._unit * (inner - self._masses @ inner)
-        whole = np.where(self._cell >= 0, heights[self._cell], -np.inf)
+        own = self._distinct
+        heights = own.unit * (inner - own.masses @ inner)
+        whole = np.where(own.cell >= 0, heights[own.cell], -np.inf)
         self.heights = torch.from_numpy(whole).to(self.points.device)
 
     def _inner(self) -> Float[Tensor, " cells"]:
         """Heights of the cells in units of the points' spread, as scores need them."""
         if self.heights is None:
             raise ValueError("the map has not been fitted yet: call fit first")
-        return (self.heights[torch.from_numpy(self._first).to(self.heights.device)] / self._unit).to(self._points)
+        first = torch.from_numpy(self._distinct.first).to(self.heights.device)
+        return (self.heights[first] / self._distinct.unit).to(self._points)
 
     def _scorer(self) -> Cells:
         return Cells(self._points, self._source)
 
-    def _check(self, x: Tensor) -> Tensor:
-        if x.ndim != 2 or x.shape[1] != self.dim:
-            raise ValueError(f"x must have shape (n, {self.dim}), as the points have, got {tuple(x.shape)}")
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError("x must be finite")
+    def _checked(self, x: Tensor) -> Tensor:
+        as_points(x, "x", dim=self.dim, least=0, note=", as the points have")
         return x.to(self._points)
 
     def _start(self, cells: Cells, start: "SemiDiscrete | None", seed: int) -> Array:
-        other = self if start is None else start
+        other, masses, unit = self if start is None else start, self._distinct.masses, self._distinct.unit
         if other.heights is None:
             if start is not None:
                 raise ValueError("the map to start from has not been fitted yet")
-            return guess(cells, self._masses, (seed, 0x57), self.dim <= FEW)
+            return guess(cells, masses, (seed, 0x57), self.dim <= FEW)
         if other.dim != self.dim:
             raise ValueError(f"the map to start from is in {other.dim} dimensions, this one in {self.dim}")
-        theirs = other._inner().double().cpu().numpy() * other._unit
-        if len(other._first) == len(self._first) and bool((other._places() == self._places()).all()):
-            return theirs / self._unit
+        theirs = other._inner().double().cpu().numpy() * other._distinct.unit
+        if other.size == self.size and bool((other._places() == self._places()).all()):
+            return theirs / unit
         few = Cells(other._points, other._source, seed)
-        hit, means = cell_means(few, theirs / other._unit, seed)
+        hit, means = cell_means(few, theirs / other._distinct.unit, seed)
         places = torch.from_numpy(other._places()[hit]).to(means.device)
         mine = torch.from_numpy(self._places()).to(means.device)
-        found = extended(places, theirs[hit], means, mine) / self._unit
-        own = guess(cells, self._masses, (seed, 0x57), False)
-        return best_start(cells, self._masses, [found, own], (seed, 0x58))
+        found = extended(places, theirs[hit], means, mine) / unit
+        return best_start(cells, masses, [found, guess(cells, masses, (seed, 0x57), False)], (seed, 0x58))
 
     def _places(self) -> Array:
-        return self.points.double().cpu().numpy()[self._first]
-
-
-def _check_weights(weights: ArrayLike | Tensor | None, count: int) -> Float[Tensor, " N"]:
-    """The weights, with sum 1, in float64."""
-    if weights is None:
-        return torch.full((count,), 1 / count, dtype=torch.float64)
-    values = check_array(weights.detach().cpu().numpy() if isinstance(weights, Tensor) else weights, "weights")
-    if values.shape != (count, 1):
-        raise ValueError(f"weights must be {count} numbers, one for each point, got shape {np.shape(weights)}")
-    b = values[:, 0].astype(np.float64)
-    if (b < 0).any():
-        k = int(np.argmax(b < 0))
-        raise ValueError(f"weights must not be negative, got {b[k]:g} for point {k} (counted from 0)")
-    if not 0 < b.sum() < math.inf:
-        raise ValueError("weights must have a positive, finite sum")
-    if abs(b.sum() - 1) > 1e-6:
-        warnings.warn(f"the weights sum to {b.sum():g}: they are brought to 1", stacklevel=3)
-    return torch.from_numpy(b / b.sum())
-
-
-def _kinds(rows: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The first row of each kind, in their order, and of every row the number of its kind."""
-    kinds: dict[bytes, int] = {}
-    first: list[int] = []
-    kind = np.empty(len(rows), dtype=np.intp)
-    for k, row in enumerate(rows):
-        key = blake2b((row + 0.0).tobytes(), digest_size=16).digest()  # -0 is 0
-        if key not in kinds:
-            kinds[key] = len(first)
-            first.append(k)
-        kind[k] = kinds[key]
-    return np.asarray(first), kind
+        return self.points.double().cpu().numpy()[self._distinct.first]

@@ -1,15 +1,13 @@
-"""How good a semi-discrete map is: the masses of its cells on fresh draws, and what it pays."""
+"""How good a semi-discrete map is: the masses of its cells on fresh draws."""
 
 import math
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
-from brenier.transport.semidiscrete.cells import Tally, total_variation_floor
+from brenier.transport.semidiscrete.cells import Tally
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -56,30 +54,9 @@ class MarginalError:
         return cls(found, se, floor, excess, excess_se, tally.chi_square(weights), tally.chi_square_error(weights), n)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """W2 from the source to the weighted points, as the map pays it and as the heights vouch for it.
+def total_variation_floor(weights: Array, samples: float) -> float:
+    """Mean of sum |w_i - b_i|/2 for a perfect map, w_i the share of `samples` draws in cell i: de Moivre's formula."""
+    from scipy.stats import binom  # slow to import
 
-    Attributes:
-        primal: sqrt E|X - T(X)|^2.
-        primal_se: its standard error.
-        dual: sqrt of E|X|^2 + sum b |y|^2 - 2 (E u(X) - <b, h>), whatever the heights at most W2 but for noise.
-        dual_se: its standard error.
-        samples: draws.
-    """
-
-    primal: float
-    primal_se: float
-    dual: float
-    dual_se: float
-    samples: int
-
-    @classmethod
-    def of(cls, primal: Float[Tensor, " n"], dual: Float[Tensor, " n"]) -> Self:
-        """From the squares at every draw."""
-        numbers: list[float] = []
-        for square in (primal, dual):
-            root = math.sqrt(max(float(square.mean()), 0.0))
-            error = float(square.std()) / math.sqrt(len(square))
-            numbers += [root, error / (2 * root) if root > 0 else math.sqrt(error)]
-        return cls(numbers[0], numbers[1], numbers[2], numbers[3], len(primal))
+    k = np.floor(samples * weights) + 1
+    return float((k * (1 - weights) * binom.pmf(k, math.floor(samples), weights)).sum() / math.floor(samples))
