@@ -36,7 +36,7 @@ def test_curves_are_the_profiles_and_say_which_is_which(profiles: dict[str, xr.D
 
 
 def test_only_what_was_sampled_has_a_band(profiles: dict[str, xr.Dataset]) -> None:
-    ax = plot_compared(profiles, "m_star")
+    ax = plot_compared(profiles, name="m_star")
     assert len(ax.collections) == 1
     low, high = ax.collections[0].get_paths()[0].get_extents().get_points()[:, 1]
     found = profiles["data"]
@@ -65,4 +65,4 @@ def test_refused(profiles: dict[str, xr.Dataset]) -> None:
     with pytest.raises(ValueError, match="not a profile: it has no variable 'm_star'"):
         plot_profiles([profiles["data"].drop_vars("m_star")])
     with pytest.raises(ValueError, match="no variable 'ease'"):
-        plot_compared(profiles, "ease")
+        plot_compared(profiles, name="ease")

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import brenier
-from brenier.figures.schedule import plot_compared_errors, plot_comparison, plot_schedule, plot_schedule_error
-from brenier.figures.schedule import plot_schedule_steps as plot_steps
+from brenier.figures import plot_compared_errors, plot_comparison, plot_schedule, plot_schedule_error
+from brenier.figures import plot_schedule_steps as plot_steps
 from brenier.sampling.schedule import Schedule
 
 SIGMAS = (20.0, 5.0, 1.0, 0.4, 0.05, 0.0)
@@ -113,7 +113,7 @@ def test_bars_are_the_shares_over_their_steps() -> None:
 def test_curves_are_the_errors_against_the_evaluations() -> None:
     data = compared()
     for name in ("rms", "w2"):
-        ax = plot_compared_errors(data, "heun", name)
+        ax = plot_compared_errors(data, solver="heun", name=name)
         for criterion in data["criterion"].values:
             line = artist(ax, f"{name}-{criterion}")
             np.testing.assert_array_equal(line.get_ydata(), data[name].sel(solver="heun", criterion=criterion))
@@ -127,14 +127,14 @@ def test_curves_are_the_errors_against_the_evaluations() -> None:
 
 def test_bars_reach_two_standard_errors_and_what_is_below_the_axis_is_hollow() -> None:
     data = compared()
-    ax = plot_compared_errors(data, "euler-maruyama", "w2")
+    ax = plot_compared_errors(data, solver="euler-maruyama", name="w2")
     bars = np.concatenate([part.get_segments() for part in ax.collections])
     values = data["w2"].sel(solver="euler-maruyama").values.ravel()
     np.testing.assert_allclose(bars[:, 1, 1], np.maximum(values + 0.004, ax.get_ylim()[0]))
     np.testing.assert_allclose(bars[:-1, 0, 1], values[:-1] - 0.004)
     hollow = [line for line in ax.lines if line.get_gid() is None and len(line.get_xdata())]
     assert [line.get_ydata().tolist() for line in hollow] == [[ax.get_ylim()[0]]]
-    assert not plot_compared_errors(data, "euler-maruyama", "rms").lines
+    assert not plot_compared_errors(data, solver="euler-maruyama").lines
 
 
 ODD: dict[str, Callable[[xr.Dataset], Figure]] = {
@@ -169,6 +169,6 @@ def test_what_is_no_comparison_and_no_profile_is_refused(profile: xr.Dataset) ->
     with pytest.raises(ValueError, match="it has no variable 'rms'"):
         plot_comparison(compared().drop_vars("rms"))
     with pytest.raises(ValueError, match="no variable 'median'"):
-        plot_compared_errors(compared(), "heun", "median")
+        plot_compared_errors(compared(), solver="heun", name="median")
     with pytest.raises(ValueError, match="not a profile: it has no variable 'm_star'"):
         plot_schedule(made(), profile.drop_vars("m_star"))

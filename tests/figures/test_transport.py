@@ -46,16 +46,16 @@ def artist(ax: Axes, name: str) -> Any:
 def test_the_map_on_the_line_steps_at_the_quantiles() -> None:
     y = np.array([-2.0, -1.5, 1.0, 1.2])
     transport = SemiDiscrete(y, [0.1, 0.4, 0.2, 0.3]).fit()
-    steps = artist(plot_line_map(transport, 0.5), "map").get_data()
+    steps = artist(plot_line_map(transport, threshold=0.5), "map").get_data()
     np.testing.assert_allclose(steps.edges[1:-1], stats.norm.ppf([0.1, 0.5, 0.7]), atol=1e-5)
     np.testing.assert_allclose(steps.values, y)
-    (jump,) = artist(plot_line_map(transport, 0.5), "singular").get_segments()
+    (jump,) = artist(plot_line_map(transport, threshold=0.5), "singular").get_segments()
     np.testing.assert_allclose(jump, [[0, -1.5], [0, 1]], atol=1e-5)
 
 
 def test_the_potential_on_the_line_is_drawn_with_its_kinks() -> None:
     transport = SemiDiscrete([-2.0, -1.5, 1.0, 1.2]).fit()
-    ax = plot_line_potential(transport, 0.5)
+    ax = plot_line_potential(transport, threshold=0.5)
     x, u = artist(ax, "potential").get_data()
     scores = x[:, None] * transport.points[:, 0].double().numpy() + transport.heights.numpy()
     np.testing.assert_allclose(u, scores.max(1), atol=1e-5)
@@ -67,7 +67,7 @@ def test_the_potential_on_the_line_is_drawn_with_its_kinks() -> None:
 
 def test_edges_of_the_cells_are_where_scores_are_equal() -> None:
     """Of four points in a square the cells are the quadrants; their edges run along the axes to the window's border."""
-    ax = plot_cells(with_heights(SQUARE), math.pi)
+    ax = plot_cells(with_heights(SQUARE), threshold=math.pi)
     edges = {tuple(np.abs(edge).max(0).round(2)) for edge in artist(ax, "edges").get_segments()}
     assert edges == {(0, 3), (3, 0)}
     assert not artist(ax, "singular").get_segments()
@@ -89,15 +89,15 @@ def test_edges_of_any_cells_lie_on_their_lines() -> None:
 
 
 def test_singular_edges_part_the_pairs() -> None:
-    ax = plot_cells(with_heights(PAIRS), 1.0)
+    ax = plot_cells(with_heights(PAIRS), threshold=1.0)
     for edge in artist(ax, "singular").get_segments():
         np.testing.assert_allclose(edge[:, 0], 0, atol=1e-6)
     assert "°" in ax.get_legend().get_texts()[-1].get_text()
-    assert len(artist(plot_cells(with_heights(PAIRS), 0.0), "singular").get_segments()) == 4
+    assert len(artist(plot_cells(with_heights(PAIRS), threshold=0.0), "singular").get_segments()) == 4
 
 
 def test_the_image_of_a_grid_joins_neighbours_and_jumps_in_red() -> None:
-    ax = plot_image(with_heights(PAIRS), 1.0)
+    ax = plot_image(with_heights(PAIRS), threshold=1.0)
     for line in artist(ax, "grid").get_segments():
         np.testing.assert_allclose(np.abs(np.diff(line, axis=0)), [[0, 0.2]], atol=1e-6)
     jumps = artist(ax, "jumps").get_segments()

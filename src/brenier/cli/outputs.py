@@ -69,8 +69,15 @@ def write_outputs(data: xr.Dataset, output: Path | None, figure: Path | None, fo
 
 def write_figure(data: xr.Dataset, path: Path) -> None:
     """Draw what was computed. The same data make the same bytes: no dates, no random names inside."""
-    from brenier.figures import plot_calibration, plot_chain, plot_flow, plot_profile, plot_transport, save_figure
-    from brenier.figures.schedule import plot_comparison
+    from brenier.figures import (
+        plot_calibration,
+        plot_chain,
+        plot_comparison,
+        plot_flow,
+        plot_profile,
+        plot_transport,
+        save_figure,
+    )
 
     draw = {
         "profile": plot_profile,
@@ -92,8 +99,7 @@ def write_schedule(
         if output is not None:
             schedule.to_json(drafts[0])
         if figure is not None:
-            from brenier.figures import save_figure
-            from brenier.figures.schedule import plot_schedule
+            from brenier.figures import plot_schedule, save_figure
 
             save_figure(plot_schedule(schedule, profile), drafts[-1])
 

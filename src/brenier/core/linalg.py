@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -111,3 +113,10 @@ def norm_by_ascent(
         length = v.norm(dim=1, keepdim=True)
         v, av, p, ap = v / length, av / length, p / length, ap / length
     return value, error, vector
+
+
+def principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The two directions of largest variance, shape (d, 2), and their shares of it."""
+    values, axes = np.linalg.eigh(covariance)
+    first = axes[:, ::-1][:, :2]
+    return first * np.sign(first.sum(0) + 1e-12), np.maximum(values[::-1][:2], 0) / (float(values.sum()) or 1.0)

@@ -1,8 +1,7 @@
 """What the figures share: colours, curves, SNR axes with readable ticks, bands, legends that cover no data."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from brenier.scales import sigma_from_snr, snr_from_sigma
+
 Array: TypeAlias = NDArray[np.float64]
 
 # Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes say the same again in grey print.
@@ -24,20 +25,11 @@ GAP = 0.1  # of the axis between two labelled ticks
 BELOW = 34  # points from the axes down to their legend: tick labels and the axis label lie between
 
 
-def new_axes() -> Axes:
-    """Axes in a figure of their own that pyplot does not know."""
-    return Figure(figsize=(5.5, 4.2), layout="constrained").add_subplot()
-
-
-def page_fonts() -> AbstractContextManager[None]:
-    """The sizes of the letters on a page of panels, while it is drawn."""
-    return mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0})
-
-
-def letter_panels(panels: Sequence[Axes]) -> None:
-    """Put (a), (b), ... before the panels' titles, and the titles above their top axes."""
-    for letter, ax in zip("abcdef", panels, strict=False):
-        ax.set_title(f"({letter}) {ax.get_title(loc='left')}", loc="left", y=1, pad=40)
+def panel(ax: Axes | None, title: str) -> Axes:
+    """The axes of a panel with its title: those given, or some in a figure of their own that pyplot does not know."""
+    ax = Figure(figsize=(5.5, 4.2), layout="constrained").add_subplot() if ax is None else ax
+    ax.set_title(title, loc="left")
+    return ax
 
 
 def values_of(data: xr.Dataset, name: str) -> Array:
@@ -53,10 +45,20 @@ def check_variables(data: xr.Dataset, names: Sequence[str], what: str) -> None:
 
 
 def curve(
-    ax: Axes, x: Array, y: Array, name: str, label: str, colour: Any, marker: str, dash: str, offset: int = 0
+    ax: Axes,
+    x: Array,
+    y: Array,
+    name: str,
+    label: str,
+    colour: Any,
+    marker: str,
+    dash: str,
+    *,
+    offset: int = 0,
+    markers: int = 12,
 ) -> Line2D:
-    """A curve that is found again by its name; markers on a dozen points at most, so that curves stay curves."""
-    step = -(-len(x) // 12)
+    """A curve that is found again by its name; markers on so many points at most, so that curves stay curves."""
+    step = -(-len(x) // markers)
     (line,) = ax.plot(x, y, color=colour, linestyle=dash, marker=marker, markersize=4, linewidth=1.4)
     line.set(label=label, gid=name, markevery=(offset % step, step))
     return line
@@ -73,13 +75,14 @@ def snr_axis(ax: Axes, snr: Array) -> tuple[float, float]:
     """Put the SNR on a logarithmic x axis with some room on both sides of the SNRs; returns the limits."""
     room = max(1.5 if len(snr) < 3 else 1.0, (snr[-1] / snr[0]) ** 0.03)
     low, high = float(snr[0] / room), float(snr[-1] * room)
-    ax.set_xscale("log")
-    ax.set_xlim(low, high)
-    places = nice_ticks(low, high)
-    ax.set_xticks(places, [tick_label(place) for place in places])
-    ax.set_xticks([], minor=True)
+    log_axis(ax, low, high, "x")
     ax.set_xlabel("signal-to-noise ratio $r$")
     return low, high
+
+
+def sigma_axis(ax: Axes, label: str = r"noise level $\sigma=1/r$ (unit of the data)") -> None:
+    """Label the top of an SNR axis with the noise level."""
+    top_axis(ax, label, snr_from_sigma, sigma_from_snr)
 
 
 def top_axis(ax: Axes, label: str, to_snr: Callable[[Any], Any], from_snr: Callable[[Any], Any]) -> None:
@@ -106,13 +109,13 @@ def colour_bar(ax: Axes, curves: LineCollection, label: str) -> None:
     bar.set_label(label)
 
 
-def log_axis(ax: Axes, low: float, high: float) -> None:
-    """A logarithmic y axis from low to high with plain numbers."""
-    ax.set_yscale("log")
-    ax.set_ylim(low, high)
+def log_axis(ax: Axes, low: float, high: float, which: Literal["x", "y"] = "y") -> None:
+    """A logarithmic axis from low to high with plain numbers."""
+    ax.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
     places = nice_ticks(low, high)
-    ax.set_yticks(places, [tick_label(place) for place in places])
-    ax.set_yticks([], minor=True)
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_ticks(places, [tick_label(place) for place in places])
+    axis.set_ticks([], minor=True)
 
 
 def signed_log_axis(ax: Axes, low: float, high: float) -> None:

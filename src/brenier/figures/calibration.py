@@ -8,22 +8,32 @@ directions. Bands reach two standard errors to each side.
 import textwrap
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from brenier.figures.axes import Array, band, legend_below, log_axis, new_axes, snr_axis, top_axis
+from brenier.figures.axes import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    Array,
+    band,
+    curve,
+    legend_below,
+    log_axis,
+    panel,
+    sigma_axis,
+    snr_axis,
+    values_of,
+)
+from brenier.figures.page import counted, letter_panels, page, plain, short
 from brenier.probing.verdicts import VERDICTS, deviations
-from brenier.scales import sigma_from_snr, snr_from_sigma
 
 # Okabe and Ito's colours, which the colour-blind tell apart; letters and hatches say the same again in grey print.
-BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "black"
 SHADES = {"good": "#56B4E9", "fair": "#F0E442", "poor": "#D55E00", "undecided": "white"}
 HATCHES = {"good": "", "fair": "//", "poor": "xx", "undecided": ".."}
 ROWS = {
@@ -55,9 +65,7 @@ def plot_calibration(calibration: xr.Dataset) -> Figure:
         ValueError: the dataset is not a calibration.
     """
     deviations(calibration)  # or it says what is missing
-    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.0}):
-        figure = Figure(figsize=(9, 9.8))
-        FigureCanvasAgg(figure)
+    with page(9, 9.8, _title(calibration), at=0.985) as figure:
         grid = figure.add_gridspec(
             *(3, 2), height_ratios=(0.75, 1, 1), left=0.12, right=0.97, bottom=0.1, top=0.875, hspace=0.72, wspace=0.25
         )
@@ -68,18 +76,15 @@ def plot_calibration(calibration: xr.Dataset) -> Figure:
         plot_balance(calibration, panels[2])
         plot_halves(calibration, panels[3])
         plot_symmetry(calibration, panels[4])
-        for letter, panel in zip("abcde", panels, strict=True):
-            first = letter == "a"
-            panel.set_title(f"({letter}) {panel.get_title(loc='left')}", loc="left", y=1, pad=34 if first else 6)
-        figure.suptitle(_title(calibration), fontsize=10.5, y=0.985, va="top")
+        letter_panels(panels, 6)
+        panels[0].set_title(panels[0].get_title(loc="left"), loc="left", y=1, pad=34)  # clear of its top axis
     return figure
 
 
 def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     """The verdict at each SNR, and below it what each check says by itself. The top axis is sigma = 1/r."""
     deviations(calibration)
-    ax = new_axes() if ax is None else ax
-    snr = _values(calibration, "snr")
+    ax, snr = panel(ax, "Verdicts"), values_of(calibration, "snr")
     low, high = snr_axis(ax, snr)
     edges = np.concatenate([[low], np.sqrt(snr[1:] * snr[:-1]), [high]])
     table = np.vstack([calibration["verdict"].to_numpy(), calibration["level"].to_numpy()])
@@ -97,8 +102,7 @@ def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_yticks(-np.arange(len(table)), list(ROWS.values()))
     ax.tick_params(axis="y", length=0)
     ax.get_yticklabels()[0].set(fontweight="bold")
-    top_axis(ax, r"noise level $\sigma=1/r$ (unit of the data)", snr_from_sigma, sigma_from_snr)
-    ax.set_title("Verdicts", loc="left")
+    sigma_axis(ax)
     handles: list[Artist] = []
     for name in VERDICTS:
         handles.append(Rectangle((0, 0), 1, 1, facecolor=SHADES[name], edgecolor="0.25", hatch=HATCHES[name]))
@@ -110,8 +114,7 @@ def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
 def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     """E|X - D|^2 and sigma^2 E tr J, over the d sigma^2 of no denoising: one curve for an exact posterior."""
     deviations(calibration)
-    ax = new_axes() if ax is None else ax
-    snr = _values(calibration, "snr")
+    ax, snr = panel(ax, "Error"), values_of(calibration, "snr")
     snr_axis(ax, snr)
     unit = int(calibration.attrs["dim"]) / snr**2
     shown: list[Array] = []
@@ -119,8 +122,10 @@ def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axe
     styles = (("error", r"error $\mathrm{E}|X-D|^2$", BLACK, "o", "-"),)
     styles += (("predicted", r"predicted, $\sigma^2\,\mathrm{E}\,\mathrm{tr}\,J$", BLUE, "s", "--"),)
     for name, label, colour, marker, dash in styles:
-        values, error = _values(calibration, name) / unit, _values(calibration, f"{name}_se") / unit
-        handles.append(_curve(ax, snr, np.where(values > 0, values, np.nan), colour, marker, dash, label, name))
+        values, error = values_of(calibration, name) / unit, values_of(calibration, f"{name}_se") / unit
+        handles.append(
+            curve(ax, snr, np.where(values > 0, values, np.nan), name, label, colour, marker, dash, markers=16)
+        )
         band(ax, snr, values, error, colour, (1e-300, np.inf))
         shown.append(values[values > 0])
     positive = np.concatenate(shown)
@@ -130,7 +135,6 @@ def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axe
     else:
         ax.set_ylim(-0.04, 1.06)
     ax.set_ylabel(r"error over $d\sigma^2$")
-    ax.set_title("Error", loc="left")
     legend_below(ax, handles)
     return ax
 
@@ -141,15 +145,14 @@ def plot_balance(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     Shades mark the deviations that make a network fair and poor. What lies beyond the axis is marked at its edge.
     """
     found = deviations(calibration)
-    ax = new_axes() if ax is None else ax
-    snr = _values(calibration, "snr")
+    ax, snr = panel(ax, "Balance"), values_of(calibration, "snr")
     snr_axis(ax, snr)
     handles: list[Artist] = []
     curves = (("balance", "all directions", BLUE, "o", "-"), ("directional", "top direction", ORANGE, "^", "--"))
-    usable = _values(calibration, "carried") > 0
+    usable = values_of(calibration, "carried") > 0
     for name, label, colour, marker, dash in curves:
         values = np.where(usable, found[name][0] + 1, np.nan)
-        handles.append(_curve(ax, snr, values, colour, marker, dash, label, name))
+        handles.append(curve(ax, snr, values, name, label, colour, marker, dash, markers=16))
         band(ax, snr, values, found[name][1], colour, (-np.inf, np.inf))
     both = np.concatenate([found[name][0] for name in ("balance", "directional")])
     side = float(np.clip(1.15 * np.abs(both[np.isfinite(both)]).max(initial=0), NARROW, WIDE))
@@ -159,7 +162,6 @@ def plot_balance(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
         _mark_beyond(ax, snr, found[name][0] + 1, low, high, colour, marker)
     handles += _zones(ax, calibration, 1.0)
     ax.set_ylabel("predicted/true error")
-    ax.set_title("Balance", loc="left")
     legend_below(ax, handles)
     return ax
 
@@ -170,23 +172,21 @@ def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     Above 0 the half with the smaller feature has the larger error.
     """
     deviations(calibration)
-    ax = new_axes() if ax is None else ax
-    snr = _values(calibration, "snr")
+    ax, snr = panel(ax, "Halves of equal predicted error"), values_of(calibration, "snr")
     snr_axis(ax, snr)
     handles: list[Artist] = []
     styles = zip(calibration["feature"].to_numpy(), (BLUE, ORANGE, GREEN), "o^s", ("-", "--", ":"), strict=True)
     largest = 0.0
     for k, (feature, colour, marker, dash) in enumerate(styles):
         one = calibration.isel(feature=k)
-        values, error = _values(one, "contrast"), _values(one, "contrast_se")
-        handles.append(_curve(ax, snr, values, colour, marker, dash, SPLITS[str(feature)], str(feature)))
+        values, error = values_of(one, "contrast"), values_of(one, "contrast_se")
+        handles.append(curve(ax, snr, values, str(feature), SPLITS[str(feature)], colour, marker, dash, markers=16))
         band(ax, snr, values, error, colour, (-np.inf, np.inf))
         largest = max(largest, float(np.abs(values[np.isfinite(values)]).max(initial=0)))
     side = float(np.clip(1.15 * largest, NARROW, 1.1))
     ax.set_ylim(-side, side)
     handles += _zones(ax, calibration, 0.0)
     ax.set_ylabel("difference/error")
-    ax.set_title("Halves of equal predicted error", loc="left")
     legend_below(ax, handles, columns=3)
     return ax
 
@@ -194,8 +194,7 @@ def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
 def plot_symmetry(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     """The antisymmetric part as a share of the Jacobian, and the share of negative directions: 0 for a posterior."""
     found = deviations(calibration)
-    ax = new_axes() if ax is None else ax
-    snr = _values(calibration, "snr")
+    ax, snr = panel(ax, "Symmetry and positivity of the Jacobian"), values_of(calibration, "snr")
     snr_axis(ax, snr)
     handles: list[Artist] = []
     curves = (
@@ -204,26 +203,14 @@ def plot_symmetry(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     )
     for name, label, colour, marker, dash in curves:
         values, error = found[name]
-        handles.append(_curve(ax, snr, values, colour, marker, dash, label, name))
+        handles.append(curve(ax, snr, values, name, label, colour, marker, dash, markers=16))
         band(ax, snr, values, error, colour, (0.0, 1.0))
     largest = max(float(found[name][0].max()) for name in ("asymmetry", "negative"))
     ax.set_ylim(-0.01, max(0.2, 1.1 * largest))
     handles += _zones(ax, calibration, 0.0)
     ax.set_ylabel("share")
-    ax.set_title("Symmetry and positivity of the Jacobian", loc="left")
     legend_below(ax, handles)
     return ax
-
-
-def _values(calibration: xr.Dataset, name: str) -> Array:
-    return calibration[name].to_numpy().astype(np.float64)
-
-
-def _curve(ax: Axes, snr: Array, values: Array, colour: Any, marker: str, dash: str, label: str, gid: str) -> Line2D:
-    step = -(-len(snr) // 16)
-    (line,) = ax.plot(snr, values, color=colour, linestyle=dash, marker=marker, markersize=4, markevery=step)
-    line.set(label=label, gid=gid, linewidth=1.4)
-    return line
 
 
 def _zones(ax: Axes, calibration: xr.Dataset, centre: float) -> list[Artist]:
@@ -260,9 +247,8 @@ def _mark_beyond(ax: Axes, snr: Array, values: Array, low: float, high: float, c
 def _title(calibration: xr.Dataset) -> str:
     """What was calibrated, against what, and how."""
     about = calibration.attrs
-    names = [f"{name[:39]}…" if len(name) > 40 else name for name in (str(about["network"]), str(about["target"]))]
-    queries, dim = int(about["queries"]), int(about["dim"])
-    title = f"Calibration of {names[0]} on {names[1]}".replace("$", r"\$")
-    source = f" from {int(about['points']):,} points" if int(about["points"]) < queries else ""
-    how = f"{dim:,} dimension{'s' * (dim > 1)}, {queries:,} queries{source}, bands ±2 standard errors"
+    queries, points = int(about["queries"]), int(about["points"])
+    title = plain(f"Calibration of {short(about['network'], 40)} on {short(about['target'], 40)}")
+    source = f" from {points:,} points" if points < queries else ""
+    how = f"{counted(int(about['dim']), 'dimension')}, {queries:,} queries{source}, bands ±2 standard errors"
     return f"{textwrap.fill(title, 100)}\n{how}"

@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -28,20 +27,19 @@ from brenier.figures.axes import (
     check_variables,
     curve,
     legend_below,
-    letter_panels,
     log_axis,
-    new_axes,
     nice_ticks,
-    page_fonts,
+    panel,
     richness_styles,
     signed_log_axis,
     tick_label,
     values_of,
 )
+from brenier.figures.page import counted, letter_panels, page, plain, short, stacked
 from brenier.scales import snr_from_time, time_from_snr
 
 GREY = "0.45"
-WIDTH, PANEL, BETWEEN, ABOVE, BELOW = 9.0, 2.2, 1.85, 1.27, 1.12  # inches: the page, and heights on it
+HEIGHTS = {"above": 1.27, "panel": 2.2, "between": 1.85, "below": 1.12}  # on the page, in inches
 SPAN = 8.0  # ratio of largest to smallest from which an axis is logarithmic
 DEPTH = 1e-4  # of the largest value: what lies below would stretch a logarithmic axis over empty decades
 DEEPEST = 1e-2  # what is relative to the last step is shown down to here all the same
@@ -70,32 +68,18 @@ def plot_chain(chain: xr.Dataset) -> Figure:
     if "w2_error" in chain:
         panels += [plot_chain_error] + [plot_chain_localization] * ("kl_backward" in chain)
     rows = -(-len(panels) // 2)
-    height = ABOVE + rows * PANEL + (rows - 1) * BETWEEN + BELOW
-    with page_fonts():
-        figure = Figure(figsize=(WIDTH, height))
-        FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(
-            rows,
-            2,
-            left=0.105,
-            right=0.97,
-            bottom=BELOW / height,
-            top=1 - ABOVE / height,
-            hspace=BETWEEN / PANEL,
-            wspace=0.28,
-        )
-        for number, panel in enumerate(panels):
-            panel(chain, figure.add_subplot(grid[number // 2, number % 2]))
+    height, layout = stacked(rows, **HEIGHTS)
+    with page(9, height, _title(chain), at=1 - 0.13 / height) as figure:
+        grid = figure.add_gridspec(rows, 2, left=0.105, right=0.97, wspace=0.28, **layout)
+        for number, draw in enumerate(panels):
+            draw(chain, figure.add_subplot(grid[number // 2, number % 2]))
         letter_panels(figure.axes)
-        figure.suptitle(_title(chain), fontsize=10.5, y=1 - 0.13 / height, va="top")
     return figure
 
 
 def plot_chain_distances(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     """The four W2 distances: on the way there, and on the way back between the laws named in the legend."""
-    _check(chain)
-    ax = new_axes() if ax is None else ax
-    _time_axis(ax, chain)
+    ax = _panel(ax, chain, "Distances, there and back")
     names = ("w2_forward", "w2_backward", "w2_chain", "w2_discretisation")
     *between, steps = (values_of(chain, name) for name in names)
     # What the steps do starts from nothing: of its curve, the upper part says enough.
@@ -107,7 +91,6 @@ def plot_chain_distances(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
         _curve(ax, chain, "w2_discretisation", r"steps alone: $W_2(\mu,\bar\mu)$", GREY, "<", ":", floor),
     ]
     ax.set_ylabel("$W_2$ (unit of the data)")
-    ax.set_title("Distances, there and back", loc="left")
     legend_below(ax, handles)
     return ax
 
@@ -118,8 +101,8 @@ def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     Above zero the denoised laws part, below they close in. Each rate stands at the time its step begins from.
     """
     _check(chain)
-    ax = new_axes() if ax is None else ax
-    _time_axis(ax, chain)
+    about = "" if chain.attrs["mode"] == "ode" else " (theory: of the ODE)"
+    ax = _panel(ax, chain, f"Rate on the way back{about}")
     names = ("rate", "rate_worst", "rate_star", "rate_sharp")
     rates = np.concatenate([values_of(chain, name).ravel() for name in names])
     rates = rates[np.isfinite(rates)]
@@ -135,8 +118,6 @@ def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     measured = _curve(ax, chain, "rate", label, BLACK, "<", "-")
     _legend_of_rates(ax, [measured, zero, *handles])
     ax.set_ylabel(r"growth rate of $W_2^2(\bar\mu,\bar\nu)$")
-    about = "" if chain.attrs["mode"] == "ode" else " (theory: of the ODE)"
-    ax.set_title(f"Rate on the way back{about}", loc="left")
     return ax
 
 
@@ -146,8 +127,8 @@ def plot_chain_bounds(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     A bound that leaves the panel is named with the value that it reaches.
     """
     _check(chain)
-    ax = new_axes() if ax is None else ax
-    _time_axis(ax, chain)
+    exact = chain.attrs["method"] == "quantiles" and chain.attrs["mode"] == "ode" and not chain.attrs["score_error"]
+    ax = _panel(ax, chain, f"Gap on the way back, and its {'bounds' if exact else 'estimates'}")
     gap = values_of(chain, "w2_chain")
     bounds = [values_of(chain, name).reshape(len(gap), -1) for name in ("bound_worst", "bound_star", "bound_sharp")]
     top = HEADROOM * gap.max(initial=0.0)
@@ -156,8 +137,6 @@ def plot_chain_bounds(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     measured = _curve(ax, chain, "w2_chain", "measured", BLACK, "<", "-", floor)
     _legend_of_rates(ax, [measured, *handles])
     ax.set_ylabel(r"$W_2(\bar\mu,\bar\nu)$ (unit of the data)")
-    exact = chain.attrs["method"] == "quantiles" and chain.attrs["mode"] == "ode" and not chain.attrs["score_error"]
-    ax.set_title(f"Gap on the way back, and its {'bounds' if exact else 'estimates'}", loc="left")
     return ax
 
 
@@ -168,9 +147,7 @@ def plot_chain_divergences(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     target's own law mu both hold what the finite steps add.
     What is not known or infinite is left out: at step 0, laws with point masses have no finite relative entropy.
     """
-    _check(chain)
-    ax = new_axes() if ax is None else ax
-    _time_axis(ax, chain)
+    ax = _panel(ax, chain, "The way back in $W_2$, KL and TV")
     shown: dict[str, Array] = {}
     for name in ("w2_chain", "kl_chain", "w2_backward", "kl_backward", "tv_backward"):
         if name in chain:
@@ -190,16 +167,13 @@ def plot_chain_divergences(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     handles: list[Artist] = [_curve(ax, drawn, name, *styles[name], floor) for name in shown]
     handles.append(ax.axhline(1, color=BLACK, linewidth=0.8, zorder=1, label="no change"))
     ax.set_ylabel("relative to the last step")
-    ax.set_title("The way back in $W_2$, KL and TV", loc="left")
     legend_below(ax, handles)
     return ax
 
 
 def plot_chain_localization(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     """E L and the largest L along the chain. Where L exceeds 1 the noisy law is not log-concave."""
-    _check(chain)
-    ax = new_axes() if ax is None else ax
-    _time_axis(ax, chain)
+    ax = _panel(ax, chain, "Localization")
     mean, largest = values_of(chain, "mean_localization"), values_of(chain, "sup_localization")
     floor = _distance_axis(ax, [mean, largest, np.ones(1)])
     label = r"$\sup\,L$" if chain.attrs["method"] == "quantiles" else r"$\max\,L$ over samples"
@@ -209,7 +183,6 @@ def plot_chain_localization(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.axhline(1, color=BLACK, linewidth=0.8, zorder=1, label="log-concave up to 1"),
     ]
     ax.set_ylabel("localization $L$")
-    ax.set_title("Localization", loc="left")
     legend_below(ax, handles)
     return ax
 
@@ -223,8 +196,7 @@ def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     _check(chain)
     if "w2_error" not in chain:
         raise ValueError("this chain has no variable 'w2_error': run it with a score_error")
-    ax = new_axes() if ax is None else ax
-    _time_axis(ax, chain)
+    ax = _panel(ax, chain, f"Score error of {chain.attrs['score_error']:.3g}, {chain.attrs['error_kind']}")
     floor = _distance_axis(ax, [values_of(chain, "w2_error"), values_of(chain, "w2_error_predicted")])
     how = "predicted" if chain.attrs["dim"] == 1 and chain.attrs["error_kind"] == "smooth" else "at most,"
     handles: list[Artist] = [
@@ -240,7 +212,6 @@ def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
         span.set_gid("error-band")
         handles.append(span)
     ax.set_ylabel("$W_2$ (unit of the data)")
-    ax.set_title(f"Score error of {chain.attrs['score_error']:.3g}, {chain.attrs['error_kind']}", loc="left")
     legend_below(ax, handles)
     return ax
 
@@ -249,8 +220,10 @@ def _check(chain: xr.Dataset) -> None:
     check_variables(chain, NEEDED, "a chain of brenier.chain")
 
 
-def _time_axis(ax: Axes, chain: xr.Dataset) -> None:
-    """The OU time from left to right, and on top the SNR at round values, infinite at time 0."""
+def _panel(ax: Axes | None, chain: xr.Dataset, title: str) -> Axes:
+    """Axes with the OU time from left to right, and on top the SNR at round values, infinite at time 0."""
+    _check(chain)
+    ax = panel(ax, title)
     last, beta = float(chain["time"][-1]), float(chain.attrs["beta"])
     ax.set_xlim(-0.02 * last, 1.02 * last)
     ax.set_xlabel("Ornstein–Uhlenbeck time $t$")
@@ -261,6 +234,7 @@ def _time_axis(ax: Axes, chain: xr.Dataset) -> None:
     top.set_xticks([0.0, *(float(time_from_snr(place, beta)) for place in places)])
     top.set_xticklabels([r"$\infty$", *map(tick_label, places)])
     top.set_xlabel("signal-to-noise ratio $r$")
+    return ax
 
 
 def _distance_axis(ax: Axes, curves: Sequence[Array], deep: float = np.inf) -> float:
@@ -288,12 +262,13 @@ def _curve(
     marker: str,
     dash: str,
     floor: float = -np.inf,
+    *,
     offset: int = 0,
 ) -> Line2D:
     """One variable against the time, with its band; zeros are left out of a logarithmic axis."""
     time, values = values_of(chain, "time"), values_of(chain, name)
     shown = np.where(np.isfinite(values) & (values > floor), values, np.nan)
-    line = curve(ax, time, shown, name, label, colour, marker, dash, offset)
+    line = curve(ax, time, shown, name, label, colour, marker, dash, offset=offset)
     if f"{name}_se" in chain:
         low = ax.get_ylim()[0] if floor == 0 else 0.0
         # An estimate of 0 is not on a logarithmic axis, but its band may be.
@@ -343,14 +318,13 @@ def _beyond(values: Array, top: float) -> str:
 def _title(chain: xr.Dataset) -> str:
     """What was run, and how."""
     about = chain.attrs
-    names = [f"{name[:27]}…" if len(name) > 28 else name for name in (str(about["target"]), str(about["start"]))]
     dim, steps = int(about["dim"]), int(about["steps"])
-    parts = [f"{steps:,} step{'s' * (steps > 1)} of {about['eta']:g}", str(about["mode"]).upper()]
+    parts = [f"{counted(steps, 'step')} of {about['eta']:g}", str(about["mode"]).upper()]
     if about["method"] == "particles":
         parts += [f"{int(about['n']):,} particles", "±2 standard errors"]
     else:
         parts.append("quantiles")
-    law = f"{names[0]} in {dim:,} dimension{'s' * (dim > 1)}, from {names[1]}:"
+    law = f"{short(about['target'])} in {counted(dim, 'dimension')}, from {short(about['start'])}:"
     how = ", ".join(parts)
     between = " " if len(law) + len(how) < 100 else "\n"
-    return f"{law}{between}{how}".replace("$", r"\$")
+    return plain(f"{law}{between}{how}")

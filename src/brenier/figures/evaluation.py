@@ -4,7 +4,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -16,11 +15,10 @@ from brenier.figures.axes import (
     Array,
     check_variables,
     legend_below,
-    letter_panels,
-    new_axes,
-    page_fonts,
+    panel,
     values_of,
 )
+from brenier.figures.page import letter_panels, page
 
 SHARES = {
     "precision": "precision",
@@ -54,27 +52,21 @@ def plot_evaluation(evaluation: xr.Dataset) -> Figure:
     paired = "pair_points" in evaluation.variables
     bottom = 0.0 if not paired else STRIP if _is_image(evaluation) else BELOW
     height = TOP + bottom
-    below = bottom / height
-    with page_fonts():
-        figure = Figure(figsize=(WIDTH, height))
-        FigureCanvasAgg(figure)
-        layout = {
-            "left": 0.165,
-            "right": 0.975,
-            "bottom": below + 1.0 / height,
-            "top": 1 - 0.8 / height,
-            "wspace": 0.25,
-        }
+    layout = {
+        "bottom": bottom / height + 1.0 / height,
+        "top": 1 - 0.8 / height,
+        "left": 0.165,
+        "right": 0.975,
+        "wspace": 0.25,
+    }
+    with page(WIDTH, height, str(evaluation.attrs["title"]), at=1 - 0.15 / height) as figure:
         panels = [figure.add_subplot(cell) for cell in figure.add_gridspec(1, 1 + paired, **layout)]
         plot_shares(evaluation, panels[0])
         if paired:
             plot_closeness(evaluation, panels[1])
             panels.append(figure.add_axes((0.08, 0.65 / height, 0.895, (bottom - 1.1) / height)))
             plot_pairs(evaluation, panels[2])
-        letter_panels(panels)
-        for ax in panels:
-            ax.set_title(ax.get_title(loc="left"), loc="left", y=1, pad=8)
-        figure.suptitle(str(evaluation.attrs["title"]), fontsize=10.5, y=1 - 0.15 / height, va="top")
+        letter_panels(panels, 8)
     return figure
 
 
@@ -85,7 +77,7 @@ def plot_shares(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
         ValueError: the dataset is not an evaluation.
     """
     check_variables(evaluation, NEEDED, "an evaluation")
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, "How good, how mixed, how copied")
     names = [str(name) for name in evaluation["metric"].to_numpy() if str(name) in SHARES]
     part = evaluation.sel(metric=names)
     places = np.arange(len(names), dtype=float)
@@ -116,7 +108,6 @@ def plot_shares(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.grid(axis="x", color="0.9")
     ax.set_axisbelow(True)
     ax.set_xlabel("share, with 95% intervals")
-    ax.set_title("How good, how mixed, how copied", loc="left")
     legend_below(ax, handles)
     return ax
 
@@ -130,7 +121,7 @@ def plot_closeness(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
         ValueError: the evaluation is none, or has no training data.
     """
     check_variables(evaluation, ("closeness", "control_closeness"), "an evaluation with training data")
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, "How close to the training data")
     control = CONTROLS[str(evaluation.attrs["memorisation_control"])]
     handles: list[Artist] = []
     largest = 0.0
@@ -148,7 +139,6 @@ def plot_closeness(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("relative distance $d_1/d_0$ to the training data")
     ax.set_ylabel("share of points below")
-    ax.set_title("How close to the training data", loc="left")
     legend_below(ax, handles)
     return ax
 
@@ -162,10 +152,9 @@ def plot_pairs(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
         ValueError: the evaluation is none, or has no training data.
     """
     check_variables(evaluation, ("pair_points", "pair_distance"), "an evaluation with training data")
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, "The closest pairs, by $d_1/d_0$: sample and nearest training point")
     points = values_of(evaluation, "pair_points")
     shape = tuple(int(side) for side in np.atleast_1d(evaluation.attrs["event_shape"]))
-    ax.set_title("The closest pairs, by $d_1/d_0$: sample and nearest training point", loc="left")
     if _is_image(evaluation):
         _images(ax, points.reshape(*points.shape[:2], *shape), values_of(evaluation, "pair_distance"))
     elif points.shape[2] == 2:

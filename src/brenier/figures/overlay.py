@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from brenier.figures.axes import (
@@ -19,14 +18,12 @@ from brenier.figures.axes import (
     check_variables,
     curve,
     legend_below,
-    letter_panels,
-    new_axes,
-    page_fonts,
+    panel,
+    sigma_axis,
     snr_axis,
-    top_axis,
     values_of,
 )
-from brenier.scales import sigma_from_snr, snr_from_sigma
+from brenier.figures.page import letter_panels, page
 
 COLOURS = (BLUE, ORANGE, GREEN, BLACK, "#CC79A7", "#56B4E9", "#E69F00")  # all of Okabe and Ito's but yellow
 DASHES = ("-", "--", "-.", ":")
@@ -49,23 +46,23 @@ def plot_profiles(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset]) -> 
         ValueError: no profile, more than there are ways to draw a curve, or a dataset that is none.
     """
     named = _named(profiles)
-    with page_fonts():
-        figure = Figure(figsize=(9, 4.4))
-        FigureCanvasAgg(figure)
+    with page(9, 4.4, "") as figure:
         below = 0.135 + 0.045 * -(-len(named) // 2)
         layout = {"left": 0.075, "right": 0.985, "bottom": below, "top": 0.82, "wspace": 0.2}
         panels = list(figure.subplots(1, 2, gridspec_kw=layout))
         for ax, name in zip(panels, PANELS, strict=True):
-            plot_compared(named, name, ax)
+            plot_compared(named, ax, name=name)
         letter_panels(panels)
     return figure
 
 
-def plot_compared(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset], name: str, ax: Axes | None = None) -> Axes:
+def plot_compared(
+    profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset], ax: Axes | None = None, *, name: str
+) -> Axes:
     """One variable of several profiles against the SNR: "mean_localization", "m_star" or another over `snr` alone."""
     named = _named(profiles)
-    ax = new_axes() if ax is None else ax
     label, title = PANELS.get(name, (name, name))
+    ax = panel(ax, title)
     everything = np.concatenate([values_of(profile, "snr") for profile in named.values()])
     snr_axis(ax, np.unique(everything))
     handles: list[Artist] = []
@@ -79,8 +76,7 @@ def plot_compared(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset], nam
     ax.axhline(1, color="0.35", linewidth=1, linestyle=":")
     ax.set_ylim(bottom=0)
     ax.set_ylabel(label)
-    ax.set_title(title, loc="left")
-    top_axis(ax, r"noise level $\sigma=1/r$", snr_from_sigma, sigma_from_snr)
+    sigma_axis(ax, r"noise level $\sigma=1/r$")
     legend_below(ax, handles)
     return ax
 

@@ -13,7 +13,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
@@ -29,19 +28,19 @@ from brenier.figures.axes import (
     colour_bar,
     curve,
     legend_below,
-    letter_panels,
     log_axis,
-    new_axes,
-    page_fonts,
+    panel,
     richness_styles,
+    sigma_axis,
     signed_log_axis,
     snr_axis,
     tick_label,
     top_axis,
     values_of,
 )
+from brenier.figures.page import counted, letter_panels, page, plain, short
 from brenier.probing.bottleneck import bottleneck
-from brenier.scales import sigma_from_snr, snr_from_sigma, snr_from_time, time_from_snr
+from brenier.scales import snr_from_time, time_from_snr
 
 LAYOUT = {"left": 0.09, "right": 0.93, "bottom": 0.132, "top": 0.862, "hspace": 0.83, "wspace": 0.24}
 FLOOR = 1e-3  # localizations below it are as good as zero, and would stretch a logarithmic axis over empty decades
@@ -65,9 +64,7 @@ def plot_profile(profile: xr.Dataset) -> Figure:
         ValueError: the dataset is not a profile.
     """
     _check(profile)
-    with page_fonts():
-        figure = Figure(figsize=(9, 8.5))
-        FigureCanvasAgg(figure)
+    with page(9, 8.5, _title(profile), at=0.985) as figure:
         panels: list[Axes] = list(figure.subplots(2, 2, gridspec_kw=LAYOUT).ravel())
         plot_survival(profile, panels[0])
         plot_complexity(profile, panels[1])
@@ -80,7 +77,6 @@ def plot_profile(profile: xr.Dataset) -> Figure:
                 shading.remove()
             _join_legends(panels[3], right)
         letter_panels(panels)
-        figure.suptitle(_title(profile), fontsize=10.5, y=0.985, va="top")
     return figure
 
 
@@ -90,7 +86,7 @@ def plot_survival(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     What a curve keeps to the right of u = 1 is the share of noisy points where the law of Y_r is not log-concave.
     """
     _check(profile)
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, "Survival of the localization")
     snr, u, survival = (values_of(profile, name) for name in ("snr", "u", "survival"))
     room = 1.5 if snr[0] == snr[-1] else 1.0
     curves = LineCollection(
@@ -115,7 +111,6 @@ def plot_survival(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
         if "survival_se" in profile:
             band(ax, u, survival[k], values_of(profile, "survival_se")[k], BLACK, (0.0, 1.0))
     ax.set(xlabel="localization threshold $u$", ylabel="survival $s_r(u)=P(L_r>u)$")
-    ax.set_title("Survival of the localization", loc="left")
     colour_bar(ax, curves, "signal-to-noise ratio $r$")
     legend_below(ax, handles)
     return ax
@@ -127,7 +122,7 @@ def plot_complexity(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     Errors of richness M < 1/m* still shrink. The top axis is the noise level sigma = 1/r.
     """
     _check(profile)
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, "Complexity")
     snr, m_star = values_of(profile, "snr"), values_of(profile, "m_star")
     low, high = snr_axis(ax, snr)
     found = bottleneck(profile)
@@ -154,8 +149,7 @@ def plot_complexity(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     else:
         ax.set_ylim(-0.04, max(1.06, float(ax.get_ylim()[1])))
     ax.set_ylabel(r"$m^*$, $\delta^*$")
-    top_axis(ax, r"noise level $\sigma=1/r$ (unit of the data)", snr_from_sigma, sigma_from_snr)
-    ax.set_title("Complexity", loc="left")
+    sigma_axis(ax)
     legend_below(ax, handles)
     return ax
 
@@ -168,7 +162,7 @@ def plot_contraction(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     Ornstein-Uhlenbeck time t.
     """
     _check(profile)
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, "Net contraction")
     snr, richness = values_of(profile, "snr"), values_of(profile, "perturbation")
     snr_axis(ax, snr)
     handles: list[Artist] = []
@@ -201,7 +195,6 @@ def plot_contraction(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     top_axis(
         ax, "Ornstein–Uhlenbeck time $t$", lambda time: snr_from_time(time, beta), lambda snr: time_from_snr(snr, beta)
     )
-    ax.set_title("Net contraction", loc="left")
     legend_below(ax, handles, columns=4)
     return ax
 
@@ -209,7 +202,7 @@ def plot_contraction(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
 def plot_localization(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     """E L_r and the largest L_r against the SNR, on a logarithmic axis, with the SNR where E L_r first reaches 1."""
     _check(profile)
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, "Localization")
     low, high = snr_axis(ax, values_of(profile, "snr"))
     largest = r"$\sup\,L_r$" if profile.attrs["method"] == "quadrature" else r"$\max\,L_r$ over queries"
     handles: list[Artist] = [
@@ -228,8 +221,7 @@ def plot_localization(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
         handles.append(ax.axvline(speciation, color=BLUE, linestyle=":", label=text, gid="speciation"))
     handles += _shade_memorised(ax, profile)
     ax.set_ylabel("localization $L_r$")
-    top_axis(ax, r"noise level $\sigma=1/r$ (unit of the data)", snr_from_sigma, sigma_from_snr)
-    ax.set_title("Localization", loc="left")
+    sigma_axis(ax)
     legend_below(ax, handles)
     return ax
 
@@ -241,8 +233,7 @@ def plot_ess(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     of the law behind them. A law without atoms has no effective sample size, and leaves the axes empty.
     """
     _check(profile)
-    alone = ax is None
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, "Effective sample size" if ax is None else "")
     low, high = snr_axis(ax, values_of(profile, "snr"))
     handles: list[Artist] = [_curve(ax, profile, "ess", "median ESS", ORANGE, "s", "-.")]
     log_axis(ax, 0.75, 1.5 * float(profile["ess"].max().clip(2).fillna(2)))
@@ -253,8 +244,6 @@ def plot_ess(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     handles += _shade_memorised(ax, profile)
     ax.set_ylabel("effective sample size (atoms)", color=ORANGE)
     ax.tick_params(axis="y", which="both", colors=ORANGE)
-    if alone:
-        ax.set_title("Effective sample size", loc="left")
     legend_below(ax, handles)
     return ax
 
@@ -264,12 +253,12 @@ def _check(profile: xr.Dataset) -> None:
 
 
 def _curve(
-    ax: Axes, profile: xr.Dataset, name: str, label: str, colour: Any, marker: str, dash: str, offset: int = 0
+    ax: Axes, profile: xr.Dataset, name: str, label: str, colour: Any, marker: str, dash: str, *, offset: int = 0
 ) -> Line2D:
     """One variable against the SNR, with its band."""
     snr, values = values_of(profile, "snr"), values_of(profile, name)
     shown = np.where(np.isfinite(values), values, np.nan)
-    line = curve(ax, snr, shown, name, label, colour, marker, dash, offset)
+    line = curve(ax, snr, shown, name, label, colour, marker, dash, offset=offset)
     if f"{name}_se" in profile:
         band(ax, snr, shown, values_of(profile, f"{name}_se"), colour, LIMITS.get(name, (-np.inf, np.inf)))
     return line
@@ -320,8 +309,6 @@ def _short(value: float) -> str:
 def _title(profile: xr.Dataset) -> str:
     """What was probed, and how."""
     about = profile.attrs
-    name = str(about["target"])
-    law = f"{name[:39]}…" if len(name) > 40 else name
     how = "quadrature"
     if about["method"] != "quadrature":
         held = float(about["holdout"])
@@ -329,6 +316,5 @@ def _title(profile: xr.Dataset) -> str:
         queries = int(about["queries"])
         how = f"Monte Carlo, {queries:,} quer{'ies' if queries > 1 else 'y'}{source}"
         how += ", bands ±2 standard errors" if queries > 1 else ""
-    dim = int(about["dim"])
-    title = f"{law} in {dim:,} dimension{'s' * (dim > 1)}: {how}"
-    return textwrap.fill(title.replace("$", r"\$"), 100)
+    title = f"{short(about['target'], 40)} in {counted(int(about['dim']), 'dimension')}: {how}"
+    return textwrap.fill(plain(title), 100)

@@ -14,11 +14,10 @@ from brenier.figures.axes import (
     curve,
     legend_below,
     log_axis,
-    new_axes,
-    nice_ticks,
-    tick_label,
+    panel,
     values_of,
 )
+from brenier.figures.page import plain
 
 STYLES = {"l2": ("$L^2$(reference)", BLUE, "o"), "sup": ("largest, central 99.8%", ORANGE, "s")}
 
@@ -38,7 +37,7 @@ def plot_sinkhorn_limit(data: xr.Dataset, ax: Axes | None = None) -> Axes:
     """
     needed = ["epsilon", *STYLES, "slope", "slope_low", "slope_high"]
     check_variables(data, needed, "a comparison with Sinkhorn's limit")
-    ax = new_axes() if ax is None else ax
+    ax = panel(ax, plain(f"{data.attrs['reference']} to {data.attrs['target']}"))
     epsilon = values_of(data, "epsilon")
     handles: list[Artist] = []
     for norm, (name, colour, marker) in STYLES.items():
@@ -51,15 +50,9 @@ def plot_sinkhorn_limit(data: xr.Dataset, ax: Axes | None = None) -> Axes:
     guide = Line2D(ends, least * ends / ends[0], color=BLACK, linestyle=":", linewidth=1.2)
     guide.set(label="slope 1", gid="guide")
     ax.add_line(guide)
-    ax.set_xscale("log")
-    ax.set_xlim(ends[0] / 1.2, ends[1] * 1.2)
-    places = nice_ticks(ends[0] / 1.2, ends[1] * 1.2)
-    ax.set_xticks(places, [tick_label(place) for place in places])
-    ax.set_xticks([], minor=True)
+    log_axis(ax, ends[0] / 1.2, ends[1] * 1.2, "x")
     log_axis(ax, least / 1.3, float(errors.max()) * 1.5)
     ax.set_xlabel(r"regularisation $\varepsilon$")
     ax.set_ylabel(rf"error of $\psi$ after $t/\varepsilon$ iterations, $t={float(data.attrs['time']):g}$")
-    laws = f"{data.attrs['reference']} to {data.attrs['target']}".replace("$", r"\$")
-    ax.set_title(laws, loc="left")
     legend_below(ax, [*handles, guide], columns=1)
     return ax

@@ -7,24 +7,23 @@ nu_1 and follow the optimal maps of mu. The paper's caption has the chain end at
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from brenier.catalog import load_target
-from brenier.figures.axes import Array, legend_below
+from brenier.figures.axes import BLUE, Array, legend_below
+from brenier.figures.page import letter_panels, page
 from brenier.probing.chain.run import densities
 from brenier.references.paper.panels import LAWS
 
 TIMES = (0.01, 0.15, 0.3, 0.6, 0.9, 1.0)
 WIDTH = 0.46  # of half a violin: the lines of two times are 1 apart
-TARGET, START = "#0072B2", "#E69F00"
+TARGET, START = BLUE, "#E69F00"
 MAPS = {"target": "Blues", "start": "Oranges"}
 WAYS = ("forward", "backward")
 NAMES = {
@@ -55,9 +54,8 @@ def compute(target: str) -> xr.Dataset:
 
 def draw(data: xr.Dataset) -> Figure:
     """Half violins at six times, heat maps over all times, and the laws at both ends; forward left, backward right."""
-    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.5}):
-        figure = Figure(figsize=(10, 11), layout="constrained")
-        FigureCanvasAgg(figure)
+    title = rf"$\mu=${LAWS[str(data.attrs['target'])]} and $\nu=\delta_0$, diffused and denoised"
+    with page(10, 11, title, legend=8.5, layout="constrained") as figure:
         axes = figure.subplots(4, 2, height_ratios=(1.25, 0.9, 0.9, 1))
         limits = _range(data)
         for ax, way in zip(axes[0], WAYS, strict=True):
@@ -73,11 +71,9 @@ def draw(data: xr.Dataset) -> Figure:
         titles = [f"{way}, each half scaled to one width" for way in ("Forward diffusion", "Backward transport")]
         titles += [f"{NAMES[f'{way}_{law}']}, {way}" for law in ("target", "start") for way in WAYS]
         titles += ["Both laws at the end of the way forward", "The laws back at $t=0$"]
-        for letter, ax, title in zip("abcdefgh", axes.flat, titles, strict=True):
-            ax.set_title(f"({letter}) {title}", loc="left")
-        figure.suptitle(
-            rf"$\mu=${LAWS[str(data.attrs['target'])]} and $\nu=\delta_0$, diffused and denoised", fontsize=10.5
-        )
+        for ax, title in zip(axes.flat, titles, strict=True):
+            ax.set_title(title, loc="left")
+        letter_panels(axes.ravel(), None)
     return figure
 
 

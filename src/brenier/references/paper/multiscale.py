@@ -37,7 +37,7 @@ LEVELS = 300  # intervals of u
 class Example:
     """What a figure shows, and of which law."""
 
-    target: str
+    law: str
     snrs: tuple[Array, ...] = ()  # one panel of survival curves for each
     u_max: float = 1.5
     t_max: float = 1.5  # 0: no curves over time
@@ -65,7 +65,7 @@ def compute(name: str) -> xr.Dataset:
         and `onset_snr` (), inf where there is none. Of these, what the figure shows.
     """
     example = EXAMPLES[name]
-    law = load_target(example.target)
+    law = load_target(example.law)
     data = xr.Dataset(attrs={"target": law.name, "method": "quadrature"})
     if example.snrs:
         data = data.merge(_survival(law, np.concatenate(example.snrs), np.linspace(0, example.u_max, LEVELS + 1)))

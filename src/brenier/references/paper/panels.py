@@ -9,15 +9,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from brenier.figures.axes import Array, legend_below
+from brenier.figures.axes import BLUE, MARKERS, ORANGE, Array, legend_below
+from brenier.figures.page import letter_panels, page
 from brenier.references.paper.multiscale import EXAMPLES
 from brenier.scales import time_from_snr
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.45"
-MARKERS = "osD^vP"
+GREY = "0.45"
 LAWS = {
     "two-points": r"$\frac{1}{2}\delta_{-1}+\frac{1}{2}\delta_1$",
     "point-mass": r"point mass $\delta_0$",
@@ -51,13 +50,10 @@ def draw(name: str, data: xr.Dataset) -> Figure:
         top, limits = SHOWN[name]
         panels += [partial(_complexity, data, top), partial(_contraction, data, limits)]
     rows, columns = (2, 2) if len(panels) == 4 else (1, len(panels))
-    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 7.5}):
-        figure = Figure(figsize=(4.4 * columns, 4.1 * rows), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = np.ravel(figure.subplots(rows, columns))
-        for letter, ax, panel in zip("abcd", axes, panels, strict=False):
-            ax.set_title(f"({letter}) {panel(ax)}", loc="left")
-        figure.suptitle(LAWS[example.target], fontsize=10.5)
+    with page(4.4 * columns, 4.1 * rows, LAWS[example.law], legend=7.5, layout="constrained") as figure:
+        for ax, draw_panel in zip(np.ravel(figure.subplots(rows, columns)), panels, strict=True):
+            ax.set_title(draw_panel(ax), loc="left")
+        letter_panels(figure.axes, None)
     return figure
 
 
@@ -113,7 +109,7 @@ def _contraction(data: xr.Dataset, limits: tuple[float, float], ax: Axes) -> str
         handles += _marked(ax, times, data["zeta_star"].to_numpy()[:, 0], BLUE, "", "-", r"$\zeta^*_\infty$")
     else:
         colours = [*mpl.colormaps["viridis"](np.linspace(0, 0.85, len(richness) - 1)), ORANGE]
-        for m, column, colour, marker in zip(richness, data["zeta_star"].to_numpy().T, colours, MARKERS, strict=True):
+        for m, column, colour, marker in zip(richness, data["zeta_star"].to_numpy().T, colours, MARKERS, strict=False):
             handles += _marked(ax, times, column, colour, marker, "-", f"$M={m:g}$")
         label = rf"$M={richness[-1]:g}$, sharp rate $\zeta^\sharp_M$"
         handles += _marked(ax, times, data["zeta_sharp"].to_numpy()[:, -1], ORANGE, "", "--", label)

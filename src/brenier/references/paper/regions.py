@@ -7,18 +7,17 @@ low SNR, printed as 0.71, is 1/sqrt(2), where sup L_r = 0.5 and s_r(0.5) = 0 as 
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 import xarray as xr
 from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from brenier.catalog import load_target
 from brenier.complexity import integrated_tail, survival
-from brenier.figures.axes import Array, legend_below
+from brenier.figures.axes import BLUE, Array, legend_below
+from brenier.figures.page import letter_panels, page
 from brenier.laws.line.quadrature import localization_quadrature
 
 SNRS = np.array([np.sqrt(0.5), 1.5, 3.0])
@@ -71,10 +70,9 @@ def _edges(snr: Array, delta: Array) -> Array:
 
 def draw(data: xr.Dataset) -> Figure:
     """Three densities side by side, the regions shaded; h and s below each."""
-    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": 8.5}):
-        figure = Figure(figsize=(11, 3.9), layout="constrained")
-        FigureCanvasAgg(figure)
-        for letter, ax, (r, one) in zip("abc", figure.subplots(1, 3), data.groupby("snr"), strict=True):
+    title = r"Two points $\pm1$: where $\nabla^2\log p_{Y_r}>-\delta$"
+    with page(11, 3.9, title, legend=8.5, layout="constrained") as figure:
+        for ax, (r, one) in zip(figure.subplots(1, 3), data.groupby("snr"), strict=True):
             one = one.squeeze("snr")
             handles: list[Artist] = []
             for delta, (colour, hatch) in SHADES.items():
@@ -84,10 +82,10 @@ def draw(data: xr.Dataset) -> Figure:
                     ax.axvspan(-edge, edge, linewidth=0.5, gid=f"delta={delta:g}", **look)
                 label = rf"$\delta={delta:g}$: $h={h:.2f}$, $s_r({1 - delta:g})={s:.2f}$"
                 handles.append(Patch(label=label, linewidth=0.5, **look))
-            ax.plot(data["y"], one["density"], color="#0072B2", linewidth=1.6, gid="density")
+            ax.plot(data["y"], one["density"], color=BLUE, linewidth=1.6, gid="density")
             ax.set(xlim=(data["y"][0], data["y"][-1]), ylim=(0, None), xlabel="$y$ (units of the noise)")
-            ax.set_title(f"({letter}) $r={r:.2f}$", loc="left")
+            ax.set_title(f"$r={r:.2f}$", loc="left")
             legend_below(ax, handles[::-1], columns=1)
         figure.axes[0].set_ylabel("density of $Y_r$")
-        figure.suptitle(r"Two points $\pm1$: where $\nabla^2\log p_{Y_r}>-\delta$", fontsize=10.5)
+        letter_panels(figure.axes, None)
     return figure

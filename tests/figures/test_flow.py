@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from brenier.figures.mongeampere import (
+from brenier.figures import (
     plot_flow,
     plot_flow_density,
     plot_flow_image,

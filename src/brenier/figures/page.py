@@ -1,0 +1,82 @@
+"""Pages: a figure of some inches on a canvas that pyplot does not know, its title, its panels' letters, its file."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_UNDATED = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+
+
+def save_figure(figure: Figure, path: str | Path, *, dpi: float = 200) -> None:
+    """Write a figure to a .png, .pdf or .svg file. The same figure makes the same bytes: no dates, no random names.
+
+    Args:
+        figure: what to write.
+        path: where to; the suffix says in which format. An existing file is replaced.
+        dpi: dots per inch of a .png, and of what is drawn as dots in the other two.
+
+    Raises:
+        ValueError: matplotlib cannot write files of this suffix.
+    """
+    metadata = _UNDATED.get(Path(path).suffix.lower())
+    with mpl.rc_context({"svg.hashsalt": "brenier"}), warnings.catch_warnings():
+        # A law may be named in any script: what the font lacks is drawn as a box, which says as much as the warning.
+        warnings.filterwarnings("ignore", r"Glyph .* missing", UserWarning)
+        figure.savefig(path, dpi=dpi, metadata=metadata)
+
+
+@contextmanager
+def page(
+    width: float, height: float, title: str, *, at: float | None = None, legend: float = 8.0, layout: str | None = None
+) -> Iterator[Figure]:
+    """A figure of `width` by `height` inches, on which letters have the sizes of a page while the block draws on it.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        title: of the whole page.
+        at: the height of its upper edge, as a share of the page. Default: left to the layout.
+        legend: size of the letters of legends, in points.
+        layout: an engine of matplotlib that places the panels.
+    """
+    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": legend}):
+        figure = Figure(figsize=(width, height), layout=layout)
+        FigureCanvasAgg(figure)
+        yield figure
+        figure.suptitle(title, fontsize=10.5, **({} if at is None else {"y": at, "va": "top"}))
+
+
+def stacked(rows: int, above: float, panel: float, between: float, below: float) -> tuple[float, dict[str, float]]:
+    """The height of a page of so many rows of panels, and where they are on it; all given in inches."""
+    height = above + rows * panel + (rows - 1) * between + below
+    return height, {"bottom": below / height, "top": 1 - above / height, "hspace": between / panel}
+
+
+def letter_panels(panels: Iterable[Axes], pad: float | None = 40) -> None:
+    """Put (a), (b), ... before the panels' titles, `pad` points above, clear of top axes; None: as matplotlib has it."""
+    place: dict[str, Any] = {} if pad is None else {"y": 1, "pad": pad}
+    for letter, ax in zip("abcdefgh", panels, strict=False):
+        ax.set_title(f"({letter}) {ax.get_title(loc='left')}", loc="left", **place)
+
+
+def plain(text: str) -> str:
+    """Text in which a dollar is a dollar and begins no formula."""
+    return text.replace("$", r"\$")
+
+
+def short(name: object, most: int = 28) -> str:
+    """A name of no more than `most` letters."""
+    text = str(name)
+    return f"{text[: most - 1]}…" if len(text) > most else text
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something: "1 step", "1,024 steps"."""
+    return f"{number:,} {what}{'s' * (number > 1)}"
