@@ -60,7 +60,7 @@ def stacked(rows: int, above: float, panel: float, between: float, below: float)
 
 
 def letter_panels(panels: Iterable[Axes], pad: float | None = 40) -> None:
-    """Put (a), (b), ... before the panels' titles, `pad` points above, clear of top axes; None: as matplotlib has it."""
+    """Put (a), (b), ... before the panels' titles, `pad` points above, clear of top axes; None: where they are."""
     place: dict[str, Any] = {} if pad is None else {"y": 1, "pad": pad}
     for letter, ax in zip("abcdefgh", panels, strict=False):
         ax.set_title(f"({letter}) {ax.get_title(loc='left')}", loc="left", **place)

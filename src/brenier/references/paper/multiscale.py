@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import xarray as xr
 
 from brenier import complexity
@@ -43,12 +44,13 @@ class Example:
     t_max: float = 1.5  # 0: no curves over time
     richness: tuple[float, ...] = WORST
     deviations: tuple[float, ...] = ()  # of the normal laws whose curves over time are shown
+    constant: bool = False  # whether the localization is, as that of a single normal law
 
 
 EXAMPLES = {
     "fig2": Example("two-points", (np.linspace(0.01, 1, 10), np.linspace(1.01, 2.5, 10)), u_max=3, t_max=0),
-    "fig3": Example("point-mass"),
-    "fig4": Example("normal", (WIDE,), deviations=tuple(np.linspace(0.1, 2, 10).tolist())),
+    "fig3": Example("point-mass", constant=True),
+    "fig4": Example("normal", (WIDE,), deviations=tuple(np.linspace(0.1, 2, 10).tolist()), constant=True),
     "fig5": Example("uniform", (WIDE,)),
     "fig6": Example("two-points", (LOW, HIGH), richness=RICHNESS),
     "fig8": Example("spike-slab", (LOW, np.append(HIGH, 50.0)), richness=RICHNESS),
@@ -68,7 +70,9 @@ def compute(name: str) -> xr.Dataset:
     law = load_target(example.law)
     data = xr.Dataset(attrs={"target": law.name, "method": "quadrature"})
     if example.snrs:
-        data = data.merge(_survival(law, np.concatenate(example.snrs), np.linspace(0, example.u_max, LEVELS + 1)))
+        data = data.merge(
+            _survival(example, law, np.concatenate(example.snrs), np.linspace(0, example.u_max, LEVELS + 1))
+        )
     if example.t_max:
         first = np.inf if example.richness is WORST else _onset(law)
         # Denser at short times, where the SNR changes fastest.
@@ -77,10 +81,10 @@ def compute(name: str) -> xr.Dataset:
             times = np.union1d(times, time_from_snr(first))
         if example.deviations:
             laws = [GaussianMixture([1.0], [0.0], [deviation**2]) for deviation in example.deviations]
-            parts = [_over_time(one, times, example.richness) for one in laws]
+            parts = [_over_time(example, one, times) for one in laws]
             data = data.merge(xr.concat(parts, xr.Variable("deviation", np.array(example.deviations))))
         else:
-            data = data.merge(_over_time(law, times, example.richness))
+            data = data.merge(_over_time(example, law, times))
         data["onset_snr"] = first
     for variable, (text, unit) in _LABELS.items():
         if variable in data.variables:
@@ -93,23 +97,23 @@ def _onset(law: Target) -> float:
     return onset(law, float(low), float(high))
 
 
-def _sample(law: Target, snr: float, levels: Array, richness: Sequence[float]) -> tuple[Array, Array]:
-    """A weighted sample of L_r, exact at the levels; a single point for a single normal law, whose L_r is constant."""
-    if isinstance(law, GaussianMixture) and len(law.weights) == 1:
-        return law.localize(law.means, snr).norm.numpy(), np.ones(1)
+def _sample(example: Example, law: Target, snr: float, levels: Array, richness: Sequence[float]) -> tuple[Array, Array]:
+    """A weighted sample of L_r, exact at the levels; a single point where L_r is constant."""
+    if example.constant:
+        return law.localize(torch.zeros(1, 1, dtype=law.dtype), snr).norm.numpy(), np.ones(1)
     return localization_quadrature(law, snr, levels, richness)[:2]
 
 
-def _survival(law: Target, snrs: Array, u: Array) -> xr.Dataset:
-    samples = [_sample(law, float(snr), u, ()) for snr in snrs]
+def _survival(example: Example, law: Target, snrs: Array, u: Array) -> xr.Dataset:
+    samples = [_sample(example, law, float(snr), u, ()) for snr in snrs]
     rows = np.stack([complexity.survival(values, u, weights) for values, weights in samples])
     return xr.Dataset({"survival": (("snr", "u"), rows)}, {"snr": snrs, "u": u})
 
 
-def _over_time(law: Target, times: Array, richness: Sequence[float]) -> xr.Dataset:
+def _over_time(example: Example, law: Target, times: Array) -> xr.Dataset:
     snrs = np.asarray(snr_from_time(times))
-    samples = [_sample(law, float(snr), np.ones(1), richness) for snr in snrs]
-    m = np.array(richness)
+    samples = [_sample(example, law, float(snr), np.ones(1), example.richness) for snr in snrs]
+    m = np.array(example.richness)
     m_star, delta_star = np.array([complexity.minimal_relative_tail(*sample) for sample in samples]).T
     net, sharp = (
         np.stack([rate(values, m, snr, weights) for (values, weights), snr in zip(samples, snrs, strict=True)])
