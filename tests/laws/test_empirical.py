@@ -102,8 +102,8 @@ def test_tight_clusters_far_apart_keep_their_own_scale():
 def test_memory_changes_nothing_beyond_rounding(d):
     points, weights, x, z = cloud(300, d)
     large = Empirical(points, weights).localize_path(x, z, SNRS)
-    small = Empirical(points, weights, max_memory=2e5).localize_path(x, z, SNRS)
-    assert Empirical(points, weights, max_memory=2e5)._rows() < 10
+    small = Empirical(points, weights, max_memory=2e5 / 2**30).localize_path(x, z, SNRS)
+    assert Empirical(points, weights, max_memory=2e5 / 2**30)._rows() < 10
     torch.testing.assert_close(small.norm, large.norm, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(small.trace, large.trace, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(small.ess, large.ess)

@@ -19,3 +19,14 @@ def whole_number(value: object, name: str, low: int, high: int | None = None) ->
         span = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"{name} must be a whole number {span}, got {value!r}")
     return int(number)
+
+
+def check_memory(gib: float) -> float:
+    """`gib` itself, memory in GiB.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if not gib > 0:
+        raise ValueError(f"max_memory must be positive, got {gib} GiB")
+    return gib

@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.core.checks import check_memory
+
 
 @dataclass(frozen=True)
 class Localization:
@@ -101,7 +103,7 @@ class Target(ABC):
 
     @property
     def drawn_from(self) -> "Target | None":
-        """What `sample` draws from: the law itself, or a network's data; None where a network must run its own chain."""
+        """What `sample` draws from: this law, or a network's data; None where a network must run its own chain."""
         return self
 
     @abstractmethod
@@ -123,6 +125,19 @@ class Target(ABC):
     @abstractmethod
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """The same law, on another device or in another dtype."""
+
+    def within(self, max_memory: float) -> Self:
+        """The same law, of which one call may take `max_memory` GiB: itself, where no call takes that much."""
+        check_memory(max_memory)
+        return self
+
+    def with_data(self, data: "Target") -> Self:
+        """The same law, with queries drawn from `data`: networks only.
+
+        Raises:
+            ValueError: the law is no network.
+        """
+        raise ValueError(f"data are what a network's queries are drawn from, and {self.name} is no network")
 
     def score(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         """Score of Y_r: grad log p(y) = r E[X | y] - y ([LDK24] Proposition 2, with Y scaled to unit noise)."""

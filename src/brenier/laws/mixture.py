@@ -27,9 +27,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.core.linalg import norm_by_ascent, norm_by_squaring
+from brenier.core.points import Numbers
 from brenier.laws.base import Distribution, Localization, Target
 from brenier.laws.envelope import switches
-from brenier.laws.parameters import Numbers, check_snr, read_covariances, read_means, read_numbers, read_weights
+from brenier.laws.parameters import check_snr, read_covariances, read_means, read_numbers, read_weights
 
 # Queries x components x dimensions in work at once, in numbers: small enough for a cache, large enough for a GPU.
 _BLOCK = 2**20

@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-# ArrayLike as the static checker knows it; the rest says the same to a checker at run time.
-Numbers: TypeAlias = ArrayLike | Tensor | Sequence[Any] | float | int
+from brenier.core.points import Numbers, as_tensor
+
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")  # by their names in scikit-learn
 
 
 def check_snr(snr: float | int) -> None:
@@ -22,16 +20,7 @@ def check_snr(snr: float | int) -> None:
 
 def read_numbers(value: Numbers, what: str) -> Tensor:
     """`value` as a finite float64 tensor on the CPU."""
-    if isinstance(value, Tensor):
-        array = value.detach().cpu().resolve_conj()
-        if array.is_complex():
-            raise TypeError(f"{what} must be real numbers, got {array.dtype}")
-        array = array.double()
-    else:
-        numbers = np.asarray(value)
-        if numbers.dtype.kind not in "biuf":
-            raise TypeError(f"{what} must be real numbers, got an array of {numbers.dtype}")
-        array = torch.from_numpy(numbers.astype(np.float64))
+    array = as_tensor(value, what).to("cpu", torch.float64, copy=True)
     if not bool(torch.isfinite(array).all()):
         raise ValueError(f"{what} must be finite, got NaN or infinite values")
     return array
@@ -82,6 +71,20 @@ def read_covariances(
         raise ValueError("a covariance has a negative variance on its diagonal: it must be positive semi-definite")
     width = max(v.numel() for v in flat)
     return torch.stack([v.expand(width) for v in flat]), None
+
+
+def per_component(covariances: Numbers, kind: str, count: int, dim: int) -> Float[Tensor, "k *c"]:
+    """Covariances as scikit-learn has them, of one of its `COVARIANCE_TYPES`, with one entry per component.
+
+    Raises:
+        ValueError: their shape is not that of their type.
+    """
+    shapes = {"full": (count, dim, dim), "tied": (dim, dim), "diag": (count, dim), "spherical": (count,)}
+    array = read_numbers(covariances, "covariances")
+    if array.shape != shapes[kind]:
+        found = tuple(array.shape)
+        raise ValueError(f"covariances of type {kind!r} must have shape {shapes[kind]}, got {found}")
+    return array.repeat(count, 1, 1) if kind == "tied" else array
 
 
 def _diagonalise(matrices: Float[Tensor, "k d d"]) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d d"]]:

@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.core.points import Numbers
 from brenier.laws.base import Distribution, Localization, Target
-from brenier.laws.parameters import Numbers, check_snr, read_numbers
+from brenier.laws.parameters import check_snr, read_numbers
 
 # exp(-x0 v - v^2/2) falls from 1 to e^-40 over the window: 64 nodes integrate it to rounding, with room to spare.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from brenier.catalog import Source, load_target
+from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.distances.wasserstein import debiased_w2, sliced_w2
@@ -66,9 +66,9 @@ class _Read(NamedTuple):
 
 
 def evaluate(
-    samples: Samples | Source,
-    reference: Source,
-    train: Source | None = None,
+    samples: Samples | LawLike,
+    reference: LawLike,
+    train: LawLike | None = None,
     classifier: Classifier | str | None = None,
     labels: ArrayLike | Sequence[Any] | None = None,
     features: Features = "raw",
@@ -193,7 +193,7 @@ def to_table(evaluation: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _read(source: Samples | Source, name: str, n: int, seed: int) -> _Read:
+def _read(source: Samples | LawLike, name: str, n: int, seed: int) -> _Read:
     """Points: those of data, n of any other law."""
     if isinstance(source, Samples):
         return _Read(source.points, None, True, source.event_shape, name)

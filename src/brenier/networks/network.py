@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from brenier.core.checks import whole_number
+from brenier.core.points import Numbers
 from brenier.laws.base import Localization, Target
+from brenier.laws.given import as_law
 from brenier.networks.conventions import (
     NoiseScale,
     Prediction,
@@ -48,8 +50,8 @@ class NetworkTarget(Target):
     Args:
         network: a module or a callable, (x (n, *event_shape), t (n,)) -> prediction (n, *event_shape). It is put into
             evaluation mode; every row has to be predicted from itself alone.
-        data: what queries are drawn from: a law, or what `load_target` takes. Default: queries are drawn by running the
-            chain with the network.
+        data: what queries are drawn from: a law; or points, as an array, list or tensor. Default: queries are drawn by
+            running the chain with the network.
         prediction: what it returns: "x0", "epsilon", "v", "score" or "velocity" (see `conventions.posterior_mean`), or
             "edm", the raw network inside EDM's preconditioning (needs `sigma_data`).
         time: what t is, and with it what x is: "sigma", "log-sigma" or "edm" (X + sigma Z), "ou", "ddpm" (needs
@@ -76,7 +78,7 @@ class NetworkTarget(Target):
     def __init__(
         self,
         network: Network,
-        data: object = None,
+        data: Target | Numbers | None = None,
         *,
         prediction: Prediction = "x0",
         time: TimeArgument = "sigma",
@@ -112,7 +114,7 @@ class NetworkTarget(Target):
         self.prediction: Prediction = prediction
         self.name, self._tolerance = name, tolerance
         self._snr_range = _check_range(snr_range, self.scale)
-        self.data = None if data is None else _load(data, self.dtype, self.device)
+        self.data = None if data is None else _drawn(data, self.dtype, self.device)
         self.event_shape = _event_shape(event_shape, self.data)
         self._batch = None if batch is None else whole_number(batch, "batch", 1)
         self._check_network()
@@ -147,10 +149,10 @@ class NetworkTarget(Target):
         """Queries per SNR that `probe` takes: fewer where each costs tens of passes through a large network."""
         return 2048 if self.dim <= DENSE else 64
 
-    def with_data(self, data: object) -> Self:
+    def with_data(self, data: Target | Numbers | None) -> Self:
         """The same network, with queries drawn from other data; None: by running the chain."""
         other = copy.copy(self)
-        other.data = None if data is None else _load(data, self.dtype, self.device)
+        other.data = None if data is None else _drawn(data, self.dtype, self.device)
         if other.data is not None:
             other.event_shape = _event_shape(self.event_shape, other.data)
         return other
@@ -407,11 +409,9 @@ def _check_range(snr_range: tuple[float, float] | None, scale: NoiseScale) -> tu
     return low, high
 
 
-def _load(data: Any, dtype: torch.dtype, device: torch.device) -> Target:
-    from brenier.catalog import load_target  # which knows networks, too
-
-    law = load_target(data, dtype=dtype, device=device)
-    if isinstance(law, NetworkTarget):
+def _drawn(data: Target | Numbers, dtype: torch.dtype, device: torch.device) -> Target:
+    law = as_law(data, dtype, device)
+    if law.learned:
         raise ValueError(f"{law.name} is a network itself: give data or a law to draw queries from")
     return law
 

@@ -14,18 +14,17 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from brenier.core.points import Numbers
 from brenier.core.reading import exists
+from brenier.laws.base import Target
 from brenier.networks.architectures import Denoiser, build
+from brenier.networks.network import NetworkTarget
 from brenier.networks.noise_levels import NoiseLevels
-
-if TYPE_CHECKING:
-    from brenier.catalog import Source
-    from brenier.networks.network import NetworkTarget
 
 FORMAT = "brenier-network"
 VERSION = 1
@@ -44,38 +43,31 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def load(
-    path: str | os.PathLike[str], data: "Source | None" = None, device: torch.device | str | None = None
-) -> "NetworkTarget":
+def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> NetworkTarget:
     """Load a trained network as a law that can be probed.
 
     Args:
         path: the folder that `train` wrote.
-        data: what the network was trained on, or other data to draw queries from: anything `load_target` takes.
-        device: where to compute. Default: the CPU.
+        data: what the network was trained on, or other data to draw queries from: a law, or points.
 
     Returns:
-        A `NetworkTarget` that answers for the SNRs which hold 99.9% of the training noise levels.
+        A `NetworkTarget` on the CPU that answers for the SNRs which hold 99.9% of the training noise levels.
 
     Raises:
         ValueError: a file is missing, damaged, or of another version of the format.
     """
-    from brenier.networks.network import NetworkTarget
-
     folder = Path(path)
     config = read_config(folder)
-    denoiser = read_model(folder).to(device or "cpu")
     with readable(folder / CONFIG):
         low, high = NoiseLevels.from_config(config["noise"]).interval(COVERED)
     return NetworkTarget(
-        denoiser,
+        read_model(folder),
         data,
         prediction="x0",
         time="sigma",
         event_shape=tuple(config["data"]["event_shape"]),
         snr_range=(1 / high, 1 / low),
         name=folder.resolve().name,
-        device=device,
     )
 
 
@@ -161,6 +153,11 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors in a file of a checkpoint, by their names.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -181,7 +181,7 @@ def load_network(
         raise TypeError(f"{net.name} is not a network: calibrate takes a NetworkTarget or a saved network")
     net = net.to(device, dtype)
     if data is not None:
-        net = net.with_data(data)
+        net = net.with_data(load_target(data, dtype=net.dtype, device=net.device))  # pyright: ignore[reportArgumentType]
     if net.data is None:
         raise ValueError(f"{net.name} comes without data: give data, points or a law that it should know")
     return net

@@ -7,7 +7,6 @@ y = r x + z, with x drawn from the law, z standard normal, and both held fixed o
 that what differs between two SNRs is the law and not the draw.
 """
 
-import copy
 import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -116,13 +115,7 @@ def probe(
     Raises:
         ValueError: an argument is out of range, or does not go with the target. The message says what would be right.
     """
-    law = load_target(target, dtype=dtype, device=device)
-    if max_memory is not None and not max_memory > 0:
-        raise ValueError(f"max_memory must be positive, got {max_memory} GiB")
-    if isinstance(law, Empirical) and max_memory is not None:
-        law = copy.copy(law)
-        law.max_memory = max_memory * 2**30
-    law = law.to(device=device, dtype=dtype)
+    law = load_target(target, dtype=dtype, device=device, max_memory=max_memory)
     grid = default_snrs(law) if snrs is None else check_snrs(snrs)
     richness = check_perturbations(perturbations)
     if not 0 < beta < np.inf:

@@ -30,7 +30,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from brenier.catalog import Source, load_target
+from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
@@ -93,8 +93,8 @@ class Expressway:
 
     def __init__(
         self,
-        target: Source | None,
-        data: Source | None = None,
+        target: LawLike | None,
+        data: LawLike | None = None,
         handover: str | float = "auto",
         steps: int | None = None,
         solver: str | None = None,
@@ -245,7 +245,7 @@ class Expressway:
         return plan(law, self._steps, self.solver, criterion, sigma, seed=self._seed, progress=progress, points=points)
 
 
-def _points(law: Target, data: Source | None) -> Empirical:
+def _points(law: Target, data: LawLike | None) -> Empirical:
     """The points to diffuse."""
     if data is not None:
         found = load_target(data, device=law.device, dtype=law.dtype)

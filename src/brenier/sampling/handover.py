@@ -87,7 +87,7 @@ def find_handover(
     Warns:
         UserWarning: the hard band does not end while the data are crowded.
     """
-    single = _distinct(data)
+    single = data.distinct()
     if len(single) == 1:
         raise ValueError(f"all points of {data.name} are the same, and have no SNR to choose: give the handover's")
     own = probe(single, queries=QUERIES, seed=seed, progress=progress)
@@ -133,15 +133,3 @@ def _band_end(profile: xr.Dataset) -> float:
 def _within(snr: float, target: Target) -> float:
     """The nearest SNR that a network was trained for; any, for other laws."""
     return min(max(snr, target.snr_range[0]), target.snr_range[1]) if isinstance(target, NetworkTarget) else snr
-
-
-def _distinct(data: Empirical) -> Empirical:
-    """The same law without repeated atoms."""
-    points = data.data.cpu().numpy()
-    _, first, place = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    if len(first) == len(data):
-        return data
-    order = np.argsort(first)  # as they came
-    weights = np.bincount(place.ravel(), data.weights.double().cpu().numpy())[order]
-    kept = points[first[order]]
-    return Empirical(kept, weights, event_shape=data.event_shape, name=data.name, dtype=data.dtype, device=data.device)

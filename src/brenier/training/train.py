@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import torch
 import xarray as xr
 
-from brenier.catalog import Source, load_target
+from brenier.catalog import LawLike, load_target
 from brenier.core.reading import exists
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
@@ -40,7 +40,7 @@ OTHER = "give the data that it was begun with"
 
 
 def train(
-    data: Source,
+    data: LawLike,
     output: str | os.PathLike[str],
     *,
     steps: int | None = None,

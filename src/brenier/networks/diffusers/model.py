@@ -17,6 +17,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from brenier.core.points import Numbers
+from brenier.laws.base import Target
 from brenier.networks.conventions import Prediction
 from brenier.networks.diffusers.scheduler import config_of, read_scheduler, says
 from brenier.networks.network import NetworkTarget
@@ -68,7 +70,7 @@ def from_diffusers(
     scheduler: object = None,
     *,
     condition: Mapping[str, Any] | None = None,
-    data: object = None,
+    data: Target | Numbers | None = None,
     event_shape: Sequence[int] | None = None,
     prediction: Prediction | None = None,
     name: str | None = None,
@@ -219,7 +221,11 @@ def is_diffusers(path: str | os.PathLike[str]) -> bool:
 
 
 def load_diffusers(
-    path: str | os.PathLike[str], *, condition: Mapping[str, Any] | None = None, data: object = None, **options: Any
+    path: str | os.PathLike[str],
+    *,
+    condition: Mapping[str, Any] | None = None,
+    data: Target | Numbers | None = None,
+    **options: Any,
 ) -> NetworkTarget:
     """The law that a model in a folder has learned, as saved by `save_pretrained`; nothing is downloaded or unpickled.
 

@@ -1,0 +1,57 @@
+"""Data as they are given where a law is needed: a law itself, or points."""
+
+import math
+import os
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brenier.core.points import Numbers
+from brenier.core.reading import check_array
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+
+
+def as_law(
+    data: Target | Numbers, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> Target:
+    """A law as it is, or moved to `dtype` and `device` where these are given; of points, their empirical measure.
+
+    Args:
+        data: a law; or an array, list or tensor of shape (n,), (n, d) or (n, *event_shape), one point per row.
+        dtype: default: that of the law; float32 for points.
+        device: default: where the law or the tensor is, else the CPU.
+
+    Raises:
+        ValueError, TypeError: one line, for a name and for what are no points.
+    """
+    if isinstance(data, Target):
+        return data if dtype is None and device is None else data.to(device, dtype)
+    if isinstance(data, str | os.PathLike):
+        name = os.fspath(data)
+        raise TypeError(f'{name!r} is a name, and a law or points are needed: give brenier.load_target("{name}")')
+    if isinstance(data, Tensor):
+        device = device or data.device
+        data = data.detach().cpu()
+        narrow = data.dtype in (torch.bfloat16, torch.float16)
+        data = (data.float() if narrow else data.resolve_conj()).numpy()
+    return points_law(check_array(data), "data", dtype, device)
+
+
+def points_law(
+    points: NDArray[Any], name: str, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> Empirical:
+    """The empirical measure of points (n, *event_shape) that `brenier.core.reading` has checked.
+
+    Raises:
+        ValueError: squares of the coordinates overflow in `dtype`.
+    """
+    dtype = dtype or torch.float32
+    largest = max(float(points.max()), -float(points.min()))
+    # The squared distance of two points has to stay finite.
+    limit = math.sqrt(torch.finfo(dtype).max / points[0].size) / 4
+    if largest > limit:
+        raise ValueError(f"{name!r}: the largest coordinate is {largest:.3g}, squares overflow in {dtype}: rescale")
+    return Empirical(points, event_shape=points.shape[1:], name=name, dtype=dtype, device=device)
