@@ -7,10 +7,17 @@ import xarray as xr
 
 from brenier import figures
 from brenier.references import paper
+from brenier.references.paper import multiscale
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 
 SUFFIXES = (".nc", ".pdf", ".png")
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves at fewer points than those that are published."""
+    monkeypatch.setattr(multiscale, "INTERVALS", 8)
 
 
 def files(*names: str) -> list[str]:

@@ -1,6 +1,5 @@
-"""What the figures of schedules show is what the schedules and the comparisons say."""
+"""What the figures of schedules show is what the schedules say."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,39 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import brenier
-from brenier.figures import plot_compared_errors, plot_comparison, plot_schedule, plot_schedule_error
+from brenier.figures import plot_schedule, plot_schedule_error
 from brenier.figures import plot_schedule_steps as plot_steps
 from brenier.sampling.schedule import Schedule
 
 SIGMAS = (20.0, 5.0, 1.0, 0.4, 0.05, 0.0)
 SHARES = (0.01, 0.2, 0.05, 0.4, 0.1)
-NAMES = ("error", "curvature", "information", "information-rescaled", "kl")
-BY_HAND = ("karras", "log-snr", "cosine", "linear-beta", "uniform-sigma")
 
 
 def made(sigmas: tuple[float, ...] = SIGMAS, **options: Any) -> Schedule:
     return Schedule(sigmas, options.pop("solver", "heun"), options.pop("criterion", "error"), **options)
-
-
-def compared(
-    names: tuple[str, ...] = NAMES + BY_HAND, steps: tuple[int, ...] = (5, 10, 20), **attrs: Any
-) -> xr.Dataset:
-    """Errors that fall as 1/steps, each criterion a tenth above the one before; a stochastic solver has W2 alone."""
-    shape = (len(names), 3, len(steps))
-    error = np.broadcast_to(1 / np.array(steps), shape) * 1.1 ** np.arange(len(names))[:, None, None]
-    rms = error * np.array([1, 1, math.nan])[:, None]
-    w2 = error * np.array([0.5, 0.5, 1])[:, None]
-    w2[-1, -1, -1] = 0  # cannot be told from 0
-    dims = ("criterion", "solver", "steps")
-    found = {"rms": rms, "rms_se": rms / 50, "w2": w2, "w2_se": np.full(shape, 0.002)}
-    return xr.Dataset(
-        {
-            **{name: (dims, values) for name, values in found.items()},
-            "evaluations": (dims[1:], np.outer([1, 2, 1], steps)),
-        },
-        {"criterion": list(names), "solver": ["euler", "heun", "euler-maruyama"], "steps": list(steps)},
-        {"target": "law", "dim": 2, "n": 100, "w2_method": "sliced", **attrs},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -110,49 +86,18 @@ def test_bars_are_the_shares_over_their_steps() -> None:
         plot_schedule_error(made())
 
 
-def test_curves_are_the_errors_against_the_evaluations() -> None:
-    data = compared()
-    for name in ("rms", "w2"):
-        ax = plot_compared_errors(data, solver="heun", name=name)
-        for criterion in data["criterion"].values:
-            line = artist(ax, f"{name}-{criterion}")
-            np.testing.assert_array_equal(line.get_ydata(), data[name].sel(solver="heun", criterion=criterion))
-            np.testing.assert_allclose(line.get_xdata(), [10, 20, 40], rtol=0.07)  # side by side
-        assert [label.get_text() for label in ax.get_xticklabels()] == ["10", "20", "40"]
-    widths = {line.get_gid(): line.get_linewidth() for line in ax.lines if line.get_gid()}
-    assert widths["w2-error"] > 1.5 * max(width for name, width in widths.items() if name != "w2-error")
-    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in ax.lines if line.get_gid()}
-    assert len(looks) == 10
-
-
-def test_bars_reach_two_standard_errors_and_what_is_below_the_axis_is_hollow() -> None:
-    data = compared()
-    ax = plot_compared_errors(data, solver="euler-maruyama", name="w2")
-    bars = np.concatenate([part.get_segments() for part in ax.collections])
-    values = data["w2"].sel(solver="euler-maruyama").values.ravel()
-    np.testing.assert_allclose(bars[:, 1, 1], np.maximum(values + 0.004, ax.get_ylim()[0]))
-    np.testing.assert_allclose(bars[:-1, 0, 1], values[:-1] - 0.004)
-    hollow = [line for line in ax.lines if line.get_gid() is None and len(line.get_xdata())]
-    assert [line.get_ydata().tolist() for line in hollow] == [[ax.get_ylim()[0]]]
-    assert not plot_compared_errors(data, solver="euler-maruyama").lines
-
-
+# Each has several oddities at once where they do not meet in the same panel.
 ODD: dict[str, Callable[[xr.Dataset], Figure]] = {
     "plain": lambda profile: plot_schedule(made(target="law")),
     "profile-and-errors": lambda profile: plot_schedule(made(predicted_error=SHARES), profile),
     "one-step": lambda profile: plot_schedule(made((7.0, 0.0), predicted_error=(0.5,)), profile),
     "one-step-above-zero": lambda profile: plot_schedule(made((7.0, 0.5), predicted_error=(0.5,)), profile),
-    "no-error": lambda profile: plot_schedule(made(predicted_error=(0.0,) * 5)),
+    "no-error-of-a-long-name": lambda profile: plot_schedule(
+        made(predicted_error=(0.0,) * 5, target="$5_^" + "n" * 90, criterion="m" * 90)
+    ),
     "tiny": lambda profile: plot_schedule(made(tuple(1e-6 * s for s in SIGMAS), predicted_error=(1e-9,) * 5)),
     "huge": lambda profile: plot_schedule(made(tuple(1e6 * s for s in SIGMAS), predicted_error=(3e7,) * 5)),
     "many-steps": lambda profile: plot_schedule(made((*np.geomspace(80, 0.002, 1000).tolist(), 0.0)), profile),
-    "long-name": lambda profile: plot_schedule(made(target="$5_^" + "n" * 90, criterion="m" * 90)),
-    "comparison": lambda profile: plot_comparison(compared()),
-    "one-of-each": lambda profile: plot_comparison(compared(("error",), (7,)).isel(solver=[0])),
-    "stochastic-only": lambda profile: plot_comparison(compared(BY_HAND).sel(solver=["euler-maruyama"])),
-    "many-counts": lambda profile: plot_comparison(compared(steps=(4, 5, 6, 7, 8, 9, 10, 12, 15, 100))),
-    "long-law": lambda profile: plot_comparison(compared(target="$5_^" + "n" * 90)),
-    "no-data": lambda profile: plot_comparison(compared().assign(w2=xr.full_like(compared()["w2"], math.nan))),
 }
 
 
@@ -165,10 +110,6 @@ def test_same_data_same_bytes(profile: xr.Dataset, same_bytes: Callable[[Callabl
     same_bytes(lambda: plot_schedule(made(predicted_error=SHARES), profile))
 
 
-def test_what_is_no_comparison_and_no_profile_is_refused(profile: xr.Dataset) -> None:
-    with pytest.raises(ValueError, match="it has no variable 'rms'"):
-        plot_comparison(compared().drop_vars("rms"))
-    with pytest.raises(ValueError, match="no variable 'median'"):
-        plot_compared_errors(compared(), solver="heun", name="median")
+def test_what_is_no_profile_is_refused(profile: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="not a profile: it has no variable 'm_star'"):
         plot_schedule(made(), profile.drop_vars("m_star"))

@@ -251,4 +251,4 @@ def _title(calibration: xr.Dataset) -> str:
     title = plain(f"Calibration of {short(about['network'], 40)} on {short(about['target'], 40)}")
     source = f" from {points:,} points" if points < queries else ""
     how = f"{counted(int(about['dim']), 'dimension')}, {queries:,} queries{source}, bands ±2 standard errors"
-    return f"{textwrap.fill(title, 100)}\n{how}"
+    return f"{textwrap.fill(title, 104)}\n{how}"

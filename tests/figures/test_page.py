@@ -1,0 +1,67 @@
+"""Pages and the files that they are written to."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from brenier.figures import save_figure
+from brenier.figures.page import counted, letter_panels, page, plain, short, stacked
+
+
+def drawn() -> Figure:
+    """What has a random name or a stamp where a file has one: clipped curves, hatches, images, letters, formulas."""
+    with page(4, 2, r"$\frac{1}{2}$ and more", at=0.98) as figure:
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], [0, 1], label="a curve")
+        left.axvspan(0.2, 0.4, hatch="//", alpha=0.5)
+        left.legend()
+        right.imshow(np.eye(3))
+    return figure
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_file_is_the_same_at_any_time(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bytes] = []
+    for moment in ("0", "1700000000"):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", moment)  # what matplotlib stamps a file with, were it to
+        save_figure(drawn(), tmp_path / f"file{suffix}", dpi=50)
+        found.append((tmp_path / f"file{suffix}").read_bytes())
+    assert found[0] == found[1]
+
+
+def test_a_stamp_would_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    for suffix in (".svg", ".pdf"):
+        drawn().savefig(tmp_path / f"file{suffix}")
+        assert b"2023" in (tmp_path / f"file{suffix}").read_bytes()
+
+
+def test_a_page_has_its_size_its_letters_and_its_title_and_leaves_the_settings_alone() -> None:
+    before = dict(mpl.rcParams)
+    with page(4, 3, "title", at=0.9, legend=7.5) as figure:
+        assert (mpl.rcParams["font.size"], mpl.rcParams["legend.fontsize"]) == (9.0, 7.5)
+        panels = [figure.add_subplot(1, 2, k) for k in (1, 2)]
+        panels[1].set_title("second", loc="left")
+        letter_panels(panels)
+    assert dict(mpl.rcParams) == before
+    assert figure.get_size_inches().tolist() == [4, 3]
+    assert figure.get_suptitle() == "title"
+    assert [ax.get_title(loc="left") for ax in panels] == ["(a) ", "(b) second"]
+
+
+def test_stacked_panels_are_where_their_inches_say() -> None:
+    height, layout = stacked(3, above=1.0, panel=2.0, between=0.5, below=0.75)
+    figure = Figure(figsize=(4, height))
+    boxes = [ax.get_position() for ax in figure.subplots(3, 1, gridspec_kw=layout)]
+    np.testing.assert_allclose([(1 - boxes[0].y1) * height, boxes[-1].y0 * height], [1.0, 0.75])
+    np.testing.assert_allclose([box.height * height for box in boxes], 2.0)
+    np.testing.assert_allclose((boxes[0].y0 - boxes[1].y1) * height, 0.5)
+
+
+def test_words() -> None:
+    assert plain("5 $") == r"5 \$"
+    assert [short("n" * k) for k in (28, 29)] == ["n" * 28, "n" * 27 + "…"]
+    assert [counted(k, "step") for k in (1, 1024)] == ["1 step", "1,024 steps"]
