@@ -8,17 +8,19 @@ and everything that brenier computes stands on the posterior of X given Y_r = y:
 operator norm of Cov[r X | Y_r = y] (the localization, [LDK24] Definition 4) and the trace of the same matrix.
 """
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from brenier.core.checks import check_memory
+from brenier.core.points import Numbers, arrays_too, as_tensor
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,31 @@ class Distribution:
     log_density: Float[Tensor, "*n"]
 
 
+def _read(law: "Target", values: Numbers, name: str) -> Tensor:
+    return as_tensor(values, name).to(law.device, law.dtype)
+
+
+of_points, of_pairs = arrays_too(1, _read), arrays_too(2, _read)  # decorate methods of laws
+_TAKE_POINTS = dict.fromkeys(("denoise", "score", "localize", "log_density"), of_points) | {"localize_path": of_pairs}
+
+
 class Target(ABC):
-    """A law on R^d. Points are rows: x and y have shape (n, d); images are flattened, `event_shape` remembers them."""
+    """A law on R^d. Points are rows: x and y have shape (n, d); images are flattened, `event_shape` remembers them.
+
+    Points may be arrays or lists, too, and results are arrays then. A subclass need not care: it is handed tensors, in
+    its own dtype and on its own device where what was given was none.
+    """
 
     name: str
     event_shape: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, decorate in _TAKE_POINTS.items():
+            if inspect.isfunction(method := vars(cls).get(name)):
+                setattr(cls, name, decorate(method))
 
     @property
     def dim(self) -> int:
@@ -139,10 +159,12 @@ class Target(ABC):
         """
         raise ValueError(f"data are what a network's queries are drawn from, and {self.name} is no network")
 
+    @of_points
     def score(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         """Score of Y_r: grad log p(y) = r E[X | y] - y ([LDK24] Proposition 2, with Y scaled to unit noise)."""
         return snr * self.denoise(y, snr) - y
 
+    @of_pairs
     def localize_path(
         self,
         x: Float[Tensor, "n d"],
@@ -170,6 +192,7 @@ class Target(ABC):
         """Sorted points that enclose the mass of Y_r and separate its features: explicit 1-D laws only, else None."""
         return None
 
+    @of_points
     def log_density(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, " n"]:
         """log p of Y_r at y, for laws that have it in closed form.
 

@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from brenier.core.checks import whole_number
 from brenier.core.points import Numbers
-from brenier.laws.base import Localization, Target
+from brenier.laws.base import Localization, Target, of_points
 from brenier.laws.given import as_law
 from brenier.networks.conventions import (
     NoiseScale,
@@ -257,6 +257,7 @@ class NetworkTarget(Target):
                 advance(len(rows) / len(x) / len(snrs))
         return Localization(**found)
 
+    @of_points
     def jacobian(self, y: Float[Tensor, "n d"], snr: float, seed: int = 0, spectrum: bool = True) -> Jacobian:
         """The Jacobian dD/dx of the denoiser at x = y/r: norm, trace, symmetry and spectrum.
 

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+
+from brenier.laws.base import Localization, Target
+from brenier.laws.empirical import Empirical
+from brenier.laws.mixture import GaussianMixture
+from brenier.laws.uniform import Uniform
+
+Y = np.array([[0.3, -1.0], [2.0, 0.5], [0.0, 0.0]])
+
+
+class Shrunk(Target):
+    """N(0, I), as somebody else would write it."""
+
+    name, event_shape, dtype, device = "shrunk", (2,), torch.float32, torch.device("cpu")
+
+    def sample(self, n, seed=0):
+        return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
+
+    def denoise(self, points, snr):
+        assert isinstance(points, torch.Tensor)
+        return points * (snr / (1 + snr**2))
+
+    def localize(self, points, snr):
+        assert isinstance(points, torch.Tensor)
+        norm = points.new_full((len(points),), snr**2 / (1 + snr**2))
+        return Localization(norm, 2 * norm, self.denoise(points, snr))
+
+    def scales(self):
+        return 1.0, 1.0
+
+    def to(self, device=None, dtype=None):
+        return self
+
+
+LAWS = {
+    "mixture": GaussianMixture([1, 2], [[0.0, 0.0], [1.0, 1.0]], 0.5),
+    "uniform": Uniform([0.0, 0.0], [1.0, 2.0]),
+    "empirical": Empirical([[0.0, 0.0], [1.0, 1.0], [0.0, 2.0]]),
+    "own": Shrunk(),
+}
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+@pytest.mark.parametrize("give", [lambda y: y, lambda y: y.tolist(), lambda y: y.astype(np.float32)])
+def test_arrays_and_lists_are_answered_by_arrays(law, give):
+    given, y = give(Y), torch.from_numpy(Y).to(law.dtype)
+    calls = {"denoise": law.denoise, "score": law.score}
+    if law.name in ("gaussian-mixture", "uniform"):
+        calls["log_density"] = law.log_density
+    for name, call in calls.items():
+        found = call(given, 0.7)
+        assert isinstance(found, np.ndarray), name
+        np.testing.assert_allclose(found, call(y, 0.7).numpy(), rtol=1e-6, atol=1e-6, err_msg=name)
+    found, expected = law.localize(snr=0.7, **{"y" if law.name != "shrunk" else "points": given}), law.localize(y, 0.7)
+    path, along = law.localize_path(given, np.zeros_like(Y), [0.5, 0.7]), law.localize_path(y, 0 * y, [0.5, 0.7])
+    for name in ("norm", "trace", "mean", "ess", "norm_error"):
+        for one, other in ((found, expected), (path, along)):
+            if getattr(other, name) is None:
+                assert getattr(one, name) is None
+            else:
+                assert isinstance(getattr(one, name), np.ndarray)
+                np.testing.assert_allclose(getattr(one, name), getattr(other, name).numpy(), rtol=1e-6, atol=1e-6)
+
+
+def test_tensors_are_answered_by_tensors_as_they_are():
+    y = torch.from_numpy(Y).requires_grad_()
+    LAWS["mixture"].log_density(y, 1.0).sum().backward()
+    torch.testing.assert_close(y.grad, LAWS["mixture"].score(y.detach(), 1.0))
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_what_are_no_points_is_said_in_one_line(law):
+    with pytest.raises(TypeError, match=r"^(y|points) must be real numbers, got an array of <U1$"):
+        law.denoise([["a", "b"]], 1.0)
+    if law.name != "shrunk":
+        with pytest.raises(ValueError, match=r"points must have shape \(n, 2\), got \(3, 1\)"):
+            law.denoise([[1.0], [2.0], [3.0]], 1.0)
+
+
+def test_only_networks_have_data_and_only_data_need_memory():
+    with pytest.raises(ValueError, match="shrunk is no network"):
+        Shrunk().with_data(LAWS["mixture"])
+    assert LAWS["mixture"].within(0.5) is LAWS["mixture"]
+    assert LAWS["empirical"].within(0.5).max_memory == 0.5
+    for law in LAWS.values():
+        with pytest.raises(ValueError, match="max_memory must be positive, got 0 GiB"):
+            law.within(0)
