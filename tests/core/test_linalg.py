@@ -1,9 +1,10 @@
 """Operator norms against dense eigenvalues, in easy and in awkward cases."""
 
+import numpy as np
 import pytest
 import torch
 
-from brenier.core.linalg import norm_by_ascent, norm_by_squaring
+from brenier.core.linalg import norm_by_ascent, norm_by_squaring, principal_axes
 
 
 def with_spectrum(eigenvalues, count=5, seed=0):
@@ -128,3 +129,9 @@ def test_ascent_passes_the_operators_it_asks_for():
     assert value.numpy() == pytest.approx([1, 4], rel=1e-7)
     assert seen[0] == [0, 1]
     assert seen[-1] == [0]
+
+
+def test_principal_axes_are_the_two_directions_of_largest_variance():
+    axes, share = principal_axes(np.diag([1.0, 4.0, 0.0, 3.0]))
+    np.testing.assert_allclose(np.abs(axes), np.eye(4)[:, [1, 3]], atol=1e-15)
+    np.testing.assert_allclose(share, [0.5, 0.375])

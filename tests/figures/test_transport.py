@@ -22,6 +22,7 @@ from brenier.figures.transport import (
     plot_transport,
 )
 from brenier.transport import SemiDiscrete
+from brenier.transport.semidiscrete import portrait
 
 rng = np.random.default_rng(0)
 SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]])
@@ -78,16 +79,6 @@ def test_edges_of_the_cells_are_where_scores_are_equal() -> None:
         assert (colours[row, column] == colours[row - 20, column - 20]).all(), k
 
 
-def test_edges_of_any_cells_lie_on_their_lines() -> None:
-    y = rng.normal(size=(30, 2))
-    transport = SemiDiscrete(y).fit(0.05, progress=False)
-    edges = np.array(artist(plot_cells(transport), "edges").get_segments())
-    scores = edges @ y.T + transport.heights.numpy()
-    best = np.sort(scores, axis=2)
-    np.testing.assert_allclose(best[..., -1], best[..., -2], atol=0.02)  # to a place of the grid
-    assert len(edges) > 60
-
-
 def test_singular_edges_part_the_pairs() -> None:
     ax = plot_cells(with_heights(PAIRS), threshold=1.0)
     for edge in artist(ax, "singular").get_segments():
@@ -116,28 +107,18 @@ def test_points_without_weight_are_not_drawn_and_areas_are_weights() -> None:
 # Elsewhere
 
 
-def test_the_projection_keeps_the_largest_variance() -> None:
-    y = rng.normal(size=(50, 4)) * [1, 5, 0.1, 3]
-    ax = plot_points(with_heights(y))
-    spread = artist(ax, "points").get_offsets().std(0)
-    expected = np.sqrt(np.linalg.eigvalsh(np.cov(y.T, bias=True)))[::-1][:2]
-    np.testing.assert_allclose(spread, expected, rtol=1e-5)
-    assert "%" in ax.get_xlabel()
+def test_points_in_space_are_seen_along_their_principal_axes() -> None:
+    transport = with_heights(rng.normal(size=(50, 4)) * [1, 5, 0.1, 3])
+    ax, (places, share) = plot_points(transport), portrait.projection(transport)
+    np.testing.assert_allclose(artist(ax, "points").get_offsets(), places)
+    assert f"({share[0]:.0%} of the variance)" in ax.get_xlabel()
 
 
-def test_errors_of_right_masses_spread_as_noise_alone_and_of_wrong_ones_more() -> None:
-    """Three points at the corners of a regular triangle have the same masses at the same heights."""
-    y = np.eye(3)
-    right, wrong = plot_masses(with_heights(y)), plot_masses(with_heights(y, heights=np.array([0.0, 0.1, -0.1])))
-    widths = [ax.get_xlim()[1] for ax in (right, wrong)]
-    assert widths[0] < 4 * math.sqrt(2 / 2**20)
-    assert widths[1] > 10 * widths[0]
-    for ax in (right, wrong):
-        assert artist(ax, "cells").get_data().values.sum() == 3
-    x, density = artist(right, "noise").get_data()
-    cumulative = np.trapezoid(density, x) / (artist(right, "cells").get_data().edges[1:3] @ [-1, 1])
-    exact = 3 * (2 * stats.norm.cdf(widths[0] / math.sqrt(2 / 2**20)) - 1)
-    assert cumulative == pytest.approx(exact, rel=0.01)
+def test_errors_of_masses_stand_before_the_noise_of_the_draws() -> None:
+    transport = with_heights(np.eye(3), heights=np.array([0.0, 0.1, -0.1]))
+    ax, masses = plot_masses(transport), portrait.mass_errors(transport)
+    np.testing.assert_array_equal(artist(ax, "cells").get_data().values, masses.cells)
+    np.testing.assert_array_equal(artist(ax, "noise").get_data(), [masses.places, masses.noise])
 
 
 # Whole figures
