@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[[xr.Dataset], Figure]] = {
 }
 
 
-def plot(result: xr.Dataset | Schedule | SemiDiscrete | MongeAmpere) -> Figure:
+def plot(result: object) -> Figure:
     """Draw any result: the page that its kind has.
 
     Args:
@@ -52,5 +52,5 @@ def plot(result: xr.Dataset | Schedule | SemiDiscrete | MongeAmpere) -> Figure:
             if kind not in KINDS:
                 raise ValueError(f"there is no figure of the kind {kind!r}: there are of {', '.join(KINDS)}")
             return KINDS[kind](result)
-        case other:
-            raise TypeError(f"a dataset, a schedule or a map can be drawn, got {type(other).__name__}")
+        case _:
+            raise TypeError(f"a dataset, a schedule or a map can be drawn, got {type(result).__name__}")

@@ -1,10 +1,10 @@
 """Pages: a figure of some inches on a canvas that pyplot does not know, its title, its panels' letters, its file."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -34,8 +34,14 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 200) -> None:
 
 @contextmanager
 def page(
-    width: float, height: float, title: str, *, at: float | None = None, legend: float = 8.0, layout: str | None = None
-) -> Iterator[Figure]:
+    width: float,
+    height: float,
+    title: str,
+    *,
+    at: float | None = None,
+    legend: float = 8.0,
+    layout: Literal["constrained"] | None = None,
+) -> Generator[Figure]:
     """A figure of `width` by `height` inches, on which letters have the sizes of a page while the block draws on it.
 
     Args:
