@@ -211,7 +211,7 @@ def test_an_existing_output_is_replaced_only_by_force(brenier: Command, wide: Pa
     brenier("chain", wide, *FEW, "-o", saved).refused("c.nc", "--force")
     assert saved.read_text() == "old"
     assert brenier("chain", wide, *FEW, "-o", saved, "--force", "--quiet") == (0, "", "")
-    assert xr.load_dataset(saved, engine="h5netcdf").attrs["target"] == "wide.json"
+    assert xr.load_dataset(saved, engine="h5netcdf").attrs["law"] == "wide.json"
 
 
 def test_if_one_output_fails_there_is_none(brenier: Command, wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,7 +235,7 @@ def test_an_existing_output_is_replaced_only_by_force(brenier: Command, points: 
     brenier("probe", points, "--queries", 9, "-o", saved).refused("p.nc", "--force")
     assert saved.read_text() == "old"
     assert brenier("probe", points, "--queries", 9, "-o", saved, "--force")[0] == 0
-    assert xr.load_dataset(saved, engine="h5netcdf").attrs["target"] == "points.npy"
+    assert xr.load_dataset(saved, engine="h5netcdf").attrs["law"] == "points.npy"
 
 
 def test_if_one_output_fails_there_is_none(brenier: Command, points: Path, monkeypatch: pytest.MonkeyPatch) -> None:

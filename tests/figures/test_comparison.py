@@ -33,7 +33,7 @@ def compared(
             "evaluations": (dims[1:], np.outer([1, 2, 1], steps)),
         },
         {"criterion": list(names), "solver": ["euler", "heun", "euler-maruyama"], "steps": list(steps)},
-        {"target": "law", "dim": 2, "n": 100, "w2_method": "sliced", **attrs},
+        {"law": "law", "dim": 2, "n": 100, "w2_method": "sliced", **attrs},
     )
 
 

@@ -176,12 +176,12 @@ def test_same_map_same_bytes(same_bytes: Callable[[Callable[[], Figure]], None])
 
 
 def test_what_is_no_map_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds no map of this kind"):
+    with pytest.raises(ValueError, match="not a flow, it does not say its family"):
         plot_flow(xr.Dataset())
     with pytest.raises(ValueError, match="has not been fitted"):
         plot_flow(MongeAmpere("normal", LINE, "linear"))
     bare = flow(LINE, [[2.0]], [1.0])
-    with pytest.raises(ValueError, match=r"not a flow that was measured.*'reference_points'"):
+    with pytest.raises(ValueError, match="not a flow, it has no variable 'reference_points'"):
         plot_flow(bare.to_dataset())
     with pytest.raises(ValueError, match="on the line, and the figure is of two"):
         plot_flow_image(bare)

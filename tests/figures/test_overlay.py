@@ -62,7 +62,7 @@ def test_refused(profiles: dict[str, xr.Dataset]) -> None:
         plot_profiles({})
     with pytest.raises(ValueError, match="from 1 to 7 profiles"):
         plot_profiles([profiles["data"]] * 8)
-    with pytest.raises(ValueError, match="not a profile: it has no variable 'm_star'"):
+    with pytest.raises(ValueError, match="not a profile, it has no variable 'm_star'"):
         plot_profiles([profiles["data"].drop_vars("m_star")])
     with pytest.raises(ValueError, match="no variable 'ease'"):
         plot_compared(profiles, name="ease")

@@ -111,5 +111,5 @@ def test_same_data_same_bytes(profile: xr.Dataset, same_bytes: Callable[[Callabl
 
 
 def test_what_is_no_profile_is_refused(profile: xr.Dataset) -> None:
-    with pytest.raises(ValueError, match="not a profile: it has no variable 'm_star'"):
+    with pytest.raises(ValueError, match="not a profile, it has no variable 'm_star'"):
         plot_schedule(made(), profile.drop_vars("m_star"))

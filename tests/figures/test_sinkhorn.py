@@ -56,5 +56,5 @@ def test_nothing_overlaps(limit: xr.Dataset, nothing_overlaps) -> None:
 
 
 def test_other_data_are_refused(limit: xr.Dataset) -> None:
-    with pytest.raises(ValueError, match="this is not a comparison with Sinkhorn's limit: it has no variable 'sup'"):
+    with pytest.raises(ValueError, match="this is not a sinkhorn limit, it has no variable 'sup'"):
         plot_sinkhorn_limit(limit.drop_vars("sup"))

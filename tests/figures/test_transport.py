@@ -160,7 +160,7 @@ def test_same_map_same_bytes(same_bytes: Callable[[Callable[[], Figure]], None])
 
 
 def test_what_is_no_map_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds no 'points'"):
+    with pytest.raises(ValueError, match="not a transport, it has no variable 'points'"):
         plot_transport(xr.Dataset())
     with pytest.raises(ValueError, match="has not been fitted"):
         plot_transport(SemiDiscrete(SQUARE))

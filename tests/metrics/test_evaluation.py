@@ -32,7 +32,7 @@ def test_it_holds_what_the_metrics_return(held_out: xr.Dataset) -> None:
     memory = metrics.memorisation(x, train, y)
     expected |= memory.samples.shares()
     for name, estimate in expected.items():
-        found = [float(held_out[field].sel(metric=name)) for field in ("value", "error", "low", "high")]
+        found = [float(held_out[field].sel(metric=name)) for field in ("value", "value_se", "low", "high")]
         assert found == pytest.approx(list(estimate), rel=1e-4, abs=1e-6), name
     for name, estimate in memory.control.shares().items():
         assert float(held_out["control"].sel(metric=name)) == pytest.approx(estimate.value, rel=1e-4)
@@ -46,7 +46,7 @@ def test_a_perfect_sampler_is_as_good_as_its_control(held_out: xr.Dataset) -> No
     for name in held_out["metric"].to_numpy():
         row = held_out.sel(metric=name)
         assert abs(float(row["value"] - row["control"])) < 4 * math.hypot(
-            float(row["error"]), float(row["control_error"])
+            float(row["value_se"]), float(row["control_se"])
         )
 
 

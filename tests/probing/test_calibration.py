@@ -92,7 +92,7 @@ def test_both_errors_are_the_minimum_mean_squared_error_of_the_law():
     snrs = [0.2, 0.7, 1.5, 4.0]
     exact = brenier.probe(BIMODAL, snrs, method="quadrature", progress=False)
     found = calibrated(posterior(BIMODAL), BIMODAL, snrs)
-    for name in ("error", "predicted"):
+    for name in ("denoising_error", "predicted"):
         assert np.all(np.abs(found[name] - exact["mmse"]) < 4 * found[f"{name}_se"])
     difference = found["mean_localization"] - exact["mean_localization"]
     assert np.all(np.abs(difference) < 4 * found["mean_localization_se"])
@@ -103,10 +103,10 @@ def test_errors_of_a_linear_denoiser_are_those_of_its_formula():
     snrs = np.asarray([0.3, 1.0, 3.0])
     found = calibrated(lambda x, sigma: 0.3 * x, NORMAL, snrs)
     expected = 2 * (0.7**2 + 0.3**2 / snrs**2)
-    assert np.all(np.abs(found["error"] - expected) < 4 * found["error_se"])
+    assert np.all(np.abs(found["denoising_error"] - expected) < 4 * found["denoising_error_se"])
     np.testing.assert_allclose(found["predicted"], 2 * 0.3 / snrs**2, rtol=1e-12)
     # The noise in it is known: what is left is the draw of X, with variance 2 (1 - a)^4 in either dimension.
-    assert found["error_se"].to_numpy() == pytest.approx(np.sqrt(2 * 2 * 0.7**4 / 8192), rel=0.1)
+    assert found["denoising_error_se"].to_numpy() == pytest.approx(np.sqrt(2 * 2 * 0.7**4 / 8192), rel=0.1)
     ratio = found["predicted"].to_numpy() / expected
     assert np.all(np.abs(found["balance"] - ratio) < 4 * found["balance_se"])
     assert np.all(np.abs(found["directional"] - ratio) < 4 * found["directional_se"])
@@ -259,7 +259,7 @@ def test_a_point_mass_is_good_without_an_error():
     law = brenier.load_target("point-mass")
     found = calibrated(posterior(law), law, [0.1, 10.0], 50)
     assert verdicts(found) == ["good"] * 2
-    assert float(found["error"].max()) == 0
+    assert float(found["denoising_error"].max()) == 0
 
 
 def test_a_single_point_of_data_says_nothing():
@@ -292,13 +292,13 @@ def test_the_same_seed_gives_the_same_and_draws_do_not_depend_on_the_grid():
     first, again = (calibrated(posterior(FOUR), FOUR, [0.5, 2.0], 100, 3) for _ in range(2))
     xr.testing.assert_identical(first, again)
     xr.testing.assert_equal(calibrated(posterior(FOUR), FOUR, [2.0], 100, 3), first.isel(snr=[1]))
-    assert not calibrated(posterior(FOUR), FOUR, [0.5, 2.0], 100, 4)["error"].equals(first["error"])
+    assert not calibrated(posterior(FOUR), FOUR, [0.5, 2.0], 100, 4)["denoising_error"].equals(first["denoising_error"])
 
 
 def test_blocks_of_queries_make_no_difference():
     whole = calibrated(posterior(FOUR), FOUR, [1.0], 100)
     parts = calibrate(network(posterior(FOUR), FOUR, batch=7), snrs=[1.0], queries=100, progress=False)
-    for name in ("error", "balance", "directional", "contrast_se"):
+    for name in ("denoising_error", "balance", "directional", "contrast_se"):
         np.testing.assert_allclose(parts[name], whole[name], rtol=1e-9)
 
 
@@ -314,7 +314,7 @@ def test_it_survives_a_file(tmp_path: Path):
 
 def test_data_replace_those_of_the_network():
     found = calibrate(network(posterior(NORMAL), NORMAL), FOUR, [0.3], 200, progress=False)
-    assert found.attrs["target"] == FOUR.name
+    assert found.attrs["law"] == FOUR.name
     assert verdicts(found) == ["poor"]
 
 
@@ -328,9 +328,13 @@ BAD = {
     "no-queries": (lambda: calibrated(posterior(NORMAL), NORMAL, [1.0], 1), "queries must be a whole number from 2"),
     "seed": (lambda: calibrated(posterior(NORMAL), NORMAL, [1.0], 50, -1), "seed must be a whole number"),
     "snrs": (lambda: calibrated(posterior(NORMAL), NORMAL, [1.0, -1.0]), "must be positive and finite"),
+    "half": (
+        lambda: verdict_bands(calibrated(posterior(NORMAL), NORMAL, [1.0], 50).drop_vars("balance")),
+        "not a calibration, it has no variable 'balance'",
+    ),
     "profile": (
         lambda: verdict_bands(brenier.probe("point-mass", [1.0], queries=2, method="monte-carlo", progress=False)),
-        "no calibration of brenier.calibrate: it has no variable 'balance'",
+        "holds a profile, and a calibration is wanted",
     ),
 }
 

@@ -172,7 +172,7 @@ def stand_in(target: str, **options: float) -> xr.Dataset:
         }
     rows["forward_start"][0] = np.nan
     coordinates = {"step": np.arange(101), "time": ("step", time), "x": x}
-    return xr.Dataset({k: (("step", "x"), v) for k, v in rows.items()}, coordinates, {"target": target})
+    return xr.Dataset({k: (("step", "x"), v) for k, v in rows.items()}, coordinates, {"law": target})
 
 
 @pytest.fixture(scope="module")

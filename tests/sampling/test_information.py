@@ -27,7 +27,7 @@ def gaussian_profile(dim: int = 1, s: float = S) -> xr.Dataset:
     return xr.Dataset(
         {"mmse": ("snr", dim * mmse), "mean_localization": ("snr", snr**2 * mmse)},
         {"snr": snr},
-        {"target": "normal", "seed": 0, "dim": dim},
+        {"law": "normal", "seed": 0, "dim": dim},
     )
 
 

@@ -32,7 +32,7 @@ def run_evaluate(
         float, typer.Option("--lambda", help="Probability of a second class that makes a mixture.")
     ] = 0.11,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table (.json).")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save what was found (.nc, or .json).")] = None,
     figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
@@ -40,9 +40,9 @@ def run_evaluate(
     """Judge SAMPLES: how far from the data, how precise, how complete, how mixed, how much copied."""
     from brenier.cli.outputs import check_outputs
     from brenier.core.reading import read_array
-    from brenier.core.writing import atomic_paths
+    from brenier.core.writing import atomic_paths, write_dataset
 
-    check_outputs(output, figure, force, (".json",))
+    check_outputs(output, figure, force, (".nc", ".json"))
     classes = None if labels is None else read_array(labels)
 
     from brenier.figures import plot_evaluation, save_figure
@@ -57,7 +57,9 @@ def run_evaluate(
         )
         wanted = [path for path in (output, figure) if path is not None]
         with atomic_paths(*wanted, force=force) as drafts:
-            if output is not None:
+            if output is not None and output.suffix.lower() == ".nc":
+                write_dataset(found, drafts[0])
+            elif output is not None:
                 text = json.dumps(to_table(found), indent=2, allow_nan=False) + "\n"
                 drafts[0].write_text(text, encoding="utf-8")
             if figure is not None:

@@ -35,12 +35,11 @@ def run_plan(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Place the steps of a sampler of TARGET where they leave the least error."""
-    from brenier.cli.outputs import SCHEDULE_SUFFIXES, check_outputs, kind, read_data, write_schedule
+    from brenier.cli.outputs import SCHEDULE_SUFFIXES, check_outputs, write_schedule
+    from brenier.core import records
 
     check_outputs(output, figure, force, SCHEDULE_SUFFIXES)
-    known = None if profile is None else read_data(profile)
-    if known is not None and kind(known) != "profile":
-        raise ValueError(f"--profile {str(profile)!r} holds a {kind(known)}: give what `brenier probe -o` saved")
+    known = None if profile is None else records.read(profile, "profile")
 
     import torch
 

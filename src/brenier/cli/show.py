@@ -18,7 +18,6 @@ def run_show(
     from brenier.cli.outputs import (
         SCHEDULE_SUFFIXES,
         check_outputs,
-        kind,
         print_data,
         read_data,
         write_comparison,
@@ -44,8 +43,9 @@ def run_show(
         print_data(found[0])
         return
     for path, data in zip(saved, found, strict=True):
-        if kind(data) != "profile":
-            raise ValueError(f"{str(path)!r} holds no profile but a {kind(data)}: only profiles are shown together")
+        kind = data.attrs["kind"]
+        if kind != "profile":
+            raise ValueError(f"{str(path)!r} holds no profile but a {kind}: only profiles are shown together")
     if figure is not None:
         stems = [path.stem for path in saved]
         labels = stems if len(set(stems)) == len(stems) else [str(path) for path in saved]

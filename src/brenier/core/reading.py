@@ -1,8 +1,7 @@
-"""Reading numeric data from files, and writing results that are either whole or not there.
+"""Reading numeric data from files.
 
 `read_array` reads every kind of data file into one array of shape (n, *event_shape), one point per row, checked by
-`check_array`. Nothing is ever unpickled. `atomic_paths` hands out temporary names in the folder of the results and
-renames them at the end: a reader never sees half a file, and a failure leaves none.
+`check_array`. Nothing is ever unpickled.
 
 Every problem with a file is a `ValueError` (a `TypeError` where the values have the wrong type) of one line that names
 the file, says what is wrong with it, and what would be right.
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +29,6 @@ Array: TypeAlias = NDArray[np.floating[Any]]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _MEMBER = re.compile(r"(?P<file>.*?\.npz):(?P<name>.*)", re.IGNORECASE | re.DOTALL)
-
-
-# Reading
 
 
 def exists(path: Path) -> bool:
@@ -93,13 +88,14 @@ def _one_line(path: Path) -> Generator[None, None, None]:
     except MemoryError:
         raise ValueError(f"{str(path)!r}: the array does not fit into memory") from None
     except OSError as error:
-        raise ValueError(f"{str(path)!r}: cannot be read: {_line(error.strerror or error)}") from None
+        raise ValueError(f"{str(path)!r}: cannot be read: {line(error.strerror or error)}") from None
     except _CORRUPT as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{str(path)!r}: {_line(error)}") from None
+        raise kind(f"{str(path)!r}: {line(error)}") from None
 
 
-def _line(message: object) -> str:
+def line(message: object) -> str:
+    """A message as one line."""
     return " ".join(str(message).split())
 
 
@@ -116,7 +112,7 @@ def check_array(values: object, name: str = "data") -> Array:
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{name!r}: not an array of numbers, one point per row: {_line(error)}") from None
+        raise ValueError(f"{name!r}: not an array of numbers, one point per row: {line(error)}") from None
     wrong = {"c": "complex numbers", "O": "Python objects", "S": "text", "U": "text", "T": "text", "V": "records"}
     if array.dtype.kind not in "buif":
         kind = wrong.get(array.dtype.kind, "dates or times")
@@ -204,7 +200,7 @@ def _read_csv(path: Path) -> NDArray[Any]:
     except pd.errors.EmptyDataError:
         raise ValueError("the file is empty: it must hold at least one point") from None
     except pd.errors.ParserError as error:
-        raise ValueError(f"not a table: {_line(error).removeprefix('Error tokenizing data. C error: ')}") from None
+        raise ValueError(f"not a table: {line(error).removeprefix('Error tokenizing data. C error: ')}") from None
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"the rows have more fields than the {len(names)} names in the header")
     return _numbers(frame)
@@ -289,6 +285,8 @@ def read_images(folder: Path) -> Array:
 
 def _pixels(path: Path) -> NDArray[np.uint8]:
     """An image as uint8, shape (height, width) if it is grey and (height, width, 3) if it is coloured."""
+    from PIL import Image
+
     with _one_line(path):
         try:
             with Image.open(path, formats=("PNG", "JPEG")) as image:

@@ -11,11 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brenier.core.reading import line
+
 if TYPE_CHECKING:
     import xarray as xr
-from brenier.core.reading import _line
-
-# Writing
 
 
 def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = (), force: bool = False) -> Path:
@@ -37,7 +36,7 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = (), for
         if not os.access(target.parent, os.W_OK):
             raise ValueError(f"{str(target)!r}: no permission to write in {str(target.parent)!r}")
     except OSError as error:
-        raise ValueError(f"{str(target)!r} cannot be written: {_line(error.strerror or error)}") from None
+        raise ValueError(f"{str(target)!r} cannot be written: {line(error.strerror or error)}") from None
     return target
 
 
@@ -66,7 +65,7 @@ def atomic_paths(*paths: str | os.PathLike[str], force: bool = False) -> Generat
                 path.unlink()
         if isinstance(error, OSError):
             names = " and ".join(repr(str(target)) for target in targets)
-            raise ValueError(f"{names} cannot be written: {_line(error.strerror or error)}") from None
+            raise ValueError(f"{names} cannot be written: {line(error.strerror or error)}") from None
         raise
 
 

@@ -37,13 +37,6 @@ def values_of(data: xr.Dataset, name: str) -> Array:
     return data[name].to_numpy().astype(np.float64)
 
 
-def check_variables(data: xr.Dataset, names: Sequence[str], what: str) -> None:
-    """A ValueError where the dataset lacks one of these variables, and so is not `what`."""
-    missing = [name for name in names if name not in data.variables]
-    if missing:
-        raise ValueError(f"this is not {what}: it has no variable {missing[0]!r}")
-
-
 def curve(
     ax: Axes,
     x: Array,

@@ -119,7 +119,7 @@ def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axe
     unit = int(calibration.attrs["dim"]) / snr**2
     shown: list[Array] = []
     handles: list[Artist] = []
-    styles = (("error", r"error $\mathrm{E}|X-D|^2$", BLACK, "o", "-"),)
+    styles = (("denoising_error", r"error $\mathrm{E}|X-D|^2$", BLACK, "o", "-"),)
     styles += (("predicted", r"predicted, $\sigma^2\,\mathrm{E}\,\mathrm{tr}\,J$", BLUE, "s", "--"),)
     for name, label, colour, marker, dash in styles:
         values, error = values_of(calibration, name) / unit, values_of(calibration, f"{name}_se") / unit
@@ -248,7 +248,7 @@ def _title(calibration: xr.Dataset) -> str:
     """What was calibrated, against what, and how."""
     about = calibration.attrs
     queries, points = int(about["queries"]), int(about["points"])
-    title = plain(f"Calibration of {short(about['network'], 40)} on {short(about['target'], 40)}")
+    title = plain(f"Calibration of {short(about['network'], 40)} on {short(about['law'], 40)}")
     source = f" from {points:,} points" if points < queries else ""
     how = f"{counted(int(about['dim']), 'dimension')}, {queries:,} queries{source}, bands ±2 standard errors"
     return f"{textwrap.fill(title, 104)}\n{how}"

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from brenier.core import records
 from brenier.figures.axes import (
     BLACK,
     BLUE,
@@ -24,7 +25,6 @@ from brenier.figures.axes import (
     ORANGE,
     Array,
     band,
-    check_variables,
     curve,
     legend_below,
     log_axis,
@@ -44,10 +44,6 @@ SPAN = 8.0  # ratio of largest to smallest from which an axis is logarithmic
 DEPTH = 1e-4  # of the largest value: what lies below would stretch a logarithmic axis over empty decades
 DEEPEST = 1e-2  # what is relative to the last step is shown down to here all the same
 HEADROOM = 30.0  # bounds beyond this multiple of the largest gap leave the panel
-NEEDED = (
-    *("time", "snr", "w2_forward", "w2_backward", "w2_chain", "w2_discretisation", "rate", "rate_worst", "rate_star"),
-    *("rate_sharp", "bound_worst", "bound_star", "bound_sharp", "mean_localization", "sup_localization"),
-)
 
 
 def plot_chain(chain: xr.Dataset) -> Figure:
@@ -217,7 +213,7 @@ def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def _check(chain: xr.Dataset) -> None:
-    check_variables(chain, NEEDED, "a chain of brenier.chain")
+    records.check(chain, "chain")
 
 
 def _panel(ax: Axes | None, chain: xr.Dataset, title: str) -> Axes:
@@ -324,7 +320,7 @@ def _title(chain: xr.Dataset) -> str:
         parts += [f"{int(about['n']):,} particles", "±2 standard errors"]
     else:
         parts.append("quantiles")
-    law = f"{short(about['target'])} in {counted(dim, 'dimension')}, from {short(about['start'])}:"
+    law = f"{short(about['law'])} in {counted(dim, 'dimension')}, from {short(about['start'])}:"
     how = ", ".join(parts)
     between = " " if len(law) + len(how) < 100 else "\n"
     return plain(f"{law}{between}{how}")

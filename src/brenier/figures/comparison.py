@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from brenier.core import records
 from brenier.figures.axes import (
     BLACK,
     BLUE,
@@ -14,7 +15,6 @@ from brenier.figures.axes import (
     MARKERS,
     ORANGE,
     Array,
-    check_variables,
     log_axis,
     panel,
     tick_label,
@@ -71,7 +71,7 @@ def plot_comparison(comparison: xr.Dataset) -> Figure:
 def plot_compared_errors(comparison: xr.Dataset, ax: Axes | None = None, *, solver: str, name: str = "rms") -> Axes:
     """One measure of one solver, "rms", "median" or "w2", against the evaluations per sample."""
     _check(comparison)
-    check_variables(comparison, (name, f"{name}_se"), "a comparison")
+    records.check(comparison, "comparison", (name, f"{name}_se"))
     sliced = ", sliced" * (name == "w2" and str(comparison.attrs["w2_method"]).startswith("sliced"))
     ax = panel(ax, f"{solver}: {MEASURES.get(name, name)}{sliced}")
     low, high = _limits(comparison)
@@ -109,7 +109,7 @@ def plot_compared_errors(comparison: xr.Dataset, ax: Axes | None = None, *, solv
 
 def _check(comparison: xr.Dataset) -> None:
     needed = ("criterion", "solver", "steps", "evaluations", "rms", "rms_se", "w2", "w2_se")
-    check_variables(comparison, needed, "a comparison of brenier.compare")
+    records.check(comparison, "comparison", needed)
 
 
 def _limits(comparison: xr.Dataset) -> tuple[float, float]:
@@ -148,5 +148,5 @@ def _keys(comparison: xr.Dataset) -> list[Line2D]:
 
 def _title(comparison: xr.Dataset) -> str:
     about = comparison.attrs
-    law = f"{short(about['target'])} in {counted(int(about['dim']), 'dimension')}"
+    law = f"{short(about['law'])} in {counted(int(about['dim']), 'dimension')}"
     return plain(f"{law}: {int(about['n']):,} samples of each grid, ±2 standard errors")

@@ -8,12 +8,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from brenier.core import records
 from brenier.figures.axes import (
     BLACK,
     BLUE,
     ORANGE,
     Array,
-    check_variables,
     legend_below,
     panel,
     values_of,
@@ -30,7 +30,6 @@ SHARES = {
     "closer": "closer than data are",
     "copied": "copied",
 }
-NEEDED = ("metric", "value", "low", "high", "control", "control_low", "control_high")
 CONTROLS = {"held-out": "held-out points", "leave-one-out": "training points among each other"}
 WIDTH, TOP = 9.0, 4.4  # inches: the page, and its upper panels
 STRIP, BELOW = 2.7, 4.3  # the panel of pairs: two rows of images, or another picture
@@ -48,7 +47,7 @@ def plot_evaluation(evaluation: xr.Dataset) -> Figure:
     Raises:
         ValueError: the dataset is not an evaluation.
     """
-    check_variables(evaluation, NEEDED, "an evaluation")
+    records.check(evaluation, "evaluation")
     paired = "pair_points" in evaluation.variables
     bottom = 0.0 if not paired else STRIP if _is_image(evaluation) else BELOW
     height = TOP + bottom
@@ -76,7 +75,7 @@ def plot_shares(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
     Raises:
         ValueError: the dataset is not an evaluation.
     """
-    check_variables(evaluation, NEEDED, "an evaluation")
+    records.check(evaluation, "evaluation")
     ax = panel(ax, "How good, how mixed, how copied")
     names = [str(name) for name in evaluation["metric"].to_numpy() if str(name) in SHARES]
     part = evaluation.sel(metric=names)
@@ -120,7 +119,7 @@ def plot_closeness(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
     Raises:
         ValueError: the evaluation is none, or has no training data.
     """
-    check_variables(evaluation, ("closeness", "control_closeness"), "an evaluation with training data")
+    records.check(evaluation, "evaluation", ("closeness", "control_closeness"))
     ax = panel(ax, "How close to the training data")
     control = CONTROLS[str(evaluation.attrs["memorisation_control"])]
     handles: list[Artist] = []
@@ -151,7 +150,7 @@ def plot_pairs(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
     Raises:
         ValueError: the evaluation is none, or has no training data.
     """
-    check_variables(evaluation, ("pair_points", "pair_distance"), "an evaluation with training data")
+    records.check(evaluation, "evaluation", ("pair_points", "pair_distance"))
     ax = panel(ax, "The closest pairs, by $d_1/d_0$: sample and nearest training point")
     points = values_of(evaluation, "pair_points")
     shape = tuple(int(side) for side in np.atleast_1d(evaluation.attrs["event_shape"]))

@@ -12,7 +12,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from brenier.figures.axes import BLUE, ORANGE, Array, check_variables, legend_below, panel, values_of
+from brenier.core import records
+from brenier.figures.axes import BLUE, ORANGE, Array, legend_below, panel, values_of
 from brenier.figures.history import plot_history, quantities, roomy
 from brenier.figures.page import counted, letter_panels, page, plain, short
 from brenier.transport.mongeampere import MongeAmpere, images, read_potential
@@ -178,7 +179,7 @@ def _dataset(flow: MongeAmpere | xr.Dataset) -> xr.Dataset:
     if isinstance(flow, MongeAmpere):
         return portrait(flow)
     read_potential(flow)
-    check_variables(flow, ["reference_points"], "a flow that was measured, as `brenier flow` saves it")
+    records.check(flow, "flow", ("reference_points",))
     return flow
 
 

@@ -8,6 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from brenier.core import records
 from brenier.figures.axes import (
     BLACK,
     BLUE,
@@ -15,7 +16,6 @@ from brenier.figures.axes import (
     MARKERS,
     ORANGE,
     band,
-    check_variables,
     curve,
     legend_below,
     panel,
@@ -67,7 +67,7 @@ def plot_compared(
     snr_axis(ax, np.unique(everything))
     handles: list[Artist] = []
     for k, (called, profile) in enumerate(named.items()):
-        check_variables(profile, ["snr", name], "a profile")
+        records.check(profile, "profile", ("snr", name))
         x, y = values_of(profile, "snr"), values_of(profile, name)
         if f"{name}_se" in profile:
             band(ax, x, y, values_of(profile, f"{name}_se"), COLOURS[k], (0.0, np.inf))
@@ -85,12 +85,12 @@ def _named(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset]) -> dict[st
     if isinstance(profiles, Mapping):
         named = dict(profiles)
     else:
-        targets = [str(profile.attrs.get("target", "profile")) for profile in profiles]
+        targets = [str(profile.attrs.get("law", "profile")) for profile in profiles]
         twice = {name for name in targets if targets.count(name) > 1}
         labels = [f"{name} ({k})" if name in twice else name for k, name in enumerate(targets, 1)]
         named = dict(zip(labels, profiles, strict=True))
     if not 1 <= len(named) <= len(COLOURS):
         raise ValueError(f"from 1 to {len(COLOURS)} profiles can be told apart in one figure, got {len(named)}")
     for profile in named.values():
-        check_variables(profile, ("snr", *PANELS), "a profile")
+        records.check(profile, "profile", ("snr", *PANELS))
     return named

@@ -18,13 +18,13 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from brenier.core import records
 from brenier.figures.axes import (
     BLACK,
     BLUE,
     GREEN,
     ORANGE,
     band,
-    check_variables,
     colour_bar,
     curve,
     legend_below,
@@ -45,10 +45,6 @@ from brenier.scales import snr_from_time, time_from_snr
 LAYOUT = {"left": 0.09, "right": 0.93, "bottom": 0.132, "top": 0.862, "hspace": 0.83, "wspace": 0.24}
 FLOOR = 1e-3  # localizations below it are as good as zero, and would stretch a logarithmic axis over empty decades
 LIMITS = {"m_star": (0.0, np.inf), "delta_star": (0.0, 1.0), "mean_localization": (0.0, np.inf), "ess": (1.0, np.inf)}
-NEEDED = (
-    *("snr", "time", "survival", "m_star", "delta_star", "zeta_star", "zeta_sharp"),
-    *("mean_localization", "sup_localization", "ess", "onset_snr"),
-)
 
 
 def plot_profile(profile: xr.Dataset) -> Figure:
@@ -249,7 +245,7 @@ def plot_ess(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def _check(profile: xr.Dataset) -> None:
-    check_variables(profile, NEEDED, "a profile of brenier.probe")
+    records.check(profile, "profile")
 
 
 def _curve(
@@ -316,5 +312,5 @@ def _title(profile: xr.Dataset) -> str:
         queries = int(about["queries"])
         how = f"Monte Carlo, {queries:,} quer{'ies' if queries > 1 else 'y'}{source}"
         how += ", bands ±2 standard errors" if queries > 1 else ""
-    title = f"{short(about['target'], 40)} in {counted(int(about['dim']), 'dimension')}: {how}"
+    title = f"{short(about['law'], 40)} in {counted(int(about['dim']), 'dimension')}: {how}"
     return textwrap.fill(plain(title), 100)

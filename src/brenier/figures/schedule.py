@@ -10,13 +10,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from brenier.core import records
 from brenier.figures.axes import (
     BLACK,
     BLUE,
     GAP,
     ORANGE,
     Array,
-    check_variables,
     legend_below,
     nice_ticks,
     panel,
@@ -145,7 +145,7 @@ def _level_axis(ax: Axes, schedule: Schedule) -> Array:
 
 def _behind(ax: Axes, profile: xr.Dataset) -> list[Artist]:
     """E L_r and m*(r) in grey, behind what is there, against an axis at the right."""
-    check_variables(profile, ("snr", "mean_localization", "m_star"), "a profile")
+    records.check(profile, "profile", ("snr", "mean_localization", "m_star"))
     right = ax.twinx()
     ax.set_zorder(right.get_zorder() + 1)
     ax.patch.set_visible(False)

@@ -6,11 +6,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from brenier.core import records
 from brenier.figures.axes import (
     BLACK,
     BLUE,
     ORANGE,
-    check_variables,
     curve,
     legend_below,
     log_axis,
@@ -36,7 +36,7 @@ def plot_sinkhorn_limit(data: xr.Dataset, ax: Axes | None = None) -> Axes:
         ValueError: the dataset is not such a comparison.
     """
     needed = ["epsilon", *STYLES, "slope", "slope_low", "slope_high"]
-    check_variables(data, needed, "a comparison with Sinkhorn's limit")
+    records.check(data, "sinkhorn limit", needed)
     ax = panel(ax, plain(f"{data.attrs['reference']} to {data.attrs['target']}"))
     epsilon = values_of(data, "epsilon")
     handles: list[Artist] = []

@@ -7,7 +7,6 @@ of held-out points or of training points among each other. Without it, none of t
 
 import math
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
+from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.distances.wasserstein import debiased_w2, sliced_w2
@@ -53,6 +53,10 @@ METRICS = {
     "copied": "share at less than a third of the distance to the second nearest training point",
     "ratio": "nearest over second nearest training distance, median",
 }
+COLUMNS = (  # an `Estimate` each
+    ("value", "value_se", "low", "high"),
+    ("control", "control_se", "control_low", "control_high"),
+)
 Row: TypeAlias = tuple[Estimate, Estimate | None]
 _NONE = Estimate(*[math.nan] * 4)
 
@@ -98,8 +102,8 @@ def evaluate(
     Returns:
         Dataset over `metric`, see `METRICS`; W2 is debiased in up to 3 dimensions, in more sliced, times sqrt(d).
 
-        - `value`, `error`, `low`, `high`: the number, its standard error, and a 95% interval.
-        - `control`, `control_error`, `control_low`, `control_high`: for a perfect sampler; NaN where there is none.
+        - `value`, `value_se`, `low`, `high`: the number, its standard error, and a 95% interval.
+        - `control`, `control_se`, `control_low`, `control_high`: for a perfect sampler; NaN where there is none.
         - `closeness` (sample), `control_closeness` (held): d1/d0, see `metrics.memorisation`.
         - `cloud` (place, coordinate): training points in the plane, to draw.
         - `pair_sample`, `pair_train`, `pair_distance`, `pair_closeness` (pair): rows and distances of closest pairs,
@@ -146,27 +150,25 @@ def evaluate(
     result = _dataset(found)
     if memory is not None and trained is not None:
         result = result.merge(_pairs(memory, x, trained.points))
-    result.attrs = {
-        "title": f"{given.name} against {data.name}",
-        "samples": given.name,
-        "reference": data.name,
-        "train": "" if trained is None else trained.name,
-        "n": len(x),
-        "n_reference": len(y),
-        "n_train": 0 if trained is None else len(trained.points),
-        "dim": x.shape[1],
-        "event_shape": list(shape),
-        "features": called,
-        "k": k,
-        "lambda": threshold,
-        "w2_method": "debiased" if x.shape[1] <= EXACT else "sliced, times sqrt(d), a lower bound",
-        "classifier": _described(classifier, labels, model),
-        "memorisation_control": "" if memory is None else memory.method,
-        "seed": seed,
-        "brenier_version": version("brenier"),
-        "torch_version": str(torch.__version__),
-    }
-    return result
+    return records.describe(
+        result,
+        "evaluation",
+        title=f"{given.name} against {data.name}",
+        samples=given.name,
+        reference=data.name,
+        train="" if trained is None else trained.name,
+        n=len(x),
+        n_reference=len(y),
+        n_train=0 if trained is None else len(trained.points),
+        dim=x.shape[1],
+        event_shape=list(shape),
+        features=called,
+        k=k,
+        w2_method="debiased" if x.shape[1] <= EXACT else "sliced, times sqrt(d), a lower bound",
+        classifier=_described(classifier, labels, model),
+        memorisation_control="" if memory is None else memory.method,
+        seed=seed,
+    ).assign_attrs({"lambda": threshold})
 
 
 def to_table(evaluation: xr.Dataset) -> dict[str, Any]:
@@ -264,11 +266,9 @@ def _against(
 def _dataset(found: dict[str, Row]) -> xr.Dataset:
     names = [name for name in METRICS if name in found]
     parts: dict[str, Any] = {}
-    for prefix, side in (("", 0), ("control_", 1)):
+    for side, columns in enumerate(COLUMNS):
         rows = np.array([found[name][side] or _NONE for name in names])
-        for column, field in enumerate(Estimate._fields):
-            name = "control" if (prefix, field) == ("control_", "value") else prefix + field
-            parts[name] = ("metric", rows[:, column])
+        parts |= {column: ("metric", values) for column, values in zip(columns, rows.T, strict=True)}
     result = xr.Dataset(parts, {"metric": names})
     return result.assign_coords(long_name=("metric", [METRICS[name] for name in names]))
 

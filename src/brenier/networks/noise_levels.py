@@ -21,6 +21,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from brenier.core import records
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 
@@ -68,9 +69,7 @@ class NoiseLevels:
         Raises:
             ValueError: the dataset is no profile, holds fewer than two SNRs, or m* = 0 throughout.
         """
-        for name in ("snr", "m_star"):
-            if name not in profile.variables:
-                raise ValueError(f"noise: this is not a profile of brenier.probe, it has no variable {name!r}")
+        records.check(profile, "profile", ("snr", "m_star"), "noise: this")
         snr = np.atleast_1d(profile["snr"].to_numpy().astype(float))
         heights = np.atleast_1d(profile["m_star"].to_numpy().astype(float))
         if len(snr) < 2:

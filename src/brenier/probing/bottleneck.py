@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from brenier.core import records
 from brenier.probing.profile import Array
 from brenier.scales import sigma_from_snr, time_from_snr
 
@@ -23,9 +24,7 @@ def bottleneck(profile: xr.Dataset) -> dict[str, float]:
         is NaN. The SNRs `snr`, `onset`, `speciation` and `collapse` also come as `*_time` and `*_sigma` (plain `time`
         and `sigma` for the bottleneck).
     """
-    for name in ("snr", "m_star", "delta_star", "mean_localization", "onset_snr"):
-        if name not in profile.variables:
-            raise ValueError(f"this is not a profile of brenier.probe: it has no variable {name!r}")
+    records.check(profile, "profile", ("snr", "m_star", "delta_star", "mean_localization", "onset_snr"))
     r = profile["snr"].to_numpy().astype(float)
     m = profile["m_star"].to_numpy().astype(float)
     beta = float(profile.attrs["beta"])

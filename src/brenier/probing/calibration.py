@@ -30,10 +30,8 @@ taken out. Where X comes from data, queries from the same point are one cluster,
 the law behind the data.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,9 +41,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier.catalog import load_target
+from brenier.core import records
 from brenier.core.checks import MOST, whole_number
+from brenier.core.records import Variables
 from brenier.core.work import progress_bar
-from brenier.laws.empirical import Empirical
 from brenier.networks.jacobian import DENSE
 from brenier.networks.network import NetworkTarget
 from brenier.probing.profile import check_seed, check_snrs, default_snrs
@@ -58,6 +57,7 @@ Array: TypeAlias = NDArray[np.float64]
 SNRS = 16
 CONTROLLED = 24  # and those from which on the noise is regressed out
 FEATURES = ("predicted", "outlying", "moved")
+FLAGS = {"flag_values": np.arange(len(VERDICTS), dtype=np.int8), "flag_meanings": " ".join(VERDICTS)}
 
 
 class _Sample(NamedTuple):
@@ -105,7 +105,7 @@ def calibrate(
     Returns:
         Dataset over `snr` (with `sigma`), `feature` and `check`; `*_se` are standard errors:
 
-        - `error`, `predicted`: E|X - D|^2 and sigma^2 E tr J, in squared units of the data.
+        - `denoising_error`, `predicted`: E|X - D|^2 and sigma^2 E tr J, in squared units of the data.
         - `balance`, `directional`: ratios of predicted to true error, in all directions and in the top one.
         - `contrast` (snr, feature): differences between two halves of equal predicted error; `dependence`, the
           largest that is significant, or the most significant if none is.
@@ -135,7 +135,7 @@ def calibrate(
     points, noise, signs = (int(state) for state in np.random.SeedSequence(int(seed)).generate_state(3))
     x = law.sample(count, points).to(net.device, net.dtype)
     z = torch.randn(x.shape, generator=torch.Generator().manual_seed(noise), dtype=torch.float64).to(x)
-    clusters = _clusters(x) if isinstance(law, Empirical) else np.arange(len(x))
+    clusters = _clusters(x) if law.atoms else np.arange(len(x))
     columns: list[dict[str, float | Array]] = []
     with progress_bar(f"calibrating {net.name}", progress) as advance:
         for snr in grid.tolist():
@@ -146,26 +146,25 @@ def calibrate(
                 advance(len(x[rows]) / len(x) / len(grid))
             floor = _rounding(x)
             columns.append(_statistics(_sample(blocks), clusters, snr, floor))
-    result = _dataset(columns, grid)
-    result.attrs = {
-        "title": f"calibration of {net.name}",
-        "network": net.name,
-        "target": law.name,
-        "dim": net.dim,
-        "event_shape": list(net.event_shape),
-        "queries": count,
-        "points": len(np.unique(clusters)) if isinstance(law, Empirical) else count,
-        "seed": int(seed),
-        "snr_grid": "default" if snrs is None else "given",
-        "fair": FAIR,
-        "poor": POOR,
-        "significant": SIGNIFICANT,
-        "dtype": str(net.dtype).removeprefix("torch."),
-        "device": str(net.device),
-        "brenier_version": version("brenier"),
-        "torch_version": str(torch.__version__),
-        "call": json.dumps({"snrs": grid.tolist(), "queries": count, "seed": int(seed)}),
-    }
+    variables, coordinates = _variables(columns, grid)
+    result = records.dataset(
+        "calibration",
+        variables,
+        coordinates,
+        title=f"calibration of {net.name}",
+        network=net.name,
+        law=net,
+        queries=count,
+        points=len(np.unique(clusters)) if law.atoms else count,
+        seed=int(seed),
+        snr_grid="default" if snrs is None else "given",
+        fair=FAIR,
+        poor=POOR,
+        significant=SIGNIFICANT,
+        call={"snrs": grid.tolist(), "queries": count, "seed": int(seed)},
+    ).assign_attrs(law=law.name)
+    for name in ("level", "verdict"):
+        result[name].attrs |= FLAGS
     return result
 
 
@@ -240,7 +239,7 @@ def _statistics(sample: _Sample, clusters: NDArray[np.int64], snr: float, floor:
     worst = int(np.argmax(np.abs(values) * sure if sure.any() else np.abs(values) / np.where(errors > 0, errors, 1)))
     variance = sample.norm / snr**2
     found: dict[str, tuple[float, float]] = {
-        "error": estimate.mean(error),
+        "denoising_error": estimate.mean(error),
         "predicted": estimate.mean(predicted),
         "balance": estimate.ratio(predicted, error, floor, 1.0),
         "directional": estimate.ratio(variance, sample.along, floor, 1.0),
@@ -305,46 +304,18 @@ def _halves(feature: Array, weights: Array) -> Array:
     return signs
 
 
-def _dataset(columns: Sequence[dict[str, float | Array]], grid: Array) -> xr.Dataset:
-    """All statistics, labelled, with the verdicts that they imply."""
-    variables = {
+def _variables(columns: Sequence[dict[str, float | Array]], grid: Array) -> tuple[Variables, Variables]:
+    """All statistics, with the verdicts that they imply, and the coordinates."""
+    variables: Variables = {
         name: (("snr", "feature") if name.startswith("contrast") else ("snr",), np.asarray([c[name] for c in columns]))
         for name in columns[0]
     }
-    coordinates = {
-        "snr": grid,
-        "sigma": ("snr", sigma_from_snr(grid)),
-        "feature": list(FEATURES),
-        "check": list(CHECKS),
+    level, verdict = judge({name: np.asarray(values) for name, (_, values) in variables.items()})
+    variables |= {"level": (("check", "snr"), level), "verdict": (("snr",), verdict)}
+    coordinates: Variables = {
+        "snr": (("snr",), grid),
+        "sigma": (("snr",), sigma_from_snr(grid)),
+        "feature": (("feature",), list(FEATURES)),
+        "check": (("check",), list(CHECKS)),
     }
-    result = xr.Dataset(variables, coordinates)
-    level, verdict = judge(result)
-    result["level"], result["verdict"] = (("check", "snr"), level), ("snr", verdict)
-    for name, (text, unit) in _LABELS.items():
-        result[name].attrs = {"long_name": text, "units": unit}
-        if f"{name}_se" in result:
-            result[f"{name}_se"].attrs = {"long_name": f"standard error of {name}", "units": unit}
-    for name in ("level", "verdict"):
-        result[name].attrs |= {
-            "flag_values": np.arange(len(VERDICTS), dtype=np.int8),
-            "flag_meanings": " ".join(VERDICTS),
-        }
-    return result
-
-
-_LABELS = {
-    "snr": ("signal-to-noise ratio r", "1"),
-    "sigma": ("noise level 1/r", "unit of the data"),
-    "error": ("denoising error E|X - D|^2", "squared unit of the data"),
-    "predicted": ("error that the Jacobian predicts, sigma^2 E tr J", "squared unit of the data"),
-    "balance": ("predicted error/denoising error", "1"),
-    "directional": ("predicted error/denoising error in the top singular direction of the Jacobian", "1"),
-    "contrast": ("difference in error between two halves of equal predicted error, as a share of the error", "1"),
-    "dependence": ("largest significant contrast, or the most significant", "1"),
-    "carried": ("effective number of queries that carry the error", "1"),
-    "asymmetry": ("||J - J^T||_F/||J||_F, weighted by ||J||_op", "1"),
-    "negative": ("share of eigenvalues of (J + J^T)/2 below -1% of ||J||_op", "1"),
-    "mean_localization": ("mean localization E ||J||_op", "1"),
-    "verdict": ("whether the denoiser is a posterior mean of the data's law", "1"),
-    "level": ("what a single check says", "1"),
-}
+    return variables, coordinates

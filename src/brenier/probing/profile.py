@@ -7,9 +7,7 @@ y = r x + z, with x drawn from the law, z standard normal, and both held fixed o
 that what differs between two SNRs is the law and not the draw.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,7 +18,9 @@ from torch import Tensor
 
 from brenier import complexity
 from brenier.catalog import load_target
+from brenier.core import records
 from brenier.core.checks import MOST, whole_number
+from brenier.core.records import Variables
 from brenier.core.work import one_thread, progress_bar
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
@@ -43,7 +43,7 @@ class _Sample(NamedTuple):
 
     localization: Array  # (snr, query)
     weights: Array  # (snr, query)
-    extra: dict[str, tuple[tuple[str, ...], ArrayLike]]  # variables that only the method at hand can give
+    extra: Variables  # variables that only the method at hand can give
 
 
 def default_snrs(target: Target, count: int = 32) -> Array:
@@ -131,30 +131,25 @@ def probe(
             sample = _by_quadrature(law, grid, richness, advance)
         else:
             sample = _by_monte_carlo(law, grid, queries, holdout, seed, advance)
-    profile = _profile(sample, grid, richness, beta)
-    profile.attrs = {
-        "title": f"multi-scale complexity of {law.name}",
-        "target": law.name,
-        "dim": law.dim,
-        "event_shape": list(law.event_shape),
-        "method": chosen,
-        "queries": queries if chosen == "monte-carlo" else 0,
-        "seed": seed,
-        "beta": float(beta),
-        "holdout": 0.0 if holdout is None else float(holdout),
-        "snr_grid": "default" if snrs is None else "given",
-        "dtype": str(law.dtype).removeprefix("torch."),
-        "device": str(law.device),
-        "max_memory": 0.0 if max_memory is None else float(max_memory),
-        "atoms": len(law) if isinstance(law, Empirical) else 0,
-        "tolerance": law.tolerance if isinstance(law, Empirical | NetworkTarget) else 0.0,
-        "queries_from": _source(law),
-        "brenier_version": version("brenier"),
-        "torch_version": str(torch.__version__),
-        "source": "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629",
-        "call": json.dumps({"snrs": grid.tolist(), "perturbations": [float(m) for m in richness]}),
-    }
-    return profile
+    variables, coordinates = _profile(sample, grid, richness, beta)
+    return records.dataset(
+        "profile",
+        variables,
+        coordinates,
+        title=f"multi-scale complexity of {law.name}",
+        law=law,
+        method=chosen,
+        queries=queries if chosen == "monte-carlo" else 0,
+        seed=seed,
+        beta=float(beta),
+        holdout=0.0 if holdout is None else float(holdout),
+        snr_grid="default" if snrs is None else "given",
+        max_memory=0.0 if max_memory is None else float(max_memory),
+        atoms=law.atoms,
+        tolerance=law.tolerance,
+        queries_from="the network's own chain" if law.drawn_from is None else law.drawn_from.name,
+        call={"snrs": grid.tolist(), "perturbations": richness.tolist()},
+    )
 
 
 def check_snrs(snrs: ArrayLike) -> Array:
@@ -237,7 +232,7 @@ def _by_monte_carlo(
     root = np.sqrt(queries)
     above = np.flatnonzero(localization.max(1) > 1)
     first = np.inf if len(above) == 0 else grid[above[0] - 1] if above[0] > 0 else np.nan
-    extra: dict[str, tuple[tuple[str, ...], ArrayLike]] = {
+    extra: Variables = {
         "mmse": (("snr",), trace.mean(1) / grid**2),
         "mmse_se": (("snr",), _deviation(trace) / root / grid**2),
         "onset_snr": ((), first),
@@ -259,23 +254,16 @@ def _by_monte_carlo(
     return _Sample(localization, np.full_like(localization, 1 / queries), extra)
 
 
-def _source(law: Target) -> str:
-    """Where queries come from."""
-    if not isinstance(law, NetworkTarget):
-        return law.name
-    return "the network's own chain" if law.data is None else law.data.name
-
-
 def _deviation(rows: Array) -> Array:
     """Sample standard deviation along the last axis; NaN, unknown, from a single point."""
     return np.std(rows, axis=-1, ddof=1) if rows.shape[-1] > 1 else np.full(rows.shape[:-1], np.nan)
 
 
-def _profile(sample: _Sample, grid: Array, richness: Array, beta: float) -> xr.Dataset:
-    """All that the sample of L_r at each SNR implies, labelled."""
+def _profile(sample: _Sample, grid: Array, richness: Array, beta: float) -> tuple[Variables, Variables]:
+    """All that the sample of L_r at each SNR implies, and the coordinates."""
     values, weights = sample.localization, sample.weights
     m_star, delta_star = complexity.minimal_relative_tail(values, weights)
-    variables: dict[str, tuple[tuple[str, ...], ArrayLike]] = {
+    variables: Variables = {
         "localization": (("snr", "query"), values),
         "query_weight": (("snr", "query"), weights),
         "survival": (("snr", "u"), complexity.survival(values, U, weights)),
@@ -290,24 +278,18 @@ def _profile(sample: _Sample, grid: Array, richness: Array, beta: float) -> xr.D
     }
     if "mmse_se" in variables:
         variables |= _standard_errors(values, variables, grid, richness, beta)
-    coordinates = {
-        "snr": grid,
-        "time": ("snr", time_from_snr(grid, beta)),
-        "sigma": ("snr", sigma_from_snr(grid)),
-        "u": U,
-        "delta": DELTA,
-        "perturbation": richness,
+    coordinates: Variables = {
+        "snr": (("snr",), grid),
+        "time": (("snr",), time_from_snr(grid, beta)),
+        "sigma": (("snr",), sigma_from_snr(grid)),
+        "u": (("u",), U),
+        "delta": (("delta",), DELTA),
+        "perturbation": (("perturbation",), richness),
     }
-    profile = xr.Dataset(variables, coordinates)
-    for name, (text, unit) in _LABELS.items():
-        if name in profile.variables:
-            profile[name].attrs = {"long_name": text, "units": unit}
-    return profile
+    return variables, coordinates
 
 
-def _standard_errors(
-    values: Array, known: dict[str, tuple[tuple[str, ...], ArrayLike]], grid: Array, richness: Array, beta: float
-) -> dict[str, tuple[tuple[str, ...], ArrayLike]]:
+def _standard_errors(values: Array, known: Variables, grid: Array, richness: Array, beta: float) -> Variables:
     """Standard errors over equally weighted queries, at the optimum where there is one (the delta method)."""
     root = np.sqrt(values.shape[1])
 
@@ -331,30 +313,3 @@ def _standard_errors(
         "zeta_sharp_se": (("snr", "perturbation"), sharp),
         "mean_localization_se": (("snr",), _deviation(values) / root),
     }
-
-
-_LABELS = {
-    "snr": ("signal-to-noise ratio r", "1"),
-    "time": ("Ornstein-Uhlenbeck time t", "1"),
-    "sigma": ("noise level 1/r", "unit of the data"),
-    "u": ("threshold u of the localization", "1"),
-    "delta": ("curvature threshold delta = 1 - u", "1"),
-    "perturbation": ("richness M of the perturbations", "1"),
-    "localization": ("localization ||Cov[rX|Y_r]||_op", "1"),
-    "query_weight": ("weight of the query", "1"),
-    "survival": ("survival function P(L_r > u)", "1"),
-    "integrated_tail": ("integrated tail h(delta, r)", "1"),
-    "m_star": ("minimal relative tail m*", "1"),
-    "delta_star": ("largest minimiser delta*", "1"),
-    "zeta_star": ("net contraction zeta*_M, delta in [0, 1]", "1"),
-    "zeta_sharp": ("sharp net contraction, (1 - CVaR)/(1 - exp(-2t))", "1"),
-    "mean_localization": ("mean localization E L_r", "1"),
-    "sup_localization": ("largest localization", "1"),
-    "mmse": ("minimum mean squared error E tr Cov[X|Y_r]", "squared unit of the data"),
-    "ess": ("median effective sample size of the posterior", "1"),
-    "onset_snr": ("onset r*: P(L > 1) = 0 up to here", "1"),
-    "localization_error": ("largest relative error bound of an operator norm", "1"),
-    "mean_symmetric": ("largest eigenvalue of the Jacobian's symmetric part", "1"),
-    "asymmetry": ("asymmetry of the Jacobian ||J - J^T||_F/||J||_F", "1"),
-    "m_star_replicate": ("m* of bootstrap resamples of the queries", "1"),
-}

@@ -1,11 +1,16 @@
 """What a calibration says: deviations in standard errors, and the verdict of each noise level."""
 
+from collections.abc import Mapping
 from itertools import groupby
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
+
+from brenier.core import records
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -31,7 +36,7 @@ class Band(NamedTuple):
     worst: dict[str, float]
 
 
-def verdict_bands(calibration: xr.Dataset) -> list[Band]:
+def verdict_bands(calibration: "xr.Dataset") -> list[Band]:
     """The verdicts of `calibrate` from low to high SNR, adjacent ones that agree joined."""
     found = deviations(calibration)
     snr, verdict, levels = (calibration[name].to_numpy() for name in ("snr", "verdict", "level"))
@@ -48,17 +53,15 @@ def verdict_bands(calibration: xr.Dataset) -> list[Band]:
     return bands
 
 
-def deviations(calibration: xr.Dataset) -> dict[str, tuple[Array, Array]]:
+def deviations(calibration: "xr.Dataset") -> dict[str, tuple[Array, Array]]:
     """Each of `CHECKS` as a relative deviation, 0 for an exact posterior, with its standard error, over SNRs."""
-    missing = [name for name in ("snr", *CHECKS, "level", "verdict") if name not in calibration.variables]
-    if missing:
-        raise ValueError(f"this is no calibration of brenier.calibrate: it has no variable {missing[0]!r}")
-    return _deviations(calibration)
+    records.check(calibration, "calibration", ("snr", *CHECKS, "level", "verdict"))
+    return _deviations({str(name): values.to_numpy() for name, values in calibration.variables.items()})
 
 
-def _deviations(calibration: xr.Dataset) -> dict[str, tuple[Array, Array]]:
+def _deviations(found: Mapping[str, NDArray[Any]]) -> dict[str, tuple[Array, Array]]:
     def read(name: str) -> Array:
-        return calibration[name].to_numpy().astype(np.float64)
+        return found[name].astype(np.float64)
 
     return {
         "balance": (read("balance") - 1, read("balance_se")),
@@ -69,11 +72,11 @@ def _deviations(calibration: xr.Dataset) -> dict[str, tuple[Array, Array]]:
     }
 
 
-def judge(result: xr.Dataset) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """Level of each check, and the verdict, at each SNR: the rule in the module's docstring."""
-    carried = result["carried"].to_numpy() >= CARRIED
+def judge(found: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Level of each check, and the verdict, at each SNR: the rule in `calibration`'s docstring."""
+    carried = found["carried"] >= CARRIED
     levels: list[NDArray[np.int8]] = []
-    for name, (value, error) in _deviations(result).items():
+    for name, (value, error) in _deviations(found).items():
         size, usable = np.abs(value), carried | (name in ("asymmetry", "negative"))
         certain = usable & (size > SIGNIFICANT * error)  # False where the error is not known
         known = usable & (size + 2 * error <= POOR)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from brenier.core import records
 from brenier.core.work import progress_bar
 from brenier.transport.entropic import sinkhorn
 from brenier.transport.mongeampere.grid.equation import log_densities
@@ -20,7 +20,7 @@ _ACCURACY = 1e-8  # of the equation's steps in time
 _FEWEST, _LONGEST = 64, 4096  # points of a grid on the line
 _NEGLIGIBLE = 1e-6  # mass on each side where kernels need not be resolved
 _CENTRAL = 1e-3  # mass on each side that the largest error leaves out
-NORMS = {"l2": "L2(reference) norm", "sup": "largest value on the central 99.8% of the reference"}
+NORMS = ("l2", "sup")
 
 
 def sinkhorn_limit(
@@ -118,20 +118,16 @@ def _with_slopes(rows: list[dict[str, float]], reference: Law, target: Law, time
         name: ("norm", list(part))
         for name, part in zip(("slope", "slope_low", "slope_high"), zip(*slopes, strict=True), strict=True)
     }
-    result = xr.Dataset({**data, **ends}, {"epsilon": epsilons, "norm": list(NORMS)})
-    result["epsilon"].attrs = {"long_name": "epsilon", "units": "squared unit of the data"}
-    for name, text in NORMS.items():
-        result[name].attrs = {"long_name": f"error of psi, {text}", "units": "squared unit of the data"}
-    result["slope"].attrs = {"long_name": "slope of log error over log epsilon", "units": "1"}
-    result.attrs = {
-        "title": f"Sinkhorn's iteration from {reference.name} to {target.name} against its limit",
-        "reference": reference.name,
-        "target": target.name,
-        "time": time,
-        "points": points,
-        "brenier_version": version("brenier"),
-    }
-    return result
+    return records.dataset(
+        "sinkhorn limit",
+        {**data, **ends},
+        {"epsilon": epsilons, "norm": list(NORMS)},
+        title=f"Sinkhorn's iteration from {reference.name} to {target.name} against its limit",
+        reference=reference.name,
+        target=target.name,
+        time=time,
+        points=points,
+    )
 
 
 def _line(law: Law, low: float, high: float, spacing: float) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ def headline(calibration: xr.Dataset) -> str:
     parts = [f"{dim} dimension{'s' * (dim > 1)}", f"{queries} queries"]
     if points < queries:
         parts[-1] += f" from {points} point{'s' * (points > 1)}"
-    return f"{about['network']} on {about['target']}: {', '.join(parts)}, seed {int(about['seed'])}"
+    return f"{about['network']} on {about['law']}: {', '.join(parts)}, seed {int(about['seed'])}"
 
 
 def columns(calibration: xr.Dataset) -> list[Column]:
@@ -57,7 +57,7 @@ def columns(calibration: xr.Dataset) -> list[Column]:
 
     return [
         Column("SNR", distinct(calibration["snr"].to_numpy())),
-        Column("E|X-D|^2", [scale(max(value, 0.0)) for value in calibration["error"].to_numpy()]),
+        Column("E|X-D|^2", [scale(max(value, 0.0)) for value in calibration["denoising_error"].to_numpy()]),
         Column("predicted", [scale(max(value, 0.0)) for value in calibration["predicted"].to_numpy()]),
         column("balance", "balance"),
         column("top", "directional"),

@@ -101,7 +101,7 @@ def headline(chain: xr.Dataset) -> str:
         parts.append(f"{about['error_kind']} score error of {about['score_error']:.3g}{band}")
     if about["method"] == "particles":
         parts.append(f"seed {int(about['seed'])}")
-    return f"{about['target']} from {about['start']}: {', '.join(parts)}"
+    return f"{about['law']} from {about['start']}: {', '.join(parts)}"
 
 
 def _rows(chain: xr.Dataset) -> list[int]:

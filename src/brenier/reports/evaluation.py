@@ -44,9 +44,9 @@ def print_evaluation(evaluation: xr.Dataset, console: Console | None = None) -> 
         table.add_column(title, justify="right", no_wrap=True)
     for name in evaluation["metric"].to_numpy():
         row = evaluation.sel(metric=name)
-        cells = _cells(row, "value", "low", "high", "error")
+        cells = _cells(row, "value", "low", "high", "value_se")
         if controlled:
-            cells += _cells(row, "control", "control_low", "control_high", "control_error")
+            cells += _cells(row, "control", "control_low", "control_high", "control_se")
         table.add_row(WORDS.get(str(name), str(name)), *cells)
     console.print(table)
     console.print()
@@ -90,7 +90,7 @@ def _against_control(evaluation: xr.Dataset, name: str, what: str, control: str)
     """A share beside that of the control, and whether they differ by more than two standard errors."""
     row = evaluation.sel(metric=name)
     value, other = float(row["value"]), float(row["control"])
-    slack = 2 * math.hypot(float(row["error"]), float(row["control_error"]))
+    slack = 2 * math.hypot(float(row["value_se"]), float(row["control_se"]))
     alike = float(row["low"]) <= float(row["control_high"]) and float(row["high"]) >= float(row["control_low"])
     verdict = "the same within the errors" if abs(value - other) <= slack or (slack == 0 and alike) else "more"
     verdict = "less" if verdict == "more" and value < other else verdict

@@ -40,10 +40,10 @@ def headline(profile: xr.Dataset) -> str:
     shape = " x ".join(str(side) for side in np.atleast_1d(about.get("event_shape", dim)))
     parts = [f"{dim} dimension{'s' * (dim > 1)}" + (f" ({shape})" if " x " in shape else ""), str(about["method"])]
     if about["method"] == "monte-carlo":
-        drawn = about.get("queries_from", about["target"])
-        drawn = "" if drawn == about["target"] else f" from {drawn}"
+        drawn = about.get("queries_from", about["law"])
+        drawn = "" if drawn == about["law"] else f" from {drawn}"
         parts.append(f"{int(about['queries'])} queries{drawn}, seed {int(about['seed'])}")
-    return f"{about['target']}: {', '.join(parts)}"
+    return f"{about['law']}: {', '.join(parts)}"
 
 
 def columns(profile: xr.Dataset) -> list[Column]:

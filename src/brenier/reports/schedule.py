@@ -61,7 +61,7 @@ def print_comparison(comparison: xr.Dataset, console: Console | None = None) -> 
     console = console or stdout()
     about = comparison.attrs
     console.print(
-        f"{about['target']}: {many(int(about['dim']), 'dimension')}, {int(about['n']):,} samples of each grid, sigma "
+        f"{about['law']}: {many(int(about['dim']), 'dimension')}, {int(about['n']):,} samples of each grid, sigma "
         f"from {scale(about['sigma_max'])} to {scale(about['sigma_min'])}, {int(about['pilots']):,} pilots, "
         f"seed {int(about['seed'])}",
         markup=False,

@@ -11,7 +11,6 @@ draws noise on the way has no end point to reach: it is judged by W2 alone.
 
 import math
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from itertools import product
 from typing import Any
 
@@ -21,6 +20,7 @@ import xarray as xr
 from torch import Tensor
 
 from brenier.catalog import load_target
+from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.distances.couplings import by_sorting
@@ -40,19 +40,6 @@ EXACT = 3  # dimensions up to which W2 is exact; in more, samples lie too far ap
 COUPLED = 1024  # rows that exact transport takes: a third of a second
 LINES = 128  # projections of the sliced distance
 DIMS = ("criterion", "solver", "steps")
-LABELS = {
-    "criterion": "how the steps were placed",
-    "solver": "sampler",
-    "steps": "grid intervals",
-    "rms": "root mean squared distance to the reference end point",
-    "median": "median distance to the reference end point",
-    "w2": "W2 from the samples to the law",
-    "w2_reference": "W2 from the reference end points to the law",
-    "predicted": "predicted root mean squared distance to the reference end point",
-    "evaluations": "evaluations of the denoiser per sample",
-    "planning_evaluations": "evaluations of the denoiser that planning took, over all pilots",
-    "sigmas": "noise levels of the grid",
-}
 
 
 def compare(
@@ -137,7 +124,8 @@ def compare(
         if schedule is not None:
             row[: len(schedule.sigmas)] = schedule.sigmas
     limit = _to_law(goal, drawn)
-    result = xr.Dataset(
+    return records.dataset(
+        "comparison",
         {
             **{name: (DIMS, np.reshape([row[name] for row in rows], shape)) for name in rows[0]},
             "evaluations": (DIMS[1:], [[evaluations(s, [*[1.0] * k, end]) for k in counts] for s in samplers]),
@@ -145,28 +133,15 @@ def compare(
             **{name.replace("w2", "w2_reference"): ((), value) for name, value in limit.items()},
         },
         {"criterion": names, "solver": samplers, "steps": counts},
+        title=f"schedules for {law.name}",
+        law=law,
+        n=n,
+        pilots=pilots,
+        seed=seed,
+        sigma_max=high,
+        sigma_min=end,
+        w2_method="exact" if law.dim <= EXACT else "sliced, times sqrt(d)",
     )
-    for name, variable in result.variables.items():
-        units = "1" if "evaluations" in str(name) or name in DIMS else "unit of the data"
-        error = "standard error of " if str(name).endswith("_se") else ""
-        variable.attrs = {"long_name": error + LABELS[str(name).removesuffix("_se")], "units": units}
-    result.attrs = {
-        "title": f"schedules for {law.name}",
-        "target": law.name,
-        "dim": law.dim,
-        "event_shape": list(law.event_shape),
-        "n": n,
-        "pilots": pilots,
-        "seed": seed,
-        "sigma_max": high,
-        "sigma_min": end,
-        "w2_method": "exact" if law.dim <= EXACT else "sliced, times sqrt(d)",
-        "dtype": str(law.dtype).removeprefix("torch."),
-        "device": str(law.device),
-        "brenier_version": version("brenier"),
-        "torch_version": str(torch.__version__),
-    }
-    return result
 
 
 def _check_names(given: Sequence[str], what: str, known: Sequence[str]) -> list[Any]:

@@ -248,7 +248,7 @@ def _noise(law: Target, count: int, seed: int) -> Tensor:
 
 
 def _check_profile(profile: xr.Dataset, law: Target) -> None:
-    name, seed = profile.attrs.get("target"), profile.attrs.get("seed")
+    name, seed = profile.attrs.get("law"), profile.attrs.get("seed")
     if name != law.name:
         warnings.warn(
             f"the profile is of {name!r} (seed {seed}), the schedule for {law.name!r}: where that is hard to denoise, "

@@ -7,18 +7,23 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from pathlib import Path
-from typing import Any, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.writing import atomic_path
 from brenier.networks.diffusers import timesteps
 from brenier.sampling.driver import check_grid
 from brenier.sampling.steps import SolverName, evaluations, find_solver
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 REQUIRED = ("sigmas", "solver", "criterion")
 
@@ -97,6 +102,17 @@ class Schedule:
     def error(self) -> float | None:
         """The predicted end error, in the unit of the data."""
         return None if self.predicted_error is None else math.fsum(self.predicted_error)
+
+    def to_dataset(self) -> "xr.Dataset":
+        """The schedule over `level`: `sigma`, `snr`, and with a prediction `predicted_error`, NaN at the last level."""
+        levels = np.asarray(self.sigmas)
+        with np.errstate(divide="ignore"):
+            columns = {"sigma": ("level", levels), "snr": ("level", 1 / levels)}
+        if self.predicted_error is not None:
+            columns["predicted_error"] = ("level", np.append(self.predicted_error, np.nan))
+        about = {name: value for name, value in asdict(self).items() if name not in ("sigmas", "predicted_error")}
+        known = {name: value for name, value in about.items() if value is not None}
+        return records.dataset("schedule", columns, {"level": np.arange(len(levels))}).assign_attrs(known)
 
     def to_json(self, path: str | os.PathLike[str] | None = None, force: bool = False) -> str:
         """The schedule as JSON, written to `path` where that is given.

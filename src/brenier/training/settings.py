@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import xarray as xr
 
+from brenier.core import records
 from brenier.core.checks import whole_number
-from brenier.core.reading import exists
 from brenier.networks.architectures import default_kind
 
 STEPS = 10_000
@@ -116,11 +116,9 @@ def read_profile(file: Path) -> xr.Dataset:
     """Read a profile that `brenier probe -o` saved.
 
     Raises:
-        ValueError: the file is missing, or is no netCDF file.
+        ValueError: the file is missing, is no netCDF file, or holds something else.
     """
-    if not exists(file) or file.is_dir():
-        raise ValueError(f"noise {str(file)!r} does not exist: give log-normal, or a profile of `brenier probe -o`")
     try:
-        return xr.load_dataset(file, engine="h5netcdf")
-    except (OSError, ValueError, KeyError, RuntimeError):
-        raise ValueError(f"noise {str(file)!r} is not a netCDF file: give a profile of `brenier probe -o`") from None
+        return records.read(file, "profile")
+    except ValueError as error:
+        raise ValueError(f"noise {error}, or log-normal") from None

@@ -71,7 +71,7 @@ def test_gaussian_targets_attain_theorem_2(beta):
 
 def test_attributes_hold_what_was_run(run):
     about = run.attrs
-    assert (about["target"], about["start"], about["method"]) == ("four-gaussians", "point 0", "quantiles")
+    assert (about["law"], about["start"], about["method"]) == ("four-gaussians", "point 0", "quantiles")
     assert (about["steps"], about["eta"], about["n"], about["mode"]) == (10, 0.1, 0, "ode")
     assert about["distance"].startswith("quantile quadrature, ")
     assert run.sizes == {"step": 11, "perturbation": 4}

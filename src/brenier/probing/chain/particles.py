@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.core.records import Variables
 from brenier.core.work import one_thread
 from brenier.distances.distance import Distance
 from brenier.distances.wasserstein import w2
 from brenier.laws.base import Target
 from brenier.probing.chain.process import score_at
-from brenier.probing.chain.walk import Variables, Walk, draw
+from brenier.probing.chain.walk import Walk, draw
 
 Mode = Literal["ode", "sde"]
 

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from brenier.core.records import Variables
 from brenier.laws.base import Target
 from brenier.laws.line.quantiles import REACH, Mesh, Quantiles, resolve, variation
-from brenier.probing.chain.walk import Variables, Walk
+from brenier.probing.chain.walk import Walk
 
 Array: TypeAlias = NDArray[np.float64]
 

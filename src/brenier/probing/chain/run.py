@@ -12,10 +12,8 @@ Explicit laws on the line go by quantile functions (`quantiles`): every map is m
 else goes by particles, and its distances carry error bars (`wasserstein`).
 """
 
-import json
 import math
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -24,17 +22,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brenier.catalog import load_target
+from brenier.core import records
+from brenier.core.records import Variables
 from brenier.core.work import one_thread, progress_bar
 from brenier.laws.base import Target
 from brenier.laws.line.quantiles import is_explicit
-from brenier.probing.chain.labels import label
 from brenier.probing.chain.particles import account_by_particles
 from brenier.probing.chain.process import ScoreError
 from brenier.probing.chain.quantiles import account_by_quantiles, densities_by_quantiles
 from brenier.probing.chain.start import Start, start_law
 from brenier.probing.chain.walk import (
     LocalizationPath,
-    Variables,
     Walk,
     draw,
     localize_by_quadrature,
@@ -131,32 +129,27 @@ def chain(
             local = localize_by_queries(walk, richness, seed, lambda share: advance(0.2 * share))
             _set_error(walk, error, local, seed)
             found, distance = account_by_particles(walk, nu, mode, count, seed, lambda share: advance(0.8 * share))
-    result = _assemble(walk, found, local, richness)
-    result.attrs = {
-        "title": f"diffusing and denoising {law.name} from {nu.name}",
-        "target": law.name,
-        "start": nu.name,
-        "dim": law.dim,
-        "event_shape": list(law.event_shape),
-        "mode": mode,
-        "method": chosen,
-        "distance": distance,
-        "steps": steps,
-        "eta": eta,
-        "beta": beta,
-        "n": count,
-        "seed": seed,
-        "score_error": float(score_error),
-        "error_kind": error_kind if score_error else "none",
-        "error_band": [0.0, math.inf] if error_band is None else [float(end) for end in error_band],
-        "dtype": str(law.dtype).removeprefix("torch."),
-        "device": str(law.device),
-        "brenier_version": version("brenier"),
-        "torch_version": str(torch.__version__),
-        "source": "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629",
-        "call": json.dumps({"perturbations": richness.tolist()}),
-    }
-    return result
+    variables, coordinates = _assemble(walk, found, local, richness)
+    return records.dataset(
+        "chain",
+        variables,
+        coordinates,
+        title=f"diffusing and denoising {law.name} from {nu.name}",
+        law=law,
+        start=nu.name,
+        mode=mode,
+        method=chosen,
+        distance=distance,
+        steps=steps,
+        eta=eta,
+        beta=beta,
+        n=count,
+        seed=seed,
+        score_error=float(score_error),
+        error_kind=error_kind if score_error else "none",
+        error_band=[0.0, math.inf] if error_band is None else [float(end) for end in error_band],
+        call={"perturbations": richness.tolist()},
+    )
 
 
 def densities(
@@ -184,12 +177,15 @@ def densities(
     walk = Walk(law.to(device="cpu", dtype=torch.float64), steps, eta, beta)
     with one_thread():
         x, found = densities_by_quantiles(walk, nu.to("cpu", torch.float64), points)
-    return label(
-        xr.Dataset(
-            {name: (("step", "x"), rows) for name, rows in found.items()},
-            {"step": np.arange(steps + 1), "time": ("step", walk.time), "x": x},
-            {"target": law.name, "start": nu.name, "steps": steps, "eta": eta, "beta": beta},
-        )
+    return records.dataset(
+        "densities",
+        {name: (("step", "x"), rows) for name, rows in found.items()},
+        {"step": np.arange(steps + 1), "time": ("step", walk.time), "x": x},
+        law=law,
+        start=nu.name,
+        steps=steps,
+        eta=eta,
+        beta=beta,
     )
 
 
@@ -201,8 +197,8 @@ def _set_error(walk: Walk, error: ScoreError | None, local: LocalizationPath, se
     walk.set_error(error, local.trace, lambda k: walk.noised(x, z, k))
 
 
-def _assemble(walk: Walk, found: Variables, local: LocalizationPath, richness: Array) -> xr.Dataset:
-    """All variables over the steps: what was found, and what theory allows."""
+def _assemble(walk: Walk, found: Variables, local: LocalizationPath, richness: Array) -> tuple[Variables, Variables]:
+    """All variables over the steps, what was found and what theory allows, and the coordinates."""
     steps, eta = walk.steps, walk.eta
     scale = 1 + walk.snr[1:] ** 2 / walk.beta  # 1/(1 - e^-2t)
     zeta = {"worst": (1 - local.supremum) * scale, "star": local.zeta_star, "sharp": local.zeta_sharp}
@@ -233,7 +229,7 @@ def _assemble(walk: Walk, found: Variables, local: LocalizationPath, richness: A
         "snr": (("step",), walk.snr),
         "perturbation": (("perturbation",), richness),
     }
-    return label(xr.Dataset(variables, coordinates))
+    return variables, coordinates
 
 
 def _check(steps: int | float, eta: float, mode: str, beta: float, n: int | float | None) -> tuple[int, float, float]:

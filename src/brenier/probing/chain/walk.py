@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier import complexity
@@ -16,7 +16,6 @@ from brenier.laws.line.quadrature import localization_quadrature
 from brenier.probing.chain.process import ScoreError, marginal
 
 Array: TypeAlias = NDArray[np.float64]
-Variables: TypeAlias = dict[str, tuple[tuple[str, ...], ArrayLike]]
 
 QUERIES = 512  # most noisy points behind each localization by Monte Carlo
 

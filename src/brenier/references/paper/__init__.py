@@ -11,12 +11,11 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 
-import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
+from brenier.core import records
 from brenier.core.work import one_thread
 from brenier.references.paper import diffusions, multiscale, panels, regions
 
@@ -65,13 +64,7 @@ def numbers(name: str) -> xr.Dataset:
     figure = FIGURES[name]
     with one_thread():
         data = figure.compute()
-    data.attrs |= {
-        "title": f"{name}: {figure.caption}",
-        "brenier_version": version("brenier"),
-        "torch_version": str(torch.__version__),
-        "source": "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629",
-    }
-    return data
+    return records.describe(data, "paper figure", title=f"{name}: {figure.caption}")
 
 
 def draw(name: str, data: xr.Dataset) -> Figure:

@@ -42,19 +42,14 @@ def compute(target: str) -> xr.Dataset:
     data = densities(target, start=0.0, steps=100, eta=0.01)
     atoms, masses = (part.numpy() for part in load_target(target).point_masses())
     data = data.assign_coords(atom=np.ravel(atoms))
-    data["atom_mass"] = ("atom", masses, {"long_name": "mass of mu at the point", "units": "1"})
-    for name in ("x", "atom"):
-        data[name].attrs = {"long_name": "place" if name == "x" else "point mass of mu", "units": "unit of the data"}
-    data["time"].attrs = {"long_name": "Ornstein-Uhlenbeck time t", "units": "1"}
-    for name, law in zip(NAMES, ("mu_t", "nu_t", "mubar_t", "nubar_t"), strict=True):
-        data[name].attrs = {"long_name": f"density of {law}", "units": "1/unit of the data"}
+    data["atom_mass"] = ("atom", masses)
     data.attrs["method"] = "quantile functions"
     return data
 
 
 def draw(data: xr.Dataset) -> Figure:
     """Half violins at six times, heat maps over all times, and the laws at both ends; forward left, backward right."""
-    title = rf"$\mu=${LAWS[str(data.attrs['target'])]} and $\nu=\delta_0$, diffused and denoised"
+    title = rf"$\mu=${LAWS[str(data.attrs['law'])]} and $\nu=\delta_0$, diffused and denoised"
     with page(10, 11, title, legend=8.5, layout="constrained") as figure:
         axes = figure.subplots(4, 2, height_ratios=(1.25, 0.9, 0.9, 1))
         limits = _range(data)

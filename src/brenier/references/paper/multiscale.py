@@ -68,7 +68,7 @@ def compute(name: str) -> xr.Dataset:
     """
     example = EXAMPLES[name]
     law = load_target(example.law)
-    data = xr.Dataset(attrs={"target": law.name, "method": "quadrature"})
+    data = xr.Dataset(attrs={"law": law.name, "method": "quadrature"})
     if example.snrs:
         data = data.merge(
             _survival(example, law, np.concatenate(example.snrs), np.linspace(0, example.u_max, LEVELS + 1))
@@ -86,9 +86,6 @@ def compute(name: str) -> xr.Dataset:
         else:
             data = data.merge(_over_time(example, law, times))
         data["onset_snr"] = first
-    for variable, (text, unit) in _LABELS.items():
-        if variable in data.variables:
-            data[variable].attrs = {"long_name": text, "units": unit}
     return data
 
 
@@ -127,19 +124,3 @@ def _over_time(example: Example, law: Target, times: Array) -> xr.Dataset:
     }
     coordinates = {"time": times, "snr_at_time": ("time", snrs), "perturbation": m}
     return xr.Dataset(variables, coordinates)
-
-
-_LABELS = {
-    "snr": ("signal-to-noise ratio r", "1"),
-    "u": ("threshold u of the localization", "1"),
-    "time": ("Ornstein-Uhlenbeck time t", "1"),
-    "snr_at_time": ("signal-to-noise ratio r(t)", "1"),
-    "perturbation": ("richness M of the perturbations", "1"),
-    "deviation": ("standard deviation of the normal law", "unit of the data"),
-    "survival": ("survival function s_r(u) = P(L_r > u)", "1"),
-    "m_star": ("minimal relative tail m*", "1"),
-    "delta_star": ("largest minimiser delta*", "1"),
-    "zeta_star": ("net contraction zeta*_M, delta in [0, 1]", "1"),
-    "zeta_sharp": ("sharp net contraction, (1 - CVaR)/(1 - exp(-2t))", "1"),
-    "onset_snr": ("onset r*: P(L > 1) = 0 up to here", "1"),
-}

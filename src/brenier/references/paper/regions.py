@@ -37,29 +37,26 @@ def compute() -> xr.Dataset:
     density = [law.log_density(column, r).exp().numpy() for r in SNRS.tolist()]
     samples = [localization_quadrature(law, r, 1 - DELTAS)[:2] for r in SNRS.tolist()]
     variables = {
-        "density": (("snr", "y"), np.stack(density), {"long_name": "density of Y_r", "units": "1"}),
+        "density": (("snr", "y"), np.stack(density)),
         "survival": (
             ("snr", "delta"),
             np.stack([survival(values, 1 - DELTAS, weights) for values, weights in samples]),
-            {"long_name": "survival function s_r(1 - delta) = P(L_r > 1 - delta)", "units": "1"},
         ),
         "integrated_tail": (
             ("snr", "delta"),
             np.stack([integrated_tail(values, DELTAS, weights) for values, weights in samples]),
-            {"long_name": "integrated tail h(delta, r)", "units": "1"},
         ),
         "edge": (
             ("snr", "delta"),
             _edges(SNRS[:, None], DELTAS),
-            {"long_name": "largest y with Hess log p(y) > -delta", "units": "1"},
         ),
     }
     coordinates = {
-        "snr": ("snr", SNRS, {"long_name": "signal-to-noise ratio r", "units": "1"}),
-        "y": ("y", y, {"long_name": "noisy point, noise of unit variance", "units": "1"}),
-        "delta": ("delta", DELTAS, {"long_name": "curvature threshold delta", "units": "1"}),
+        "snr": ("snr", SNRS),
+        "y": ("y", y),
+        "delta": ("delta", DELTAS),
     }
-    return xr.Dataset(variables, coordinates, {"target": law.name, "method": "quadrature"})
+    return xr.Dataset(variables, coordinates, {"law": law.name, "method": "quadrature"})
 
 
 def _edges(snr: Array, delta: Array) -> Array:

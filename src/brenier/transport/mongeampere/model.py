@@ -13,6 +13,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.core.writing import atomic_path, write_dataset
@@ -386,7 +387,9 @@ class MongeAmpere:
         assert result is not None
         data = xr.Dataset() if self.history is None else self.history.copy()
         data = data.merge(potential, combine_attrs="drop_conflicts")
-        return data.assign_attrs(
+        return records.describe(
+            data,
+            "flow",
             method=self.method,
             reference=self.reference.name,
             target=self.target.name,

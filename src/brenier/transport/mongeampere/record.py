@@ -4,24 +4,11 @@ import math
 
 import xarray as xr
 
+from brenier.core import records
+from brenier.core.kinds import RECORDS
 from brenier.transport.mongeampere.flow import Iterate
-from brenier.transport.mongeampere.judge import POINTS
 
-FIGURES: dict[str, tuple[str, int]] = {
-    "eta": ("step size for standardised laws", 0),
-    "halvings": ("halvings that kept the potential convex", 0),
-    "displacement": ("root mean square of the step", 1),
-    "curvature": ("least eigenvalue of Hess psi for standardised laws", 0),
-    "kl": ("KL(rho || target), up to the constant of an unnormalised density", 0),
-    "kl_error": ("standard error of kl", 0),
-    "held_kl": ("KL(rho || target) on points that no step has seen", 0),
-    "held_kl_error": ("standard error of held_kl", 0),
-    "reverse_kl": ("KL(target || rho) by the classifier", 0),
-    "loss": ("loss of the classifier or score", 0),
-    "calibration": ("calibration error of the classifier", 0),
-    "w2": (f"W2 between {POINTS} points of each law", 1),
-    "dual": ("Kantorovich's dual for standardised laws", 0),
-}
+SCALED = ("displacement", "w2")  # lengths: in the unit of the data, and not of standardised laws
 
 
 def row(step: Iterate) -> dict[str, float]:
@@ -32,10 +19,9 @@ def row(step: Iterate) -> dict[str, float]:
 
 def history(rows: list[dict[str, float]], floor: float, unit: float) -> xr.Dataset:
     """A variable for everything that was measured, NaN at steps where it was not."""
-    data = xr.Dataset(coords={"step": ("step", [int(row["step"]) for row in rows])})
-    for name, (long_name, power) in FIGURES.items():
-        if any(name in row for row in rows):
-            values = [row.get(name, math.nan) * unit**power for row in rows]
-            data[name] = ("step", values, {"long_name": long_name})
-    data.attrs["w2_floor"] = floor * unit
-    return data
+    names = [name for name in RECORDS["history"].labels if name != "step" and any(name in row for row in rows)]
+    columns = {
+        name: ("step", [row.get(name, math.nan) * (unit if name in SCALED else 1.0) for row in rows]) for name in names
+    }
+    steps = [int(row["step"]) for row in rows]
+    return records.dataset("history", columns, {"step": steps}, w2_floor=floor * unit)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from brenier.core import records
 from brenier.transport.mongeampere.grid.splines import GridPotential
 from brenier.transport.mongeampere.potentials import KINDS, Framed, Potential, Standardised
 
@@ -16,11 +17,11 @@ FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
 def potential_dataset(potential: Potential) -> xr.Dataset:
     """The numbers of a potential, over axes of their own; `read_potential` makes it again."""
     inner = potential.inner if isinstance(potential, Standardised | Framed) else potential
-    kind = next(name for name, family in FAMILIES.items() if type(inner) is family)
-    data = xr.Dataset(attrs={"map": "monge-ampere", "kind": kind, "standardised": int(inner is not potential)})
+    family = next(name for name, known in FAMILIES.items() if type(inner) is known)
+    data = xr.Dataset(attrs={"family": family, "standardised": int(inner is not potential)})
     for name, value in inner.arrays().items():
         array = value.numpy()
-        data[f"{kind}_{name}"] = (tuple(f"{kind}_{name}_{k}" for k in range(array.ndim)), array)
+        data[f"{family}_{name}"] = (tuple(f"{family}_{name}_{k}" for k in range(array.ndim)), array)
     if isinstance(potential, Standardised):
         data["centre"] = ("axis", potential.centre.numpy())
         data["target_centre"] = ("axis", potential.target_centre.numpy())
@@ -39,12 +40,8 @@ def load_potential(path: str | os.PathLike[str]) -> tuple[Potential, xr.Dataset]
     Raises:
         ValueError: no such file, or something else in it.
     """
-    place = repr(os.fspath(path))
-    try:
-        data = xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
-        raise ValueError(f"{place} cannot be read: give what `brenier flow -o` saved") from None
-    return read_potential(data, place), data
+    data = records.read(path, "flow")
+    return read_potential(data, repr(os.fspath(path))), data
 
 
 def read_potential(data: xr.Dataset, place: str = "the dataset") -> Potential:
@@ -57,16 +54,17 @@ def read_potential(data: xr.Dataset, place: str = "the dataset") -> Potential:
     Raises:
         ValueError: something else is in it.
     """
-    kind = data.attrs.get("kind")
-    if data.attrs.get("map") != "monge-ampere" or kind not in FAMILIES:
+    records.check(data, "flow", place=place)
+    family = data.attrs.get("family")
+    if family not in FAMILIES:
         raise ValueError(f"{place} holds no map of this kind: give what `brenier flow -o` saved")
     arrays: dict[str, Any] = {
-        str(name).removeprefix(f"{kind}_"): torch.from_numpy(np.array(data[name].values))
+        str(name).removeprefix(f"{family}_"): torch.from_numpy(np.array(data[name].values))
         for name in data.data_vars
-        if str(name).startswith(f"{kind}_")
+        if str(name).startswith(f"{family}_")
     }
     try:
-        potential = FAMILIES[kind](**arrays)
+        potential = FAMILIES[family](**arrays)
         if "target_unit" in data.attrs:
             m0, m = (torch.from_numpy(data[name].values) for name in ("centre", "target_centre"))
             potential = Standardised(potential, m0, float(data.attrs["unit"]), m, float(data.attrs["target_unit"]))

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.points import Numbers, arrays_too, as_points
 from brenier.core.reading import check_array
@@ -307,17 +308,18 @@ class SemiDiscrete:
         """Points, weights and heights, with how they were fitted and how well, as a dataset."""
         if self.heights is None or self.result is None:
             raise ValueError("the map has not been fitted yet: call fit first")
-        data = xr.Dataset(
-            {
-                "points": (("point", "axis"), self.points.cpu().numpy(), {"long_name": "points y"}),
-                "weights": ("point", self.weights.numpy(), {"long_name": "weights b"}),
-                "heights": ("point", self.heights.cpu().numpy(), {"long_name": "heights h of Brenier's potential"}),
-            }
-        )
         known = asdict(self.result)
-        data.attrs = {"source": self.source, "cells": self.size}
-        data.attrs |= {name: known[name.removeprefix("fit_")] for name in SAVED}
-        return data
+        return records.dataset(
+            "transport",
+            {
+                "points": (("point", "axis"), self.points.cpu().numpy()),
+                "weights": ("point", self.weights.numpy()),
+                "heights": ("point", self.heights.cpu().numpy()),
+            },
+            source=self.source,
+            cells=self.size,
+            **{name: known[name.removeprefix("fit_")] for name in SAVED},
+        )
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
         """Write `to_dataset` as netCDF, whole or not at all.
@@ -340,23 +342,16 @@ class SemiDiscrete:
         Raises:
             ValueError: no such file, or something else in it; a function was the source and is not given.
         """
-        place = repr(os.fspath(path))
-        try:
-            data = xr.load_dataset(path, engine="h5netcdf")
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError):
-            raise ValueError(f"{place} cannot be read: give what `brenier transport -o` saved") from None
+        data = records.read(path, "transport")
         try:
             return cls.from_dataset(data, source=source)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{place}: {error}") from None
+            raise ValueError(f"{os.fspath(path)!r}: {error}") from None
 
     @classmethod
     def from_dataset(cls, data: xr.Dataset, *, source: Sampler | None = None) -> Self:
         """The map that `to_dataset` describes; the source as for `load`."""
-        missing = [name for name in ("points", "weights", "heights") if name not in data.variables]
-        missing += [name for name in ("source", *SAVED) if name not in data.attrs]
-        if missing:
-            raise ValueError(f"not a transport map, it holds no {missing[0]!r}: give what `brenier transport -o` saved")
+        records.check(data, "transport")
         about, name = data.attrs, str(data.attrs["source"])
         if name not in KINDS and source is None:
             raise ValueError("the map was fitted for a source of yours: give that function, too")

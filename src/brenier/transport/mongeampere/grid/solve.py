@@ -15,7 +15,6 @@ sent across the gap: a share of about cell width/(2 pi)^(1/2) of a normal refere
 """
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ import xarray as xr
 from scipy.sparse import eye_array
 from scipy.sparse.linalg import splu
 
+from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.transport.mongeampere.grid.equation import Array, Box, Equation, Nodes, log_densities
@@ -37,13 +37,7 @@ _MIXED = 0.05  # of the affine map in every try at a convex start on finer cells
 _STEPS = 2000
 _GROWTH = 5.0
 _COARSE = 3e-2  # residual at which cells are halved
-LABELS = {
-    "residual": "standard deviation of the rate of psi under the reference",
-    "least_curvature": "smallest eigenvalue of Hess psi",
-    "kl": "KL divergence from the target",
-    "refused": "trial steps refused because they left the convex functions",
-    "cells": "cells along an axis",
-}
+MEASURED = ("residual", "least_curvature", "kl", "refused", "cells")
 _SEEN = {1: 4096, 2: 256}  # cells along an axis on which a law is looked at to find its box
 
 
@@ -231,14 +225,15 @@ def solve_on_grid(
             "or boxes with less of the tails"
         )
     history = _history(flow, stops or [], saved)
-    history.attrs = {
-        "title": f"Monge-Ampère equation from {reference.name} to {target.name}",
-        "reference": reference.name,
-        "target": target.name,
-        "dim": reference.dim,
-        "points": cells,
-        "brenier_version": version("brenier"),
-    }
+    records.describe(
+        history,
+        "grid solution",
+        title=f"Monge-Ampère equation from {reference.name} to {target.name}",
+        reference=reference.name,
+        target=target.name,
+        dim=reference.dim,
+        points=cells,
+    )
     return grid_potential(flow.equation, flow.psi), history
 
 
@@ -312,15 +307,12 @@ def _halvings(cells: int) -> int:
 def _history(flow: _Flow, stops: Sequence[float], saved: list[Array]) -> xr.Dataset:
     equation, rows = flow.equation, flow.rows
     times = [row["time"] for row in rows]
-    history = xr.Dataset({name: ("time", [row[name] for row in rows]) for name in LABELS}, {"time": times})
-    for name, text in LABELS.items():
-        history[name].attrs = {"long_name": text, "units": "1"}
+    history = xr.Dataset({name: ("time", [row[name] for row in rows]) for name in MEASURED}, {"time": times})
     if saved:
         axes = {f"y{k + 1}": centres for k, centres in enumerate(equation.box.centres(equation.cells))}
         shape = (len(saved), *(equation.cells for _ in axes))
         history["potential"] = (("saved", *axes), np.reshape(saved, shape))
         history = history.assign_coords({"saved": list(stops), **axes})
-        history["potential"].attrs = {"long_name": "potential", "units": "squared unit of the data"}
     return history
 
 
