@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from sklearn.datasets import load_digits
 from brenier.catalog import BUILT_IN, load_target
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
-from brenier.laws.mixture import GaussianMixture
 from brenier.laws.uniform import Uniform
 
 Y = torch.linspace(-3, 3, 25, dtype=torch.float64)[:, None]
@@ -176,91 +174,19 @@ def test_options_that_cannot_be_had_are_refused() -> None:
     refused("normal", "float16", "float32", dtype=torch.float16)
 
 
-# Mixtures in JSON
+def test_a_mixture_in_a_file_goes_by_the_name_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"type": "gaussian-mixture", "weights": [1], "means": [0], "covariances": [1]}')
+    law = load_target(tmp_path / "m.json", dtype=torch.float32)
+    assert (law.name, law.dtype) == ("m.json", torch.float32)
+    (tmp_path / "m.json").write_text("[1]")
+    refused(tmp_path / "m.json", "m.json", "object")
 
 
-def write(folder: Path, **fields: Any) -> Path:
-    (folder / "m.json").write_text(json.dumps({"type": "gaussian-mixture", **fields}))
-    return folder / "m.json"
-
-
-@pytest.mark.parametrize("means", [[-1.0, 2], [[-1.0], [2]]])
-@pytest.mark.parametrize("covariances", [[0.25, 0], [[0.25], [0]], [[[0.25]], [[0]]]])
-def test_a_mixture_on_the_line_is_read_in_every_notation(tmp_path: Path, means: Any, covariances: Any) -> None:
-    law = load_target(write(tmp_path, weights=[0.3, 0.7], means=means, covariances=covariances))
-    assert (law.name, law.dtype) == ("m.json", torch.float64)
-    expected = 0.3 * normal_density(Y[:, 0], -1.5, 1 + 2.25 / 4) + 0.7 * normal_density(Y[:, 0], 3.0, 1.0)
-    np.testing.assert_allclose(law.log_density(Y, 1.5), expected.log(), rtol=1e-10)
-
-
-def test_a_mixture_in_the_plane_takes_every_kind_of_covariance(tmp_path: Path) -> None:
-    covariances = [2.0, [1.0, 3.0], [[2.0, 1.0], [1.0, 2.0]]]
-    means = [[0, 0], [1, 2], [-1, 0]]
-    law = load_target(write(tmp_path, weights=[0.2, 0.3, 0.5], means=means, covariances=covariances))
-    y = torch.tensor([[0.3, -0.4], [1.0, 2.0]], dtype=torch.float64)
-    matrices = [2 * np.eye(2), np.diag([1.0, 3.0]), np.array(covariances[2])]
-    expected = np.zeros(2)
-    for weight, mean, matrix in zip([0.2, 0.3, 0.5], means, matrices, strict=True):
-        spread = 0.49 * matrix + np.eye(2)
-        steps = y.numpy() - 0.7 * np.array(mean)
-        square = np.einsum("ni,ij,nj->n", steps, np.linalg.inv(spread), steps)
-        expected += weight * np.exp(-square / 2) / (2 * np.pi * np.sqrt(np.linalg.det(spread)))
-    np.testing.assert_allclose(law.log_density(y, 0.7), np.log(expected), rtol=1e-10)
-
-
-GOOD: dict[str, Any] = {"weights": [0.5, 0.5], "means": [0, 1], "covariances": [1, 1]}
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"type": "mixture"}, ['"type"', '"mixture"', '"gaussian-mixture"']),
-        ({"weights": None}, ['"weights"', "list"]),
-        ({"weights": []}, ['"weights"', "list"]),
-        ({"weights": [1, -1]}, ["weights", "non-negative"]),
-        ({"weights": [0, 0]}, ["weights", "not all zero"]),
-        ({"weights": [0.5, "x"]}, ['"weights[1]"', '"x"', "a number"]),
-        ({"weights": [0.5, True]}, ['"weights[1]"', "true"]),
-        ({"weights": [0.5, float("nan")]}, ['"weights[1]"', "finite"]),
-        ({"weights": [1]}, ['"means" has 2', '"weights" has 1']),
-        ({"means": [0, [1, 2]]}, ['"means[1]" has 2', '"means[0]" has 1']),
-        ({"means": [0, [[1]]]}, ['"means[1][0]"', "a number"]),
-        ({"means": [0, {"x": 1}]}, ['"means[1]"']),
-        ({"means": [0, float("inf")]}, ['"means[1]"', "finite"]),
-        ({"means": [[], []]}, ['"means[0]"']),
-        ({"covariances": [1]}, ['"covariances" has 1']),
-        ({"covariances": [1, -1]}, ["covariance 1", "negative"]),
-        ({"covariances": [1, [1, 2]]}, ['"covariances[1]"', "1 x 1"]),
-        ({"covariances": [1, [[1], [2]]]}, ['"covariances[1]"', "1 x 1"]),
-        ({"means": [[0, 0], [1, 1]], "covariances": [1, [[1, 2], [2, 1]]]}, ["covariance 1", "semi-definite"]),
-        ({"means": [[0, 0], [1, 1]], "covariances": [1, [[1, 0.5], [0, 1]]]}, ["covariance 1", "symmetric"]),
-        ({"means": [[0, 0], [1, 1]], "covariances": [1, [[1, 0.5], 1]]}, ['"covariances[1]"', "2 x 2"]),
-        ({"covariance": [1, 1]}, ['"covariance"', "did you mean covariances?"]),
-        ({"extra": 1}, ['"extra"']),
-    ],
-)
-def test_a_wrong_mixture_is_refused_by_the_name_of_its_field(
-    tmp_path: Path, changes: dict[str, Any], words: list[str]
-) -> None:
-    refused(write(tmp_path, **{**GOOD, **changes}), "m.json", *words)
-
-
-@pytest.mark.parametrize("field", GOOD)
-def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
-    refused(write(tmp_path, **{key: value for key, value in GOOD.items() if key != field}), "m.json", f'"{field}"')
-
-
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [(b"", "not JSON"), (b"{", "not JSON"), (b"\xff\xfe", "UTF-8"), (b"[1]", "object"), (b"[" * 9999, "")],
-)
-def test_what_is_no_mixture_is_refused(tmp_path: Path, content: bytes, word: str) -> None:
-    (tmp_path / "m.json").write_bytes(content)
-    refused(tmp_path / "m.json", "m.json", word)
-
-
-def test_a_mixture_of_one_component_is_its_component(tmp_path: Path) -> None:
-    law = load_target(write(tmp_path, weights=[3], means=[[1, 2, 3]], covariances=[[1, 2, 0]]))
-    assert isinstance(law, GaussianMixture)
-    y = torch.zeros(1, 3, dtype=torch.float64)
-    np.testing.assert_allclose(law.localize(y, 1.0).norm, [2 / 3], rtol=1e-12)
+def test_memory_is_counted_in_gib() -> None:
+    law = load_target([[1.0], [2.0]], max_memory=0.25)
+    assert isinstance(law, Empirical)
+    assert law.max_memory == 0.25
+    again = load_target(law, max_memory=0.5)
+    assert isinstance(again, Empirical)
+    assert (again.max_memory, law.max_memory) == (0.5, 0.25)
+    refused("normal", "max_memory must be positive, got 0 GiB", max_memory=0)

@@ -93,6 +93,8 @@ def load_target(
 ) -> Target:
     """Make the law that `law` names.
 
+    What laws call `snr` is r = alpha/sigma, not squared: diffusers' `compute_snr` is r^2, see `brenier.scales`.
+
     Args:
         law: one of
             a name in `BUILT_IN` (it wins over a file of the same name: write "./digits" for that);

@@ -7,6 +7,10 @@ One coordinate orders all noise levels inside brenier: the SNR r >= 0 of Y_r = r
     (alpha, sigma)                   x = alpha X + sigma Z                        r = alpha/sigma
     DDPM alpha-bar                   x = sqrt(ab) X + sqrt(1 - ab) Z              r = sqrt(ab/(1 - ab))
 
+WARNING. This SNR is a ratio of lengths, alpha/sigma, and not of their squares: `compute_snr` of diffusers, and "SNR" in
+most papers on training losses (min-SNR, VDM), is r^2 = alpha^2/sigma^2. Take its square root before giving it to
+brenier; what those call log-SNR is 2 log r.
+
 Every function takes a number or an array and returns the same kind. Source: [LDK24] (4.2), EDM (arXiv:2206.00364).
 """
 
@@ -46,12 +50,15 @@ def sigma_from_snr(snr: ArrayLike) -> Real:
 
 
 def snr_from_alpha_sigma(alpha: ArrayLike, sigma: ArrayLike) -> Real:
-    """SNR of x = alpha X + sigma Z."""
+    """SNR of x = alpha X + sigma Z: alpha/sigma, the square root of what diffusers' `compute_snr` returns."""
     return _positive(alpha, "alpha") / _positive(sigma, "sigma")
 
 
 def snr_from_alpha_bar(alpha_bar: ArrayLike) -> Real:
-    """SNR of DDPM's x = sqrt(ab) X + sqrt(1 - ab) Z, 0 < ab < 1."""
+    """SNR of DDPM's x = sqrt(ab) X + sqrt(1 - ab) Z, 0 < ab < 1: sqrt(ab/(1 - ab)).
+
+    The square root of what diffusers' `compute_snr` returns, which is ab/(1 - ab).
+    """
     return np.sqrt(_positive(alpha_bar, "alpha_bar") / _positive(1 - np.asarray(alpha_bar), "1 - alpha_bar"))
 
 

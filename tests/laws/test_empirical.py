@@ -8,6 +8,7 @@ from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
 
 SNRS = [1e-4, 0.01, 0.1, 0.3, 0.6, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0]
+QUERIES = 16
 
 
 def brute_force(atoms, weights, y, snr):
@@ -17,7 +18,7 @@ def brute_force(atoms, weights, y, snr):
     w = logits.softmax(1)
     mean = w @ atoms
     steps = snr * (atoms - mean[:, None])
-    covariance = torch.einsum("ni,nia,nib->nab", w, steps, steps)
+    covariance = (w[:, :, None] * steps).mT @ steps
     norm = torch.linalg.eigvalsh(covariance)[:, -1]
     return mean, norm, covariance.diagonal(dim1=1, dim2=2).sum(1), 1 / w.square().sum(1)
 
@@ -29,8 +30,8 @@ def cloud(n, d, seed=0, offset=0.0):
     points[10:20] = points[30:40]
     weights = torch.rand(n, generator=generator, dtype=torch.float64)
     weights[:3] = 0
-    queries = points[torch.randint(3, n, (40,), generator=generator)]
-    return points, weights / weights.sum(), queries, torch.randn(40, d, generator=generator)
+    queries = points[torch.randint(3, n, (QUERIES,), generator=generator)]
+    return points, weights / weights.sum(), queries, torch.randn(QUERIES, d, generator=generator)
 
 
 def relative(got, expected, floor=1e-5):
@@ -122,8 +123,8 @@ def test_the_localization_has_no_unit(scale):
 
 @pytest.mark.parametrize(
     "data",
-    [[3.7], [[0.1, -5e6]], np.full((1_000_000, 1), 0.1), np.full((500, 3), 1e6), np.ones((90, 70), dtype=bool)],
-    ids=["one-number", "one-point", "a-million-identical", "large", "boolean"],
+    [[3.7], [[0.1, -5e6]], np.full((100_000, 1), 0.1), np.full((500, 3), 1e6), np.ones((90, 70), dtype=bool)],
+    ids=["one-number", "one-point", "many-identical", "large", "boolean"],
 )
 def test_identical_points_have_no_localization(data):
     target = Empirical(data)
@@ -150,7 +151,7 @@ def test_constant_columns_change_nothing():
     wider = torch.cat([points, torch.full((200, 2), 0.3)], 1)
     path = Empirical(points, weights, tolerance=1e-5).localize_path(x, z, SNRS)
     other = Empirical(wider, weights, tolerance=1e-5).localize_path(
-        torch.cat([x, torch.full((40, 2), 0.3)], 1), torch.cat([z, torch.randn(40, 2)], 1), SNRS
+        torch.cat([x, torch.full((QUERIES, 2), 0.3)], 1), torch.cat([z, torch.randn(QUERIES, 2)], 1), SNRS
     )
     torch.testing.assert_close(other.norm, path.norm, rtol=1e-4, atol=1e-6)
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.mixture import GaussianMixture as Estimator
 from torch import Tensor
 
 from brenier.laws.mixture import GaussianMixture
@@ -312,12 +313,31 @@ def test_samples_have_the_moments_of_the_law(kind):
 def test_fit_recovers_well_separated_components(covariance):
     law = GaussianMixture([0.3, 0.7], [[-3, 0], [3, 1]], 0.25)
     data = law.sample(4000).reshape(-1, 2, 1)
-    fitted = GaussianMixture.fit(data, 2, covariance)
+    fitted = GaussianMixture.fit(data, 2, covariance=covariance)
     assert fitted.event_shape == (2, 1)
     order = fitted.means[:, 0].argsort()
     assert fitted.weights[order].numpy() == pytest.approx([0.3, 0.7], abs=0.03)
     assert fitted.means[order].numpy() == pytest.approx(np.array([[-3, 0], [3, 1]]), abs=0.06)
     assert fitted.variances.numpy() == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("dim", [1, 3])
+def test_a_mixture_from_sklearn_has_its_density(kind, dim):
+    data = GaussianMixture([1, 1, 2], 4 * np.eye(3)[:, :dim], [0.5, 1, 2]).sample(300).numpy()
+    estimator = Estimator(3, covariance_type=kind, random_state=0).fit(data)
+    law = GaussianMixture.from_sklearn(estimator, event_shape=(dim, 1))
+    snr = 1e6  # the noise adds 1e-12 to variances
+    density = law.log_density(snr * data, snr) + dim * math.log(snr)
+    assert law.event_shape == (dim, 1)
+    np.testing.assert_allclose(density, estimator.score_samples(data), rtol=1e-8)
+
+
+def test_what_sklearn_has_not_fitted_is_refused():
+    with pytest.raises(ValueError, match="the GaussianMixture has not been fitted yet: call fit first"):
+        GaussianMixture.from_sklearn(Estimator(2))
+    with pytest.raises(TypeError, match="a fitted GaussianMixture of scikit-learn is needed, got int"):
+        GaussianMixture.from_sklearn(3)
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,12 @@ def test_levels_that_nobody_knows() -> None:
         network(snr_range=(1e5, 1e6)).scales()
 
 
+def test_names_are_no_data_below_the_catalog() -> None:
+    for call in (network, network().with_data):
+        with pytest.raises(TypeError, match=r"^'digits' is a name.*: give brenier.load_target\(\"digits\"\)$"):
+            call(data="digits")
+
+
 def test_data_belong_to_networks() -> None:
     with pytest.raises(ValueError, match="is no network"):
         brenier.load_target("digits", data="digits")

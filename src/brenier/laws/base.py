@@ -4,8 +4,9 @@ A law of X is observed through Gaussian noise at a signal-to-noise ratio r,
 
     Y_r = r X + Z,    Z ~ N(0, I_d),
 
-and everything that brenier computes stands on the posterior of X given Y_r = y: its mean (the denoiser), the
-operator norm of Cov[r X | Y_r = y] (the localization, [LDK24] Definition 4) and the trace of the same matrix.
+(r = alpha/sigma in x = alpha X + sigma Z; diffusers' `compute_snr` is its square, see `brenier.scales`), and everything
+that brenier computes stands on the posterior of X given Y_r = y: its mean (the denoiser), the operator norm of
+Cov[r X | Y_r = y] (the localization, [LDK24] Definition 4) and the trace of the same matrix.
 """
 
 import inspect

@@ -19,7 +19,7 @@ compared with the anchor's through differences of squares in product form, never
 import copy
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -30,7 +30,15 @@ from brenier.core.linalg import norm_by_ascent, norm_by_squaring
 from brenier.core.points import Numbers
 from brenier.laws.base import Distribution, Localization, Target
 from brenier.laws.envelope import switches
-from brenier.laws.parameters import check_snr, read_covariances, read_means, read_numbers, read_weights
+from brenier.laws.parameters import (
+    COVARIANCE_TYPES,
+    check_snr,
+    per_component,
+    read_covariances,
+    read_means,
+    read_numbers,
+    read_weights,
+)
 
 # Queries x components x dimensions in work at once, in numbers: small enough for a cache, large enough for a GPU.
 _BLOCK = 2**20
@@ -98,16 +106,38 @@ class GaussianMixture(Target):
         self._atoms = self._find_atoms()
 
     @classmethod
+    def from_sklearn(
+        cls, fitted: Any, *, name: str = "gaussian-mixture", event_shape: tuple[int, ...] | None = None
+    ) -> Self:
+        """The mixture that scikit-learn's `GaussianMixture` has been fitted to, in float64.
+
+        Args:
+            fitted: what has `weights_`, `means_`, `covariances_` and `covariance_type`, of all four types.
+            name: what to call the law in results.
+            event_shape: see the class.
+
+        Raises:
+            ValueError: it has not been fitted yet.
+            TypeError: it is no mixture of scikit-learn.
+        """
+        kind = getattr(fitted, "covariance_type", None)
+        if kind not in COVARIANCE_TYPES:
+            raise TypeError(f"a fitted GaussianMixture of scikit-learn is needed, got {type(fitted).__name__}")
+        if not hasattr(fitted, "covariances_"):
+            raise ValueError(f"the {type(fitted).__name__} has not been fitted yet: call fit first")
+        means = np.asarray(fitted.means_, dtype=np.float64)
+        covariances = per_component(fitted.covariances_, kind, *means.shape)
+        return cls(fitted.weights_, means, covariances, name=name, event_shape=event_shape)
+
+    @classmethod
     def fit(
         cls,
         data: Numbers,
         components: int,
-        covariance: Literal["full", "diagonal", "isotropic"] = "full",
         *,
+        covariance: Literal["full", "diagonal", "isotropic"] = "full",
         seed: int = 0,
         name: str = "gaussian-mixture",
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
     ) -> Self:
         """Fit a mixture to data of shape (n, d) or (n, *event_shape) by expectation-maximisation (scikit-learn)."""
         from sklearn.mixture import GaussianMixture as Estimator
@@ -118,18 +148,9 @@ class GaussianMixture(Target):
         points = read_numbers(data, "data")
         if points.ndim == 0 or not 1 <= components <= len(points):
             raise ValueError(f"components must lie between 1 and the number of data points, got {components}")
-        event_shape = tuple(points.shape[1:]) or (1,)
         estimator = Estimator(components, covariance_type=kinds[covariance], random_state=seed)
         estimator.fit(points.reshape(len(points), -1).numpy())
-        return cls(
-            np.asarray(estimator.weights_),
-            np.asarray(estimator.means_),
-            np.asarray(estimator.covariances_),
-            name=name,
-            event_shape=event_shape,
-            dtype=dtype,
-            device=device,
-        )
+        return cls.from_sklearn(estimator, name=name, event_shape=tuple(points.shape[1:]) or (1,))
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """Draw n independent points: a component each, then a point of that component."""
