@@ -104,7 +104,7 @@ class Digits:
 
 def text(value: Estimate) -> str:
     """A number and its standard error."""
-    return f"{value.value:.3f}+-{value.error:.3f}"
+    return f"{value.value:.3f}+-{value.value_se:.3f}"
 
 
 def show(title: str, heads: tuple[str, ...], rows: list[list[str]]) -> None:

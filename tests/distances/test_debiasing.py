@@ -86,7 +86,7 @@ def test_error_bars_cover_the_distance_of_gaussians(name, d):
         y[:, 0] += shift
         found = debiased(x, y, 128)
         errors.append(found.squared - truth)
-        bars.append(found.error)
+        bars.append(found.squared_se)
     assert np.sum(np.abs(errors) <= 2 * np.array(bars)) >= 9
     assert abs(np.mean(errors)) < np.mean(bars)
     # Nor are bars wide for nothing: up to 1.5 times the scatter, which 12 numbers give to within a factor of 0.6.
@@ -99,7 +99,7 @@ def test_in_sixty_four_dimensions_the_floor_is_gone():
     plain = by_any(x[:128], y[:128])[0]
     found = debiased(x, y, 128)
     assert plain > 80
-    assert abs(found.squared) < 2 * found.error < 2
+    assert abs(found.squared) < 2 * found.squared_se < 2
 
 
 def two_bumps_from_normal(u):
@@ -120,7 +120,7 @@ def test_a_law_in_two_parts_against_a_normal_one(d):
         x, y = rng.normal(size=(2, 256, d))
         x[:, 0] = two_bumps_from_normal(rng.uniform(size=256))
         found = debiased(x @ rotation, y @ rotation, 128)
-        covered += abs(found.squared - truth) <= 2 * found.error
+        covered += abs(found.squared - truth) <= 2 * found.squared_se
     assert covered >= 7  # of ten at 95% each, six or fewer cover once in a thousand times
 
 

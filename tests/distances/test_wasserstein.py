@@ -37,23 +37,23 @@ def mean_square(x):
 def test_far_from_zero_the_error_is_that_of_a_square_root():
     distance = Distance.from_squared(4.0, 1e-4, "", 1)
     assert distance.value == 2
-    assert distance.error == pytest.approx(1e-4 / 4, rel=1e-4)
+    assert distance.value_se == pytest.approx(1e-4 / 4, rel=1e-4)
 
 
 @given(st.floats(-10, 10), st.floats(1e-3, 10))
 def test_zero_is_covered_by_the_value_where_it_is_by_the_square(squared, error):
     distance = Distance.from_squared(squared, error, "", 1)
-    gap = distance.value - 2 * distance.error
+    gap = distance.value - 2 * distance.value_se
     assert gap == 0 or (gap > 0) == (squared > 2 * error) or abs(squared - 2 * error) < 1e-9
-    assert distance.value + 2 * distance.error >= math.sqrt(max(squared + 2 * error, 0)) * (1 - 1e-12)
+    assert distance.value + 2 * distance.value_se >= math.sqrt(max(squared + 2 * error, 0)) * (1 - 1e-12)
 
 
 def test_the_unit_carries_through():
     plain, scaled = (Distance.from_squared(0.5, 0.1, "", 1, scale) for scale in (1.0, 1e3))
     assert scaled.value == pytest.approx(1e3 * plain.value)
-    assert scaled.error == pytest.approx(1e3 * plain.error)
+    assert scaled.value_se == pytest.approx(1e3 * plain.value_se)
     assert scaled.squared == pytest.approx(1e6 * plain.squared)
-    assert scaled.squared_error == pytest.approx(1e6 * plain.squared_error)
+    assert scaled.squared_se == pytest.approx(1e6 * plain.squared_se)
 
 
 # Samples as they are.
@@ -130,8 +130,8 @@ def test_the_bar_of_a_sample_is_that_of_its_potentials():
     for distance in (exact_w2, debiased_w2):
         found = distance(x, p)
         assert found.squared == pytest.approx(float(squares.mean()), rel=1e-9)
-        assert found.squared_error == pytest.approx(float(squares.std()) / math.sqrt(500), rel=1e-9)
-        assert found.error == pytest.approx(found.squared_error / (2 * found.value), rel=0.05)
+        assert found.squared_se == pytest.approx(float(squares.std()) / math.sqrt(500), rel=1e-9)
+        assert found.value_se == pytest.approx(found.squared_se / (2 * found.value), rel=0.05)
 
 
 # Laws behind samples.
@@ -143,7 +143,7 @@ def test_two_points_are_as_far_apart_as_they_are():
     for distance in (debiased_w2, exact_w2, gelbrich):
         found = distance(x, y.expand(5, 2))
         assert found.value == pytest.approx(5, rel=1e-6)
-        assert found.error == pytest.approx(0, abs=1e-6)
+        assert found.value_se == pytest.approx(0, abs=1e-6)
 
 
 def test_a_sample_is_no_distance_from_itself():
@@ -160,7 +160,7 @@ def test_paired_samples_tell_small_distances():
     x = points(300, 4, 0)
     found = debiased_w2(x, 1.01 * x)
     assert found.value == pytest.approx(0.01 * math.sqrt(mean_square(x)), rel=0.05)
-    assert found.error < 0.05 * found.value
+    assert found.value_se < 0.05 * found.value
 
 
 @pytest.mark.parametrize("distance", [debiased_w2, gelbrich, sliced_w2])
@@ -169,7 +169,7 @@ def test_the_unit_and_the_origin_do_not_matter(distance, scale):
     x, y = points(100, 3, 0), 2 * points(100, 3, 1)
     plain, moved = distance(x, y), distance(x * scale + 3 * scale, y * scale + 3 * scale)
     assert moved.value == pytest.approx(scale * plain.value, rel=1e-7)
-    assert moved.error == pytest.approx(scale * plain.error, rel=1e-6)
+    assert moved.value_se == pytest.approx(scale * plain.value_se, rel=1e-6)
 
 
 def test_rotations_do_not_matter():
@@ -178,14 +178,14 @@ def test_rotations_do_not_matter():
     for distance in (debiased_w2, gelbrich):
         plain, turned = distance(x, y), distance(x @ rotation, y @ rotation)
         assert turned.squared == pytest.approx(plain.squared, rel=1e-7)
-        assert turned.squared_error == pytest.approx(plain.squared_error, rel=1e-7)
+        assert turned.squared_se == pytest.approx(plain.squared_se, rel=1e-7)
 
 
 def test_a_larger_sample_is_cut_to_the_smaller_one():
     x, y = points(100, 2, 0), points(260, 2, 1) + 2
     found = debiased_w2(x, y)
     assert found.n == 100
-    assert abs(found.value - math.sqrt(8)) < 3 * found.error
+    assert abs(found.value - math.sqrt(8)) < 3 * found.value_se
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 17])
@@ -193,7 +193,7 @@ def test_few_points_give_a_wide_bar_and_no_error(n):
     for d in (1, 2):
         found = debiased_w2(points(n, d, 0), points(n, d, 1))
         assert math.isfinite(found.value)
-        assert found.error > 0
+        assert found.value_se > 0
 
 
 @pytest.mark.parametrize("d", [1, 2])
@@ -203,7 +203,7 @@ def test_laws_of_few_values(d):
     x, y = ((torch.rand((1024, d), generator=generator) < share).double() * 2 - 1 for share in (0.5, 0.8))
     x[:, 1:] = y[:, 1:] = 1.0
     found = debiased_w2(x, y)
-    assert abs(found.squared - 1.2) < 2 * found.squared_error
+    assert abs(found.squared - 1.2) < 2 * found.squared_se
 
 
 def test_the_method_is_named():
@@ -230,7 +230,7 @@ def test_gelbrich_between_gaussians():
     errors = []
     for seed in range(20):
         found = gelbrich(points(400, 3, 2 * seed), points(400, 3, 2 * seed + 1) * scales)
-        errors.append((found.squared - 1.25) / found.squared_error)
+        errors.append((found.squared - 1.25) / found.squared_se)
     assert np.sum(np.abs(errors) < 2) >= 16  # of 20 at 95%: fewer, once in 400 times
     assert abs(np.mean(errors)) < 3 / math.sqrt(20)
 
@@ -264,14 +264,14 @@ def test_sliced_equals_w2_for_shifts_and_scalings_and_covers_it():
     for seed in range(12):
         x, y = points(200, 4, 2 * seed), 1.5 * points(200, 4, 2 * seed + 1) + shift
         found = sliced_w2(x, y, 64, seed)
-        errors.append((found.squared - (6 + 4 * 0.25)) / found.squared_error)
+        errors.append((found.squared - (6 + 4 * 0.25)) / found.squared_se)
     assert np.sum(np.abs(errors) < 2) >= 9  # of 12 at 95%: fewer, once in 400 times
     assert abs(np.mean(errors)) < 3 / math.sqrt(12)
 
 
 def test_sliced_has_no_floor():
     found = sliced_w2(points(200, 8, 0), points(200, 8, 1), 64)
-    assert abs(found.squared) < 2 * found.squared_error
+    assert abs(found.squared) < 2 * found.squared_se
 
 
 def test_sliced_is_a_lower_bound():
@@ -281,7 +281,7 @@ def test_sliced_is_a_lower_bound():
     assert truth < (5 - 1) ** 2
     x, y = points(400, 3, 0), points(400, 3, 1) * torch.tensor([5.0, 1.0, 1.0], dtype=torch.float64)
     found = sliced_w2(x, y)
-    assert abs(found.squared - truth) < 2 * found.squared_error
+    assert abs(found.squared - truth) < 2 * found.squared_se
 
 
 # Which one, and what is refused.
@@ -311,7 +311,7 @@ def test_on_the_line_it_sorts():
     found = w2(x, y)
     assert found.n == 2**15
     assert found.method.startswith("sorted")
-    assert abs(found.value - 1) < 3 * found.error < 0.05
+    assert abs(found.value - 1) < 3 * found.value_se < 0.05
     assert w2(x, y, "sorted").method == "sorted"
 
 
@@ -380,7 +380,7 @@ def test_explicit_laws_on_the_line_are_integrated():
     a, b = GaussianMixture([1], [0], 1.0), GaussianMixture([0.5, 0.5], [-1, 1], 0.0)
     found = w2(a, b)
     assert found.method == "quantile quadrature"
-    assert found.error == 0
+    assert found.value_se == 0
     assert found.value == pytest.approx(math.sqrt(2 - 2 * math.sqrt(2 / math.pi)), rel=1e-9)
 
 
@@ -388,7 +388,7 @@ def test_other_laws_are_sampled():
     a, b = GaussianMixture([1], [[0.0, 0]], 1.0), GaussianMixture([1], [[3.0, 0]], 4.0)
     for found in (w2(a, b), w2(a, b.sample(1000, 5)), w2(a.sample(1000, 6), b)):
         assert "affine control variate" in found.method
-        assert abs(found.squared - 11) < 3 * found.squared_error
+        assert abs(found.squared - 11) < 3 * found.squared_se
     line = GaussianMixture([1], [0], 1.0)
     assert abs(w2(line, line, method="debiased").squared) < 0.01
 

@@ -27,8 +27,8 @@ def test_between_gaussians_it_is_the_closed_form_within_its_error() -> None:
     shift, scale = 0.5, torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
     expected = 3 * shift**2 + float((scale - 1).square().sum())
     found = frechet_distance(points(4000, 3, 0) * scale + shift, points(4000, 3, 1))[1]
-    assert abs(found.value - expected) < 3 * found.error
-    assert found.error < 0.1 * expected
+    assert abs(found.value - expected) < 3 * found.value_se
+    assert found.value_se < 0.1 * expected
 
 
 def test_between_equal_laws_the_plain_one_shows_its_bias_and_the_other_none() -> None:
@@ -39,7 +39,7 @@ def test_between_equal_laws_the_plain_one_shows_its_bias_and_the_other_none() ->
     spread = float(np.std(debiased, ddof=1))
     assert plain.mean() == pytest.approx(bias, rel=0.1)
     assert abs(debiased.mean()) < 3 * spread / math.sqrt(40)
-    assert np.sqrt(np.mean([pair[1].error ** 2 for pair in both])) == pytest.approx(spread, rel=0.4)
+    assert np.sqrt(np.mean([pair[1].value_se ** 2 for pair in both])) == pytest.approx(spread, rel=0.4)
 
 
 def test_sorted_rows_change_nothing_but_the_groups() -> None:
@@ -48,7 +48,7 @@ def test_sorted_rows_change_nothing_but_the_groups() -> None:
     y = points(400, 2, 1) + 10 * (torch.arange(400) % 20)[:, None]
     order = torch.randperm(400, generator=torch.Generator().manual_seed(5))
     found, shuffled = frechet_distance(x, y)[1], frechet_distance(x[order], y, seed=3)[1]
-    assert found.error == pytest.approx(shuffled.error, rel=0.5)
+    assert found.value_se == pytest.approx(shuffled.value_se, rel=0.5)
 
 
 def kernel_by_hand(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -64,7 +64,7 @@ def test_the_kernel_distance_is_the_u_statistic_of_all_points() -> None:
     """Its mean over subsets is, but for their choice: the spread of subsets, over the root of their number."""
     x, y = points(300, 3, 0) + 0.5, points(300, 3, 1)
     found = kernel_distance(x, y)
-    assert abs(found.value - kernel_by_hand(x, y)) < 4 * found.error / math.sqrt(32)
+    assert abs(found.value - kernel_by_hand(x, y)) < 4 * found.value_se / math.sqrt(32)
     state = torch.get_rng_state()
     assert kernel_distance(x, y) == found
     assert kernel_distance(x, y, seed=1) != found
@@ -77,7 +77,7 @@ def test_the_kernel_distance_of_normal_laws_in_one_dimension() -> None:
     found = [kernel_distance(points(500, 1, 2 * k) + 1, points(500, 1, 2 * k + 1)) for k in range(30)]
     values = np.array([one.value for one in found])
     assert abs(values.mean() - expected) < 3 * values.std(ddof=1) / math.sqrt(30)
-    assert np.mean([one.error for one in found]) == pytest.approx(values.std(ddof=1), rel=0.4)
+    assert np.mean([one.value_se for one in found]) == pytest.approx(values.std(ddof=1), rel=0.4)
 
 
 def test_refused() -> None:

@@ -12,7 +12,7 @@ def test_a_share_has_wilsons_interval(hits: int, n: int) -> None:
     expected = binomtest(hits, n).proportion_ci(method="wilson")
     found = share(hits / n, n)
     assert (found.low, found.high) == (pytest.approx(expected.low, abs=1e-12), pytest.approx(expected.high))
-    assert found.error == pytest.approx(math.sqrt(hits / n * (1 - hits / n) / n))
+    assert found.value_se == pytest.approx(math.sqrt(hits / n * (1 - hits / n) / n))
 
 
 def test_a_larger_error_is_that_of_fewer_draws() -> None:
@@ -27,7 +27,7 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_says() -> None:
     covered = sum(one.low <= 1 <= one.high for one in found) / 1000
     assert abs(covered - 0.95) < 3 * math.sqrt(0.05 * 0.95 / 1000) + 0.01  # ranks are whole numbers
     spread = torch.tensor([one.value for one in found]).std()
-    assert sum(one.error for one in found) / 1000 == pytest.approx(float(spread), rel=0.1)
+    assert sum(one.value_se for one in found) / 1000 == pytest.approx(float(spread), rel=0.1)
 
 
 def test_refused() -> None:

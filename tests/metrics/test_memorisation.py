@@ -51,7 +51,7 @@ def test_fresh_draws_do_as_the_controls_and_as_poisson_points(d: int, mutual: fl
     apart = memorisation(uniform(4000, d, 0), uniform(6000, d, 1))
     for shares in (found.samples.shares(), found.control.shares(), apart.control.shares()):
         for name, expected in (("closer", mutual), ("copied", 3.0**-d), ("ratio", 2 ** (-1 / d))):
-            assert abs(shares[name].value - expected) < 4 * shares[name].error, name
+            assert abs(shares[name].value - expected) < 4 * shares[name].value_se, name
 
 
 def test_equal_training_points_count_as_one() -> None:

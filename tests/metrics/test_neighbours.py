@@ -50,7 +50,7 @@ def test_between_equal_laws_density_is_1_and_coverage_as_the_formula_says_within
     found = [precision_recall(points(n, 2, 2 * i), points(n, 2, 2 * i + 1), k) for i in range(60)]
     for name, expected in (("density", 1.0), ("coverage", expected_coverage(n, k))):
         values = np.array([getattr(one, name).value for one in found])
-        errors = np.array([getattr(one, name).error for one in found])
+        errors = np.array([getattr(one, name).value_se for one in found])
         assert abs(values.mean() - expected) < 3 * values.std(ddof=1) / math.sqrt(60)
         assert np.sqrt(np.mean(errors**2)) == pytest.approx(values.std(ddof=1), rel=0.4)
     assert expected_coverage(10**6, 5) == pytest.approx(1 - 2**-5, rel=1e-5)

@@ -188,7 +188,7 @@ def _copies(way: "Expressway", samples: "Samples") -> list[str]:
         return []
     memory = memorisation(samples.points, way.data.data)
     found, control = memory.samples.shares(), memory.control.shares()["closer"]
-    slack = 2 * math.hypot(found["closer"].error, control.error)
+    slack = 2 * math.hypot(found["closer"].value_se, control.value_se)
     verdict = "no more, within the errors" if found["closer"].value <= control.value + slack else "more: copies"
     text = (
         f"Copies: {found['closer'].value:.1%} of the samples are nearer to a datum than that is to others, of the data "

@@ -87,4 +87,4 @@ def _report(samples: "Samples", law: "Target", seed: int, seconds: float) -> Non
     if n >= ENOUGH and not (isinstance(law, NetworkTarget) and law.data is None):
         found = w2(samples.points, law, seed=seed)
         data = f"the data {law.data.name}" if isinstance(law, NetworkTarget) and law.data is not None else "the law"
-        console.print(f"W2 to {data}: {scale(found.value)} ± {scale(found.error, 2)}.", markup=False)
+        console.print(f"W2 to {data}: {scale(found.value)} ± {scale(found.value_se, 2)}.", markup=False)

@@ -33,12 +33,12 @@ _FLAT = 1e-14  # a variance below this share of the total is rounding
 _SMALLEST = 32  # batches that can still be cut in four
 
 
-class Estimate(NamedTuple):
-    """A squared distance and its standard error, and where they come from, in words."""
+class Debiased(NamedTuple):
+    """A squared distance and its standard error, and what was done, in words."""
 
     squared: float
-    error: float
-    source: str
+    squared_se: float
+    method: str
 
 
 class _Fold(NamedTuple):
@@ -56,7 +56,7 @@ class _Statistic(NamedTuple):
     shares: Array
 
 
-def debiased(x: Array, y: Array, batch: int) -> Estimate:
+def debiased(x: Array, y: Array, batch: int) -> Debiased:
     """W2^2 between the laws of x and y, both (n, d) with n >= 2: rows are in random order, and neither law is a point.
 
     Args:
@@ -75,16 +75,17 @@ def debiased(x: Array, y: Array, batch: int) -> Estimate:
     if size >= _SMALLEST:
         squared, variance = _extrapolate(found, _lean(_spread(x, y, deal, size // 4)))
     batches = sum(len(_cut(fold.rows, size)) for fold in deal)
-    return Estimate(squared, math.sqrt(variance), f"exact, {batches} batches of {size}, affine control variate")
+    return Debiased(squared, math.sqrt(variance), f"exact, {batches} batches of {size}, affine control variate")
 
 
-def _on_the_line(x: Array, y: Array) -> Estimate:
+def _on_the_line(x: Array, y: Array) -> Debiased:
     """The same, with all points in c. The floor of order 1/n is half of that of half as many points."""
     halves = _spread(x, y, _deal(x, y, 1, len(x)), len(x) // 2)
     _, at_x, at_y = by_any(x, y)
     found = _lean(np.stack([(at_x + at_y) / len(x), halves[1] / 2, halves[2] / 2]))
-    error = math.sqrt(_variance(found.shares))
-    return Estimate(found.value, error, "sorted, floor from halves, affine control variate")
+    return Debiased(
+        found.value, math.sqrt(_variance(found.shares)), "sorted, floor from halves, affine control variate"
+    )
 
 
 def _cut(rows: Rows, size: int) -> list[Rows]:

@@ -195,7 +195,7 @@ def _debiased(pair: _Pair, batch: int, seed: int, most: int | None) -> Distance:
     by_y = by_x if pair.paired else torch.randperm(len(pair.y), generator=generator).numpy()
     rows = min(pair.n, most) if most and pair.x.shape[1] > 1 else pair.n
     found = debiased(pair.x[by_x[:rows]], pair.y[by_y[:rows]], batch)
-    return Distance.from_squared(found.squared, found.error, found.source, rows, pair.scale)
+    return Distance.from_squared(found.squared, found.squared_se, found.method, rows, pair.scale)
 
 
 def _from_point(pair: _Pair) -> Distance:
@@ -329,7 +329,7 @@ def sliced_w2(x: Points, y: Points, projections: int = 256, seed: int = 0) -> Di
             if len(one) > 0:  # between the halves of a sample the floor is four times its share of this one
                 squares[k] -= by_any(z[one], z[other])[0] / 4
     method = f"sliced, {projections} projections, times sqrt(d)"
-    of_samples = pair.distance(0.0, f, g, method).squared_error / pair.scale / pair.scale
+    of_samples = pair.distance(0.0, f, g, method).squared_se / pair.scale / pair.scale
     of_lines = d * float(squares.std(ddof=1)) / math.sqrt(projections)
     return Distance.from_squared(
         d * float(squares.mean()), math.hypot(of_samples, of_lines), method, pair.n, pair.scale

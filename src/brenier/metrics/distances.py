@@ -67,7 +67,7 @@ def frechet_distance(samples: Points, reference: Points, seed: int = 0) -> tuple
     generator = torch.Generator().manual_seed(seed)  # its groups go by row, and rows may be sorted by class
     found = gelbrich(*(z[torch.randperm(len(z), generator=generator).to(z.device)] for z in (x, y)))
     plain = max(float(metric.compute()), 0.0)
-    return around(plain, found.squared_error, 0.0), around(found.squared, found.squared_error)
+    return around(plain, found.squared_se, 0.0), around(found.squared, found.squared_se)
 
 
 def kernel_distance(samples: Points, reference: Points, seed: int = 0) -> Estimate:

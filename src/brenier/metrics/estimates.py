@@ -16,30 +16,30 @@ class Estimate(NamedTuple):
     """A number, its standard error, and a 95% interval."""
 
     value: float
-    error: float
+    value_se: float
     low: float
     high: float
 
 
-def around(value: float, error: float, least: float = -math.inf) -> Estimate:
-    """A number with the interval value +- 1.96 error, cut off at `least`."""
-    return Estimate(value, error, max(value - _Z * error, least), value + _Z * error)
+def around(value: float, value_se: float, least: float = -math.inf) -> Estimate:
+    """A number with the interval value +- 1.96 value_se, cut off at `least`."""
+    return Estimate(value, value_se, max(value - _Z * value_se, least), value + _Z * value_se)
 
 
-def share(value: float, n: int, error: float | None = None) -> Estimate:
+def share(value: float, n: int, value_se: float | None = None) -> Estimate:
     """A share of n, with Wilson's interval (J. Am. Stat. Assoc. 22, 1927), which neither 0 nor 1 makes vanish.
 
     Args:
         value: the share, from 0 to 1.
         n: how many it is a share of.
-        error: its standard error. Default: that of n independent draws. With another, the interval is that of as many
-            independent draws as would have it, and of n where there is none to tell from.
+        value_se: its standard error. Default: that of n independent draws. With another, the interval is that of as
+            many independent draws as would have it, and of n where there is none to tell from.
     """
     spread = value * (1 - value)
-    draws = n if error is None or error == 0 or spread == 0 else min(spread / error**2, n)
+    draws = n if value_se is None or value_se == 0 or spread == 0 else min(spread / value_se**2, n)
     centre = (value + _Z**2 / (2 * draws)) / (1 + _Z**2 / draws)
     half = _Z * math.sqrt(spread / draws + (_Z / (2 * draws)) ** 2) / (1 + _Z**2 / draws)
-    own = math.sqrt(spread / n) if error is None else error
+    own = math.sqrt(spread / n) if value_se is None else value_se
     return Estimate(value, own, min(max(centre - half, 0.0), value), max(min(centre + half, 1.0), value))
 
 

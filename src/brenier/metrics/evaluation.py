@@ -260,7 +260,7 @@ def _against(
     advance(0.2)
     distance = debiased_w2(x, y, seed=seed) if x.shape[1] <= EXACT else sliced_w2(x, y, LINES, seed)
     advance(0.15)
-    return found | {"w2": around(distance.value, distance.error, 0.0)}
+    return found | {"w2": around(distance.value, distance.value_se, 0.0)}
 
 
 def _dataset(found: dict[str, Row]) -> xr.Dataset:

@@ -54,11 +54,11 @@ def print_evaluation(evaluation: xr.Dataset, console: Console | None = None) -> 
         console.print(text, markup=False)
 
 
-def _cells(row: xr.Dataset, value: str, low: str, high: str, error: str) -> list[str]:
+def _cells(row: xr.Dataset, value: str, low: str, high: str, value_se: str) -> list[str]:
     if math.isnan(float(row[value])):
         return ["", ""]
     return [
-        f"{number(float(row[value]))} ±{number(float(row[error]))}",
+        f"{number(float(row[value]))} ±{number(float(row[value_se]))}",
         f"{number(float(row[low]))} to {number(float(row[high]))}",
     ]
 

@@ -231,7 +231,7 @@ def _to_twin(x: Tensor, goal: Tensor) -> dict[str, float]:
     """W2 between two samples as they are, whose rows share their noise: there is no floor to take off."""
     if x.shape[1] <= EXACT:
         found = sorted_w2(x, goal) if x.shape[1] == 1 else exact_w2(x[:COUPLED], goal[:COUPLED])
-        return {"w2": found.value, "w2_se": found.error}
+        return {"w2": found.value, "w2_se": found.value_se}
     u, v = x.double().cpu().numpy(), goal.double().cpu().numpy()
     n, dim = u.shape
     lines = np.random.default_rng(0).normal(size=(LINES, dim))
@@ -243,7 +243,7 @@ def _to_twin(x: Tensor, goal: Tensor) -> dict[str, float]:
         influence += (f + g) / LINES
     error = math.hypot(influence.std(ddof=1) / math.sqrt(n), squares.std(ddof=1) / math.sqrt(LINES))
     found = Distance.from_squared(float(squares.mean()), error, "sliced", n)
-    return {"w2": found.value, "w2_se": found.error}
+    return {"w2": found.value, "w2_se": found.value_se}
 
 
 def _to_law(x: Tensor | None, drawn: Tensor | None) -> dict[str, float]:
@@ -251,4 +251,4 @@ def _to_law(x: Tensor | None, drawn: Tensor | None) -> dict[str, float]:
     if x is None or drawn is None:
         return dict.fromkeys(("w2", "w2_se"), math.nan)
     found = debiased_w2(x, drawn) if x.shape[1] <= EXACT else sliced_w2(x, drawn, LINES)
-    return {"w2": found.value, "w2_se": found.error}
+    return {"w2": found.value, "w2_se": found.value_se}

@@ -148,7 +148,7 @@ def test_marginals_of_the_sde_and_of_the_ode_agree(law):
     ends.append(law.sample(n, 3))
     for a, b in ((0, 1), (0, 2), (1, 2)):
         distance = w2(ends[a], ends[b])
-        assert distance.squared <= 3 * distance.squared_error
+        assert distance.squared <= 3 * distance.squared_se
 
 
 @pytest.mark.parametrize("kind", ["smooth", "white"])

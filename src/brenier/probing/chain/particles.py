@@ -57,7 +57,7 @@ def account_by_particles(
     variables: Variables = {name: (("step",), np.array(values[::-1])) for name, values in plain.items()}
     for name, distances in found.items():
         variables[name] = (("step",), np.array([distance.value for distance in distances[::-1]]))
-        variables[f"{name}_se"] = (("step",), np.array([distance.error for distance in distances[::-1]]))
+        variables[f"{name}_se"] = (("step",), np.array([distance.value_se for distance in distances[::-1]]))
     return variables, found["w2_chain"][0].method
 
 
