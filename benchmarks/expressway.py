@@ -73,7 +73,15 @@ class Digits:
         if not saved.is_checkpoint(folder):
             profile = brenier.probe(self.train, progress=False)
             brenier.train(
-                self.train, folder, width=192, depth=2, batch=512, steps=3000, rate=0.002, noise=profile, progress=False
+                self.train,
+                folder,
+                width=192,
+                depth=2,
+                batch=512,
+                steps=3000,
+                learning_rate=0.002,
+                noise=profile,
+                progress=False,
             )
         self.network = saved.load(folder, data=self.train)
         self.classifier = load_digits_classifier()

@@ -3,6 +3,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,9 +21,11 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.networks.architectures import weighted_loss
 from brenier.networks.noise_levels import NoiseLevels
 from brenier.networks.saved import read_model
+from brenier.training import history, run
 from brenier.training import train as training
 from brenier.training.checkpoint import read_progress
 from brenier.training.history import read_history
+from brenier.training.settings import Settings
 from brenier.training.train import train
 
 LAW = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.05, [0.1, 0.4]])
@@ -42,6 +45,20 @@ def after(step: int, error: type[BaseException]) -> Callable[[int, float], None]
             raise error
 
     return stop
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps, whose folder is copied and not touched."""
+    folder = tmp_path_factory.mktemp("begun") / "net"
+    train(LAW, folder, steps=4, **SMALL)
+    return folder
+
+
+@pytest.fixture
+def net(begun: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(begun, tmp_path / "net"))
 
 
 # What is learned
@@ -67,7 +84,7 @@ def test_training_comes_near_the_least_error_there_is(tmp_path: Path) -> None:
 
 def test_the_history_is_the_loss_of_each_band(tmp_path: Path) -> None:
     """At a vanishing rate nothing is learned: the loss is that of F = 0, which a sample of the law tells."""
-    train(LAW, tmp_path / "net", steps=300, rate=1e-12, **SMALL)
+    train(LAW, tmp_path / "net", steps=300, learning_rate=1e-12, **SMALL)
     names, rows = read_history(tmp_path / "net")
     assert [row[0] for row in rows] == [100, 200, 300]
     levels = NoiseLevels.from_config(json.loads((tmp_path / "net" / "config.json").read_text())["noise"])
@@ -124,15 +141,15 @@ def test_weights_and_moments_stay_in_float32(tmp_path: Path, precision: str) -> 
 
 
 def test_rates_warm_up_and_fall_to_nothing() -> None:
-    settings = training.Settings(steps=1000, minutes=None, batch=1, rate=2.0)
-    rates = [training._rate(settings, step, 1000) for step in range(1000)]
+    settings = Settings(steps=1000, minutes=None, batch=1, learning_rate=2.0)
+    rates = [run.learning_rate(settings, step, 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(2 / 101)
     assert max(rates) == pytest.approx(2 * (1 + math.cos(math.pi / 10)) / 2, rel=0.02)
     assert rates[500] == pytest.approx(1.0)
     assert rates[-1] < 1e-5
     assert all(b < a for a, b in itertools.pairwise(rates[100:]))
-    constant = training.Settings(steps=1000, minutes=None, batch=1, rate=2.0, schedule="constant")
-    assert training._rate(constant, 999, 1000) == 2.0
+    constant = Settings(steps=1000, minutes=None, batch=1, learning_rate=2.0, decay="constant")
+    assert run.learning_rate(constant, 999, 1000) == 2.0
 
 
 # Stopping and going on
@@ -147,27 +164,32 @@ def test_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [LAW, np.random.default_rng(0).normal(size=(50, 2))])
-@pytest.mark.parametrize(("error", "kept"), [(KeyboardInterrupt, 104), (RuntimeError, 99)])
+@pytest.mark.parametrize(("error", "kept"), [(KeyboardInterrupt, 14), (RuntimeError, 9)])
 def test_a_stopped_run_resumes_bit_by_bit(
-    tmp_path: Path, data: GaussianMixture | np.ndarray, error: type[BaseException], kept: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data: GaussianMixture | np.ndarray,
+    error: type[BaseException],
+    kept: int,
 ) -> None:
     """Ctrl-C saves the step it finds, any other error leaves the last checkpoint: both amid a row of the history."""
-    train(data, tmp_path / "whole", steps=130, **SMALL)
+    monkeypatch.setattr(history, "EVERY", 10)
+    train(data, tmp_path / "whole", steps=24, **SMALL)
     with pytest.raises(error):
-        train(data, tmp_path / "net", steps=130, checkpoint_every=33, on_step=after(104, error), **SMALL)
-    assert read_progress(tmp_path / "net") == (kept, 130)
+        train(data, tmp_path / "net", steps=24, checkpoint_every=9, on_step=after(14, error), **SMALL)
+    assert read_progress(tmp_path / "net") == (kept, 24)
     with pytest.raises(error):
-        train(data, tmp_path / "net", resume=True, on_step=after(110, error), device="cpu", progress=False)
+        train(data, tmp_path / "net", resume=True, on_step=after(16, error), device="cpu", progress=False)
     steps: list[int] = []
     train(data, tmp_path / "net", resume=True, on_step=lambda k, _: steps.append(k), device="cpu", progress=False)
-    assert steps[0] == (111 if error is KeyboardInterrupt else kept + 1)
+    assert steps[0] == (17 if error is KeyboardInterrupt else kept + 1)
     assert contents(tmp_path / "net") == contents(tmp_path / "whole")
 
 
 SCRIPT = """
 import os, signal, sys
 import torch
-from brenier.scores import train
+from brenier.training.train import train
 
 torch.set_num_threads(1)
 options = {"batch": 64, "width": 16, "depth": 1, "device": "cpu", "progress": False}
@@ -204,20 +226,18 @@ def test_a_run_killed_between_two_renames_resumes(tmp_path: Path) -> None:
     assert contents(tmp_path / "net") == contents(tmp_path / "whole")
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
-    train(LAW, tmp_path / "net", steps=4, **SMALL)
-    whole = contents(tmp_path / "net")
+def test_a_run_killed_before_its_first_checkpoint_begins_again(net: Path) -> None:
+    whole = contents(net)
     for name in FILES[1:]:
-        (tmp_path / "net" / name).unlink()
-    train(LAW, tmp_path / "net", resume=True, device="cpu", progress=False)
-    assert contents(tmp_path / "net") == whole
+        (net / name).unlink()
+    train(LAW, net, resume=True, device="cpu", progress=False)
+    assert contents(net) == whole
 
 
-def test_a_finished_run_resumed_is_left_as_it_is(tmp_path: Path) -> None:
-    train(LAW, tmp_path / "net", steps=4, **SMALL)
-    whole = contents(tmp_path / "net")
-    train(LAW, tmp_path / "net", resume=True, steps=4, rate=5e-3, on_step=after(1, AssertionError), **SMALL)
-    assert contents(tmp_path / "net") == whole
+def test_a_finished_run_resumed_is_left_as_it_is(net: Path) -> None:
+    whole = contents(net)
+    train(LAW, net, resume=True, steps=4, learning_rate=5e-3, on_step=after(1, AssertionError), **SMALL)
+    assert contents(net) == whole
 
 
 # The clock
@@ -236,6 +256,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(run, "time", clock)
     return clock
 
 
@@ -290,11 +311,11 @@ def test_the_clock_stops_a_run_that_slows_down(tmp_path: Path, clock: Clock) -> 
         ({"batch": -1}, "batch must be"),
         ({"width": 0}, "width must be"),
         ({"depth": 0}, "depth must be"),
-        ({"rate": math.nan}, "rate must be positive and finite"),
+        ({"learning_rate": math.nan}, "learning_rate must be positive and finite"),
         ({"clip": 0}, "clip must be positive"),
         ({"ema": 1}, r"ema must lie in \[0, 1\)"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
-        ({"schedule": "linear"}, "schedule must be cosine or constant, got 'linear'"),
+        ({"decay": "linear"}, "decay must be cosine or constant, got 'linear'"),
         ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got 'float16'"),
         ({"checkpoint_every": 0}, "checkpoint_every must be"),
         ({"channels": (8,)}, "channels must be two or more multiples of 8, got 8"),
@@ -316,14 +337,13 @@ def test_bad_arguments_are_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_kept_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
-    train(LAW, tmp_path / "net", steps=2, **SMALL)
-    old = contents(tmp_path / "net")
+def test_a_folder_is_kept_unless_it_is_to_be_replaced(net: Path) -> None:
+    old = contents(net)
     with pytest.raises(ValueError, match=r"exists: resume it \(--resume\), or replace it \(--force\)"):
-        train(LAW, tmp_path / "net", steps=3, **SMALL)
-    assert contents(tmp_path / "net") == old
-    train(LAW, tmp_path / "net", steps=3, force=True, **SMALL)
-    assert read_progress(tmp_path / "net") == (3, 3)
+        train(LAW, net, steps=3, **SMALL)
+    assert contents(net) == old
+    train(LAW, net, steps=3, force=True, **SMALL)
+    assert read_progress(net) == (3, 3)
 
 
 def test_no_force_replaces_what_is_not_ours(tmp_path: Path) -> None:
@@ -342,7 +362,7 @@ def test_no_force_replaces_what_is_not_ours(tmp_path: Path) -> None:
     ("options", "words"),
     [
         ({"steps": 9}, "steps 9, but it was begun with 4"),
-        ({"rate": 0.01}, "rate 0.01, but it was begun with 0.005"),
+        ({"learning_rate": 0.01}, "learning_rate 0.01, but it was begun with 0.005"),
         ({"width": 32}, "width 32, but it was begun with 16"),
         ({"channels": (8, 8)}, "channels 8,8, but it was begun with none"),
         ({"seed": 3}, "seed 3, but it was begun with 0"),
@@ -352,15 +372,12 @@ def test_no_force_replaces_what_is_not_ours(tmp_path: Path) -> None:
         ({"noise": xr.Dataset({"m_star": ("snr", [1.0, 1.0])}, {"snr": [1.0, 2.0]})}, "noise is another"),
     ],
 )
-def test_a_resumed_run_must_not_contradict_its_beginning(
-    tmp_path: Path, options: dict[str, object], words: str
-) -> None:
-    train(LAW, tmp_path / "net", steps=4, rate=0.005, **SMALL)
-    old = contents(tmp_path / "net")
+def test_a_resumed_run_must_not_contradict_its_beginning(net: Path, options: dict[str, object], words: str) -> None:
+    old = contents(net)
     with pytest.raises(ValueError, match=words) as caught:
-        train(**({"data": LAW, "output": tmp_path / "net", "resume": True, "device": "cpu"} | options))
+        train(**({"data": LAW, "output": net, "resume": True, "device": "cpu"} | options))
     assert "\n" not in str(caught.value)
-    assert contents(tmp_path / "net") == old
+    assert contents(net) == old
 
 
 @pytest.mark.parametrize(
@@ -373,19 +390,19 @@ def test_a_resumed_run_must_not_contradict_its_beginning(
         ("network", {"depth": 2}, "does not fit config.json: it holds no 'weights.network.blocks.1"),
     ],
 )
-def test_a_damaged_run_is_not_resumed(tmp_path: Path, part: str, entries: dict[str, object], words: str) -> None:
-    train(LAW, tmp_path / "net", steps=4, **SMALL)
-    file = tmp_path / "net" / "config.json"
+def test_a_damaged_run_is_not_resumed(net: Path, part: str, entries: dict[str, object], words: str) -> None:
+    file = net / "config.json"
     config = json.loads(file.read_text())
     file.write_text(json.dumps(config | {part: config[part] | entries}))
     with pytest.raises(ValueError, match=words) as caught:
-        train(LAW, tmp_path / "net", resume=True, device="cpu", progress=False)
+        train(LAW, net, resume=True, device="cpu", progress=False)
     assert "\n" not in str(caught.value)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^step \d+: the (loss|gradient) is not finite.*smaller rate") as caught:
-        train(LAW, tmp_path / "net", steps=50, rate=1e18, checkpoint_every=1, schedule="constant", **SMALL)
+    words = r"^step \d+: the (loss|gradient) is not finite.*smaller learning rate"
+    with pytest.raises(ValueError, match=words) as caught:
+        train(LAW, tmp_path / "net", steps=50, learning_rate=1e18, checkpoint_every=1, decay="constant", **SMALL)
     step = int(str(caught.value).split()[1].rstrip(":"))
     assert read_progress(tmp_path / "net") == (step - 1, 50)
     for name, tensor in load_file(tmp_path / "net" / "model.safetensors").items():
@@ -397,7 +414,7 @@ def test_the_band_where_the_loss_is_not_finite_is_named(tmp_path: Path, monkeypa
         loss, sigma = weighted_loss(*arguments), arguments[3]
         return torch.where(sigma == sigma.max(), math.nan, loss)
 
-    monkeypatch.setattr(training, "weighted_loss", broken)
+    monkeypatch.setattr(run, "weighted_loss", broken)
     with pytest.raises(ValueError, match=r"^step 1: the loss is not finite at SNR below 0\.\d+: "):
         train(LAW, tmp_path / "net", steps=2, **SMALL)
 
@@ -413,7 +430,7 @@ def test_a_run_that_fails_before_its_first_checkpoint_leaves_nothing(tmp_path: P
 PAIR = """
 import sys
 import torch
-from brenier.scores import train
+from brenier.training.train import train
 
 torch.set_num_threads(1)
 data = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)).numpy()
@@ -449,7 +466,7 @@ def test_force_keeps_the_old_network_until_there_is_a_new_one(tmp_path):
     train("four-gaussians", folder, steps=3, batch=8, width=8, depth=1, device="cpu", progress=False)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.raises(ValueError, match="not finite"):
-        train("four-gaussians", folder, steps=9, rate=1e30, batch=8, width=8, depth=1, force=True, progress=False)
+        train("four-gaussians", folder, steps=9, learning_rate=1e30, force=True, **SMALL)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     train("four-gaussians", folder, steps=4, batch=8, width=8, depth=1, device="cpu", force=True, progress=False)
     assert '"steps": 4' in (folder / "config.json").read_text()

@@ -18,8 +18,10 @@ def run_train(
     channels: Annotated[
         str | None, typer.Option(metavar="C,C,...", help="Channels of the U-Net for images (default: 64,128,128).")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Learning rate (default: 0.005; images 0.0002).")] = None,
-    schedule: Annotated[
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of Adam, after warming up (default: 0.005; images 0.0002).")
+    ] = None,
+    decay: Annotated[
         Literal["cosine", "constant"] | None, typer.Option(help="Of the learning rate (default: cosine).")
     ] = None,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient (default: 1).")] = None,
@@ -58,8 +60,8 @@ def run_train(
             width=width,
             depth=depth,
             channels=sizes,
-            rate=rate,
-            schedule=schedule,
+            learning_rate=learning_rate,
+            decay=decay,
             clip=clip,
             ema=ema,
             noise=noise,

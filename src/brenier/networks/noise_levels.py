@@ -23,7 +23,6 @@ from torch import Tensor
 
 from brenier.core import records
 from brenier.laws.base import Target
-from brenier.laws.empirical import Empirical
 
 # EDM trains log sigma ~ N(-1.2, 1.2^2) on data with sigma_data = 0.5; relative to sigma_data that is
 EDM_MEAN = -1.2 - math.log(0.5)
@@ -58,7 +57,7 @@ class NoiseLevels:
         low = math.log(sigma_data) + EDM_MEAN - reach * EDM_STD
         high = math.log(sigma_data) + EDM_MEAN + reach * EDM_STD
         smallest, largest = law.scales()
-        if not isinstance(law, Empirical):
+        if not law.atoms:
             low = min(low, math.log(smallest / 2))
         high = max(high, math.log(2 * largest))
         return cls(mean=(low + high) / 2, std=(high - low) / (2 * reach))

@@ -1,12 +1,9 @@
-"""A trained network as a folder, and a training run that can be taken up again.
+"""A trained network in a folder, read; `brenier.training.checkpoint` writes it.
 
-    config.json            what it is, readable: format, data, network, noise levels, training settings
-    model.safetensors      the averaged weights: what `load` reads
-    state.safetensors      weights, their average, Adam's moments, the step, the losses: what a resumed run reads
-    history.csv            loss per SNR band
-
-Every file is written under a temporary name and renamed. The state comes first and holds all that the others are made
-from, so a run that is killed at any moment leaves a whole state behind, that of this checkpoint or of the last.
+config.json            what it is, readable: format, data, network, noise levels, training settings
+model.safetensors      the averaged weights: what `load` reads
+state.safetensors      weights, their average, Adam's moments, the step, the losses: what a resumed run reads
+history.csv            loss per SNR band
 """
 
 import json
@@ -30,13 +27,11 @@ FORMAT = "brenier-network"
 VERSION = 1
 CONFIG = "config.json"
 MODEL = "model.safetensors"
-
-
 COVERED = 0.999  # share of the training noise levels that a loaded network answers for
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is a folder that `brenier.training.train.train` wrote, of this or another version."""
+    """Whether `path` is a folder that `brenier.train` wrote, of this or another version."""
     try:
         return _config_of(Path(path)).get("format") == FORMAT
     except ValueError:
@@ -82,7 +77,7 @@ def read_model(path: str | os.PathLike[str]) -> Denoiser:
     with readable(folder / CONFIG):
         denoiser = empty_denoiser(config)
     tensors = read_tensors(folder / MODEL)
-    fill(denoiser, tensors, folder / MODEL)
+    _fill(denoiser, tensors, folder / MODEL)
     return denoiser.eval().requires_grad_(False)
 
 
@@ -92,7 +87,7 @@ def empty_denoiser(config: dict[str, Any]) -> Denoiser:
     return Denoiser(build(config["network"], shape), torch.zeros(shape), float(config["data"]["sigma_data"]))
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+def _fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     """Copy `tensors` into the parameters and buffers of those names."""
     own = module.state_dict()
     for name, tensor in own.items():
@@ -153,6 +148,11 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of one file of a checkpoint.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
     """The tensors in a file of a checkpoint, by their names.
 
     Raises:

@@ -1,17 +1,18 @@
-"""A training run on disk: what it writes, and what a resumed one reads."""
+"""A training run on disk: what it writes, and what a resumed one reads. `brenier.networks.saved` says what is where.
+
+Every file is written under a temporary name and renamed. The state comes first and holds all that the others are made
+from, so a run that is killed at any moment leaves a whole state behind, that of this checkpoint or of the last.
+"""
 
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from brenier.core.reading import exists
 from brenier.core.writing import atomic_path
-
-if TYPE_CHECKING:
-    pass
 from brenier.networks.saved import CONFIG, FORMAT, MODEL, VERSION, read_tensors
 
 STATE = "state.safetensors"

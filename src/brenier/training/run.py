@@ -22,7 +22,7 @@ from brenier.training.points import Moments, Points
 from brenier.training.settings import Settings
 from brenier.training.workers import Workers
 
-WARMUP = 200  # steps over which the rate rises, or a tenth of all where that is less
+WARMUP = 200  # steps over which the learning rate rises, or a tenth of all where that is less
 AVERAGE_AGE = 10  # the average forgets its first steps faster: decay (1 + k)/(AVERAGE_AGE + k)
 BETAS = (0.9, 0.99)
 CHECKPOINT_SECONDS = 60.0
@@ -58,6 +58,7 @@ class Run:
 
     @property
     def batch_share(self) -> int:
+        """Points of a step that are this process's."""
         return self.settings.batch // self.workers.count
 
     def run(
@@ -118,7 +119,7 @@ class Run:
             raise ValueError(self._not_finite(sums))
         self.updating = True
         for group in self.optimiser.param_groups:
-            group["lr"] = _rate(settings, self.done, self.steps)
+            group["lr"] = learning_rate(settings, self.done, self.steps)
         self.optimiser.step()
         decay = min(settings.ema, (1 + self.done) / (AVERAGE_AGE + self.done))
         for name, weight in self.weights.items():
@@ -189,7 +190,7 @@ class Run:
     def _not_finite(self, sums: Tensor) -> str:
         bad = (~sums[0].isfinite()).nonzero().flatten().tolist()
         where = f"the loss is not finite at {self.history.names()[bad[0]]}" if bad else "the gradient is not finite"
-        return f"step {self.done + 1}: {where}: give a smaller rate, or check the data"
+        return f"step {self.done + 1}: {where}: give a smaller learning rate, or check the data"
 
 
 class _Pace:
@@ -221,10 +222,10 @@ def _seeds(seed: int, step: int, rank: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence(seed, spawn_key=(step, rank)).generate_state(3, np.uint64)]
 
 
-def _rate(settings: Settings, step: int, steps: int | None) -> float:
+def learning_rate(settings: Settings, step: int, steps: int | None) -> float:
     """Learning rate of step `step`, counted from 0."""
     warmup = WARMUP if steps is None else min(WARMUP, steps // 10)
-    rate = settings.rate * min(1.0, (step + 1) / (warmup + 1))
-    if settings.schedule == "cosine" and steps is not None:
+    rate = settings.learning_rate * min(1.0, (step + 1) / (warmup + 1))
+    if settings.decay == "cosine" and steps is not None:
         rate *= (1 + math.cos(math.pi * step / steps)) / 2
     return rate

@@ -1,7 +1,7 @@
 """The settings of a training run: defaults, checks, and what a resumed run must share with its beginning.
 
-What a user asks for is a dictionary by the argument names of `brenier.training.train.train`, without those left to their
-defaults. The settings of the network itself, `ARCHITECTURE`, become the "network" of a checkpoint's config.
+What a user asks for is a dictionary by the argument names of `brenier.train`, without those left to their defaults. The
+settings of the network itself, `ARCHITECTURE`, become the "network" of a checkpoint's config.
 """
 
 import math
@@ -17,7 +17,7 @@ from brenier.core.checks import whole_number
 from brenier.networks.architectures import default_kind
 
 STEPS = 10_000
-SCHEDULES = ("cosine", "constant")
+DECAYS = ("cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 ARCHITECTURE = ("width", "depth", "channels")
 MLP: dict[str, Any] = {"width": 128, "depth": 4}
@@ -26,13 +26,13 @@ UNET: dict[str, Any] = {"channels": [64, 128, 128], "depth": 2}
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is trained; see `brenier.training.train.train`. `steps` is None while `minutes` have to decide."""
+    """How a network is trained; see `brenier.train`. `steps` is None while `minutes` have to decide."""
 
     steps: int | None
     minutes: float | None
     batch: int
-    rate: float
-    schedule: str = "cosine"
+    learning_rate: float
+    decay: str = "cosine"
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
@@ -41,7 +41,8 @@ class Settings:
     @classmethod
     def of(cls, asked: Mapping[str, Any], kind: str) -> Self:
         """What is asked for, and defaults for the rest, for a network of this kind."""
-        usual: dict[str, Any] = {"batch": 64, "rate": 2e-4} if kind == "unet" else {"batch": 1024, "rate": 5e-3}
+        batch, rate = (64, 2e-4) if kind == "unet" else (1024, 5e-3)
+        usual: dict[str, Any] = {"batch": batch, "learning_rate": rate}
         usual |= {"steps": None if "minutes" in asked else STEPS, "minutes": None}
         return cls(**(usual | {name: value for name, value in asked.items() if name not in ARCHITECTURE}))
 
@@ -59,15 +60,15 @@ def check_settings(asked: Mapping[str, Any]) -> None:
     for name, value in asked.items():
         if name in ("steps", "batch", "width", "depth", "seed", "checkpoint_every"):
             whole_number(value, name, 0 if name == "seed" else 1)
-        elif name in ("minutes", "rate", "clip"):
+        elif name in ("minutes", "learning_rate", "clip"):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
         elif name == "ema":
             if not 0 <= value < 1:
                 raise ValueError(f"ema must lie in [0, 1), got {value}")
-        elif name == "schedule":
-            if value not in SCHEDULES:
-                raise ValueError(f"schedule must be {' or '.join(SCHEDULES)}, got {value!r}")
+        elif name == "decay":
+            if value not in DECAYS:
+                raise ValueError(f"decay must be {' or '.join(DECAYS)}, got {value!r}")
         elif name == "precision":
             if value not in PRECISIONS:
                 raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {value!r}")

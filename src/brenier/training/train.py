@@ -22,7 +22,6 @@ import xarray as xr
 from brenier.catalog import LawLike, load_target
 from brenier.core.reading import exists
 from brenier.laws.base import Target
-from brenier.laws.empirical import Empirical
 from brenier.networks.network import NetworkTarget
 from brenier.networks.noise_levels import NoiseLevels
 from brenier.networks.saved import CONFIG, empty_denoiser, is_checkpoint, load, read_config, readable
@@ -33,7 +32,6 @@ from brenier.training.settings import Settings, architecture, check_settings, co
 from brenier.training.workers import Workers
 
 Noise: TypeAlias = str | os.PathLike[str] | xr.Dataset | None
-
 
 LOG_NORMAL = "log-normal"
 OTHER = "give the data that it was begun with"
@@ -49,8 +47,8 @@ def train(
     width: int | None = None,
     depth: int | None = None,
     channels: tuple[int, ...] | None = None,
-    rate: float | None = None,
-    schedule: str | None = None,
+    learning_rate: float | None = None,
+    decay: str | None = None,
     clip: float | None = None,
     ema: float | None = None,
     noise: Noise = None,
@@ -72,15 +70,15 @@ def train(
         output: folder of the network, made here: see `brenier.networks.saved` for what it holds.
         steps: updates of the weights. Default: 10,000.
         minutes: clock time that one call may take. Without `steps`, their number is planned from the speed of the first
-            ones, and kept: a resumed run follows the same rates. In any case the clock stops the run, behind a
+            ones, and kept: a resumed run follows the same learning rates. In any case the clock stops the run, behind a
             checkpoint that it can be resumed from.
         batch: points per step, over all processes. Default: 1024 (MLP), 64 (U-Net).
         width: of the MLP's layers; 128.
         depth: blocks of the MLP, 4, or layers per size of the U-Net, 2.
         channels: of the U-Net, size by size, multiples of 8; (64, 128, 128). Points of shape (h, w) or (c, h, w), h and
             w at least 16, get a U-Net unless `width` is given; all others an MLP unless `channels` are.
-        rate: of Adam, after warming up. Default: 5e-3 (MLP), 2e-4 (U-Net).
-        schedule: "cosine" lets the rate fall to 0 at the last step; "constant".
+        learning_rate: of Adam, after warming up. Default: 5e-3 (MLP), 2e-4 (U-Net).
+        decay: "cosine" lets the learning rate fall to 0 at the last step; "constant".
         clip: largest norm of the gradient; 1.
         ema: decay per step of the average of the weights; 0.999, less in the first thousands of steps.
         noise: "log-normal" or a profile, of `brenier.probe` or its file: see `brenier.networks.noise_levels`.
@@ -113,8 +111,8 @@ def train(
         "width": width,
         "depth": depth,
         "channels": channels,
-        "rate": rate,
-        "schedule": schedule,
+        "learning_rate": learning_rate,
+        "decay": decay,
         "clip": clip,
         "ema": ema,
         "seed": seed,
@@ -126,7 +124,7 @@ def train(
     if not resume:
         check_folder(folder, force)
     law = load_target(data, device=device)
-    if isinstance(law, NetworkTarget):
+    if law.learned:
         raise ValueError(f"{law.name} is a network itself: give data or a law to train on")
     moments = Moments.of(law)
     config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
@@ -165,8 +163,7 @@ def _begun(law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -
 
 
 def _described(law: Target) -> dict[str, Any]:
-    points = len(law) if isinstance(law, Empirical) else None
-    return {"name": law.name, "event_shape": list(law.event_shape), "points": points}
+    return {"name": law.name, "event_shape": list(law.event_shape), "points": law.atoms or None}
 
 
 def _noise(levels: NoiseLevels, noise: Noise) -> NoiseLevels:
