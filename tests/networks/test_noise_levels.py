@@ -1,7 +1,6 @@
 import json
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from scipy import integrate, stats
 from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
 from brenier.networks.noise_levels import NoiseLevels
-from brenier.probing.profile import probe
-from brenier.training.settings import read_profile
 
 # m* over three decades, with a gap where it vanishes
 PROFILE = xr.Dataset(
@@ -126,14 +123,3 @@ def test_the_order_of_a_profile_does_not_matter() -> None:
 def test_what_is_no_profile_is_refused(profile: xr.Dataset, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         PLAIN.with_profile(profile)
-
-
-def test_a_profile_is_read_from_its_file(tmp_path: Path) -> None:
-    profile = probe("two-points", [0.5, 1.5, 2.0], progress=False)
-    profile.to_netcdf(tmp_path / "profile.nc", engine="h5netcdf")
-    assert PLAIN.with_profile(read_profile(tmp_path / "profile.nc")) == PLAIN.with_profile(profile)
-    with pytest.raises(ValueError, match="does not exist: give what `brenier probe -o` saved, or log-normal"):
-        read_profile(tmp_path / "none.nc")
-    (tmp_path / "text.nc").write_text("text")
-    with pytest.raises(ValueError, match="not a netCDF file"):
-        read_profile(tmp_path / "text.nc")

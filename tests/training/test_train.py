@@ -21,6 +21,7 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.networks.architectures import weighted_loss
 from brenier.networks.noise_levels import NoiseLevels
 from brenier.networks.saved import read_model
+from brenier.probing.profile import probe
 from brenier.training import history, run
 from brenier.training import train as training
 from brenier.training.checkpoint import read_progress
@@ -119,6 +120,18 @@ def test_a_profile_moves_the_noise_levels(tmp_path: Path) -> None:
     levels = NoiseLevels.from_config(json.loads((tmp_path / "net" / "config.json").read_text())["noise"])
     assert levels.cdf(1 / 2) - levels.cdf(1 / 4) > 0.5
     assert contents(tmp_path / "net") == contents(tmp_path / "same")
+
+
+def test_a_profile_is_read_from_its_file(tmp_path: Path) -> None:
+    plain = NoiseLevels(0.0, 1.2)
+    profile = probe("two-points", [0.5, 1.5, 2.0], progress=False)
+    profile.to_netcdf(tmp_path / "profile.nc", engine="h5netcdf")
+    assert training._noise(plain, tmp_path / "profile.nc") == plain.with_profile(profile)
+    with pytest.raises(ValueError, match="does not exist: give what `brenier probe -o` saved, or log-normal"):
+        training._noise(plain, tmp_path / "none.nc")
+    (tmp_path / "text.nc").write_text("text")
+    with pytest.raises(ValueError, match="not a netCDF file"):
+        training._noise(plain, tmp_path / "text.nc")
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (16, 16), (3, 18, 17)])

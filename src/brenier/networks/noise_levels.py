@@ -10,19 +10,20 @@ with m* of [LDK24] Definition 5 interpolated linearly in log sigma between the S
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-import xarray as xr
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from brenier.core import records
 from brenier.laws.base import Target
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # EDM trains log sigma ~ N(-1.2, 1.2^2) on data with sigma_data = 0.5; relative to sigma_data that is
 EDM_MEAN = -1.2 - math.log(0.5)
@@ -62,7 +63,7 @@ class NoiseLevels:
         high = max(high, math.log(2 * largest))
         return cls(mean=(low + high) / 2, std=(high - low) / (2 * reach))
 
-    def with_profile(self, profile: xr.Dataset) -> Self:
+    def with_profile(self, profile: "xr.Dataset") -> Self:
         """Half of these levels, half in proportion to m* of a profile that `brenier.probe` returned.
 
         Raises:
@@ -123,6 +124,8 @@ class NoiseLevels:
 
     def quantile(self, share: float) -> float:
         """The sigma below which `share` of the levels lie."""
+        from scipy.optimize import brentq
+
         far = 40 * self.std  # beyond it the normal distribution is 0 or 1 in float64
         ends = min((self.mean - far, *self.nodes)), max((self.mean + far, *self.nodes))
         root: Any = brentq(lambda level: self.cdf(math.exp(level)) - share, *ends, xtol=1e-12)

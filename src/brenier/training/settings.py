@@ -7,12 +7,8 @@ settings of the network itself, `ARCHITECTURE`, become the "network" of a checkp
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 
-import xarray as xr
-
-from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.networks.architectures import default_kind
 
@@ -111,15 +107,3 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def read_profile(file: Path) -> xr.Dataset:
-    """Read a profile that `brenier probe -o` saved.
-
-    Raises:
-        ValueError: the file is missing, is no netCDF file, or holds something else.
-    """
-    try:
-        return records.read(file, "profile")
-    except ValueError as error:
-        raise ValueError(f"noise {error}, or log-normal") from None

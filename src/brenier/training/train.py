@@ -20,6 +20,7 @@ import torch
 import xarray as xr
 
 from brenier.catalog import LawLike, load_target
+from brenier.core import records
 from brenier.core.reading import exists
 from brenier.laws.base import Target
 from brenier.networks.network import NetworkTarget
@@ -28,7 +29,7 @@ from brenier.networks.saved import CONFIG, empty_denoiser, is_checkpoint, load, 
 from brenier.training.checkpoint import STATE
 from brenier.training.points import Moments
 from brenier.training.run import Run
-from brenier.training.settings import Settings, architecture, check_settings, contradiction, read_profile
+from brenier.training.settings import Settings, architecture, check_settings, contradiction
 from brenier.training.workers import Workers
 
 Noise: TypeAlias = str | os.PathLike[str] | xr.Dataset | None
@@ -148,7 +149,7 @@ def train(
             _remove(folder, created)
         raise
     workers.wait()
-    return load(folder, law, device=workers.device)
+    return load(folder, law).to(workers.device)
 
 
 def _begun(law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -> dict[str, Any]:
@@ -170,7 +171,12 @@ def _noise(levels: NoiseLevels, noise: Noise) -> NoiseLevels:
     """The levels that the argument `noise` of `train` stands for."""
     if noise is None or (isinstance(noise, str) and noise == LOG_NORMAL):
         return levels
-    return levels.with_profile(noise if isinstance(noise, xr.Dataset) else read_profile(Path(noise)))
+    if isinstance(noise, str | os.PathLike):
+        try:
+            noise = records.read(noise, "profile")
+        except ValueError as error:
+            raise ValueError(f"noise {error}, or log-normal") from None
+    return levels.with_profile(noise)
 
 
 def _continued(folder: Path, law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -> dict[str, Any]:
