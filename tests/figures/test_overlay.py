@@ -1,12 +1,13 @@
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 import brenier
-from brenier.figures import plot_compared, plot_profiles, save_figure
+from brenier.figures import plot_compared, plot_profiles
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +52,23 @@ def test_a_list_goes_by_the_targets_names(profiles: dict[str, xr.Dataset]) -> No
     assert [text.get_text() for text in legend.get_texts()] == ["four-gaussians (1)", "data", "four-gaussians (3)"]
 
 
-def test_same_profiles_same_bytes(profiles: dict[str, xr.Dataset], tmp_path: Path) -> None:
-    for name in ("a.svg", "b.svg"):
-        save_figure(plot_profiles(profiles), tmp_path / name)
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+def test_names_of_any_length_have_their_place(
+    profiles: dict[str, xr.Dataset], nothing_overlaps: Callable[[Figure], None]
+) -> None:
+    nothing_overlaps(plot_profiles({"n" * 20 + f" {k}": profiles["exact"] for k in range(4)}))
+    figure = plot_profiles({f"/a/{'very/' * 20}long/path/{k}.nc": profiles["exact"] for k in range(7)})
+    nothing_overlaps(figure)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert all(name.startswith("…") and len(name) == 50 for name in shown)
+    assert [name[-4:] for name in shown] == [f"{k}.nc" for k in range(7)]
+
+
+def test_same_profiles_same_bytes(
+    profiles: dict[str, xr.Dataset], same_bytes: Callable[[Callable[[], Figure]], None]
+) -> None:
+    same_bytes(lambda: plot_profiles(profiles))
 
 
 def test_refused(profiles: dict[str, xr.Dataset]) -> None:

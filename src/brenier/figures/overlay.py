@@ -27,6 +27,7 @@ from brenier.figures.page import letter_panels, page
 
 COLOURS = (BLUE, ORANGE, GREEN, BLACK, "#CC79A7", "#56B4E9", "#E69F00")  # all of Okabe and Ito's but yellow
 DASHES = ("-", "--", "-.", ":")
+BESIDE, LONGEST = 22, 50  # letters of names that stand side by side below a panel, and of any name there
 PANELS = {
     "mean_localization": ("mean localization $E\\,L_r$", "Localization"),
     "m_star": ("minimal relative tail $m^*(r)$", "Complexity"),
@@ -47,7 +48,7 @@ def plot_profiles(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset]) -> 
     """
     named = _named(profiles)
     with page(9, 4.4, "") as figure:
-        below = 0.135 + 0.045 * -(-len(named) // 2)
+        below = 0.135 + 0.045 * -(-len(named) // _columns(named))
         layout = {"left": 0.075, "right": 0.985, "bottom": below, "top": 0.82, "wspace": 0.2}
         panels = list(figure.subplots(1, 2, gridspec_kw=layout))
         for ax, name in zip(panels, PANELS, strict=True):
@@ -72,13 +73,22 @@ def plot_compared(
         if f"{name}_se" in profile:
             band(ax, x, y, values_of(profile, f"{name}_se"), COLOURS[k], (0.0, np.inf))
         style = (COLOURS[k], MARKERS[k], DASHES[k % len(DASHES)])
-        handles.append(curve(ax, x, y, f"{name}-{k}", called, *style, offset=k))
+        handles.append(curve(ax, x, y, f"{name}-{k}", _ending(called), *style, offset=k))
     ax.axhline(1, color="0.35", linewidth=1, linestyle=":")
     ax.set_ylim(bottom=0)
     ax.set_ylabel(label)
     sigma_axis(ax, r"noise level $\sigma=1/r$")
-    legend_below(ax, handles)
+    legend_below(ax, handles, _columns(named))
     return ax
+
+
+def _ending(name: str) -> str:
+    """The end of a name that is too long: of paths it tells more than the beginning."""
+    return f"…{name[1 - LONGEST :]}" if len(name) > LONGEST else name
+
+
+def _columns(named: Mapping[str, xr.Dataset]) -> int:
+    return 2 if max(map(len, named)) <= BESIDE else 1
 
 
 def _named(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset]) -> dict[str, xr.Dataset]:
