@@ -45,10 +45,9 @@ def write_outputs(data: xr.Dataset, output: Path | None, figure: Path | None, fo
 
 def write_figure(data: xr.Dataset, path: Path) -> None:
     """Draw what was computed. The same data make the same bytes: no dates, no random names inside."""
-    from brenier.figures import save_figure
-    from brenier.figures.kinds import KINDS
+    from brenier.figures import plot, save_figure
 
-    save_figure(KINDS[data.attrs["kind"]](data), path)
+    save_figure(plot(data), path)
 
 
 def write_schedule(
