@@ -11,7 +11,6 @@ has learned; how far it is from being one of any law, its asymmetry and `brenier
 import copy
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -34,13 +33,11 @@ from brenier.networks.conventions import (
     noise_scale,
     posterior_mean,
 )
+from brenier.networks.drawing import drawn_by_chain
 from brenier.networks.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, from_dense, from_products
 
 Network: TypeAlias = Callable[..., Tensor]
 
-EVALUATIONS = 32  # noise levels of the chain that queries are drawn by where there are no data
-CENTRING = 8  # evaluations that find the mean that the chain starts around
-RHO = 7.0  # their spacing (arXiv:2206.00364, (5))
 BLEND = 0.5  # share of randomness in the start of a bidiagonalisation that follows one at another SNR
 
 
@@ -188,34 +185,10 @@ class NetworkTarget(Target):
         return smallest, largest
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
-        """Draw points: of the data where there are data, else by the chain (probability flow, Heun's method).
-
-        The chain starts from a normal law around the network's own idea of the mean, D at the largest noise level.
-        """
+        """Draw points: of the data where there are data, else by the chain (see `drawing`)."""
         if self.data is not None:
             return self.data.sample(n, seed)
-        low, high = self.snr_range
-        if low == 0 or high == math.inf:
-            raise ValueError(f"drawing from {self.name} needs its noise levels: give data or snr_range")
-        sigmas = [*(np.linspace(low ** (-1 / RHO), high ** (-1 / RHO), EVALUATIONS) ** RHO).tolist(), 0.0]
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn((n, self.dim), generator=generator, dtype=torch.float64).to(self.device, self.dtype)
-        centre = torch.zeros_like(noise[:1])
-        for _ in range(CENTRING if n else 0):
-            centre = self.denoise(centre / sigmas[0], 1 / sigmas[0])
-        return torch.cat([self._draw(centre, block, sigmas) for block in noise.split(self.batch)]) if n else noise
-
-    def _draw(self, centre: Tensor, noise: Tensor, sigmas: Sequence[float]) -> Tensor:
-        x = centre + sigmas[0] * noise
-        for sigma, after in pairwise(sigmas):
-            clean = self.denoise(x / sigma, 1 / sigma)
-            slope = (x - clean) / sigma
-            ahead = x + (after - sigma) * slope
-            if after > 0:
-                slope = (slope + (ahead - self.denoise(ahead / after, 1 / after)) / after) / 2
-                ahead = x + (after - sigma) * slope
-            x = ahead
-        return x
+        return drawn_by_chain(self, n, seed, self.batch)
 
     @torch.no_grad()
     def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
