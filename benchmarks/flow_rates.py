@@ -49,7 +49,7 @@ from scipy import special, stats
 
 import brenier
 from brenier.figures.axes import BLUE, GREEN, ORANGE
-from brenier.transport.mongeampere import find_law, gaussian_flow, step_sizes
+from brenier.transport.mongeampere import find_marginal, gaussian_flow, step_sizes
 
 Array = NDArray[np.float64]
 CELLS, TAIL = 24, 1e-3  # of the reference; mass on each side in and beyond cells as wide as all others
@@ -126,7 +126,10 @@ class Recursion:
         z = np.linspace(-9, 9, BINS)
         self.x, self.masses = self.mean + self.sd * z, stats.norm.pdf(z) * (z[1] - z[0])
         self.excess = ((1 - self.sd) ** 2 + self.mean**2) / 2  # of the dual, at the identity: W2^2/2
-        self.laws = find_law("normal", 1), find_law(brenier.GaussianMixture([1.0], [[self.mean]], [self.sd**2]))
+        self.laws = (
+            find_marginal("normal", 1),
+            find_marginal(brenier.GaussianMixture([1.0], [[self.mean]], [self.sd**2])),
+        )
 
     def run(self, etas: Sequence[float]) -> Iterator[Step]:
         """Step by step, from the identity."""

@@ -135,7 +135,7 @@ def ours(_: Task, seed: int, method: str, source: Any, minutes: float) -> Map:
     """`MongeAmpere` with default settings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # divergence: what is left is what is measured
-        return MongeAmpere("normal", source, method).fit(minutes=minutes, seed=seed, progress=False).map
+        return MongeAmpere("normal", source, method=method).fit(minutes=minutes, seed=seed, progress=False).map
 
 
 def batches(points: Array | None, dim: int, seed: int) -> Iterator[Array]:

@@ -246,7 +246,7 @@ def our_map(problem: Problem, name: str, given: argparse.Namespace) -> Row:
     reference = "normal" if kind == name else "laplace"
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        fitted = MongeAmpere(reference, problem.in_torch, method, dim=problem.dim, drive=drive)
+        fitted = MongeAmpere(reference, problem.in_torch, method=method, dim=problem.dim, drive=drive)
         fitted.fit(given.steps, minutes=given.minutes, seed=given.seed, progress=False)
     result, history = fitted.result, fitted.history
     assert result is not None

@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
-from brenier.transport.mongeampere import Fitted, MongeAmpere, learned, load_potential, model
+from brenier.transport.mongeampere import Fitted, MongeAmpere, learned, model
 from brenier.transport.mongeampere.flow import Diverged
 from brenier.transport.mongeampere.portrait import portrait
 from brenier.transport.mongeampere.potentials import Quadratic
@@ -79,10 +79,13 @@ def test_it_saves_the_map_and_the_samples_that_fit_finds(brenier: Command, files
     saved = ("-o", "map.nc", "--samples", "x.npy", "-n", 50, "--figure", "f.png")
     code, out, err = brenier("flow", "law.json", *options, *saved)
     assert (code, err) == (0, "")
-    again = MongeAmpere("normal", "law.json", "linear", units=20).fit(3, "constant", 0.3, seed=3, progress=False)
-    potential, data = load_potential("map.nc")
+    again = MongeAmpere("normal", "law.json", method="linear", units=20).fit(
+        3, rule="constant", eta=0.3, seed=3, progress=False
+    )
+    loaded, data = MongeAmpere.load("map.nc"), read("map.nc")
     y = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    torch.testing.assert_close(potential.gradient(y), again.map(y))
+    torch.testing.assert_close(loaded.map(y), again.map(y))
+    torch.testing.assert_close(loaded.sample(50, 3), again.sample(50, 3))
     np.testing.assert_array_equal(np.load("x.npy"), again.sample(50, 3).numpy())
     assert (data.attrs["target"], data.attrs["method"], data.attrs["drive"]) == ("law.json", "linear", "density")
     assert (data.attrs["rule"], data.attrs["eta"], data.attrs["seed"]) == ("constant", 0.3, 3)
@@ -104,11 +107,11 @@ def test_what_is_measured_is_right(brenier: Command, files: Path) -> None:
     """Between normal laws the map stays affine, and KL is known."""
     options = ("--drive", "density", "--steps", 2, "--rule", "constant", "--eta", 0.1)
     assert brenier("flow", "law.json", *options, "-o", "map.nc", "-q") == (0, "", "")
-    potential, data = load_potential("map.nc")
+    found, data = MongeAmpere.load("map.nc"), read("map.nc")
     assert data.attrs["kind"] == "quadratic"
     places = torch.eye(2, dtype=torch.float64)
-    b = potential.gradient(torch.zeros(1, 2, dtype=torch.float64))[0].numpy()
-    A = potential.gradient(places).numpy() - b
+    b = found.map(torch.zeros(1, 2, dtype=torch.float64))[0].numpy()
+    A = found.map(places).numpy() - b
     S, m = A @ A.T, b - MEAN
     inverse = np.linalg.inv(COVARIANCE)
     kl = (np.trace(inverse @ S) - 2 + m @ inverse @ m - np.linalg.slogdet(inverse @ S)[1]) / 2
@@ -183,9 +186,9 @@ def test_a_laplace_reference(brenier: Command, files: Path) -> None:
 def test_a_reference_of_ones_own(brenier: Command, files: Path) -> None:
     options = ("--reference", "plane.npy", "--method", "gaussian", "-o", "map.nc", "-q")
     assert brenier("flow", "law.json", *options) == (0, "", "")
-    potential, data = load_potential("map.nc")
-    assert data.attrs["reference"] == "plane.npy"
-    pushed = potential.gradient(torch.from_numpy(np.load("plane.npy").astype(np.float32).astype(float))).numpy()
+    found = MongeAmpere.load("map.nc")
+    assert found.reference.name == "plane.npy"
+    pushed = found.map(np.load("plane.npy").astype(np.float32))
     np.testing.assert_allclose(pushed.mean(0), MEAN, atol=1e-9)
     np.testing.assert_allclose(np.cov(pushed.T, bias=True), COVARIANCE, atol=1e-9)
 
@@ -215,9 +218,9 @@ def test_a_grid_goes_to_the_steady_state(brenier: Command, files: Path) -> None:
     assert (found.code, found.err) == (0, "")
     assert rows(found.out)["it ended"] == "in the steady state"
     assert brenier("show", "map.nc").code == 0
-    potential, _ = load_potential("map.nc")
+    found = MongeAmpere.load("map.nc")
     y = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
-    torch.testing.assert_close(potential.gradient(y), y, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.map(y), y, atol=1e-3, rtol=0)
 
 
 # Ctrl-C and divergence
@@ -250,8 +253,8 @@ def test_ctrl_c_saves_the_map_so_far_and_start_goes_on(
     assert err.count("\n") == 1
     assert "--start map.nc" in err
     assert not Path("f.png").exists()
-    kept, data = load_potential("map.nc")
-    assert (data.attrs["stopped"], data.attrs["steps"]) == ("interrupted", 2)
+    kept = MongeAmpere.load("map.nc")
+    assert (kept.result.stopped, kept.result.steps) == ("interrupted", 2)
     shown = rows(brenier("show", "map.nc").out)
     assert (shown["it ended"], shown["quality"]) == ("by Ctrl-C, before its last step", "not measured")
     brenier("show", "map.nc", "--figure", "f.png").refused("reference_points", "measured")
@@ -265,7 +268,7 @@ def test_ctrl_c_saves_the_map_so_far_and_start_goes_on(
     monkeypatch.setattr(model, "iterate", iterate)
     assert brenier("flow", "law.json", *LINEAR, "--start", "map.nc", "-o", "on.nc", "-q") == (0, "", "")
     y = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(begun[0].gradient(y), kept.inner.gradient(y))  # type: ignore[attr-defined]
+    torch.testing.assert_close(begun[0].gradient(y), kept.psi.inner.gradient(y))  # type: ignore[attr-defined]
     assert read("on.nc").attrs["kl"] < 0.1
 
 
@@ -352,8 +355,8 @@ def test_divergence_keeps_the_last_good_map_and_says_so(
 def test_bad_input_is_one_line_and_changes_nothing(
     brenier: Command, files: Path, arguments: tuple[str, ...], words: list[str]
 ) -> None:
-    kept = MongeAmpere("normal", "law.json", "linear")
-    kept.potential, kept.result = Quadratic.identity(2), Fitted("steps", 1, 0.0)
+    kept = MongeAmpere("normal", "law.json", method="linear")
+    kept.psi, kept.result = Quadratic.identity(2), Fitted("steps", 1, 0.0)
     kept.save("kept.nc")
     before = {path: path.read_bytes() for path in files.iterdir() if path.is_file()}
     output = () if "-o" in arguments else ("-o", "new.nc")
@@ -362,7 +365,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
 
 
 def test_what_only_looks_like_a_map_is_refused(brenier: Command, files: Path) -> None:
-    MongeAmpere("normal", "law.json", "gaussian").fit().save("map.nc")
+    MongeAmpere("normal", "law.json", method="gaussian").fit().save("map.nc")
     read("map.nc").drop_vars("quadratic_A").to_netcdf("cut.nc", engine="h5netcdf")
     brenier("show", "cut.nc").refused("cut.nc", "no whole map")
     data = read("map.nc")

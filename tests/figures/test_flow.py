@@ -39,8 +39,8 @@ def flow(
     target: Any, A: Any, b: Any, past: xr.Dataset | None = None, reference: Any = "normal", stopped: str = "steps"
 ) -> MongeAmpere:
     """A map y -> Ay + b that is known without a fit."""
-    found = MongeAmpere(reference, target, "linear", dim=len(b))
-    found.potential = Quadratic(torch.tensor(A, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
+    found = MongeAmpere(reference, target, method="linear", dim=len(b))
+    found.psi = Quadratic(torch.tensor(A, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
     found.history = past
     found.result = Fitted(stopped, 0 if past is None else past.sizes["step"], 1.0)  # type: ignore[arg-type]
     return found
@@ -133,11 +133,11 @@ def test_in_space_the_principal_axes_of_the_target_are_shown() -> None:
 
 
 def learned(steps: int) -> xr.Dataset:
-    return history(steps, halved=True, kl=rng.normal(size=steps), kl_error=0.3, w2=1.0)
+    return history(steps, halved=True, kl=rng.normal(size=steps), kl_se=0.3, w2=1.0)
 
 
 def held(steps: int) -> xr.Dataset:
-    columns = {"held_kl": ("step", np.full(steps, 2.0)), "held_kl_error": ("step", np.ones(steps))}
+    columns = {"held_kl": ("step", np.full(steps, 2.0)), "held_kl_se": ("step", np.ones(steps))}
     return learned(steps).assign(columns).drop_vars("w2")
 
 
@@ -179,7 +179,7 @@ def test_what_is_no_map_is_refused() -> None:
     with pytest.raises(ValueError, match="not a flow, it does not say its family"):
         plot_flow(xr.Dataset())
     with pytest.raises(ValueError, match="has not been fitted"):
-        plot_flow(MongeAmpere("normal", LINE, "linear"))
+        plot_flow(MongeAmpere("normal", LINE, method="linear"))
     bare = flow(LINE, [[2.0]], [1.0])
     with pytest.raises(ValueError, match="not a flow, it has no variable 'reference_points'"):
         plot_flow(bare.to_dataset())

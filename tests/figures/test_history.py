@@ -27,7 +27,7 @@ def artist(ax: Axes, name: str) -> Any:
 
 def test_the_history_is_drawn_as_it_was() -> None:
     w2 = [math.nan, 1.0, math.nan, 0.5]
-    past = history(4, halved=True, kl=[4.0, 2.0, 1.0, 0.1], kl_error=0.02, w2=w2)
+    past = history(4, halved=True, kl=[4.0, 2.0, 1.0, 0.1], kl_se=0.02, w2=w2)
     kl, distance, eta = plot_history(past)
     np.testing.assert_allclose(artist(kl, "kl").get_ydata(), [4, 2, 1, 0.1])
     assert kl.get_yscale() == "log"
@@ -42,7 +42,7 @@ def test_the_history_is_drawn_as_it_was() -> None:
 
 
 def test_kl_on_held_points_has_bars() -> None:
-    past = history(3, kl=[4.0, 2.0, 0.1], kl_error=0.02, held_kl=[math.nan, 2.5, 0.2], held_kl_error=0.05)
+    past = history(3, kl=[4.0, 2.0, 0.1], kl_se=0.02, held_kl=[math.nan, 2.5, 0.2], held_kl_se=0.05)
     ax = plot_history(past)[0]
     np.testing.assert_allclose(np.transpose(artist(ax, "held_kl").get_data()), [[2, 2.5], [3, 0.2]])
     bars = np.array(ax.collections[-1].get_segments())
@@ -50,11 +50,11 @@ def test_kl_on_held_points_has_bars() -> None:
 
 
 def test_kl_up_to_a_constant_has_no_zero() -> None:
-    past = history(3, kl=[40.0, 2.0, 1.0], kl_error=0.02).assign_attrs(kl_constant=1)
+    past = history(3, kl=[40.0, 2.0, 1.0], kl_se=0.02).assign_attrs(kl_constant=1)
     ax = plot_history(past)[0]
     assert (ax.get_yscale(), ax.get_ylabel()) == ("linear", "KL + constant")
     assert len(ax.get_lines()) == 1
-    below = history(3, kl=[0.2, -0.01, 0.01], kl_error=0.02)
+    below = history(3, kl=[0.2, -0.01, 0.01], kl_se=0.02)
     assert len(plot_history(below)[0].get_lines()) == 2  # a line at 0
 
 

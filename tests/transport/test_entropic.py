@@ -12,7 +12,8 @@ from brenier.distances.couplings import by_simplex
 from brenier.laws.mixture import GaussianMixture
 from brenier.references.sinkhorn_limit import sinkhorn_limit
 from brenier.transport import Entropic, sinkhorn
-from brenier.transport.mongeampere.laws import find_law, standard_normal
+from brenier.transport.mongeampere.laws import find_marginal
+from brenier.transport.mongeampere.marginal import standard_normal
 
 
 def line(reach: float, variance: float, count: int = 240) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,7 +128,7 @@ def test_annealing_takes_fewer_iterations() -> None:
 
 
 def test_the_error_against_the_equation_is_of_first_order() -> None:
-    law = find_law(GaussianMixture([0.4, 0.6], [-1.0, 1.0], [[0.25], [0.36]]))
+    law = find_marginal(GaussianMixture([0.4, 0.6], [-1.0, 1.0], [[0.25], [0.36]]))
     found = sinkhorn_limit(standard_normal(1), law, 0.5, (0.1, 0.05, 0.025, 0.0125), points=512)
     assert found.iterations.to_numpy().tolist() == [5, 10, 20, 40]
     np.testing.assert_allclose(found.epsilon, [0.1, 0.05, 0.025, 0.0125])
@@ -142,7 +143,7 @@ def test_the_error_against_the_equation_is_of_first_order() -> None:
 
 def test_between_normal_laws_the_error_is_that_of_the_recursion() -> None:
     """Both sides in closed form: Sinkhorn's curvature after k steps, Riccati's at time t; psi = curvature y^2/2."""
-    law, time = find_law(GaussianMixture([1], [0.0], 2.0)), 1.0
+    law, time = find_marginal(GaussianMixture([1], [0.0], 2.0)), 1.0
     edges = ([-6.0], [6.0])
     found = sinkhorn_limit(standard_normal(1), law, time, (0.2, 0.1, 0.05), points=600, box=edges, image=edges)
     limit = math.sqrt(2) * math.tanh(time / math.sqrt(2) + math.atanh(1 / math.sqrt(2)))

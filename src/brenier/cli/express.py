@@ -169,7 +169,7 @@ def _flow(flow: "xr.Dataset") -> str:
     """How good the map of a Monge-Ampère flow is, on fresh draws."""
     from brenier.reports.flow import ENDS
     from brenier.reports.schedule import many
-    from brenier.reports.transport import with_error
+    from brenier.reports.tables import with_error
 
     about = flow.attrs
     return (

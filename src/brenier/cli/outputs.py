@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from brenier.core import records
-from brenier.core.writing import atomic_paths, check_output, write_dataset
+from brenier.core.writing import atomic_path, atomic_paths, check_output, write_dataset
 
 if TYPE_CHECKING:
     from brenier.sampling.schedule import Schedule
@@ -41,6 +41,15 @@ def write_outputs(data: xr.Dataset, output: Path | None, figure: Path | None, fo
             write_dataset(data, drafts[0])
         if figure is not None:
             write_figure(data, drafts[-1])
+
+
+def write_interrupted(data: xr.Dataset, output: Path, force: bool) -> None:
+    """Write what an interrupted fit has come to, and say so."""
+    from brenier.reports.console import print_interrupted
+
+    with atomic_path(output, force) as draft:
+        write_dataset(data, draft)
+    print_interrupted(output)
 
 
 def write_figure(data: xr.Dataset, path: Path) -> None:

@@ -1,6 +1,5 @@
 """`brenier transport`: the optimal map from a simple law to data, as a file, a table and a figure."""
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,42 +31,35 @@ def run_transport(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
-    from brenier.cli.outputs import check_outputs, write_outputs
+    from brenier.cli.outputs import check_outputs, write_interrupted, write_outputs
     from brenier.core.checks import whole_number
     from brenier.core.reading import read_array
-    from brenier.core.writing import atomic_path, write_dataset
 
     check_outputs(output, figure, force)
     whole_number(samples, "--samples", 512)
     shares = None if weights is None else read_array(weights)
 
     from brenier.catalog import load_target
-    from brenier.laws.empirical import Empirical
-    from brenier.reports.transport import measured, print_transport
+    from brenier.reports.transport import print_transport
     from brenier.transport import SemiDiscrete
+    from brenier.transport.semidiscrete.portrait import portrait
 
     with warnings.catch_warnings():
         if quiet:
             warnings.simplefilter("ignore")
         law = load_target(data, device=device)
-        if not isinstance(law, Empirical):
+        if not law.atoms:
             raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
         known = None if start is None else SemiDiscrete.load(start)
-        transport = SemiDiscrete(law.data, shares, source=source)
+        transport = SemiDiscrete(law.point_masses()[0], shares, source=source)
         about = {"target": law.name, "event_shape": list(law.event_shape)}
         try:
             transport.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
-            found = measured(transport, samples, seed).assign_attrs(about)
+            found = portrait(transport, samples=samples, seed=seed).assign_attrs(about)
         except KeyboardInterrupt:
             if transport.result is not None:
-                with atomic_path(output, force) as draft:
-                    write_dataset(transport.to_dataset().assign_attrs(about), draft)
-                sys.stderr.write(
-                    f"brenier: interrupted: {str(output)!r} holds the map so far, not measured; "
-                    f"go on from it with --start {output} and a new name for -o, or --force\n"
-                )
+                write_interrupted(transport.to_dataset().assign_attrs(about), output, force)
             raise
         write_outputs(found, output, figure, force)
         if not quiet:
-            seconds = transport.result.seconds if transport.result is not None else None
-            print_transport(found, seconds)
+            print_transport(found, transport.result.seconds if transport.result is not None else None)

@@ -179,7 +179,8 @@ def _dataset(flow: MongeAmpere | xr.Dataset) -> xr.Dataset:
     if isinstance(flow, MongeAmpere):
         return portrait(flow)
     read_potential(flow)
-    records.check(flow, "flow", ("reference_points",))
+    hint = "give a flow that was measured, as `brenier flow` saves it"
+    records.check(flow, "flow", ("reference_points",), hint=hint)
     return flow
 
 

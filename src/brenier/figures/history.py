@@ -88,12 +88,12 @@ def _draw_kl(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
     handles: list[Artist] = [line]
     constant = int(history.attrs.get("kl_constant", 0))
     logarithmic = not constant and _logarithmic(ax, kl)
-    if "kl_error" in history:
+    if "kl_se" in history:
         limits = sorted(ax.get_ylim()) if logarithmic else (-np.inf, np.inf)
-        band(ax, x, kl, values_of(history, "kl_error"), BLUE, (limits[0], limits[1]))
+        band(ax, x, kl, values_of(history, "kl_se"), BLUE, (limits[0], limits[1]))
         handles.append(Patch(color=BLUE, alpha=0.2, linewidth=0, label="two standard errors"))
     if "held_kl" in history:
-        held, error = values_of(history, "held_kl"), 2 * values_of(history, "held_kl_error")
+        held, error = values_of(history, "held_kl"), 2 * values_of(history, "held_kl_se")
         seen = np.isfinite(held) & ((held > error) if logarithmic else True)
         style: dict[str, Any] = {"color": BLACK, "linestyle": "none", "marker": "D", "markersize": 3, "elinewidth": 0.8}
         dots = ax.errorbar(x[seen], held[seen], error[seen], **style).lines[0]

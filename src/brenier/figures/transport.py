@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from brenier.figures.axes import BLACK, BLUE, ORANGE, Array, legend_below, panel, tick_label
 from brenier.figures.page import counted, letter_panels, page, plain, short
 from brenier.transport import SemiDiscrete
-from brenier.transport.semidiscrete import portrait
-from brenier.transport.semidiscrete.portrait import Cells, Facets
+from brenier.transport.semidiscrete import images
+from brenier.transport.semidiscrete.images import Cells, Facets
 
 RED = "#C8102E"
 OUTLINED = 2000  # cells up to which all are outlined
@@ -53,7 +53,7 @@ def plot_transport(transport: SemiDiscrete | xr.Dataset, threshold: float | None
             plot_line_map(found, left, threshold=threshold)
             plot_line_potential(found, right, threshold=threshold)
         elif found.dim == 2:
-            plane = portrait.cells_in_plane(found)
+            plane = images.cells_in_plane(found)
             _draw_cells(left, found, plane, threshold)
             plot_image(found, right, threshold=plane.facets.steep if threshold is None else threshold)
         else:
@@ -72,7 +72,7 @@ def plot_line_map(transport: SemiDiscrete, ax: Axes | None = None, *, threshold:
     Raises:
         ValueError: the map is in another dimension, or has not been fitted.
     """
-    x, cells, facets = portrait.cells_on_line(transport)
+    x, cells, facets = images.cells_on_line(transport)
     ax = panel(ax, "The map")
     jumps = facets.singular(threshold)
     values = transport.points[:, 0].double().cpu().numpy()
@@ -95,15 +95,15 @@ def plot_line_potential(transport: SemiDiscrete, ax: Axes | None = None, *, thre
     Raises:
         ValueError: the map is in another dimension, or has not been fitted.
     """
-    x, _, facets = portrait.cells_on_line(transport)
+    x, _, facets = images.cells_on_line(transport)
     ax = panel(ax, "Its potential")
     jumps = facets.singular(threshold)
     places = np.sort(np.concatenate([x[:, 0], facets.ends[:, 0, 0]]))
-    heights = portrait.potential_at(transport, places[:, None])
+    heights = images.potential_at(transport, places[:, None])
     (curve,) = ax.plot(places, heights, color=BLUE, linewidth=1.6, gid="potential")
     curve.set_label(r"$u(x) = \max_i\, x y_i + h_i$")
     kinks = facets.ends[jumps, 0, :]
-    heights = portrait.potential_at(transport, kinks)
+    heights = images.potential_at(transport, kinks)
     (dots,) = ax.plot(kinks[:, 0], heights, linestyle="none", marker="o", color=RED, markersize=4)
     dots.set_gid("singular")
     ax.set(xlabel=_axis("x", transport), ylabel="potential $u(x)$", xlim=(x[0, 0], x[-1, 0]))
@@ -120,7 +120,7 @@ def plot_cells(transport: SemiDiscrete, ax: Axes | None = None, *, threshold: fl
     Raises:
         ValueError: the map is in another dimension, or has not been fitted.
     """
-    return _draw_cells(ax, transport, portrait.cells_in_plane(transport), threshold)
+    return _draw_cells(ax, transport, images.cells_in_plane(transport), threshold)
 
 
 def _draw_cells(ax: Axes | None, transport: SemiDiscrete, plane: Cells, threshold: float | None) -> Axes:
@@ -149,7 +149,7 @@ def plot_image(transport: SemiDiscrete, ax: Axes | None = None, *, threshold: fl
     Raises:
         ValueError: the map is in another dimension, or has not been fitted.
     """
-    steps = portrait.image_of_grid(transport)
+    steps = images.image_of_grid(transport)
     ax = panel(ax, "The points, and the image of a grid")
     jumps = steps.singular(threshold)
     ax.add_collection(LineCollection(list(steps.ends[~jumps]), colors="0.55", linewidths=0.6, gid="grid"))
@@ -177,7 +177,7 @@ def plot_points(transport: SemiDiscrete, ax: Axes | None = None) -> Axes:
     if transport.dim < 2:
         raise ValueError("points on the line have no second axis")
     ax = panel(ax, "The points")
-    places, share = portrait.projection(transport)
+    places, share = images.projection(transport)
     dots = _scatter(transport, places, ax)
     ax.set(xlabel=f"first principal axis ({share[0]:.0%} of the variance)", ylabel=f"second ({share[1]:.0%})")
     ax.set_aspect("equal", adjustable="datalim")
@@ -191,7 +191,7 @@ def plot_masses(transport: SemiDiscrete, ax: Axes | None = None, *, seed: int = 
     Raises:
         ValueError: the map has not been fitted.
     """
-    masses = portrait.mass_errors(transport, seed)
+    masses = images.mass_errors(transport, seed)
     ax = panel(ax, f"Masses of the cells, from {masses.draws:,} draws")
     bars = ax.stairs(masses.cells, masses.edges, fill=True, color=BLUE, alpha=0.5, label="cells")
     bars.set_gid("cells")
@@ -228,7 +228,7 @@ def _key(facets: Facets, singular: NDArray[np.bool_], what: str, marker: str = "
 
 def _colours(transport: SemiDiscrete) -> Array:
     """A colour for each point by its rank along the first two principal axes, shape (N, 3)."""
-    places, _ = portrait.projection(transport)
+    places, _ = images.projection(transport)
     count = max(len(places) - 1, 1)
     hue, light = (places[:, k].argsort().argsort() / count for k in range(2))
     cold, warm = np.array(to_rgb(BLUE)), np.array(to_rgb(ORANGE))

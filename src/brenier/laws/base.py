@@ -203,9 +203,21 @@ class Target(ABC):
         raise NotImplementedError(f"{self.name} has no explicit density")
 
     def point_masses(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-        """Places and probabilities of the law's point masses; for laws with an explicit distribution only."""
+        """Places and probabilities of the law's point masses; for laws with atoms or an explicit distribution only."""
         none = torch.zeros((0, self.dim), dtype=self.dtype, device=self.device)
         return none, none[:, 0]
+
+    def density(self) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, " n"]] | None:
+        """Log density of X itself, differentiable by autograd; None for a law that has no smooth one."""
+        return None
+
+    def moments(self) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+        """Mean and covariance of X, for laws that have them in closed form.
+
+        Raises:
+            NotImplementedError: where the law has no explicit moments.
+        """
+        raise NotImplementedError(f"{self.name} has no explicit moments")
 
     def distribution(
         self, x: Float[Tensor, "*n"], alpha: Float[Tensor, "*n"], sigma: Float[Tensor, "*n"]

@@ -101,6 +101,10 @@ class Empirical(Target):
         """The atoms, in the unit of the data, shape (N, d)."""
         return self._restore(self._atoms)
 
+    def point_masses(self) -> tuple[Float[Tensor, "N d"], Float[Tensor, " N"]]:
+        """The atoms and their weights, in float64."""
+        return self.data, self.weights
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """The same atoms, on another device or in another dtype."""
         if (device is None or torch.device(device) == self.device) and (dtype is None or dtype == self.dtype):

@@ -18,13 +18,14 @@ compared with the anchor's through differences of squares in product form, never
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from brenier.core.linalg import norm_by_ascent, norm_by_squaring
 from brenier.core.points import Numbers
@@ -298,6 +299,25 @@ class GaussianMixture(Target):
         flat = (self.variances == 0).all(1)
         places, which = torch.unique(self.means[flat], dim=0, return_inverse=True)
         return places, self.weights.new_zeros(len(places)).index_add_(0, which, self.weights[flat])
+
+    def density(self) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, " n"]]:
+        """Log density of X itself; ValueError where a component has none."""
+        covariances = self._covariances()
+        if bool((torch.linalg.eigvalsh(covariances)[:, 0] <= 0).any()):
+            raise ValueError(f"{self.name} has components without a density: give them a positive definite covariance")
+        return MixtureSameFamily(Categorical(self.weights), MultivariateNormal(self.means, covariances)).log_prob
+
+    def moments(self) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+        """Mean and covariance of X."""
+        mean = self.weights @ self.means
+        spread = self.means - mean
+        within = torch.einsum("k,kij->ij", self.weights, self._covariances())
+        return mean, within + (self.weights[:, None] * spread).T @ spread
+
+    def _covariances(self) -> Float[Tensor, "k d d"]:
+        if self.axes is None:
+            return torch.diag_embed(self.variances.expand(-1, self.dim))
+        return (self.axes * self.variances[:, None]) @ self.axes.mT
 
     def _store(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype).contiguous()

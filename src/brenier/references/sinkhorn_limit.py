@@ -14,7 +14,7 @@ from brenier.core.work import progress_bar
 from brenier.transport.entropic import sinkhorn
 from brenier.transport.mongeampere.grid.equation import log_densities
 from brenier.transport.mongeampere.grid.solve import GridPotential, solve_on_grid
-from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.marginal import Marginal
 
 _ACCURACY = 1e-8  # of the equation's steps in time
 _FEWEST, _LONGEST = 64, 4096  # points of a grid on the line
@@ -24,8 +24,8 @@ NORMS = ("l2", "sup")
 
 
 def sinkhorn_limit(
-    reference: Law,
-    target: Law,
+    reference: Marginal,
+    target: Marginal,
     time: float = 1.0,
     epsilons: Sequence[float] = (0.1, 0.05, 0.025, 0.0125, 0.00625),
     points: int = 2048,
@@ -73,7 +73,7 @@ def sinkhorn_limit(
     return _with_slopes(rows, reference, target, time, points)
 
 
-def _errors(reference: Law, target: Law, limit: GridPotential, time: float, count: int) -> dict[str, float]:
+def _errors(reference: Marginal, target: Marginal, limit: GridPotential, time: float, count: int) -> dict[str, float]:
     """After `count` iterations of length time/count."""
     epsilon = time / count
     arrays = limit.arrays()
@@ -103,7 +103,9 @@ def _errors(reference: Law, target: Law, limit: GridPotential, time: float, coun
     }
 
 
-def _with_slopes(rows: list[dict[str, float]], reference: Law, target: Law, time: float, points: int) -> xr.Dataset:
+def _with_slopes(
+    rows: list[dict[str, float]], reference: Marginal, target: Marginal, time: float, points: int
+) -> xr.Dataset:
     from scipy import stats  # slow to import
 
     columns = {name: [row[name] for row in rows] for name in rows[0]}
@@ -130,7 +132,7 @@ def _with_slopes(rows: list[dict[str, float]], reference: Law, target: Law, time
     )
 
 
-def _line(law: Law, low: float, high: float, spacing: float) -> tuple[Tensor, Tensor]:
+def _line(law: Marginal, low: float, high: float, spacing: float) -> tuple[Tensor, Tensor]:
     """Centres of equal cells no wider than `spacing`, and weights in proportion to the density."""
     count = max(_FEWEST, math.ceil((high - low) / spacing))
     if count > _LONGEST:

@@ -5,14 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from brenier.reports.console import stdout
+from brenier.reports.console import print_facts
 from brenier.reports.schedule import many
-from brenier.reports.tables import scale
-from brenier.reports.transport import with_error
+from brenier.reports.tables import scale, with_error
 
 ENDS = {
     "closed form": "in closed form",
@@ -32,18 +29,10 @@ DRIVES = {
 
 def print_flow(flow: xr.Dataset, seconds: float | None = None, console: Console | None = None) -> None:
     """Print what was fitted and how it ended, and a table of what was measured."""
-    console = console or stdout()
     about = flow.attrs
     seed = f", seed {about['seed']}" if "seed" in about else ""
     title = f"{about['target']} in {many(int(about['dim']), 'dimension')}, from {about['reference']}{seed}"
-    console.print(title, markup=False, soft_wrap=True)
-    console.print()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for wide in (False, False, True):
-        table.add_column(no_wrap=not wide)
-    for row in _rows(about, seconds):
-        table.add_row(*row)
-    console.print(table)
+    print_facts(title, _rows(about, seconds), console)
 
 
 def _rows(about: Mapping[str, Any], seconds: float | None) -> list[tuple[str, str, str]]:

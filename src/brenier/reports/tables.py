@@ -1,7 +1,8 @@
 """Numbers and columns of tables, as the reports print them."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,13 @@ def scale(value: float, digits: int = 3) -> str:
         return "-" if math.isnan(value) else f"{value:.{digits}g}"
     digits = max(digits, len(f"{value:.0f}"))
     return np.format_float_positional(value, digits, fractional=False, trim="-")
+
+
+def with_error(about: Mapping[str, Any], name: str) -> str:
+    """A number to the place of its standard error's second digit."""
+    value, se = float(about[name]), float(about[f"{name}_se"])
+    digits = math.floor(math.log10(abs(value) / se)) + 2 if value != 0 and se > 0 else 3
+    return f"{scale(value, max(digits, 3))} ± {scale(se, 2)}"
 
 
 def distinct(values: NDArray[np.float64]) -> list[str]:

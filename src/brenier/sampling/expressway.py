@@ -166,7 +166,7 @@ class Expressway:
             if start is not None:
                 raise ValueError("a saved transport is no start for a Monge-Ampère flow: leave out start")
             law = Empirical(self.latents, self.data.weights, name=f"{self.data.name} diffused")
-            self.flow = MongeAmpere("normal", law, "neural").fit(minutes=minutes, seed=seed, progress=progress)
+            self.flow = MongeAmpere("normal", law).fit(minutes=minutes, seed=seed, progress=progress)
         if self._assign == "transport":
             if self.transport is None:
                 self.transport = SemiDiscrete(self.latents, self.data.weights, source=self._source_given)
@@ -186,7 +186,7 @@ class Expressway:
             found = self._assign(self._source.draw(n, generator).to(self.latents))
             return check_points(self.target, found), None
         if self._assign == "monge-ampere":
-            if self.flow is None or self.flow.potential is None:
+            if self.flow is None or self.flow.psi is None:
                 raise ValueError("the flow has not been fitted yet: call fit first")
             return check_points(self.target, self.flow.map(self._source.draw(n, generator))), None
         if n == 0:

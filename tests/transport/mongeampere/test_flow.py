@@ -4,11 +4,11 @@ import torch
 
 from brenier import GaussianMixture
 from brenier.references.residual import residual_map
-from brenier.transport.mongeampere import find_law, gaussian_flow, gaussian_map
+from brenier.transport.mongeampere import find_marginal, gaussian_flow, gaussian_map
 from brenier.transport.mongeampere.discrepancy import Exact, Field
 from brenier.transport.mongeampere.fits import FeatureFit, ImplicitFit, NetworkFit, QuadraticFit
 from brenier.transport.mongeampere.flow import Diverged, iterate
-from brenier.transport.mongeampere.laws import covering
+from brenier.transport.mongeampere.marginal import covering
 from brenier.transport.mongeampere.potentials import Features, Quadratic
 
 
@@ -23,7 +23,7 @@ def draw(*shape, seed=0):
 def law(d, seed=0):
     W = draw(d, 2 * d, seed=seed)
     S = W @ W.T / (2 * d) + 0.3 * torch.eye(d, dtype=torch.float64)
-    return find_law(GaussianMixture([1.0], draw(1, d, seed=seed + 1), S[None]))
+    return find_marginal(GaussianMixture([1.0], draw(1, d, seed=seed + 1), S[None]))
 
 
 def fits(d):
@@ -34,7 +34,7 @@ def fits(d):
 @pytest.mark.parametrize("name", ["quadratic", "linear", "neural"])
 def test_fed_exact_scores_every_method_follows_the_gaussian_recursion(d, name):
     """To 1e-10 (arXiv:2504.09279; the recursion of `gaussian`). Scores as a field that knows the step's own law."""
-    reference, target, etas = find_law("normal", d), law(d), [0.1] * 15
+    reference, target, etas = find_marginal("normal", d), law(d), [0.1] * 15
     exact = [Quadratic.identity(d), *gaussian_flow(reference, target, etas)]
     inverse = torch.linalg.inv(target.covariance)
 
@@ -50,7 +50,7 @@ def test_fed_exact_scores_every_method_follows_the_gaussian_recursion(d, name):
 
 @pytest.mark.parametrize("name", ["quadratic", "linear", "neural"])
 def test_and_so_it_does_from_densities(name):
-    reference, target, etas = find_law("normal", 3), law(3), [0.1] * 15
+    reference, target, etas = find_marginal("normal", 3), law(3), [0.1] * 15
     steps = iterate(
         Quadratic.identity(3), reference, Exact(reference, target), fits(3)[name], etas, 60, 0.5, generator()
     )
@@ -59,7 +59,7 @@ def test_and_so_it_does_from_densities(name):
 
 
 def test_the_printed_residual_form_follows_it_too():
-    reference, target, etas = find_law("normal", 3), law(3), [0.1] * 5
+    reference, target, etas = find_marginal("normal", 3), law(3), [0.1] * 5
     exact = [Quadratic.identity(3), *gaussian_flow(reference, target, etas)]
     inverse = torch.linalg.inv(target.covariance)
     fields = [
@@ -76,7 +76,7 @@ def test_refits_agree_with_the_residual_form_where_the_map_bends():
     centres = torch.linspace(-3.5, 3.5, 40, dtype=torch.float64)[:, None]
     flow = iterate(
         Quadratic.identity(1),
-        find_law("normal", 1),
+        find_marginal("normal", 1),
         Field(lambda x, k: fields[k](x)),
         FeatureFit(centres, 0.3),
         etas,
@@ -100,8 +100,8 @@ def test_the_residual_form_counts_its_steps():
 
 def test_a_step_that_folds_is_halved_and_counted():
     """N(0, 0.01): a step of 0.1 makes A = 1 - 0.1 (100 - 1) < 0, one of 0.1/16 does not."""
-    target = find_law(GaussianMixture([1.0], [0.0], [0.01]))
-    reference = find_law("normal", 1)
+    target = find_marginal(GaussianMixture([1.0], [0.0], [0.01]))
+    reference = find_marginal("normal", 1)
     steps = list(
         iterate(Quadratic.identity(1), reference, Exact(reference, target), QuadraticFit(), [0.1], 50, 1e9, generator())
     )
@@ -113,13 +113,17 @@ def test_a_step_that_folds_is_halved_and_counted():
 def test_no_step_at_all_is_a_divergence():
     jump = Field(lambda x, k: 1e30 * x)
     with pytest.raises(Diverged, match="step 1: the potential is not convex after a step"):
-        list(iterate(Quadratic.identity(1), find_law("normal", 1), jump, QuadraticFit(), [1.0], 50, 1e9, generator()))
+        list(
+            iterate(
+                Quadratic.identity(1), find_marginal("normal", 1), jump, QuadraticFit(), [1.0], 50, 1e9, generator()
+            )
+        )
 
 
 def test_numbers_that_are_not_finite_are_a_divergence_that_names_the_step():
     field = Field(lambda x, k: x * (np.nan if k == 2 else 0.1))
     steps = iterate(
-        Quadratic.identity(1), find_law("normal", 1), field, QuadraticFit(), [1.0] * 5, 50, 1e9, generator()
+        Quadratic.identity(1), find_marginal("normal", 1), field, QuadraticFit(), [1.0] * 5, 50, 1e9, generator()
     )
     assert next(steps).number == 1
     assert next(steps).number == 2
@@ -129,7 +133,7 @@ def test_numbers_that_are_not_finite_are_a_divergence_that_names_the_step():
 
 def test_the_dual_falls_by_both_divergences():
     """d D/dt = -KL(rho || target) - KL(target || rho): the evolution variational inequality, for Gaussians."""
-    reference, target = find_law("normal", 2), law(2)
+    reference, target = find_marginal("normal", 2), law(2)
     m, S = target.mean, target.covariance
 
     def dual(q):
@@ -159,7 +163,10 @@ def exact_moments():
 
 
 def implicit_steps(target, etas):
-    reference, fit = find_law("normal", 2), ImplicitFit(20 + draw(1, 2), 0.1, target.log_density)  # no point feels it
+    reference, fit = (
+        find_marginal("normal", 2),
+        ImplicitFit(20 + draw(1, 2), 0.1, target.log_density),
+    )  # no point feels it
     return iterate(
         Quadratic.identity(2),
         reference,
@@ -176,7 +183,7 @@ def implicit_steps(target, etas):
 def test_small_implicit_steps_are_the_iterations_to_first_order():
     target = law(2)
     for eta in (1e-3, 1e-4):
-        (exact,) = gaussian_flow(find_law("normal", 2), target, [eta])
+        (exact,) = gaussian_flow(find_marginal("normal", 2), target, [eta])
         (step,) = implicit_steps(target, [eta])
         moved = float((exact.A - torch.eye(2)).abs().max())
         assert float((step.potential.A - exact.A).abs().max()) < 10 * eta * moved
@@ -185,7 +192,7 @@ def test_small_implicit_steps_are_the_iterations_to_first_order():
 def test_large_implicit_steps_are_newtons_method():
     """From one step to the next the error is squared."""
     target = law(2)
-    exact = gaussian_map(find_law("normal", 2), target)
+    exact = gaussian_map(find_marginal("normal", 2), target)
     errors = [float((step.potential.A - exact.A).abs().max()) for step in implicit_steps(target, [1e9] * 8)]
     assert errors[-1] < 1e-8
     near = next(k for k, error in enumerate(errors) if error < 0.1)
@@ -193,14 +200,14 @@ def test_large_implicit_steps_are_newtons_method():
 
 
 def test_the_forms_of_an_implicit_step_are_derivatives_of_the_divergence():
-    target = find_law(GaussianMixture([0.4, 0.6], draw(2, 2), [0.25, 0.5]))
+    target = find_marginal(GaussianMixture([0.4, 0.6], draw(2, 2), [0.25, 0.5]))
     centres, y = draw(4, 2, seed=1), draw(30, 2, seed=2)
     A = 1.5 * torch.eye(2, dtype=torch.float64)
     potential = Features(A, A[0] * 0, centres, torch.tensor(0.8, dtype=torch.float64), 0.05 * draw(4, seed=3))
     fit = ImplicitFit(centres, 0.8, target.log_density)
     mass = torch.rand(30, generator=generator(4), dtype=torch.float64).softmax(0)
     *_, slope = fit._forms(potential, y, mass)
-    exact = Exact(find_law("normal", 2), target)
+    exact = Exact(find_marginal("normal", 2), target)
     for j in range(len(slope)):
         unit = torch.zeros_like(slope)
         unit[j] = 1e-6
@@ -216,8 +223,8 @@ def test_the_forms_of_an_implicit_step_are_derivatives_of_the_divergence():
 
 
 def test_points_that_cover_a_law_average_as_it_does():
-    mixture = find_law(GaussianMixture([0.4, 0.6], [[-1.0, 0.0], [1.5, 1.0]], [0.25, 0.5]))
-    for law_, scale in ((find_law("normal", 2), 1.0), (mixture, 2.0)):
+    mixture = find_marginal(GaussianMixture([0.4, 0.6], [[-1.0, 0.0], [1.5, 1.0]], [0.25, 0.5]))
+    for law_, scale in ((find_marginal("normal", 2), 1.0), (mixture, 2.0)):
         y, mass = covering(law_, 20_000, generator(1))
         torch.testing.assert_close(mass @ y, law_.mean, atol=0.03 * scale, rtol=0)
         spread = y - law_.mean

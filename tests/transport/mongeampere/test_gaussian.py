@@ -6,14 +6,14 @@ import torch
 from scipy.linalg import sqrtm
 
 from brenier import GaussianMixture
-from brenier.transport.mongeampere import find_law, gaussian_flow, gaussian_map
+from brenier.transport.mongeampere import find_marginal, gaussian_flow, gaussian_map
 
 
 def normal_law(d, seed, spread=1.0):
     generator = torch.Generator().manual_seed(seed)
     W = torch.randn(d, 2 * d, generator=generator, dtype=torch.float64)
     S = spread**2 * (W @ W.T / (2 * d) + 0.2 * torch.eye(d, dtype=torch.float64))
-    return find_law(GaussianMixture([1.0], torch.randn(1, d, generator=generator, dtype=torch.float64), S[None]))
+    return find_marginal(GaussianMixture([1.0], torch.randn(1, d, generator=generator, dtype=torch.float64), S[None]))
 
 
 @pytest.mark.parametrize("d", [1, 2, 7])
@@ -40,27 +40,27 @@ def test_the_iteration_comes_to_the_map():
 
 
 def test_one_step_on_the_line_by_hand():
-    target = find_law(GaussianMixture([1.0], [3.0], [4.0]))
-    (step,) = gaussian_flow(find_law("normal", 1), target, [0.1])
+    target = find_marginal(GaussianMixture([1.0], [3.0], [4.0]))
+    (step,) = gaussian_flow(find_marginal("normal", 1), target, [0.1])
     assert float(step.A) == pytest.approx(1 - 0.1 * (1 / 4 - 1))
     assert float(step.b) == pytest.approx(-0.1 * (0 - 3) / 4)
 
 
 def test_a_step_that_folds_is_refused_with_its_number():
-    target = find_law(GaussianMixture([1.0], [0.0], [0.01]))
+    target = find_marginal(GaussianMixture([1.0], [0.0], [0.01]))
     with pytest.raises(ValueError, match=r"step 0 of size 0.1 .* smaller"):
-        list(gaussian_flow(find_law("normal", 1), target, [0.1]))
+        list(gaussian_flow(find_marginal("normal", 1), target, [0.1]))
 
 
 def test_a_law_that_does_not_spread_is_refused():
-    flat = find_law(np.array([[0.0, 1.0], [1.0, 1.0], [3.0, 1.0]]))
+    flat = find_marginal(np.array([[0.0, 1.0], [1.0, 1.0], [3.0, 1.0]]))
     with pytest.raises(ValueError, match="does not spread in every direction"):
-        gaussian_map(find_law("normal", 2), flat)
+        gaussian_map(find_marginal("normal", 2), flat)
 
 
 def test_densities_of_laws_against_closed_forms():
     x = torch.linspace(-3, 3, 7, dtype=torch.float64)[:, None]
-    law = find_law(GaussianMixture([0.25, 0.75], [-1.0, 2.0], [1.0, 0.25]))
+    law = find_marginal(GaussianMixture([0.25, 0.75], [-1.0, 2.0], [1.0, 0.25]))
     one = 0.25 * torch.exp(-((x + 1) ** 2) / 2) + 0.75 * 2 * torch.exp(-((x - 2) ** 2) * 2)
     torch.testing.assert_close(law.log_density(x), (one[:, 0] / math.sqrt(2 * math.pi)).log())
     assert float(law.mean) == pytest.approx(1.25)

@@ -431,12 +431,12 @@ def test_a_map_from_a_source_of_ones_own_is_loaded_with_it(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda data: data.drop_vars("heights"), "no 'heights'"),
+        (lambda data: data.drop_vars("heights"), "it has no variable 'heights'"),
         (lambda data: data.assign(heights=data.heights * math.nan), "heights must be 12 numbers"),
         (lambda data: data.assign(heights=("other", np.zeros(3))), "heights must be 12 numbers"),
         (lambda data: data.assign(weights=-data.weights), "must not be negative"),
         (lambda data: data.assign(points=data.points * math.inf), "NaN or infinite"),
-        (lambda data: data.drop_attrs(), "no 'source'"),
+        (lambda data: data.drop_attrs(), "does not say what it holds"),
         (lambda data: data.assign_attrs(fit_stopped="never"), "'never'"),
     ],
 )
@@ -451,8 +451,9 @@ def test_files_that_are_no_maps_are_refused(plane: SemiDiscrete, tmp_path: Path)
     plane.save(tmp_path / "map.nc")
     (tmp_path / "cut.nc").write_bytes((tmp_path / "map.nc").read_bytes()[:1000])
     (tmp_path / "text.nc").write_text("no netCDF")
-    for name in ("cut.nc", "text.nc", "gone.nc", "."):
-        with pytest.raises(ValueError, match=r"cannot be read: give what `brenier transport -o` saved"):
+    said = {"cut.nc": "is not a netCDF file", "text.nc": "is not a netCDF file", "gone.nc": "does not exist"}
+    for name, message in (said | {".": "is a folder"}).items():
+        with pytest.raises(ValueError, match=f"{message}: give what `brenier transport -o` saved"):
             SemiDiscrete.load(tmp_path / name)
 
 

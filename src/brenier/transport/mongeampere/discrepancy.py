@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.marginal import Marginal
 from brenier.transport.mongeampere.potentials import Potential
 
 
@@ -32,7 +32,7 @@ class Measured:
         gradient: of h(T(y)) in y, shape (n, d). NaN where psi is not convex.
         value: h(T(y)), shape (n,); None where only the gradient is known.
         figures: what was found out on the way, by name: "kl", KL(rho_k || e^{-f}) up to the constant in f, with
-            "kl_error", its standard error; of a classifier "reverse_kl", "loss", "calibration"; of a score "loss".
+            "kl_se", its standard error; of a classifier "reverse_kl", "loss", "calibration"; of a score "loss".
     """
 
     gradient: Float[Tensor, "n d"]
@@ -60,7 +60,7 @@ class Exact(Discrepancy):
 
     exact = True
 
-    def __init__(self, reference: Law, target: Law) -> None:
+    def __init__(self, reference: Marginal, target: Marginal) -> None:
         for law in (reference, target):
             if law.log_density is None:
                 raise ValueError(
@@ -77,7 +77,7 @@ class Exact(Discrepancy):
         value = value.detach()
         known = value[torch.isfinite(value)]
         error = float(known.std() / max(len(known), 1) ** 0.5) if len(known) > 1 else 0.0
-        return Measured(gradient, value, {"kl": float(known.mean()), "kl_error": error})
+        return Measured(gradient, value, {"kl": float(known.mean()), "kl_se": error})
 
     def value(self, potential: Potential, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """h(T(y)); NaN where psi is not convex."""

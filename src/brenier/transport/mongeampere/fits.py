@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.transport.mongeampere.laws import LogDensity
+from brenier.transport.mongeampere.marginal import LogDensity
 from brenier.transport.mongeampere.potentials import (
     ConvexNetwork,
     Features,

@@ -14,8 +14,10 @@ the fit (`trusted`).
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact, Measured, NotFinite
 from brenier.transport.mongeampere.fits import Aim, Fit, trusted
-from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.marginal import Marginal
 from brenier.transport.mongeampere.potentials import Potential
 
 HALVINGS = 30  # of one step, after which no step keeps the potential convex
@@ -58,9 +60,35 @@ class Iterate:
     figures: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass
+class Stop:
+    """When to stop before the last step.
+
+    Attributes:
+        tolerance: fall of KL in a step, over its size where that is below 1.
+        begun: when, by the monotonic clock.
+        limit: seconds that it may take.
+    """
+
+    tolerance: float
+    begun: float
+    limit: float
+
+    @property
+    def seconds(self) -> float:
+        """Since the fit was begun."""
+        return time.monotonic() - self.begun
+
+    def reached(self, step: Iterate) -> Literal["tolerance", "minutes"] | None:
+        """Why to stop after this step; None to go on."""
+        if step.fall is not None and step.fall <= self.tolerance * min(1.0, step.eta):
+            return "tolerance"
+        return "minutes" if self.seconds > self.limit else None
+
+
 def iterate(
     potential: Potential,
-    reference: Law,
+    reference: Marginal,
     discrepancy: Discrepancy,
     fit: Fit,
     etas: Sequence[float],
@@ -129,11 +157,11 @@ def _fall(discrepancy: Discrepancy, after: Potential, y: Tensor, mass: Tensor, b
 
 def _figures(measured: Measured, mass: Float[Tensor, " n"]) -> dict[str, float]:
     """What was measured, the mean of an exact h with the points' mass."""
-    if measured.value is None or set(measured.figures) != {"kl", "kl_error"}:
+    if measured.value is None or set(measured.figures) != {"kl", "kl_se"}:
         return measured.figures
     mean = mass @ measured.value
     error = (mass.square() @ (measured.value - mean).square()).sqrt()
-    return {"kl": float(mean), "kl_error": float(error)}
+    return {"kl": float(mean), "kl_se": float(error)}
 
 
 def _check(measured: Measured, k: int) -> None:

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.marginal import Marginal
 from brenier.transport.mongeampere.potentials import Quadratic
 
 
-def moments(law: Law) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+def moments(law: Marginal) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Mean and covariance.
 
     Raises:
@@ -32,7 +32,7 @@ def moments(law: Law) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     return law.mean, law.covariance
 
 
-def gaussian_map(reference: Law, target: Law) -> Quadratic:
+def gaussian_map(reference: Marginal, target: Marginal) -> Quadratic:
     """Brenier's map between the normal laws with these means and covariances (Bures, Wasserstein)."""
     m0, S0 = moments(reference)
     m, S = moments(target)
@@ -44,7 +44,7 @@ def gaussian_map(reference: Law, target: Law) -> Quadratic:
     return Quadratic(slope, m - slope @ m0)
 
 
-def gaussian_flow(reference: Law, target: Law, etas: Iterable[float]) -> Iterator[Quadratic]:
+def gaussian_flow(reference: Marginal, target: Marginal, etas: Iterable[float]) -> Iterator[Quadratic]:
     """The iterates after each step, from the identity.
 
     Raises:

@@ -8,12 +8,15 @@ order. All iterates see the same points, so that differences between them have l
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from brenier.distances.wasserstein import exact_w2
+from brenier.transport.cost import Cost
 from brenier.transport.mongeampere.conjugate import conjugate, inverse
 from brenier.transport.mongeampere.discrepancy import Discrepancy, Exact, NotFinite
-from brenier.transport.mongeampere.laws import Law
-from brenier.transport.mongeampere.potentials import Potential
+from brenier.transport.mongeampere.marginal import Marginal
+from brenier.transport.mongeampere.potentials import Framed, Potential
 
 POINTS = 512  # of each law
 FLOORS = 4  # pairs of samples of the target, whose root mean square is the floor of W2
@@ -28,7 +31,7 @@ class Judge:
         seed: of the points.
     """
 
-    def __init__(self, reference: Law, target: Law, discrepancy: Discrepancy, seed: int) -> None:
+    def __init__(self, reference: Marginal, target: Marginal, discrepancy: Discrepancy, seed: int) -> None:
         assert reference.draw is not None
         generator = torch.Generator().manual_seed(seed)
         self._exact = discrepancy if isinstance(discrepancy, Exact) else None
@@ -58,5 +61,31 @@ class Judge:
         try:
             h = exact.value(potential, self._y)
         except NotFinite:
-            return {"held_kl": math.inf, "held_kl_error": math.nan}
-        return {"held_kl": float(h.mean()), "held_kl_error": float(h.std() / len(h) ** 0.5)}
+            return {"held_kl": math.inf, "held_kl_se": math.nan}
+        return {"held_kl": float(h.mean()), "held_kl_se": float(h.std() / len(h) ** 0.5)}
+
+
+def cost(
+    potential: Potential,
+    y: Float[Tensor, "n d"],
+    x: Float[Tensor, "n d"] | None,
+    back: Float[Tensor, "n d"] | None,
+) -> Cost:
+    """What the map pays at points of the reference, and what the potential vouches for; of whitened laws, if these are.
+
+    Args:
+        potential: psi.
+        y: points of the reference.
+        x: points of the target; None where there are none.
+        back: where the map takes to x.
+    """
+    if isinstance(potential, Framed):
+        y = potential.inward(y)
+        x, back = (None if points is None else potential.inward(points) for points in (x, back))
+        potential = potential.inner
+    with torch.no_grad():
+        paid = (y - potential.gradient(y)).square().sum(1)
+        if x is None or back is None:
+            return Cost.of(paid, torch.full_like(paid, math.nan))
+        held = potential.value(y) + conjugate(potential, x, back)
+        return Cost.of(paid, y.square().sum(1) + x.square().sum(1) - 2 * held)

@@ -1,215 +1,43 @@
-"""Laws that a Monge-Ampère flow goes from and to: densities, where they are known, and points.
+"""What users give a Monge-Ampère flow to go from and to, as marginals: the door to this room.
 
-The reference e^{-g} is sampled and, for exact steps, has a density. The target e^{-f} is one of
-
-    a mixture or normal law     density and samples
-    a function log_density(x)   density up to a factor; its gradient comes from autograd
-    points                      samples only
+a mixture or normal law     density and samples
+a function log_density(x)   density up to a factor; its gradient comes from autograd
+a Python file               the same, with its dimension: it defines log_density and dim
+points                      samples only
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+import importlib.util
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import optimize
 from torch import Tensor
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from brenier.catalog import load_target
+from brenier.core.checks import whole_number
+from brenier.core.reading import exists
 from brenier.laws.base import Target
-from brenier.laws.empirical import Empirical
-from brenier.laws.mixture import GaussianMixture
-
-LogDensity: TypeAlias = Callable[[Tensor], Tensor]
-STRETCH = 1.6  # of half of the points that cover a law
-FAR, NEAR = 1e300, 1e-6  # of the search for a mode: longest step; squared distance of its end, in standard deviations
-TINY = 1e-9  # Sobol's points may be 0 in single precision
-Draw: TypeAlias = Callable[[int, torch.Generator], Tensor]
+from brenier.transport.mongeampere.marginal import Marginal, laplace, standard_normal
 
 
-@dataclass(frozen=True)
-class Law:
-    """A law on R^d, as far as it is known. All of it in float64.
-
-    Attributes:
-        name: for messages.
-        dim: d.
-        log_density: (n, d) -> (n,), differentiable by autograd; None where there is none.
-        normalised: whether the density integrates to 1.
-        draw: n points of shape (n, d), from a generator; None where none can be drawn.
-        mean, covariance: of the law, shapes (d,) and (d, d); None where unknown.
-        spread: n points from a seed that average better than independent ones; None where there are none.
-    """
-
-    name: str
-    dim: int
-    log_density: LogDensity | None
-    normalised: bool
-    draw: Draw | None
-    mean: Float[Tensor, " d"] | None
-    covariance: Float[Tensor, "d d"] | None
-    spread: Callable[[int, int], Tensor] | None = None
-
-    def even(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """n points for averages: evenly spread ones where the law has them, else drawn ones."""
-        assert self.draw is not None
-        if self.spread is None:
-            return self.draw(n, generator)
-        return self.spread(n, int(torch.randint(2**31, (), generator=generator)))
-
-
-def standard_normal(dim: int) -> Law:
-    """N(0, I) on R^d."""
-
-    def log_density(x: Tensor) -> Tensor:
-        return -(x.square().sum(1) + dim * math.log(2 * math.pi)) / 2
-
-    def draw(n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, dim, generator=generator, dtype=torch.float64)
-
-    def spread(n: int, seed: int) -> Tensor:
-        uniform = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed).draw(n, dtype=torch.float64)
-        return torch.special.ndtri(uniform.clamp(TINY, 1 - TINY))
-
-    eye = torch.eye(dim, dtype=torch.float64)
-    return Law("normal", dim, log_density, True, draw, torch.zeros(dim, dtype=torch.float64), eye, spread)
-
-
-def normal(name: str, mean: Float[Tensor, " d"], root: Float[Tensor, "d d"]) -> Law:
-    """N(mean, root root'), root lower triangular."""
-    base, log_unit = standard_normal(len(mean)), root.diagonal().log().sum()
-    draw, spread = base.draw, base.spread
-    assert draw is not None
-    assert spread is not None
-
-    def log_density(x: Tensor) -> Tensor:
-        z = torch.linalg.solve_triangular(root, (x - mean).T, upper=False).T
-        return -(z.square().sum(1) + len(mean) * math.log(2 * math.pi)) / 2 - log_unit
-
-    return Law(
-        name,
-        len(mean),
-        log_density,
-        True,
-        lambda n, generator: mean + draw(n, generator) @ root.T,
-        mean,
-        root @ root.T,
-        lambda n, seed: mean + spread(n, seed) @ root.T,
-    )
-
-
-def laplace(law: Law) -> Law:
-    """The normal law with the mode of a density as its mean and its curvature there: Laplace's approximation.
-
-    The mode is looked for from the origin, by Newton's method in a trust region.
-
-    Raises:
-        ValueError: no density, or none that has a mode with a positive definite -Hess log density.
-    """
-    if law.log_density is None:
-        raise ValueError(f'{law.name} has no density, and a reference "laplace" is the normal law at its mode')
-    log_density = law.log_density
-    lost = ValueError(
-        f"{law.name} has no mode with a curvature, looked for from the origin: give a reference that covers it"
-    )
-
-    def minus(x: Tensor) -> Tensor:
-        return -log_density(x[None])[0]
-
-    def value_and_slope(x: Any) -> tuple[float, Any]:
-        with torch.enable_grad():
-            at = torch.as_tensor(x, dtype=torch.float64).requires_grad_(True)
-            value = minus(at)
-            (slope,) = torch.autograd.grad(value, at)
-        return float(value.detach()), slope.numpy()
-
-    def hessian(x: Any) -> Tensor:
-        with torch.enable_grad():
-            found = torch.autograd.functional.hessian(minus, torch.as_tensor(x, dtype=torch.float64))
-        assert isinstance(found, Tensor)
-        if not bool(torch.isfinite(found).all()):
-            raise lost
-        return found
-
-    with np.errstate(over="ignore", invalid="ignore"):  # a step into the tails, which is taken back
-        found = optimize.minimize(
-            value_and_slope,
-            np.zeros(law.dim),
-            jac=True,
-            hess=lambda x: hessian(x).numpy(),
-            method="trust-exact",
-            options={"max_trust_radius": FAR},
-        )
-    curved, slope = hessian(found.x), torch.from_numpy(value_and_slope(found.x)[1])
-    values = torch.linalg.eigvalsh(curved)
-    if not float(values[0]) > 1e-12 * float(values[-1]) or not float(slope @ torch.linalg.solve(curved, slope)) < NEAR:
-        raise lost
-    mode = torch.from_numpy(found.x)
-    return normal("laplace", mode, torch.linalg.cholesky(torch.linalg.inv(curved)))
-
-
-def framed(law: Law, centre: Float[Tensor, " d"], root: Float[Tensor, "d d"]) -> Law:
-    """The law of R^-1 (X - c), for a density that nothing else is known of."""
-    log_density, log_unit = law.log_density, root.diagonal().log().sum()
-    assert log_density is not None
-    assert law.draw is None
-
-    def inner(z: Tensor) -> Tensor:
-        return log_density(centre + z @ root.T) + log_unit
-
-    return Law(law.name, law.dim, inner, law.normalised, None, None, None)
-
-
-def standardised(law: Law, centre: Float[Tensor, " d"], unit: float) -> Law:
-    """The law of (X - centre)/unit."""
-    log_density, draw, spread, log_unit = law.log_density, law.draw, law.spread, law.dim * math.log(unit)
-    return Law(
-        law.name,
-        law.dim,
-        None if log_density is None else lambda x: log_density(centre + unit * x) + log_unit,
-        law.normalised,
-        None if draw is None else lambda n, generator: (draw(n, generator) - centre) / unit,
-        None if law.mean is None else (law.mean - centre) / unit,
-        None if law.covariance is None else law.covariance / unit**2,
-        None if spread is None else lambda n, seed: (spread(n, seed) - centre) / unit,
-    )
-
-
-def covering(law: Law, n: int, generator: torch.Generator) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
-    """n points and their mass for averages over a law, which reach further out than it does itself.
-
-    Half are points of the law, half are pulled apart about its mean by `STRETCH`. With mass in proportion to density
-    over density of that mixture their averages are the law's (importance sampling, weights up to 2), and functions that
-    are fitted on them are held where the law has next to no points. Without a density: points of the law alone.
-    """
-    y = law.even(n, generator)
-    if law.log_density is None or law.mean is None:
-        return y, torch.full_like(y[:, 0], 1 / n)
-    half = n // 2  # of a Sobol sequence, each half is even; every second point is not
-    y[:half] = law.mean + STRETCH * (y[:half] - law.mean)
-    own = law.log_density(y)
-    wide = law.log_density(law.mean + (y - law.mean) / STRETCH) - law.dim * math.log(STRETCH)
-    return y, torch.softmax(own - torch.logaddexp(own, wide), 0)
-
-
-def find_law(source: Any, dim: int | None = None) -> Law:
-    """The law that `source` names.
+def find_marginal(source: Any, dim: int | None = None) -> Marginal:
+    """The law that `source` names, as a flow knows it.
 
     Args:
         source: "normal", N(0, I) in `dim` dimensions; whatever `load_target` takes, where data are their points; a
-            function log_density(x) of points (n, d) -> (n,), which needs `dim`; or a `Law`.
+            function log_density(x) of points (n, d) -> (n,), which needs `dim`, or a Python file, `.py`, that defines
+            it and `dim`; or a `Marginal`.
         dim: d, for a normal law or a function; checked against all others.
 
     Raises:
         ValueError: the dimension is missing or another; a law that is neither a mixture nor points; a function whose
-            values are not finite at the origin or have the wrong shape.
+            values are not finite at the origin or have the wrong shape; a file that does not define it.
         TypeError: not a law.
     """
-    if isinstance(source, Law):
+    if isinstance(source, Marginal):
         law = source
     elif isinstance(source, str) and source == "normal" and dim is not None:
         return standard_normal(dim)
@@ -217,6 +45,8 @@ def find_law(source: Any, dim: int | None = None) -> Law:
         if dim is None:
             raise ValueError("a function has no dimension of its own: give dim, that of its points")
         law = _function(source, dim)
+    elif isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".py":
+        law = _python(Path(source))
     else:
         law = _from_target(load_target(source))
     if dim is not None and law.dim != dim:
@@ -224,44 +54,25 @@ def find_law(source: Any, dim: int | None = None) -> Law:
     return law
 
 
-def pair(reference: Any, target: Any, dim: int | None) -> tuple[Law, Law]:
+def pair(reference: Any, target: Any, dim: int | None) -> tuple[Marginal, Marginal]:
     """Both laws, of one dimension: "normal" takes that of the other, and 1 where both are normal."""
 
     def is_normal(source: Any) -> bool:
         return isinstance(source, str) and source == "normal"
 
     if isinstance(reference, str) and reference == "laplace":
-        law = find_law(target, dim)
+        law = find_marginal(target, dim)
         if law.draw is not None:
             raise ValueError(f'reference "laplace" is for a function, and {law.name} can be sampled: use "normal"')
         return laplace(law), law
     if not is_normal(reference):
-        first = find_law(reference, dim)
-        return first, find_law(target, first.dim)
-    second = find_law(target, 1 if is_normal(target) and dim is None else dim)
+        first = find_marginal(reference, dim)
+        return first, find_marginal(target, first.dim)
+    second = find_marginal(target, 1 if is_normal(target) and dim is None else dim)
     return standard_normal(second.dim), second
 
 
-def centre_and_unit(law: Law, standardise: bool) -> tuple[Float[Tensor, " d"], float]:
-    """Mean, and root of the mean variance; 0 and 1 where they are unknown or not asked for."""
-    if not standardise or law.mean is None or law.covariance is None:
-        return torch.zeros(law.dim, dtype=torch.float64), 1.0
-    variance = float(law.covariance.diagonal().mean())
-    if not variance > 1e-24 * float(law.mean.square().max()):  # equal points leave the rounding of their mean
-        raise ValueError(f"{law.name} is a single point: there is no map with a density to it")
-    return law.mean, math.sqrt(variance)
-
-
-def affine_guess(reference: Law, target: Law, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"] | None:
-    """Where the affine map between standardised laws would come from."""
-    if reference.mean is None or target.mean is None:
-        return None
-    m0, s0 = centre_and_unit(reference, True)
-    m, s = centre_and_unit(target, True)
-    return m0 + s0 / s * (x - m)
-
-
-def _function(log_density: Any, dim: int) -> Law:
+def _function(log_density: Any, dim: int) -> Marginal:
     name = getattr(log_density, "__name__", "log_density")
 
     def checked(x: Tensor) -> Tensor:
@@ -278,45 +89,61 @@ def _function(log_density: Any, dim: int) -> Law:
             raise ValueError(f"{name} is not finite at the origin: shift it to where the law lives")
         if not value.requires_grad:
             raise ValueError(f"{name} cannot be differentiated: compute it from x by operations of torch")
-    return Law(name, dim, checked, False, None, None, None)
+    return Marginal(name, dim, checked, False, None, None, None)
 
 
-def _from_target(target: Target) -> Law:
+def _python(path: Path) -> Marginal:
+    """The law whose log density a Python file defines; what goes wrong in there is one line that names it."""
+    file = str(path)
+    if not exists(path) or path.is_dir():
+        raise ValueError(f"{file!r} {'is a folder' if exists(path) else 'does not exist'}: give a Python file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # the suffix is that of Python
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a file of the user may raise anything
+        raise ValueError(f"{file!r}: {_one_line(error)}") from None
+    given, dim = getattr(module, "log_density", None), getattr(module, "dim", None)
+    if not callable(given) or dim is None:
+        missing = "function log_density(x)" if not callable(given) else "whole number dim"
+        raise ValueError(f"{file!r} has no {missing}: define log_density(x), in torch, (n, dim) -> (n,), and dim")
+
+    def log_density(x: Any) -> Any:
+        try:
+            return given(x)
+        except Exception as error:  # noqa: BLE001 - so may its function
+            raise ValueError(f"{file!r}: log_density: {_one_line(error)}") from None
+
+    log_density.__name__ = f"log_density of {path.name}"
+    return replace(_function(log_density, whole_number(dim, f"{file!r}: dim", 1)), name=path.name)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _from_target(target: Target) -> Marginal:
     target = target.to(dtype=torch.float64, device="cpu")
-    if isinstance(target, GaussianMixture):
-        return _mixture(target)
-    if isinstance(target, Empirical):
-        return _points(target)
-    raise ValueError(f"{target.name} has no smooth density and no points: give a mixture, data or a function")
-
-
-def _mixture(target: GaussianMixture) -> Law:
-    weights, means, covariances = target.weights, target.means, _covariances(target)
-    if bool((torch.linalg.eigvalsh(covariances)[:, 0] <= 0).any()):
-        raise ValueError(f"{target.name} has components without a density: give them a positive definite covariance")
-    law = MixtureSameFamily(Categorical(weights), MultivariateNormal(means, covariances))
-    mean = weights @ means
-    spread = means - mean
-    covariance = torch.einsum("k,kij->ij", weights, covariances) + (weights[:, None] * spread).T @ spread
+    if target.atoms:
+        points, weights = target.point_masses()
+        return replace(_points(target.name, points, weights.to(torch.float64)), shape=target.event_shape)
+    density = target.density()
+    if density is None:
+        raise ValueError(f"{target.name} has no smooth density and no points: give a mixture, data or a function")
 
     def draw(n: int, generator: torch.Generator) -> Tensor:
         return target.sample(n, int(torch.randint(2**62, (), generator=generator)))
 
-    return Law(target.name, target.dim, law.log_prob, True, draw, mean, covariance)
+    return Marginal(target.name, target.dim, density, True, draw, *target.moments(), shape=target.event_shape)
 
 
-def _covariances(target: GaussianMixture) -> Float[Tensor, "k d d"]:
-    if target.axes is None:
-        return torch.diag_embed(target.variances.expand(-1, target.dim))
-    return (target.axes * target.variances[:, None]) @ target.axes.mT
-
-
-def _points(target: Empirical) -> Law:
-    points, weights = target.data, target.weights.to(torch.float64)
+def _points(name: str, points: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> Marginal:
     mean = weights @ points
     spread = points - mean
 
     def draw(n: int, generator: torch.Generator) -> Tensor:
         return points[torch.multinomial(weights, n, replacement=True, generator=generator)]
 
-    return Law(target.name, target.dim, None, False, draw, mean, (weights[:, None] * spread).T @ spread)
+    return Marginal(name, points.shape[1], None, False, draw, mean, (weights[:, None] * spread).T @ spread)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from brenier.transport.mongeampere.discrepancy import Discrepancy, Measured, NotFinite
-from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.marginal import Marginal
 from brenier.transport.mongeampere.potentials import Potential
 from brenier.transport.mongeampere.rules import LAST
 
@@ -69,7 +69,7 @@ class _Learner(Discrepancy):
 
     exact = False
 
-    def __init__(self, reference: Law, target: Law, training: Training, outputs: int) -> None:
+    def __init__(self, reference: Marginal, target: Marginal, training: Training, outputs: int) -> None:
         if reference.draw is None:
             raise ValueError(f"{reference.name} cannot be sampled, and a flow starts from samples")
         self.reference, self.target, self.training = reference, target, training
@@ -123,7 +123,7 @@ class _Learner(Discrepancy):
 class Classified(_Learner):
     """h as the logit of a classifier (Algorithm 1)."""
 
-    def __init__(self, reference: Law, target: Law, training: Training = DEFAULT, bound: float = 3.0) -> None:
+    def __init__(self, reference: Marginal, target: Marginal, training: Training = DEFAULT, bound: float = 3.0) -> None:
         """`bound`: h is led through bound tanh(h/bound): further apart than that, no classifier knows by how much."""
         if target.draw is None:
             raise ValueError(f"{target.name} has no points to learn from: give data, or use its density")
@@ -163,7 +163,7 @@ class Classified(_Learner):
         error = float(pushed.std() / max(len(pushed), 1) ** 0.5)
         return {
             "kl": float(pushed.mean()),
-            "kl_error": error,
+            "kl_se": error,
             "reverse_kl": -float(real.mean()),
             "calibration": float(off.abs().sum()) / len(p),
         }
@@ -172,7 +172,7 @@ class Classified(_Learner):
 class Matched(_Learner):
     """grad log rho_k by denoising score matching, grad f from the density (Algorithm 2)."""
 
-    def __init__(self, reference: Law, target: Law, training: Training = DEFAULT) -> None:
+    def __init__(self, reference: Marginal, target: Marginal, training: Training = DEFAULT) -> None:
         if target.log_density is None:
             raise ValueError(f"{target.name} has no density, and score matching learns only that of the samples")
         super().__init__(reference, target, training, target.dim)

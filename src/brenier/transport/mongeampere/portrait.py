@@ -19,7 +19,7 @@ from brenier.core.checks import whole_number
 from brenier.distances.wasserstein import exact_w2
 from brenier.transport.mongeampere.discrepancy import Exact, NotFinite
 from brenier.transport.mongeampere.judge import POINTS
-from brenier.transport.mongeampere.laws import Law, LogDensity
+from brenier.transport.mongeampere.marginal import LogDensity, Marginal
 from brenier.transport.mongeampere.model import MongeAmpere
 from brenier.transport.mongeampere.potentials import Potential
 
@@ -49,14 +49,13 @@ def portrait(flow: MongeAmpere, seed: int = 0) -> xr.Dataset:
     Raises:
         ValueError: nothing was fitted.
     """
-    data, potential = flow.to_dataset(), flow.potential
+    data, potential = flow.to_dataset(), flow.psi
     assert potential is not None  # or to_dataset would have refused
     assert flow.reference.draw is not None
     generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0) + 2)  # fits take seed, judges seed + 1
     fresh = flow.reference.draw(FRESH, generator)
     curvature = potential.curvatures(fresh)
     found: dict[str, Any] = {
-        "drive": flow.drive,
         "seed": seed,
         "curvature": float(curvature.min()),
         "nonconvex": float((curvature <= 0).double().mean()),
@@ -96,7 +95,7 @@ def _divergence(flow: MongeAmpere, potential: Potential, fresh: Float[Tensor, "n
         }
     history = flow.history
     if history is not None and "kl" in history and history.sizes["step"]:
-        return {"kl": float(history["kl"][-1]), "kl_se": float(history["kl_error"][-1]), "kl_constant": 0}
+        return {"kl": float(history["kl"][-1]), "kl_se": float(history["kl_se"][-1]), "kl_constant": 0}
     return {}
 
 
@@ -136,7 +135,7 @@ def _with_line(data: xr.Dataset, flow: MongeAmpere, y: Float[Tensor, "n 1"]) -> 
     return data
 
 
-def _ends(law: Law, y: Float[Tensor, "n 1"]) -> tuple[float, float]:
+def _ends(law: Marginal, y: Float[Tensor, "n 1"]) -> tuple[float, float]:
     """Where the reference is looked at: 6.5 standard deviations of it, so that quantiles are exact; else its points."""
     low, high = float(y.min()), float(y.max())
     if law.mean is None or law.covariance is None:

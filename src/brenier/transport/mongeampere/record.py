@@ -1,6 +1,8 @@
-"""What was measured at every step of a flow, as a labelled dataset."""
+"""How a fit went, and what was measured at every step of a flow, as a labelled dataset."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import xarray as xr
 
@@ -8,7 +10,27 @@ from brenier.core import records
 from brenier.core.kinds import RECORDS
 from brenier.transport.mongeampere.flow import Iterate
 
+Stopped: TypeAlias = Literal["closed form", "steady", "steps", "tolerance", "minutes", "interrupted", "diverged"]
+
 SCALED = ("displacement", "w2")  # lengths: in the unit of the data, and not of standardised laws
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a fit went.
+
+    Attributes:
+        stopped: "closed form", "steady" (no step makes it better), "steps", "tolerance", "minutes", "interrupted" or
+            "diverged".
+        steps: that were taken.
+        seconds: it took; NaN where the map was read from a file.
+        reason: for "diverged", why; else empty.
+    """
+
+    stopped: Stopped
+    steps: int
+    seconds: float
+    reason: str = ""
 
 
 def row(step: Iterate) -> dict[str, float]:

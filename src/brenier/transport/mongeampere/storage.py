@@ -1,7 +1,8 @@
 """Potentials as datasets and files."""
 
-import os
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -9,8 +10,13 @@ import xarray as xr
 
 from brenier.core import records
 from brenier.transport.mongeampere.grid.splines import GridPotential
+from brenier.transport.mongeampere.laws import find_marginal
+from brenier.transport.mongeampere.learned import DEFAULT
+from brenier.transport.mongeampere.marginal import Marginal, normal, standard_normal, unknown
 from brenier.transport.mongeampere.potentials import KINDS, Framed, Potential, Standardised
+from brenier.transport.mongeampere.record import Fitted, Stopped
 
+ABOUT = ("title", "points", "w2_floor", "brenier_version", "torch_version")  # of a history
 FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
 
 
@@ -32,16 +38,79 @@ def potential_dataset(potential: Potential) -> xr.Dataset:
     return data
 
 
-def load_potential(path: str | os.PathLike[str]) -> tuple[Potential, xr.Dataset]:
-    """The potential in a file that `MongeAmpere.save` or `brenier flow` wrote, and all of the file.
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds of a flow, beside the numbers of its potential.
 
-    Its `gradient` is the map, for sources that were drawn elsewhere.
+    Attributes:
+        psi: the potential.
+        history: what was measured on the way; None for a closed form.
+        result: how the fit went.
+        reference, target: names of the laws.
+        method, drive, noise, units, standardised: see `MongeAmpere`.
+    """
+
+    psi: Potential
+    history: xr.Dataset | None
+    result: Fitted
+    reference: str
+    target: str
+    method: str
+    drive: str
+    noise: float
+    units: int
+    standardised: bool
+
+    def laws(self, reference: Any, target: Any, place: str) -> tuple[Marginal, Marginal]:
+        """The laws of the map, as far as they are given or follow from the file.
+
+        Raises:
+            ValueError: other laws than those of the map.
+        """
+        if reference is None and self.reference == "normal":
+            reference = standard_normal(self.psi.dim)
+        elif self.reference == "laplace" and isinstance(self.psi, Framed):
+            reference = normal("laplace", self.psi.centre, self.psi.root)
+        found: list[Marginal] = []
+        for role, name, given in (("reference", self.reference, reference), ("target", self.target, target)):
+            law = unknown(name, self.psi.dim) if given is None else find_marginal(given, self.psi.dim)
+            if law.name != name:
+                raise ValueError(f"{place} has {role} {name!r}, and now it is {law.name!r}")
+            found.append(law)
+        return found[0], found[1]
+
+
+def read_map(data: xr.Dataset, place: str = "the dataset") -> Saved:
+    """What `MongeAmpere.to_dataset` said.
+
+    Args:
+        data: the dataset.
+        place: what to call it in messages.
 
     Raises:
-        ValueError: no such file, or something else in it.
+        ValueError: something else is in it.
     """
-    data = records.read(path, "flow")
-    return read_potential(data, repr(os.fspath(path))), data
+    psi, about = read_potential(data, place), data.attrs
+    if about["stopped"] not in get_args(Stopped):
+        raise ValueError(f"{place}: no fit ends by {about['stopped']!r}")
+    axes = {"step", "time", "saved"} & set(data.dims)
+    history = data[[name for name in data.data_vars if axes & set(data[name].dims)]]
+    history.attrs = {name: about[name] for name in ABOUT if name in about}
+    history.attrs["kind"] = "history" if "step" in axes else "grid solution"
+    arrays = psi.arrays()
+    units = next((len(arrays[name]) for name in ("offsets", "theta") if name in arrays), 1)
+    return Saved(
+        psi,
+        history if axes else None,
+        Fitted(about["stopped"], int(about["steps"]), math.nan),
+        str(about["reference"]),
+        str(about["target"]),
+        str(about["method"]),
+        str(about.get("drive", "auto")),
+        float(about.get("noise", DEFAULT.noise)),
+        units,
+        bool(about["standardised"]),
+    )
 
 
 def read_potential(data: xr.Dataset, place: str = "the dataset") -> Potential:

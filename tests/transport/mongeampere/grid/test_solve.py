@@ -14,7 +14,8 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.transport.mongeampere.grid.equation import Box, Equation
 from brenier.transport.mongeampere.grid.solve import find_box, solve_on_grid
 from brenier.transport.mongeampere.grid.splines import GridPotential
-from brenier.transport.mongeampere.laws import Law, find_law, standard_normal
+from brenier.transport.mongeampere.laws import find_marginal
+from brenier.transport.mongeampere.marginal import Marginal, standard_normal
 
 NEAR = GaussianMixture([0.4, 0.6], [-1.0, 1.0], [[0.25], [0.36]])  # modes that overlap
 APART = GaussianMixture([0.3, 0.7], [-4.0, 2.0], [[0.09], [0.5]])  # a gap with a density of 1e-9
@@ -39,7 +40,7 @@ def normal_points(n: int, d: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("dim", [1, 2])
 def test_the_jacobian_is_that_of_the_rate(dim: int) -> None:
-    law = find_law(GaussianMixture([0.5, 0.5], np.full((2, dim), 1.0) * [[1], [-1]], 0.4))
+    law = find_marginal(GaussianMixture([0.5, 0.5], np.full((2, dim), 1.0) * [[1], [-1]], 0.4))
     box, image = Box(np.full(dim, -4.0), np.full(dim, 3.0)), Box(np.full(dim, -3.0), np.full(dim, 3.5))
     equation = Equation(standard_normal(dim), law, box, image, 9)
     rng = np.random.default_rng(0)
@@ -56,7 +57,7 @@ def test_the_jacobian_is_that_of_the_rate(dim: int) -> None:
 @pytest.mark.parametrize("dim", [1, 2])
 def test_no_mass_is_lost(dim: int) -> None:
     """The images tile the target's box: with the rates r_i, sum m_i exp(r_i) is the whole of its mass."""
-    law = find_law(GaussianMixture([0.5, 0.5], np.full((2, dim), 1.0) * [[1], [-1]], 0.4))
+    law = find_marginal(GaussianMixture([0.5, 0.5], np.full((2, dim), 1.0) * [[1], [-1]], 0.4))
     box = find_box(law)
     equation = Equation(standard_normal(dim), law, find_box(standard_normal(dim)), box, 24)
     psi = equation.start + 0.01 * np.random.default_rng(0).normal(size=equation.start.shape)
@@ -66,7 +67,7 @@ def test_no_mass_is_lost(dim: int) -> None:
 
 def test_the_rate_is_that_of_the_equation() -> None:
     """At the centre of a cell, to second order, for psi = y'Ay/2 + sin(y_1) cos(y_2)/4 inside the box."""
-    law = find_law(GaussianMixture([1], [[0.5, -0.3]], [[[1.2, 0.3], [0.3, 0.7]]]))
+    law = find_marginal(GaussianMixture([1], [[0.5, -0.3]], [[[1.2, 0.3], [0.3, 0.7]]]))
     box, image = Box(np.full(2, -3.0), np.full(2, 3.0)), Box(np.full(2, -5.0), np.full(2, 5.0))
     errors = []
     for cells in (40, 120):  # the centres of the larger cells are those of every third of the smaller ones
@@ -92,7 +93,7 @@ def test_the_rate_is_that_of_the_equation() -> None:
 
 def test_between_normal_laws_time_is_that_of_riccati() -> None:
     """psi(t) = a(t) y^2/2 with a' = 1/s0 - a^2/s: a = sqrt(s/s0) tanh(t/sqrt(s s0) + artanh(a(0)/sqrt(s/s0)))."""
-    law, times = find_law(GaussianMixture([1], [0.0], 2.0)), [0.3, 1.0]
+    law, times = find_marginal(GaussianMixture([1], [0.0], 2.0)), [0.3, 1.0]
     _, history = solve_on_grid(standard_normal(1), law, 600, times, box=([-6], [6]), image=([-6], [6]))
     y = history.y1.to_numpy()
     for time, potential in zip(times, history.potential.to_numpy(), strict=True):
@@ -107,7 +108,7 @@ def test_steps_are_of_third_order() -> None:
     """Tolerances a hundred times tighter take 100^(1/3) = 4.6 times the steps, and keep what they promise."""
     solved = {}
     for accuracy in (1e-3, 1e-5, 1e-7):
-        _, history = solve_on_grid(standard_normal(1), find_law(NEAR), 32, [0.5], accuracy=accuracy)
+        _, history = solve_on_grid(standard_normal(1), find_marginal(NEAR), 32, [0.5], accuracy=accuracy)
         solved[accuracy] = history.potential.to_numpy()[0], history.sizes["time"]
     truth, steps = solved[1e-7]
     for accuracy in (1e-3, 1e-5):
@@ -117,7 +118,7 @@ def test_steps_are_of_third_order() -> None:
 
 def test_kl_falls_to_nothing() -> None:
     """It is the gradient flow of the divergence in the mirror of psi (Deb et al.)."""
-    _, history = solve_on_grid(standard_normal(1), find_law(NEAR), 256, accuracy=1e-4)
+    _, history = solve_on_grid(standard_normal(1), find_marginal(NEAR), 256, accuracy=1e-4)
     kl = history.kl.to_numpy()
     assert kl[0] > 0.1
     assert (np.diff(kl[history.cells == 256]) < 1e-9).all()
@@ -133,7 +134,7 @@ def test_kl_falls_to_nothing() -> None:
 @pytest.mark.parametrize("law", [NEAR, APART])
 @pytest.mark.parametrize("cells", [100, 512])
 def test_slopes_at_faces_are_quantiles(law: GaussianMixture, cells: int) -> None:
-    found, _ = solve_on_grid(standard_normal(1), find_law(law), cells, tolerance=1e-7)
+    found, _ = solve_on_grid(standard_normal(1), find_marginal(law), cells, tolerance=1e-7)
     faces = torch.linspace(float(found.low), float(found.high), cells + 1, dtype=torch.float64)[:, None]
     faces = faces[faces[:, 0].abs() < 3.5]
     image = found.gradient(faces)
@@ -145,15 +146,15 @@ def test_on_the_line_smooth_maps_are_right_to_second_order() -> None:
     truth = torch.from_numpy(quantile_map(NEAR, LINE[:, 0].numpy()))[:, None]
     errors = []
     for cells in (64, 128):
-        found, _ = solve_on_grid(standard_normal(1), find_law(NEAR), cells)
+        found, _ = solve_on_grid(standard_normal(1), find_marginal(NEAR), cells)
         errors.append(rms(found.gradient(LINE) - truth))
     assert errors[1] < 2e-3
     assert errors[0] / errors[1] > 3
 
 
 def test_a_factor_of_the_density_does_not_matter() -> None:
-    law = find_law(NEAR)
-    loose = Law("loose", 1, lambda x: law.log_density(x) + 50, False, None, None, None)
+    law = find_marginal(NEAR)
+    loose = Marginal("loose", 1, lambda x: law.log_density(x) + 50, False, None, None, None)
     image = find_box(law)
     corners = image.low.tolist(), image.high.tolist()
     plain, _ = solve_on_grid(standard_normal(1), law, 64, image=corners)
@@ -167,7 +168,7 @@ def test_a_factor_of_the_density_does_not_matter() -> None:
 
 def test_between_normal_laws_it_is_the_map_of_bures() -> None:
     mean, covariance = np.array([1.0, -1.0]), np.array([[1.5, 0.8], [0.8, 1.0]])
-    found, _ = solve_on_grid(standard_normal(2), find_law(GaussianMixture([1], [mean], [covariance])), 24)
+    found, _ = solve_on_grid(standard_normal(2), find_marginal(GaussianMixture([1], [mean], [covariance])), 24)
     y = normal_points(4000, 2)
     truth = torch.from_numpy(mean + y.numpy() @ sqrtm(covariance).real)
     assert rms(found.gradient(y) - truth) < 2e-4
@@ -178,13 +179,13 @@ def test_of_products_it_is_the_product_even_across_gaps() -> None:
     """Two gaps, along the axes: each component is the map of the line with as many cells."""
     means = [[x, y] for x in (-4.0, 2.0) for y in (-1.0, 1.0)]
     covariances = [[v, w] for v in (0.09, 0.5) for w in (0.25, 0.36)]
-    law = find_law(GaussianMixture([0.12, 0.18, 0.28, 0.42], means, covariances))
+    law = find_marginal(GaussianMixture([0.12, 0.18, 0.28, 0.42], means, covariances))
     found, _ = solve_on_grid(standard_normal(2), law, 24, tolerance=1e-6)
     y = normal_points(2000, 2)
     corners = (found.low, found.high), (found.image_low, found.image_high)
     for k, part in enumerate((APART, NEAR)):
         box, image = (([float(low[k])], [float(high[k])]) for low, high in corners)
-        single, _ = solve_on_grid(standard_normal(1), find_law(part), 24, tolerance=1e-6, box=box, image=image)
+        single, _ = solve_on_grid(standard_normal(1), find_marginal(part), 24, tolerance=1e-6, box=box, image=image)
         assert rms(found.gradient(y)[:, k : k + 1] - single.gradient(y[:, k : k + 1])) < 2e-3
 
 
@@ -192,7 +193,7 @@ def test_turned_by_an_angle_it_is_the_turned_map() -> None:
     """Two modes at an angle, whose gap crosses the cells: right away from the jump, where the mass must be, at it."""
     turn = torch.tensor([[math.cos(0.5), -math.sin(0.5)], [math.sin(0.5), math.cos(0.5)]], dtype=torch.float64)
     means = torch.tensor([[2.0, 0.0], [-2.0, 0.0]], dtype=torch.float64) @ turn.T
-    law = find_law(GaussianMixture([0.5, 0.5], means, 0.25))
+    law = find_marginal(GaussianMixture([0.5, 0.5], means, 0.25))
     found, history = solve_on_grid(standard_normal(2), law, 32)
     z = normal_points(20000, 2)
     across = quantile_map(GaussianMixture([0.5, 0.5], [-2.0, 2.0], 0.25), z[:, 0].numpy())
@@ -251,15 +252,17 @@ def test_a_box_holds_all_but_a_tail() -> None:
     reach = -stats.norm.ppf(1e-6)
     assert box.low[0] == pytest.approx(-reach, abs=0.01)
     assert box.high[0] == pytest.approx(reach, abs=0.01)
-    far = Law("far", 2, lambda x: -((x - 300) / 2).square().sum(1) / 2, False, None, None, None)
+    far = Marginal("far", 2, lambda x: -((x - 300) / 2).square().sum(1) / 2, False, None, None, None)
     np.testing.assert_allclose(find_box(far, 1e-6).width, 4 * reach, rtol=0.02)
 
 
 def test_what_does_not_fit_is_refused() -> None:
     line, plane = standard_normal(1), standard_normal(2)
-    points = find_law(torch.randn(9, 1))
-    flat = Law("flat", 1, lambda x: -x[:, 0].abs() * 1e-9, False, None, None, None)
-    broken = Law("broken", 1, lambda x: torch.where(x[:, 0] > 2, torch.nan, -(x[:, 0] ** 2)), False, None, None, None)
+    points = find_marginal(torch.randn(9, 1))
+    flat = Marginal("flat", 1, lambda x: -x[:, 0].abs() * 1e-9, False, None, None, None)
+    broken = Marginal(
+        "broken", 1, lambda x: torch.where(x[:, 0] > 2, torch.nan, -(x[:, 0] ** 2)), False, None, None, None
+    )
     for reference, target, options, message in (
         (line, points, {}, "has no density, and a grid needs one"),
         (line, plane, {}, "normal is in 1 dimensions and normal in 2"),
@@ -277,8 +280,8 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_a_reference_with_a_gap_is_crossed() -> None:
     """psi is nearly flat where the reference has no mass: on finer cells it is not convex as it is."""
-    reference = find_law(GaussianMixture([0.5, 0.5], [[-2.0, 0.0], [2.0, 1.0]], 0.3))
-    found, history = solve_on_grid(reference, find_law(GaussianMixture([1], [[0.5, -1.0]], 0.4)), 32)
+    reference = find_marginal(GaussianMixture([0.5, 0.5], [[-2.0, 0.0], [2.0, 1.0]], 0.3))
+    found, history = solve_on_grid(reference, find_marginal(GaussianMixture([1], [[0.5, -1.0]], 0.4)), 32)
     assert history.residual[-1] <= 1e-4
     assert history.cells[0] == 16
     y = reference.draw(20000, torch.Generator().manual_seed(0))
@@ -290,4 +293,4 @@ def test_a_reference_with_a_gap_is_crossed() -> None:
 def test_a_halt_is_an_error_not_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("brenier.transport.mongeampere.grid.solve._STEPS", 3)
     with pytest.raises(RuntimeError, match=r"the equation came to a halt at time .* try another number of points"):
-        solve_on_grid(standard_normal(1), find_law(NEAR), 64)
+        solve_on_grid(standard_normal(1), find_marginal(NEAR), 64)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import logsumexp
 
-from brenier.transport.mongeampere.laws import Law, LogDensity
+from brenier.transport.mongeampere.marginal import LogDensity, Marginal
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -94,7 +94,7 @@ class Equation:
         mass: of the cells under the reference, shape (N,), sum 1.
     """
 
-    def __init__(self, reference: Law, target: Law, box: Box, image: Box, cells: int) -> None:
+    def __init__(self, reference: Marginal, target: Marginal, box: Box, image: Box, cells: int) -> None:
         self.box, self.image, self.cells, self.dim = box, image, cells, reference.dim
         self.step = box.width / cells
         self._target = target
@@ -273,7 +273,7 @@ def _cofactors(D: list[list[Array]]) -> list[list[Array | float]]:
     return [[1.0]] if len(D) == 1 else [[D[1][1], -D[1][0]], [-D[0][1], D[0][0]]]
 
 
-def log_densities(law: Law, points: Array) -> Array:
+def log_densities(law: Marginal, points: Array) -> Array:
     """log density at points (m, d).
 
     Raises:
@@ -285,7 +285,7 @@ def log_densities(law: Law, points: Array) -> Array:
     return _finite(law, values, points)
 
 
-def _differentiated(law: Law, points: Array) -> tuple[Array, Array]:
+def _differentiated(law: Marginal, points: Array) -> tuple[Array, Array]:
     """log density at points, and its gradient."""
     density, values, gradients = _density(law), [], []
     with torch.enable_grad():
@@ -297,12 +297,12 @@ def _differentiated(law: Law, points: Array) -> tuple[Array, Array]:
     return _finite(law, torch.cat(values), points), torch.cat(gradients).numpy()
 
 
-def _density(law: Law) -> LogDensity:
+def _density(law: Marginal) -> LogDensity:
     assert law.log_density is not None  # checked where laws come in
     return law.log_density
 
 
-def _finite(law: Law, values: torch.Tensor, points: Array) -> Array:
+def _finite(law: Marginal, values: torch.Tensor, points: Array) -> Array:
     finite = torch.isfinite(values).numpy()
     if not finite.all():
         place = ", ".join(f"{number:.3g}" for number in points[np.flatnonzero(~finite)[0]])

@@ -28,7 +28,7 @@ from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.transport.mongeampere.grid.equation import Array, Box, Equation, Nodes, log_densities
 from brenier.transport.mongeampere.grid.splines import GridPotential
-from brenier.transport.mongeampere.laws import Law
+from brenier.transport.mongeampere.marginal import Marginal
 
 POINTS, MOST = {1: 1024, 2: 128}, {1: 2**16, 2: 2**10}  # cells along an axis
 _LONGEST = 1e3  # step in time, where all but constants has long settled
@@ -154,8 +154,8 @@ class _Flow:
 
 
 def solve_on_grid(
-    reference: Law,
-    target: Law,
+    reference: Marginal,
+    target: Marginal,
     points: int | None = None,
     times: Sequence[float] | None = None,
     tolerance: float = 1e-4,
@@ -270,7 +270,7 @@ def _spread(mass: Array, values: Array) -> float:
     return float(np.sqrt(mass @ (values - mass @ values) ** 2))
 
 
-def _check_laws(reference: Law, target: Law) -> None:
+def _check_laws(reference: Marginal, target: Marginal) -> None:
     for law in (reference, target):
         if law.log_density is None:
             raise ValueError(f"{law.name} has no density, and a grid needs one: take another method")
@@ -316,7 +316,7 @@ def _history(flow: _Flow, stops: Sequence[float], saved: list[Array]) -> xr.Data
     return history
 
 
-def find_box(law: Law, tail: float = 1e-7) -> Box:
+def find_box(law: Marginal, tail: float = 1e-7) -> Box:
     """The smallest box that leaves about `tail` of the mass on each side, by the marginal densities on a grid.
 
     Raises:
@@ -337,7 +337,7 @@ def find_box(law: Law, tail: float = 1e-7) -> Box:
     return _trimmed(law, Box(trimmed.low - margin, trimmed.high + margin), tail)
 
 
-def _trimmed(law: Law, box: Box, tail: float) -> Box:
+def _trimmed(law: Marginal, box: Box, tail: float) -> Box:
     cells = _SEEN[law.dim]
     heights = log_densities(law, box.points(cells))
     mass = np.exp(heights - heights.max()).reshape((cells,) * law.dim)
