@@ -68,7 +68,7 @@ def compare(law: brenier.GaussianMixture, steps: int, queries: int) -> tuple[str
     relative = (of_net["mean_localization"] / of_law["mean_localization"] - 1).to_numpy()
     k = int(abs(relative).argmax())
     apart = int(abs(of_net["m_star"].to_numpy().argmax() - of_law["m_star"].to_numpy().argmax()))
-    found = brenier.calibrate(net, law, grid, progress=False)
+    found = brenier.calibrate(net, law, snrs=grid, progress=False)
     counts = [f"{int((found['verdict'] == code).sum())} {name}" for code, name in enumerate(VERDICTS)]
     shown = ", ".join(count for count in counts if not count.startswith("0 "))
     return f"{seconds:.0f} s", f"{relative[k]:+.1%} at r = {grid[k]:.3g}", str(apart), shown

@@ -3,6 +3,7 @@
 from brenier.catalog import load_target
 from brenier.laws.base import Localization, Target
 from brenier.laws.empirical import Empirical
+from brenier.laws.levels import default_snrs
 from brenier.laws.mixture import GaussianMixture
 from brenier.laws.uniform import Uniform
 from brenier.networks.diffusers.model import from_diffusers
@@ -10,7 +11,7 @@ from brenier.networks.network import NetworkTarget
 from brenier.probing.bottleneck import bottleneck
 from brenier.probing.calibration import calibrate
 from brenier.probing.chain.run import chain
-from brenier.probing.profile import default_snrs, probe
+from brenier.probing.profile import probe
 from brenier.sampling.comparison import compare
 from brenier.sampling.expressway import Expressway
 from brenier.sampling.planning import plan, predict

@@ -120,7 +120,7 @@ def test_it_prints_and_saves_what_the_function_returns(brenier: Command, net: Pa
     code, out, err = brenier("calibrate", net, *options)
     assert (code, err) == (0, "")
     assert "on points.npy: 2 dimensions, 100 queries from " in out
-    expected = calibrate(package.load_target(net), points, [0.5, 2.0], 100, seed=3, progress=False)
+    expected = calibrate(package.load_target(net), points, snrs=[0.5, 2.0], queries=100, seed=3, progress=False)
     xr.testing.assert_allclose(xr.load_dataset(saved, engine="h5netcdf"), expected)
     assert drawn.read_bytes().startswith(b"\x89PNG")
 

@@ -36,7 +36,9 @@ def test_the_figure_of_a_saved_profile_is_the_one_drawn_when_it_was_made(brenier
 
 def test_what_is_no_profile_and_no_chain_is_refused(brenier: Command, tmp_path: Path) -> None:
     xr.Dataset({"m_star": ("snr", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
-    xr.Dataset({"w2_forward": ("step", [1.0])}).to_netcdf(tmp_path / "half.nc", engine="h5netcdf")
+    xr.Dataset({"w2_forward": ("step", [1.0])}, attrs={"kind": "chain"}).to_netcdf(
+        tmp_path / "half.nc", engine="h5netcdf"
+    )
     (tmp_path / "text.nc").write_text("not netCDF")
     (tmp_path / "empty.nc").write_bytes(b"")
     (tmp_path / "cut.nc").write_bytes((tmp_path / "other.nc").read_bytes()[:3000])
@@ -44,8 +46,8 @@ def test_what_is_no_profile_and_no_chain_is_refused(brenier: Command, tmp_path: 
     for name, word in {
         "missing.nc": "does not exist",
         "": "folder",
-        "other.nc": "not a profile, it holds no 'localization'",
-        "half.nc": "not a chain, it holds no 'time'",
+        "other.nc": "does not say what it holds",
+        "half.nc": "not a chain, it has no variable 'time'",
         "text.nc": "not a netCDF file",
         "empty.nc": "not a netCDF file",
         "cut.nc": "not a netCDF file",

@@ -218,4 +218,4 @@ def test_weights_that_do_not_sum_to_one_are_brought_there_with_a_warning(brenier
 def test_what_only_looks_like_a_map_is_refused(brenier: Command, files: Path) -> None:
     assert brenier("transport", files / "some.npy", *FEW, "-o", files / "map.nc", "--quiet").code == 0
     read(files / "map.nc").drop_vars("weights").to_netcdf(files / "cut.nc", engine="h5netcdf")
-    brenier("show", files / "cut.nc").refused("cut.nc", "not a transport, it holds no 'weights'")
+    brenier("show", files / "cut.nc").refused("cut.nc", "not a transport, it has no variable 'weights'")

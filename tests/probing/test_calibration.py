@@ -132,13 +132,13 @@ def test_standard_errors_from_few_points_are_those_of_drawing_the_points():
     balance, stated = [], []
     for seed in range(40):
         points = Empirical(FOUR.sample(40, seed).numpy(), dtype=torch.float64)
-        found = calibrate(model, points, [0.3], 400, progress=False)
+        found = calibrate(model, points, snrs=[0.3], queries=400, progress=False)
         assert found.attrs["points"] == 40
         balance.append(float(found["balance"][0]))
         stated.append(float(found["balance_se"][0]))
     assert np.std(balance) == pytest.approx(np.mean(stated), rel=0.3)
     # As if the queries were of as many points, it would be several times too small.
-    alone = calibrate(model, FOUR, [0.3], 400, progress=False)
+    alone = calibrate(model, FOUR, snrs=[0.3], queries=400, progress=False)
     assert float(alone["balance_se"][0]) < np.std(balance) / 2
 
 
@@ -313,7 +313,7 @@ def test_it_survives_a_file(tmp_path: Path):
 
 
 def test_data_replace_those_of_the_network():
-    found = calibrate(network(posterior(NORMAL), NORMAL), FOUR, [0.3], 200, progress=False)
+    found = calibrate(network(posterior(NORMAL), NORMAL), FOUR, snrs=[0.3], queries=200, progress=False)
     assert found.attrs["law"] == FOUR.name
     assert verdicts(found) == ["poor"]
 

@@ -172,6 +172,12 @@ def test_temperature_changes_the_time_and_the_rate_of_a_step_but_not_the_law():
     assert ratio == pytest.approx((1 + 2.25 / 4) / (1 + 2.25))
 
 
+def test_levels_may_be_given_as_sigmas():
+    xr.testing.assert_identical(
+        probe("two-points", sigmas=[2.0, 0.5], progress=False), probe("two-points", [0.5, 2.0], progress=False)
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -179,6 +185,7 @@ def test_temperature_changes_the_time_and_the_rate_of_a_step_but_not_the_law():
         ({"snrs": [np.inf]}, "every SNR must be positive and finite"),
         ({"snrs": []}, "at least one number"),
         ({"snrs": [1.0, 1.0]}, "given twice"),
+        ({"snrs": [1.0], "sigmas": [1.0]}, "give one of them"),
         ({"queries": 0}, "queries must be a whole number"),
         ({"perturbations": [0.5]}, "at least 1"),
         ({"perturbations": []}, "at least 1"),
@@ -186,13 +193,13 @@ def test_temperature_changes_the_time_and_the_rate_of_a_step_but_not_the_law():
         ({"seed": -1}, "seed must be"),
         ({"max_memory": 0.0}, "max_memory must be positive"),
         ({"holdout": 0.2}, "holdout needs data"),
-        ({"target": Empirical(torch.randn(10, 2)), "holdout": 1.5}, "must lie in"),
-        ({"target": Empirical(torch.randn(10, 2)), "method": "quadrature"}, "use monte-carlo"),
+        ({"law": Empirical(torch.randn(10, 2)), "holdout": 1.5}, "must lie in"),
+        ({"law": Empirical(torch.randn(10, 2)), "method": "quadrature"}, "use monte-carlo"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
-    target: Target = arguments.get("target", FOUR)
-    rest = {name: value for name, value in arguments.items() if name != "target"}
+    target: Target = arguments.get("law", FOUR)
+    rest = {name: value for name, value in arguments.items() if name != "law"}
     with pytest.raises(ValueError, match=message):
         probe(target, progress=False, **rest)
 

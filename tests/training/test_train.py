@@ -113,7 +113,7 @@ def test_the_unit_of_the_data_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_profile_moves_the_noise_levels(tmp_path: Path) -> None:
-    profile = xr.Dataset({"m_star": ("snr", [0.0, 1.0, 0.0])}, {"snr": [2.0, 3.0, 4.0]})
+    profile = probe("two-points", [2.0, 3.0, 4.0], progress=False)
     profile.to_netcdf(tmp_path / "profile.nc", engine="h5netcdf")
     train(LAW, tmp_path / "net", steps=2, noise=str(tmp_path / "profile.nc"), **SMALL)
     train(LAW, tmp_path / "same", steps=2, noise=profile, **SMALL)

@@ -41,7 +41,7 @@ def snr_grid(law: "Target", low: float | None, high: float | None, count: int) -
     """A geometric grid; an end that is not given is that of the law's own grid."""
     import numpy as np
 
-    from brenier.probing.profile import default_snrs
+    from brenier.laws.levels import default_snrs
 
     if count < 2:
         raise ValueError(f"--snrs {count}: a grid has at least 2 SNRs (for a single one, give --snr)")

@@ -1,8 +1,14 @@
 """Checks of arguments that many functions share: what is refused here never reaches a computation."""
 
 import math
+from collections.abc import Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
 
 MOST = 2**24  # entries along an axis that float32 can count
 
@@ -30,3 +36,11 @@ def check_memory(gib: float) -> float:
     if not gib > 0:
         raise ValueError(f"max_memory must be positive, got {gib} GiB")
     return gib
+
+
+def check_perturbations(perturbations: Sequence[float]) -> Array:
+    """The richnesses M of perturbations as an array; a ValueError where they are not numbers of at least 1."""
+    richness = np.atleast_1d(np.asarray(perturbations, dtype=np.float64))
+    if richness.ndim != 1 or richness.size == 0 or not np.all(richness >= 1):
+        raise ValueError(f"perturbations must be numbers M of at least 1, got {perturbations}")
+    return richness

@@ -180,7 +180,7 @@ def _read_classic(content: bytes) -> "xr.Dataset":
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in about.items()}
 
     file = netcdf_file(io.BytesIO(content))
-    attributes: Any = dict(file._attributes)  # pyright: ignore[reportAttributeAccessIssue]
+    attributes: Any = dict(vars(file)["_attributes"])  # pyright: ignore[reportAttributeAccessIssue]
     vars(file)["mode"] = "r"
     variables = {
         name: (found.dimensions, found[...].copy(), text(found._attributes)) for name, found in file.variables.items()

@@ -45,9 +45,9 @@ from brenier.core import records
 from brenier.core.checks import MOST, whole_number
 from brenier.core.records import Variables
 from brenier.core.work import progress_bar
+from brenier.laws.levels import default_snrs, given_snrs
 from brenier.networks.jacobian import DENSE
 from brenier.networks.network import NetworkTarget
-from brenier.probing.profile import check_seed, check_snrs, default_snrs
 from brenier.probing.verdicts import CHECKS, FAIR, POOR, SIGNIFICANT, VERDICTS, judge
 from brenier.scales import sigma_from_snr
 
@@ -81,7 +81,9 @@ def default_queries(network: NetworkTarget) -> int:
 def calibrate(
     network: object,
     data: object = None,
+    *,
     snrs: Sequence[float] | ArrayLike | None = None,
+    sigmas: Sequence[float] | ArrayLike | None = None,
     queries: int | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -94,8 +96,9 @@ def calibrate(
         network: a `NetworkTarget`, or what `load_target` makes one of.
         data: the law that the network should know: a law, or what `load_target` takes. Points that the network was not
             trained on: to the atoms that it has memorised, a network is calibrated. Default: the network's own data.
-        snrs: SNRs r > 0. Default: 16 from where `default_snrs` of the data begins to where it ends, within the
-            network's range.
+        snrs: SNRs r = alpha/sigma > 0, not squared: diffusers' `compute_snr` is the square of these. Default: 16 from
+            where `default_snrs` of the data begins to where it ends, within the network's range.
+        sigmas: noise levels 1/r > 0 in the unit of the data, in place of `snrs`.
         queries: noisy points per SNR; the same X and Z at each. Default: `default_queries`.
         seed: of every random number.
         device: where to compute. Default: where the network is.
@@ -120,7 +123,8 @@ def calibrate(
         TypeError: `network` is not a network.
     """
     net = load_network(network, data, device, dtype)
-    grid = default_snrs(net, SNRS) if snrs is None else check_snrs(snrs)
+    given = given_snrs(snrs, sigmas)
+    grid = default_snrs(net, SNRS) if given is None else given
     low, high = net.snr_range
     outside = grid[(grid < low * (1 - 1e-6)) | (grid > high * (1 + 1e-6))]
     if len(outside):
@@ -129,10 +133,10 @@ def calibrate(
             f"{high:.4g}"
         )
     count = whole_number(default_queries(net) if queries is None else queries, "queries", 2, MOST - 1)
-    check_seed(seed)
+    seed = whole_number(seed, "seed", 0)
     law = net.data
     assert law is not None  # checked by `load_network`
-    points, noise, signs = (int(state) for state in np.random.SeedSequence(int(seed)).generate_state(3))
+    points, noise, signs = (int(state) for state in np.random.SeedSequence(seed).generate_state(3))
     x = law.sample(count, points).to(net.device, net.dtype)
     z = torch.randn(x.shape, generator=torch.Generator().manual_seed(noise), dtype=torch.float64).to(x)
     clusters = _clusters(x) if law.atoms else np.arange(len(x))
@@ -156,12 +160,12 @@ def calibrate(
         law=net,
         queries=count,
         points=len(np.unique(clusters)) if law.atoms else count,
-        seed=int(seed),
-        snr_grid="default" if snrs is None else "given",
+        seed=seed,
+        snr_grid="default" if given is None else "given",
         fair=FAIR,
         poor=POOR,
         significant=SIGNIFICANT,
-        call={"snrs": grid.tolist(), "queries": count, "seed": int(seed)},
+        call={"snrs": grid.tolist(), "queries": count, "seed": seed},
     ).assign_attrs(law=law.name)
     for name in ("level", "verdict"):
         result[name].attrs |= FLAGS

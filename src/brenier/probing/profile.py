@@ -14,22 +14,20 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from brenier import complexity
-from brenier.catalog import load_target
+from brenier.catalog import LawLike, load_target
 from brenier.core import records
-from brenier.core.checks import MOST, whole_number
+from brenier.core.checks import MOST, check_perturbations, whole_number
 from brenier.core.records import Variables
 from brenier.core.work import one_thread, progress_bar
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
+from brenier.laws.levels import default_snrs, given_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
-from brenier.networks.network import NetworkTarget
 from brenier.scales import sigma_from_snr, time_from_snr
 
 Array: TypeAlias = NDArray[np.float64]
-Source: TypeAlias = Target | str | ArrayLike | Tensor
 
 DELTA = np.round(np.linspace(0, 1, 101), 2)
 U = np.round(np.concatenate([np.linspace(0, 2, 101), np.linspace(2.1, 4, 20)]), 2)
@@ -46,22 +44,11 @@ class _Sample(NamedTuple):
     extra: Variables  # variables that only the method at hand can give
 
 
-def default_snrs(target: Target, count: int = 32) -> Array:
-    """A geometric grid of SNRs, from all noise to all resolved.
-
-    With the law's smallest and largest length (`Target.scales`), from r = 0.1/largest, where L_r is about 0.01 at most
-    in every direction, to r = 10/smallest, where the noise is a tenth of the smallest feature: a standard deviation or
-    half the distance of two means of a mixture, a side of a box, the median distance between neighbours in data.
-    """
-    if count < 1:
-        raise ValueError(f"the number of SNRs must be at least 1, got {count}")
-    smallest, largest = target.scales()
-    return np.geomspace(0.1 / largest, 10 / smallest, count)
-
-
 def probe(
-    target: Source,
+    law: LawLike,
     snrs: Sequence[float] | ArrayLike | None = None,
+    *,
+    sigmas: Sequence[float] | ArrayLike | None = None,
     queries: int | None = None,
     perturbations: Sequence[float] = (1, 2, 5, 20),
     beta: float = 1.0,
@@ -76,8 +63,10 @@ def probe(
     """Multi-scale complexity of a law at each SNR: how hard it is to denoise, where, and how sure that is.
 
     Args:
-        target: a law, or what `load_target` takes: a built-in's name, a file, an array (n, d).
-        snrs: SNRs r > 0. Default: `default_snrs(target)`.
+        law: a law, or what `load_target` takes: a built-in's name, a file, an array (n, d).
+        snrs: SNRs r = alpha/sigma > 0, not squared: what diffusers calls `compute_snr` is the square of these. Default:
+            `default_snrs(law)`.
+        sigmas: noise levels 1/r > 0 in the unit of the data, in place of `snrs`.
         queries: noisy points per SNR (Monte Carlo only). Default: 2,048, or 64 for a network in many dimensions.
         perturbations: richnesses M >= 1 of the perturbations that zeta_M bounds ([LDK24] Definition 6).
         beta: inverse temperature of the Ornstein-Uhlenbeck process; enters through its time only.
@@ -86,8 +75,8 @@ def probe(
         method: "quadrature" for explicit laws on the line (the default there), "monte-carlo" for any.
         seed: of every random number.
         max_memory: GiB that blocks of work may take beyond the data.
-        device: where to compute. Default: where the target is.
-        dtype: of the computation. Default: the target's.
+        device: where to compute. Default: where the law is.
+        dtype: of the computation. Default: the law's.
         progress: show a bar on stderr, where that is a terminal.
 
     Returns:
@@ -113,18 +102,19 @@ def probe(
         Attributes hold what is needed to repeat the run.
 
     Raises:
-        ValueError: an argument is out of range, or does not go with the target. The message says what would be right.
+        ValueError: an argument is out of range, or does not go with the law. The message says what would be right.
     """
-    law = load_target(target, dtype=dtype, device=device, max_memory=max_memory)
-    grid = default_snrs(law) if snrs is None else check_snrs(snrs)
+    law = load_target(law, dtype=dtype, device=device, max_memory=max_memory)
+    given = given_snrs(snrs, sigmas)
+    grid = default_snrs(law) if given is None else given
     richness = check_perturbations(perturbations)
     if not 0 < beta < np.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
     queries = whole_number(law.default_queries if queries is None else queries, "queries", 1, MOST - 1)
-    seed = check_seed(seed)
+    seed = whole_number(seed, "seed", 0)
     chosen = _choose_method(method, law)
-    if holdout is not None and not isinstance(law, Empirical):
-        what = "a network, which has no atoms" if isinstance(law, NetworkTarget) else "an explicit law"
+    if holdout is not None and not law.atoms:
+        what = "a network, which has no atoms" if law.learned else "an explicit law"
         raise ValueError(f"holdout needs data, and {law.name} is {what}: leave holdout out")
     with progress_bar(f"probing {law.name}", progress) as advance:
         if chosen == "quadrature":
@@ -143,38 +133,13 @@ def probe(
         seed=seed,
         beta=float(beta),
         holdout=0.0 if holdout is None else float(holdout),
-        snr_grid="default" if snrs is None else "given",
+        snr_grid="default" if given is None else "given",
         max_memory=0.0 if max_memory is None else float(max_memory),
         atoms=law.atoms,
         tolerance=law.tolerance,
         queries_from="the network's own chain" if law.drawn_from is None else law.drawn_from.name,
         call={"snrs": grid.tolist(), "perturbations": richness.tolist()},
     )
-
-
-def check_snrs(snrs: ArrayLike) -> Array:
-    """The SNRs, sorted; a ValueError where they are not positive, finite and different."""
-    grid = np.sort(np.atleast_1d(np.asarray(snrs, dtype=np.float64)))
-    if grid.ndim != 1 or grid.size == 0:
-        raise ValueError(f"snrs must be a list of at least one number, got shape {np.shape(snrs)}")
-    if not np.all((grid > 0) & np.isfinite(grid)):
-        raise ValueError(f"every SNR must be positive and finite, got {grid[~((grid > 0) & np.isfinite(grid))][0]}")
-    if np.any(np.diff(grid) == 0):
-        raise ValueError(f"the SNR {grid[:-1][np.diff(grid) == 0][0]:g} is given twice")
-    return grid
-
-
-def check_perturbations(perturbations: Sequence[float]) -> Array:
-    """The richnesses M of perturbations as an array; a ValueError where they are not numbers of at least 1."""
-    richness = np.atleast_1d(np.asarray(perturbations, dtype=np.float64))
-    if richness.ndim != 1 or richness.size == 0 or not np.all(richness >= 1):
-        raise ValueError(f"perturbations must be numbers M of at least 1, got {perturbations}")
-    return richness
-
-
-def check_seed(seed: int | float) -> int:
-    """The seed as an int; a ValueError where it is not a whole number of at least 0."""
-    return whole_number(seed, "seed", 0)
 
 
 def _choose_method(method: str, law: Target) -> Literal["quadrature", "monte-carlo"]:

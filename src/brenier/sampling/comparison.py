@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from brenier.catalog import load_target
+from brenier.catalog import LawLike, load_target
 from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
@@ -28,7 +28,7 @@ from brenier.distances.distance import Distance
 from brenier.distances.wasserstein import debiased_w2, exact_w2, sliced_w2, sorted_w2
 from brenier.laws.base import Target
 from brenier.networks.network import NetworkTarget
-from brenier.probing.profile import Source, check_seed, probe
+from brenier.probing.profile import probe
 from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
 from brenier.sampling.information import INFORMED, needed_snrs
@@ -43,7 +43,7 @@ DIMS = ("criterion", "solver", "steps")
 
 
 def compare(
-    target: Source,
+    target: LawLike,
     steps: Sequence[float] = (5, 10, 20),
     solvers: Sequence[str] = ("euler", "heun", "dpmpp-2m"),
     criteria: Sequence[str] | None = None,
@@ -102,7 +102,7 @@ def compare(
     counts = [whole_number(count, "steps", 1) for count in steps]
     if not counts or len(set(counts)) < len(counts):
         raise ValueError(f"steps must be one number or more, each given once, got {counts}")
-    n, seed = whole_number(n, "n", 2), check_seed(seed)
+    n, seed = whole_number(n, "n", 2), whole_number(seed, "seed", 0)
     high, low, to_zero = noise_range(law, sigma_max, sigma_min)
     end = 0.0 if to_zero else low
     cells = list(product(names, samplers, counts))

@@ -11,13 +11,14 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.catalog import load_target
+from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
+from brenier.laws.levels import default_snrs
 from brenier.networks.network import NetworkTarget
-from brenier.probing.profile import Source, check_seed, default_snrs, probe
+from brenier.probing.profile import probe
 from brenier.sampling.driver import centre, check_points, integrate
 from brenier.sampling.error import REFINEMENTS, RUNS, minimise, shares
 from brenier.sampling.handmade import HANDMADE
@@ -40,7 +41,7 @@ ALIKE = 8  # pilots of a network that the adjoint equation is solved for
 
 
 def plan(
-    target: Source,
+    target: LawLike,
     steps: int,
     solver: str = "dpmpp-2m",
     criterion: str = "error",
@@ -85,7 +86,7 @@ def plan(
         ValueError: an argument is out of range, or they do not go together. The message says what would be right.
     """
     law = load_target(target)
-    steps, seed = whole_number(steps, "steps", 1, 10_000), check_seed(seed)
+    steps, seed = whole_number(steps, "steps", 1, 10_000), whole_number(seed, "seed", 0)
     pilots = whole_number(pilots, "pilots", 2, 2**16)
     sampler = find_solver(solver)
     if criterion not in CRITERIA:
@@ -132,7 +133,7 @@ def plan(
     )
 
 
-def predict(target: Source, schedules: Sequence[Schedule], pilots: int = 256, seed: int = 0) -> list[Schedule]:
+def predict(target: LawLike, schedules: Sequence[Schedule], pilots: int = 256, seed: int = 0) -> list[Schedule]:
     """The same schedules with each step's share in the error that they are predicted to leave.
 
     Predicted is the root mean square distance between where the sampler and the exact flow end, from the same noise, in
@@ -148,7 +149,7 @@ def predict(target: Source, schedules: Sequence[Schedule], pilots: int = 256, se
     Raises:
         ValueError: a sampler is stochastic, or a schedule's levels are not ones of a network.
     """
-    law, seed = load_target(target), check_seed(seed)
+    law, seed = load_target(target), whole_number(seed, "seed", 0)
     pilots = whole_number(pilots, "pilots", 2, 2**16)
     predicted: list[Schedule] = []
     flights: dict[tuple[float, float, bool], Pilots] = {}

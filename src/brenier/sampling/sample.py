@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brenier.catalog import load_target
+from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
-from brenier.probing.profile import Source
 from brenier.sampling.driver import integrate, start
 from brenier.sampling.planning import plan
 from brenier.sampling.schedule import Schedule
@@ -43,7 +42,7 @@ class Samples:
 
 
 def sample(
-    target: Source,
+    target: LawLike,
     n: int,
     steps: int | None = None,
     solver: str | None = None,

@@ -21,8 +21,9 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from brenier.catalog import load_target
+from brenier.catalog import LawLike, load_target
 from brenier.core import records
+from brenier.core.checks import check_perturbations, whole_number
 from brenier.core.records import Variables
 from brenier.core.work import one_thread, progress_bar
 from brenier.laws.base import Target
@@ -38,7 +39,6 @@ from brenier.probing.chain.walk import (
     localize_by_quadrature,
     localize_by_queries,
 )
-from brenier.probing.profile import Source, check_perturbations, check_seed
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -48,8 +48,9 @@ _LONGEST = 350.0  # OU time beyond which the SNR is below what float64 holds
 
 
 def chain(
-    target: Source,
+    law: LawLike,
     start: Start = "equilibrium",
+    *,
     steps: int = 100,
     eta: float = 0.01,
     mode: Literal["ode", "sde"] = "ode",
@@ -68,7 +69,7 @@ def chain(
     """Run a law's chain forward and back from another law, and hold it against what theory allows.
 
     Args:
-        target: the law mu, or what `load_target` takes.
+        law: mu, or what `load_target` takes.
         start: the law nu: a number or d numbers (a point; one number stands for all coordinates), "normal" for
             N(0, I), "equilibrium" for N(0, I/beta), a law, samples (n, d), or what `load_target` takes.
         steps: K >= 1.
@@ -82,8 +83,8 @@ def chain(
         error_kind: "smooth" in x, or "white".
         error_band: SNRs from low to high where the score has the error; None for all.
         seed: of every random number.
-        device: where to compute. Default: where the target is.
-        dtype: of the computation. Default: the target's; quantiles are float64 always.
+        device: where to compute. Default: where the law is.
+        dtype: of the computation. Default: the law's; quantiles are float64 always.
         progress: show a bar on stderr, where that is a terminal.
 
     Returns:
@@ -110,9 +111,9 @@ def chain(
     Raises:
         ValueError: an argument is out of range, or does not go with the laws. The message says what would be right.
     """
-    law = load_target(target, dtype=dtype, device=device).to(device=device, dtype=dtype)
+    law = load_target(law, dtype=dtype, device=device)
     steps, eta, beta = _check(steps, eta, mode, beta, n)
-    seed, richness = check_seed(seed), check_perturbations(perturbations)
+    seed, richness = whole_number(seed, "seed", 0), check_perturbations(perturbations)
     nu = start_law(start, law, beta)
     error = ScoreError(score_error, error_kind, error_band, seed) if score_error else None
     chosen = _choose_method(method, law, nu, mode, error)
@@ -153,8 +154,9 @@ def chain(
 
 
 def densities(
-    target: Source,
+    law: LawLike,
     start: Start = "equilibrium",
+    *,
     steps: int = 100,
     eta: float = 0.01,
     beta: float = 1.0,
@@ -170,7 +172,7 @@ def densities(
     Raises:
         ValueError: as `chain`; a law that is not explicit on the line.
     """
-    law = load_target(target)
+    law = load_target(law)
     steps, eta, beta = _check(steps, eta, "ode", beta, None)
     nu = start_law(start, law, beta)
     _choose_method("quantiles", law, nu, "ode", None)

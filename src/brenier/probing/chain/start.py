@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brenier.catalog import load_target
+from brenier.catalog import LawLike, load_target
 from brenier.laws.base import Target
 from brenier.laws.mixture import GaussianMixture
-from brenier.probing.profile import Source
 
-Start: TypeAlias = Source | float | int
+Start: TypeAlias = LawLike | float | int
 
 
 def start_law(start: Start, target: Target, beta: float = 1.0) -> Target:

@@ -21,9 +21,9 @@ from brenier import complexity
 from brenier.catalog import load_target
 from brenier.figures.axes import Array
 from brenier.laws.base import Target
+from brenier.laws.levels import default_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
 from brenier.laws.mixture import GaussianMixture
-from brenier.probing.profile import default_snrs
 from brenier.scales import snr_from_time, time_from_snr
 
 LOW, HIGH = np.linspace(0.1, 1, 10), np.linspace(1.1, 3, 10)
