@@ -1,4 +1,15 @@
-"""Sinkhorn's iteration tends to the parabolic Monge-Ampère equation as epsilon tends to 0 (arXiv:2504.09279)."""
+"""Sinkhorn's iteration tends to the parabolic Monge-Ampère equation as epsilon tends to 0 (arXiv:2504.09279).
+
+Here epsilon goes with the cost |x - y|^2/2: it is reg/2 of `sinkhorn`, whose potentials psi and phi are the same. Let
+mu and nu have densities e^{-g} and e^{-f}. Laplace's method, once for each line of the iteration,
+
+    phi = psi* + epsilon [-g - (log det Hess psi)/2 + c] o grad psi*
+    psi_new = psi + epsilon [g - f o grad psi + log det Hess psi] + O(epsilon^2)
+
+makes an iteration an Euler step of length epsilon of d psi/dt = -f(grad psi) + g + log det Hess psi: k = t/epsilon of
+them lead to psi(t), up to O(epsilon) (Berman, arXiv:1712.03082; Deb, Kim, Pal, Schiebinger, arXiv:2307.16421).
+Between N(0, S0) and N(0, S), psi_k = y'A_k y/2 with A_{k+1} = ((A_k + epsilon S0^-1)^-1 + epsilon S^-1)^-1.
+"""
 
 import math
 from collections.abc import Sequence
@@ -90,7 +101,9 @@ def _errors(reference: Marginal, target: Marginal, limit: GridPotential, time: f
     y, a = _line(reference, low, high, spacing[0])
     x, b = _line(target, image_low, image_high, spacing[1])
     start = (ratio * (y - low) / 2 + image_low) * (y - low)
-    found = sinkhorn(y[:, None], x[:, None], epsilon, a, b, count, start=start)
+    found = sinkhorn(
+        y[:, None], x[:, None], reg=2 * epsilon, reference_weights=a, target_weights=b, iterations=count, start=start
+    )
     error = found.potential(seen) - limit.value(seen)
     error = error - mass @ error
     central = (below > _CENTRAL) & (below < 1 - _CENTRAL)

@@ -1,24 +1,16 @@
-"""Entropic transport by Sinkhorn's iteration, and its limit for small epsilon: the parabolic Monge-Ampère equation.
+"""Entropic transport by Sinkhorn's iteration, in POT's convention.
 
 Between weighted points y_i, a_i (the reference mu) and x_j, b_j (the target nu), the coupling of least
 
-    E|Y - X|^2/2 + epsilon KL(pi | mu x nu)    is    pi_ij = a_i b_j exp((<y_i, x_j> - psi_i - phi_j)/epsilon)
+    E|Y - X|^2 + reg KL(pi | mu x nu)    is    pi_ij = a_i b_j exp((<y_i, x_j> - psi_i - phi_j)/(reg/2))
 
 and Sinkhorn's iteration fits one marginal after the other, first the target's:
 
-    phi(x) = epsilon log sum_i a_i exp((<y_i, x> - psi_i)/epsilon)
-    psi(y) = epsilon log sum_j b_j exp((<y, x_j> - phi_j)/epsilon)
+    phi(x) = reg/2 log sum_i a_i exp((<y_i, x> - psi_i)/(reg/2))
+    psi(y) = reg/2 log sum_j b_j exp((<y, x_j> - phi_j)/(reg/2))
 
-Both are convex functions on all of R^d; grad psi(y) = E[X | Y = y] is the barycentric map, Brenier's for epsilon -> 0.
-
-*The limit.* Let mu and nu have densities e^{-g} and e^{-f}. Laplace's method, once for each line,
-
-    phi = psi* + epsilon [-g - (log det Hess psi)/2 + c] o grad psi*
-    psi_new = psi + epsilon [g - f o grad psi + log det Hess psi] + O(epsilon^2)
-
-makes an iteration an Euler step of length epsilon of d psi/dt = -f(grad psi) + g + log det Hess psi: k = t/epsilon of
-them lead to psi(t), up to O(epsilon) (Berman, arXiv:1712.03082; Deb, Kim, Pal, Schiebinger, arXiv:2307.16421).
-Between N(0, S0) and N(0, S), psi_k = y'A_k y/2 with A_{k+1} = ((A_k + epsilon S0^-1)^-1 + epsilon S^-1)^-1.
+Both are convex functions on all of R^d; grad psi(y) = E[X | Y = y] is the barycentric map, Brenier's for reg -> 0. The
+dual potentials of POT are |y|^2 - 2 psi and |x|^2 - 2 phi.
 """
 
 import math
@@ -30,10 +22,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brenier.core.checks import whole_number
+from brenier.core.points import Numbers, arrays_too, as_points, as_tensor
 
 _LARGEST = 2**25  # entries of the coupling: a quarter of a GiB
 _BLOCK = 2**22
-_ROUGH = 1e-3  # marginal error at which larger epsilons have done what they can for a smaller one
+_ROUGH = 1e-3  # marginal error at which larger reg have done what they can for a smaller one
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class Entropic:
     Attributes:
         reference, reference_weights: y (n, d) and a (n,), sum 1.
         target, target_weights: x (m, d) and b (m,), sum 1.
-        epsilon: in squared units of the data.
+        reg: in squared units of the data.
         psi, phi: potentials at y, shape (n,), and at x, shape (m,).
         iterations: how many were made.
         marginal_error: sum_j |sum_i pi_ij - b_j|; the other marginal is right to rounding.
@@ -53,107 +46,114 @@ class Entropic:
     reference_weights: Float[Tensor, " n"]
     target: Float[Tensor, "m d"]
     target_weights: Float[Tensor, " m"]
-    epsilon: float
+    reg: float
     psi: Float[Tensor, " n"]
     phi: Float[Tensor, " m"]
     iterations: int
     marginal_error: float
 
+    @arrays_too()
     def potential(self, y: Float[Tensor, "k d"]) -> Float[Tensor, " k"]:
-        """psi at any points: epsilon log sum_j b_j exp((<y, x_j> - phi_j)/epsilon)."""
+        """psi at any points: reg/2 log sum_j b_j exp((<y, x_j> - phi_j)/(reg/2))."""
         blocks = self._scores(y, self.target, self.target_weights, self.phi)
-        return torch.cat([self.epsilon * scores.logsumexp(1) for scores in blocks])
+        return torch.cat([self.reg / 2 * scores.logsumexp(1) for scores in blocks])
 
+    @arrays_too()
     def map(self, y: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
         """The barycentric map E[X | Y = y] = grad psi(y), at any points."""
         blocks = self._scores(y, self.target, self.target_weights, self.phi)
         return torch.cat([scores.softmax(1) @ self.target for scores in blocks])
 
+    @arrays_too()
     def inverse(self, x: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
-        """The barycentric map back, E[Y | X = x], at any points; the inverse of `map` only for epsilon -> 0."""
+        """The barycentric map back, E[Y | X = x], at any points; the inverse of `map` only for reg -> 0."""
         blocks = self._scores(x, self.reference, self.reference_weights, self.psi)
         return torch.cat([scores.softmax(1) @ self.reference for scores in blocks])
 
     def plan(self) -> Float[Tensor, "n m"]:
         """The coupling pi."""
-        scores = (self.reference @ self.target.T - self.psi[:, None] - self.phi) / self.epsilon
+        scores = (self.reference @ self.target.T - self.psi[:, None] - self.phi) / (self.reg / 2)
         return self.reference_weights[:, None] * self.target_weights * scores.exp()
 
     def value(self) -> float:
-        """The minimum of E|Y - X|^2/2 + epsilon KL(pi | mu x nu), from the potentials; before convergence, less."""
-        f = self.reference.square().sum(1) / 2 - self.psi
-        g = self.target.square().sum(1) / 2 - self.phi
+        """The minimum of E|Y - X|^2 + reg KL(pi | mu x nu), from the potentials; before convergence, less."""
+        f = self.reference.square().sum(1) - 2 * self.psi
+        g = self.target.square().sum(1) - 2 * self.phi
         return float(self.reference_weights @ f + self.target_weights @ g)
 
     def _scores(self, points: Tensor, others: Tensor, weights: Tensor, potential: Tensor) -> list[Tensor]:
         """Logarithms of the coupling's weights between points (k, d) and one of the samples, up to a constant a row."""
-        shifts = weights.log() - potential / self.epsilon
+        shifts = weights.log() - potential / (self.reg / 2)
         blocks = points.to(torch.float64).split(max(1, _BLOCK // len(others)))
-        return [block @ others.T / self.epsilon + shifts for block in blocks]
+        return [block @ others.T / (self.reg / 2) + shifts for block in blocks]
 
 
 def sinkhorn(
-    reference: Float[Tensor, "..."],
-    target: Float[Tensor, "..."],
-    epsilon: float,
-    reference_weights: Float[Tensor, "..."] | None = None,
-    target_weights: Float[Tensor, "..."] | None = None,
+    reference: Numbers,
+    target: Numbers,
+    *,
+    reg: float,
+    reference_weights: Numbers | None = None,
+    target_weights: Numbers | None = None,
     iterations: int | None = None,
     tolerance: float = 1e-6,
-    start: Float[Tensor, "..."] | None = None,
+    start: Numbers | None = None,
     anneal: float | None = None,
     most: int = 10_000,
 ) -> Entropic:
-    """Sinkhorn's iteration on logarithms (POT), for the cost |x - y|^2/2.
+    """Sinkhorn's iteration on logarithms (POT), for the cost |x - y|^2.
 
-    A law with a density is a grid: its points with weights density times volume. It resolves epsilon where points lie
-    no further apart than sqrt(epsilon times the least eigenvalue of Hess phi, or Hess psi).
+    A law with a density is a grid: its points with weights density times volume. It resolves reg where points lie
+    no further apart than sqrt(reg/2 times the least eigenvalue of Hess phi, or Hess psi).
 
     Args:
         reference: y, shape (n, d).
         target: x, shape (m, d).
-        epsilon: in squared units of the data.
+        reg: in squared units of the data.
         reference_weights: a, positive, shape (n,); they are normalised. Default: equal.
         target_weights: b, shape (m,).
         iterations: how many to make. Default: until `tolerance`.
         tolerance: error of the target's marginal, summed over points, to stop at.
         start: psi at the points of the reference. Default: 0; |y|^2/2 is that of the identity.
-        anneal: a larger epsilon to begin with, halved until `epsilon`; each starts from the psi of the one before,
-            which saves iterations where epsilon is small.
-        most: iterations allowed for each epsilon.
+        anneal: a larger reg to begin with, halved until `reg`; each starts from the psi of the one before,
+            which saves iterations where reg is small.
+        most: iterations allowed for each reg.
 
     Raises:
         ValueError: shapes that do not fit, numbers that are not finite, weights that are not positive, more than 2^25
             pairs, arguments out of range.
         RuntimeError: the tolerance was not reached.
     """
-    y, x = _points(reference, "reference"), _points(target, "target")
+    y, x = (
+        as_points(points, name, dtype=torch.float64, device="cpu")
+        for points, name in ((reference, "reference"), (target, "target"))
+    )
     if y.shape[1] != x.shape[1]:
         raise ValueError(f"the reference is in {y.shape[1]} dimensions and the target in {x.shape[1]}")
     if len(y) * len(x) > _LARGEST:
         raise ValueError(f"{len(y)} x {len(x)} points make too large a coupling: 2^25 pairs at most")
     a, b = _weights(reference_weights, len(y), "reference"), _weights(target_weights, len(x), "target")
-    if not (0 < epsilon < math.inf and 0 < tolerance < math.inf):
-        raise ValueError(f"epsilon and tolerance must be positive and finite, got {epsilon} and {tolerance}")
-    if anneal is not None and (iterations is not None or not epsilon < anneal < math.inf):
-        raise ValueError(f"anneal is an epsilon above {epsilon:g}, without a number of iterations, got {anneal}")
-    psi = torch.zeros_like(a) if start is None else start.detach().to("cpu", torch.float64)
+    if not (0 < reg < math.inf and 0 < tolerance < math.inf):
+        raise ValueError(f"reg and tolerance must be positive and finite, got {reg} and {tolerance}")
+    if anneal is not None and (iterations is not None or not reg < anneal < math.inf):
+        raise ValueError(f"anneal is a reg above {reg:g}, without a number of iterations, got {anneal}")
+    psi = torch.zeros_like(a) if start is None else as_tensor(start, "start").to("cpu", torch.float64)
     if psi.shape != a.shape or not bool(torch.isfinite(psi).all()):
         raise ValueError(f"start must hold {len(y)} finite numbers, one for each point of the reference")
     steps = whole_number(most if iterations is None else iterations, "most" if iterations is None else "iterations", 1)
-    halvings = 0 if anneal is None else math.ceil(math.log2(anneal / epsilon))
-    stages = [(anneal or epsilon) / 2**k for k in range(halvings)]
+    halvings = 0 if anneal is None else math.ceil(math.log2(anneal / reg))
+    stages = [(anneal or reg) / 2**k for k in range(halvings)]
     phi, total = torch.zeros_like(b), 0
-    for stage in [*stages, epsilon]:
-        goal = None if iterations is not None else tolerance if stage == epsilon else max(tolerance, _ROUGH)
-        phi, psi, made = _iterate(y, a, x, b, stage, psi, steps, goal)
+    for stage in [*stages, reg]:
+        goal = None if iterations is not None else tolerance if stage == reg else max(tolerance, _ROUGH)
+        phi, psi, made = _iterate(y, a, x, b, stage / 2, psi, steps, goal)
         total += made
-    found = Entropic(y, a, x, b, float(epsilon), psi, phi, total, 0.0)
+    found = Entropic(y, a, x, b, float(reg), psi, phi, total, 0.0)
     error = float((found.plan().sum(0) - b).abs().sum())
     if iterations is None and error > tolerance:
         raise RuntimeError(
             f"Sinkhorn's iteration stopped after {steps} steps with marginal error {error:.2g}: "
-            f"take more steps, a larger epsilon than {epsilon:g}, or anneal"
+            f"take more steps, a larger reg than {reg:g}, or anneal"
         )
     return replace(found, marginal_error=error)
 
@@ -161,7 +161,7 @@ def sinkhorn(
 def _iterate(
     y: Tensor, a: Tensor, x: Tensor, b: Tensor, epsilon: float, psi: Tensor, steps: int, tolerance: float | None
 ) -> tuple[Tensor, Tensor, int]:
-    """phi, psi and the number of iterations, until the tolerance or for so many steps."""
+    """phi, psi and the number of iterations, until the tolerance or for so many steps; epsilon is reg/2."""
     import ot  # seconds to import: only who needs it waits
 
     stop = -1.0 if tolerance is None else tolerance / math.sqrt(len(b))  # POT's error is a Euclidean norm
@@ -176,19 +176,10 @@ def _iterate(
     return epsilon * (b.log() - v), epsilon * (a.log() - u), int(log["niter"]) + 1
 
 
-def _points(points: Tensor, name: str) -> Tensor:
-    if points.ndim != 2 or points.numel() == 0:
-        raise ValueError(f"{name} has shape {tuple(points.shape)}: points are the rows of an array (n, d)")
-    found = points.detach().to("cpu", torch.float64)
-    if not bool(torch.isfinite(found).all()):
-        raise ValueError(f"{name} holds values that are not finite")
-    return found
-
-
-def _weights(weights: Tensor | None, n: int, name: str) -> Tensor:
+def _weights(weights: Numbers | None, n: int, name: str) -> Tensor:
     if weights is None:
         return torch.full((n,), 1 / n, dtype=torch.float64)
-    found = weights.detach().to("cpu", torch.float64)
+    found = as_tensor(weights, f"the weights of the {name}").to("cpu", torch.float64)
     if found.shape != (n,) or not bool((torch.isfinite(found) & (found > 0)).all()):
         raise ValueError(
             f"the weights of the {name} must be {n} positive finite numbers: leave out points of no weight"
