@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Self, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
@@ -22,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from brenier.core.checks import whole_number
 from brenier.core.points import Numbers
+from brenier.core.random import seeds
 from brenier.laws.base import Localization, Target, of_points
 from brenier.laws.given import as_law
 from brenier.networks.conventions import (
@@ -414,4 +414,4 @@ def _same(data: Sequence[int], network: Sequence[int]) -> bool:
 
 def _generator(seed: int, part: int) -> torch.Generator:
     """Of the random directions at one block of queries: another stream than any that the queries come from."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, part, 0x1AC0B]).generate_state(1)[0]))
+    return torch.Generator().manual_seed(seeds(seed, part, 0x1AC0B)[0])

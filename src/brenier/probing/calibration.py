@@ -43,6 +43,7 @@ from torch import Tensor
 from brenier.catalog import load_target
 from brenier.core import records
 from brenier.core.checks import MOST, whole_number
+from brenier.core.random import normal_like, seeds
 from brenier.core.records import Variables
 from brenier.core.work import progress_bar
 from brenier.laws.levels import default_snrs, given_snrs
@@ -136,9 +137,9 @@ def calibrate(
     seed = whole_number(seed, "seed", 0)
     law = net.data
     assert law is not None  # checked by `load_network`
-    points, noise, signs = (int(state) for state in np.random.SeedSequence(seed).generate_state(3))
+    points, noise, signs = seeds(seed, count=3)
     x = law.sample(count, points).to(net.device, net.dtype)
-    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(noise), dtype=torch.float64).to(x)
+    z = normal_like(x, torch.Generator().manual_seed(noise))
     clusters = _clusters(x) if law.atoms else np.arange(len(x))
     columns: list[dict[str, float | Array]] = []
     with progress_bar(f"calibrating {net.name}", progress) as advance:

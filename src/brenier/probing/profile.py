@@ -19,6 +19,7 @@ from brenier import complexity
 from brenier.catalog import LawLike, load_target
 from brenier.core import records
 from brenier.core.checks import MOST, check_perturbations, whole_number
+from brenier.core.random import seeds
 from brenier.core.records import Variables
 from brenier.core.work import one_thread, progress_bar
 from brenier.laws.base import Target
@@ -182,7 +183,7 @@ def _by_quadrature(law: Target, grid: Array, richness: Array, advance: Callable[
 def _by_monte_carlo(
     law: Target, grid: Array, queries: int, holdout: float | None, seed: int, advance: Callable[[float], None]
 ) -> _Sample:
-    points, noise, part, resampling = (int(state) for state in np.random.SeedSequence(seed).generate_state(4))
+    points, noise, part, resampling = seeds(seed, count=4)
     if holdout is not None:
         assert isinstance(law, Empirical)  # checked by `probe`
         law, held = law.split(holdout, part)

@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from brenier.core.random import spawned_seeds
 from brenier.core.reading import exists
 from brenier.laws.base import Target
 from brenier.networks.architectures import Denoiser, build, weighted_loss
@@ -46,7 +46,7 @@ class Run:
         if self.batch_share * workers.count != settings.batch:
             raise ValueError(f"batch {settings.batch} cannot be shared by {workers.count} processes: give a multiple")
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(_seeds(settings.seed, 0, 0)[0])
+            torch.manual_seed(spawned_seeds(settings.seed, 0, 0)[0])  # as if in a step 0
             network = build(config["network"], law.event_shape)
         self.denoiser = Denoiser(network, moments.centre, moments.deviation).to(workers.device)
         self.shared = workers.share(self.denoiser)
@@ -102,7 +102,7 @@ class Run:
     def _step(self) -> float:
         """One update of the weights; the mean loss before it."""
         settings, device = self.settings, self.workers.device
-        first, second, third = _seeds(settings.seed, self.done + 1, self.workers.rank)
+        first, second, third = spawned_seeds(settings.seed, self.done + 1, self.workers.rank, count=3)
         x = self.points.batch(self.batch_share, first)
         sigma = self.noise.sample(self.batch_share, torch.Generator(device).manual_seed(second))
         z = torch.randn(x.shape, generator=torch.Generator(device).manual_seed(third), device=device)
@@ -215,11 +215,6 @@ class _Pace:
         if steps is not None:
             return done / steps
         return (time.monotonic() - self._started) / (self._deadline - self._started)
-
-
-def _seeds(seed: int, step: int, rank: int) -> list[int]:
-    """Seeds of the streams of one step (0: the weights' start) in one process."""
-    return [int(word) for word in np.random.SeedSequence(seed, spawn_key=(step, rank)).generate_state(3, np.uint64)]
 
 
 def learning_rate(settings: Settings, step: int, steps: int | None) -> float:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.core.random import seeds
 from brenier.core.records import Variables
 from brenier.core.work import one_thread
 from brenier.distances.distance import Distance
@@ -28,7 +29,7 @@ def account_by_particles(
     walk: Walk, nu: Target, mode: Mode, count: int, seed: int, advance: Callable[[float], None]
 ) -> tuple[Variables, str]:
     """Distances along the chain with their standard errors; and how they were estimated, in words."""
-    state = np.random.SeedSequence(seed).generate_state(7).tolist()
+    state = seeds(seed, count=7)
     mu, start, *above = (
         draw(law, count, i) for law, i in zip((walk.law, nu, walk.law, nu, walk.law), state, strict=False)
     )

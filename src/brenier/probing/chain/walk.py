@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier import complexity
+from brenier.core.random import normal_like, seeds
 from brenier.laws.base import Target
 from brenier.laws.line.quadrature import localization_quadrature
 from brenier.probing.chain.process import ScoreError, marginal
@@ -91,9 +92,9 @@ class Walk:
 
 def draw(law: Target, count: int, seed: int) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
     """Points of a law and noise for them, from different seeds: one stream of numbers would tie them together."""
-    points, noise = np.random.SeedSequence(seed).generate_state(2).tolist()
+    points, noise = seeds(seed, count=2)
     x = law.sample(count, points)
-    return x, torch.randn(x.shape, generator=torch.Generator().manual_seed(noise), dtype=torch.float64).to(x)
+    return x, normal_like(x, torch.Generator().manual_seed(noise))
 
 
 class LocalizationPath(NamedTuple):

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brenier.core.random import generator_for
 from brenier.core.work import one_thread
 from brenier.transport.semidiscrete.sources import Source, combinations
 
@@ -174,7 +175,7 @@ class Cells:
 
         def one(batch: int) -> NDArray[np.intp]:
             number = firsts[batch + 1] - firsts[batch]
-            generator = torch.Generator().manual_seed(state((*stream, batch)))
+            generator = generator_for(*stream, batch)
             own = count * torch.arange(number, device=h.device)
             won = [_largest(x).view(-1, number) + own for x in self.families(h, number, generator, independent)]
             places = torch.cat(won).flatten().cpu().numpy()
@@ -217,11 +218,6 @@ class Cells:
         if not hasattr(self._kept, "space") or self._kept.space.shape[1] < rows:
             self._kept.space = self.points.new_empty(2, max(rows, self.rows), len(self.points))
         return self._kept.space[0, :rows], self._kept.space[1, :rows]
-
-
-def state(stream: Sequence[int]) -> int:
-    """A seed for a generator from several numbers."""
-    return int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _largest(scores: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from brenier.core.linalg import principal_axes
+from brenier.core.random import seeds
 from brenier.transport.semidiscrete.facets import facet_angle
 from brenier.transport.semidiscrete.map import SemiDiscrete
 
@@ -153,7 +154,7 @@ def mass_errors(transport: SemiDiscrete, seed: int = 2) -> Masses:
     n = int(min(DRAWS, max(WORK / (transport.size * transport.dim), 2**12)))
     counts = torch.zeros(len(transport.points), dtype=torch.float64)
     for k, begin in enumerate(range(0, n, 2**14)):
-        x = transport.draw(min(2**14, n - begin), int(np.random.SeedSequence((seed, k)).generate_state(1)[0]))
+        x = transport.draw(min(2**14, n - begin), seeds(seed, k)[0])
         counts += torch.bincount(transport.cells(x).cpu(), minlength=len(counts))
     first, weights = _cell_weights(transport)
     errors = counts.numpy()[first] / n / weights - 1

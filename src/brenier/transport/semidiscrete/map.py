@@ -25,12 +25,13 @@ from torch import Tensor
 from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.points import Numbers, arrays_too, as_points
+from brenier.core.random import generator_for, seeds
 from brenier.core.reading import check_array
 from brenier.core.work import progress_bar
 from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost
 from brenier.transport.semidiscrete.ascent import FEW, ascend
-from brenier.transport.semidiscrete.cells import BLOCKS, Cells, state
+from brenier.transport.semidiscrete.cells import BLOCKS, Cells
 from brenier.transport.semidiscrete.distinct import Distinct, check_weights
 from brenier.transport.semidiscrete.facets import check_threshold, leading_angle
 from brenier.transport.semidiscrete.measures import MarginalError
@@ -254,7 +255,7 @@ class SemiDiscrete:
         kept: list[Tensor] = [self.points.new_zeros(0, self.dim, dtype=torch.float32)]
         drawn, accepted = 0, 0
         while accepted < n:
-            x = self.draw(PART, int(np.random.SeedSequence((seed, drawn)).generate_state(1)[0]))
+            x = self.draw(PART, seeds(seed, drawn)[0])
             angles = self.dihedral_angle(x)
             kept.append(x[angles <= threshold])
             drawn, accepted = drawn + PART, accepted + len(kept[-1])
@@ -294,7 +295,7 @@ class SemiDiscrete:
         seed = whole_number(seed, "seed", 0)
 
         def squares(begin: int) -> tuple[Tensor, Tensor]:
-            generator = torch.Generator().manual_seed(state((seed, 0xC057, begin)))
+            generator = generator_for(seed, 0xC057, begin)
             x = self._source.draw(min(PART, samples - begin), generator).to(self.points.device)
             score, place = self.top(x, 1)
             paid = (x.double() - self.points[place[:, 0]].double()).square().sum(1)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from brenier.transport.semidiscrete.cells import Cells, state
+from brenier.core.random import generator_for
+from brenier.transport.semidiscrete.cells import Cells
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -44,7 +45,7 @@ class Pairs:
 def mean_gaps(cells: Cells, heights: Array, draws: int, stream: tuple[int, ...]) -> tuple[Pairs, Array]:
     """The two leading cells at draws of the source, and the mean gap of each cell, shape (N,), drawn to the median."""
     h = torch.as_tensor(heights, dtype=torch.float32, device=cells.points.device)
-    generator = torch.Generator().manual_seed(state(stream))
+    generator = generator_for(*stream)
     parts: list[tuple[Tensor, Tensor]] = []
     lack = torch.full_like(h, math.inf)
     for _ in range(-(-draws // cells.size)):
