@@ -26,7 +26,7 @@ def mapped() -> brenier.SemiDiscrete:
 
 
 def flowed() -> brenier.MongeAmpere:
-    return brenier.MongeAmpere("normal", "four-gaussians", "linear").fit(2, progress=False)
+    return brenier.MongeAmpere("normal", "four-gaussians", method="linear").fit(2, progress=False)
 
 
 @pytest.fixture(scope="module")
