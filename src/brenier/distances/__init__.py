@@ -1,14 +1,5 @@
 """Wasserstein distances between samples and laws, with error bars."""
 
-from brenier.distances.distance import Distance
-from brenier.distances.wasserstein import (
-    debiased_w2,
-    exact_w2,
-    gelbrich,
-    sinkhorn_divergence,
-    sliced_w2,
-    sorted_w2,
-    w2,
-)
+from brenier.core.face import names_on_use
 
-__all__ = ["Distance", "debiased_w2", "exact_w2", "gelbrich", "sinkhorn_divergence", "sliced_w2", "sorted_w2", "w2"]
+__getattr__, __dir__, __all__ = names_on_use(__name__)  # pyright: ignore[reportUnsupportedDunderAll]

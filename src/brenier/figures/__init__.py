@@ -7,28 +7,6 @@ Nothing here shows a window, touches pyplot or changes matplotlib's settings: wh
 matplotlib is loaded when something is drawn.
 """
 
-import ast
-import importlib
-from pathlib import Path
-from typing import Any
+from brenier.core.face import names_on_use
 
-# The stub, which editors and type checkers read, says where each name lives.
-_HOMES = {
-    alias.name: node.module
-    for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
-    if isinstance(node, ast.ImportFrom) and node.module
-    for alias in node.names
-}
-__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = names_on_use(__name__)  # pyright: ignore[reportUnsupportedDunderAll]
