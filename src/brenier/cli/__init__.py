@@ -1,53 +1,50 @@
 """The `brenier` command: one module per subcommand, and one place where errors become one line.
 
-Exit status: 0, or 2 after a wrong argument or bad input (one line on stderr), or 130 after Ctrl-C. What a user is
-warned of is one line on stderr, too.
+A subcommand's module is imported when it is asked for, and imports what computes when it runs: `--version`, `--help`
+and completion wait for none of it. Exit status: 0, or 2 after a wrong argument or bad input (one line on stderr), or
+130 after Ctrl-C. What a user is warned of is one line on stderr, too.
 """
 
 import io
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib import metadata
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from brenier.cli.calibrate import run_calibrate
-from brenier.cli.chain import run_chain
-from brenier.cli.compare import run_compare
-from brenier.cli.evaluate import run_evaluate
-from brenier.cli.express import run_express
-from brenier.cli.flow import run_flow
-from brenier.cli.plan import run_plan
-from brenier.cli.probe import run_probe
-from brenier.cli.reproduce import run_reproduce
-from brenier.cli.sample import run_sample
-from brenier.cli.show import run_show
-from brenier.cli.targets import run_targets
-from brenier.cli.train import run_train
-from brenier.cli.transport import run_transport
+COMMANDS = (
+    *("probe", "chain", "plan", "sample", "express", "compare", "evaluate", "transport", "flow", "train"),
+    *("calibrate", "reproduce", "show", "laws"),
+)
 
-app = typer.Typer(name="brenier", add_completion=False, pretty_exceptions_enable=False)
-app.command("probe")(run_probe)
-app.command("chain")(run_chain)
-app.command("plan")(run_plan)
-app.command("sample")(run_sample)
-app.command("express")(run_express)
-app.command("compare")(run_compare)
-app.command("evaluate")(run_evaluate)
-app.command("transport")(run_transport)
-app.command("flow")(run_flow)
-app.command("train")(run_train)
-app.command("calibrate")(run_calibrate)
-app.command("reproduce")(run_reproduce)
-app.command("show")(run_show)
-app.command("targets")(run_targets)
+
+class Commands(TyperGroup):
+    """The subcommands by name: `name` is the function `run_name` of the module `name`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The subcommand, with its module imported; None for a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        one.command(cmd_name)(getattr(import_module(f"brenier.cli.{cmd_name}"), f"run_{cmd_name}"))
+        return typer.main.get_command(one)
+
+
+app = typer.Typer(name="brenier", cls=Commands, pretty_exceptions_enable=False)
 
 
 def _version(wanted: bool) -> bool:
     if wanted:
+        from importlib import metadata
+
         typer.echo(f"brenier {metadata.version('brenier')}")
         raise typer.Exit
     return wanted

@@ -1,1 +1,56 @@
 """What was computed, in tables and sentences. Nothing here computes."""
+
+import io
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PRINT = {
+    "profile": "profile.print_report",
+    "chain": "chain.print_chain",
+    "calibration": "calibration.print_calibration",
+    "comparison": "schedule.print_comparison",
+    "transport": "transport.print_transport",
+    "flow": "flow.print_flow",
+    "evaluation": "evaluation.print_evaluation",
+    "schedule": "schedule.print_schedule",
+}
+_TIMED = ("transport", "flow", "schedule")
+
+
+def show(result: Any, *, seconds: float | None = None, console: "Console | None" = None) -> None:
+    """Print a result as tables and sentences.
+
+    Args:
+        result: a dataset that a verb of brenier returned or that was read again, a `Schedule`, or a fitted map.
+        seconds: what a plan or a fit took, to be told with it.
+        console: where to. Default: standard output, as wide as the terminal.
+    """
+    from brenier.core.records import kind
+
+    found = result.to_dataset() if hasattr(result, "to_dataset") else result
+    name = "schedule" if hasattr(found, "sigmas") and hasattr(found, "solver") else kind(found)
+    if name not in _PRINT:
+        raise ValueError(f"a {name} has no report: {', '.join(_PRINT)} have")
+    module, function = _PRINT[name].split(".")
+    report = getattr(import_module(f"brenier.reports.{module}"), function)
+    report(found, **({"seconds": seconds} if name in _TIMED else {}), console=console)
+
+
+def summary(result: Any, *, width: int = 120) -> str:
+    """The tables and sentences that the command line prints for a result, as text of at most `width` columns.
+
+    Args:
+        result: as for `show`.
+        width: columns that tables may take.
+
+    Raises:
+        ValueError: the result is of no kind that has a report.
+    """
+    from rich.console import Console
+
+    text = io.StringIO()
+    show(result, console=Console(file=text, width=width, highlight=False))
+    return text.getvalue()
