@@ -1,10 +1,10 @@
 """`brenier calibrate`: whether a network knows its own error, as a table, verdicts, a file and a figure."""
 
-import warnings
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from brenier.cli import options
 
 
 def run_calibrate(
@@ -12,38 +12,33 @@ def run_calibrate(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="What it should know: a law or data it was not trained on.")
     ] = None,
-    snr: Annotated[str | None, typer.Option(metavar="R,R,...", help="SNRs, instead of a grid.")] = None,
-    snr_min: Annotated[float | None, typer.Option(help="Smallest SNR of the grid (default: from the data).")] = None,
-    snr_max: Annotated[float | None, typer.Option(help="Largest SNR of the grid (default: from the data).")] = None,
+    snr: options.Snrs = None,
+    sigma: options.Sigmas = None,
+    snr_min: options.SnrMin = None,
+    snr_max: options.SnrMax = None,
     snrs: Annotated[int | None, typer.Option(help="SNRs in the grid (default: 16).")] = None,
     queries: Annotated[int | None, typer.Option(help="Noisy points per SNR (default: by the dimension).")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    dtype: Annotated[Literal["float32", "float64"] | None, typer.Option(help="Precision of the computation.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the calibration (.nc, netCDF).")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    output: options.Dataset = None,
+    figure: options.Figure = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Compare the error that NETWORK's Jacobian predicts with the error that it makes on DATA."""
-    from brenier.cli.numbers import given_snrs, snr_grid
+    from brenier.cli.numbers import given_levels, snr_grid
     from brenier.cli.outputs import check_outputs, write_outputs
+    from brenier.probing.calibration import SNRS, calibrate, load_network
+    from brenier.reports import show
 
     check_outputs(output, figure, force)
-    points = given_snrs(snr, snr_min, snr_max, snrs)
-
-    import torch
-
-    from brenier.probing.calibration import SNRS, calibrate, load_network
-    from brenier.reports.calibration import print_calibration
-
-    with warnings.catch_warnings():
-        if quiet:
-            warnings.simplefilter("ignore")
-        net = load_network(network, data, device=device, dtype=None if dtype is None else getattr(torch, dtype))
+    levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
+    with options.warned(quiet):
+        net = load_network(network, data, device=device, dtype=options.torch_dtype(dtype))
         if (snr_min, snr_max, snrs) != (None, None, None):
-            points = snr_grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
-        calibration = calibrate(net, snrs=points, queries=queries, seed=seed, progress=not quiet)
+            levels["snrs"] = snr_grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
+        calibration = calibrate(net, **levels, queries=queries, seed=seed, progress=not quiet)
         write_outputs(calibration, output, figure, force)
         if not quiet:
-            print_calibration(calibration)
+            show(calibration)

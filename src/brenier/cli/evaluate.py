@@ -1,16 +1,17 @@
 """`brenier evaluate`: samples held against data, as a table, sentences, a file, a figure."""
 
 import json
-import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from brenier.cli import options
+
 
 def run_evaluate(
     samples: Annotated[
-        str, typer.Argument(metavar="SAMPLES", help="A file of samples: see `brenier targets` for the formats.")
+        str, typer.Argument(metavar="SAMPLES", help="A file of samples: see `brenier laws` for the formats.")
     ],
     reference: Annotated[
         str, typer.Option(metavar="DATA", help="What to judge them against, best held out: data, images or a law.")
@@ -31,29 +32,34 @@ def run_evaluate(
     threshold: Annotated[
         float, typer.Option("--lambda", help="Probability of a second class that makes a mixture.")
     ] = 0.11,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    seed: options.Seed = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save what was found (.nc, or .json).")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    figure: options.Figure = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Judge SAMPLES: how far from the data, how precise, how complete, how mixed, how much copied."""
-    from brenier.cli.outputs import check_outputs
+    from brenier import evaluate
+    from brenier.cli.outputs import check_outputs, write_figure
     from brenier.core.reading import read_array
     from brenier.core.writing import atomic_paths, write_dataset
+    from brenier.metrics.evaluation import to_table
+    from brenier.reports import show
 
     check_outputs(output, figure, force, (".nc", ".json"))
     classes = None if labels is None else read_array(labels)
-
-    from brenier.figures import plot_evaluation, save_figure
-    from brenier.metrics.evaluation import evaluate, to_table
-    from brenier.reports.evaluation import print_evaluation
-
-    with warnings.catch_warnings():
-        if quiet:
-            warnings.simplefilter("ignore")
+    with options.warned(quiet):
         found = evaluate(
-            samples, reference, train, classifier, classes, features, neighbours, threshold, seed, progress=not quiet
+            samples,
+            reference,
+            train=train,
+            classifier=classifier,
+            labels=classes,
+            features=features,
+            k=neighbours,
+            threshold=threshold,
+            seed=seed,
+            progress=not quiet,
         )
         wanted = [path for path in (output, figure) if path is not None]
         with atomic_paths(*wanted, force=force) as drafts:
@@ -63,6 +69,6 @@ def run_evaluate(
                 text = json.dumps(to_table(found), indent=2, allow_nan=False) + "\n"
                 drafts[0].write_text(text, encoding="utf-8")
             if figure is not None:
-                save_figure(plot_evaluation(found), drafts[-1])
+                write_figure(found, drafts[-1])
         if not quiet:
-            print_evaluation(found)
+            show(found)

@@ -1,6 +1,6 @@
-"""Numbers that options take: lists, and grids of SNRs."""
+"""Numbers that options take: lists, noise levels, and grids of SNRs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brenier.laws.base import Target
@@ -24,17 +24,22 @@ def read_numbers(text: str, option: str) -> list[float]:
     return numbers
 
 
-def given_snrs(snr: str | None, low: float | None, high: float | None, count: int | None) -> list[float] | None:
-    """The SNRs in --snr, sorted; None without it.
+def given_levels(
+    snr: str | None, sigma: str | None, low: float | None, high: float | None, count: int | None
+) -> dict[str, Any]:
+    """`snrs` or `sigmas` as the verbs take them, from --snr or --sigma; neither where neither is given.
 
     Raises:
-        ValueError: a field is not a number or given twice, or a grid is asked for, too.
+        ValueError: a field is not a number or given twice, or both are given, or a grid is asked for, too.
     """
-    if snr is None:
-        return None
-    if (low, high, count) != (None, None, None):
-        raise ValueError("--snr gives the SNRs themselves: leave out --snr-min, --snr-max and --snrs")
-    return sorted(read_numbers(snr, "--snr"))
+    if snr is not None and sigma is not None:
+        raise ValueError("--snr and --sigma say the same, sigma = 1/SNR: give one of them")
+    for option, text in (("--snr", snr), ("--sigma", sigma)):
+        if text is not None and (low, high, count) != (None, None, None):
+            raise ValueError(f"{option} gives the levels themselves: leave out --snr-min, --snr-max and --snrs")
+    if snr is not None:
+        return {"snrs": sorted(read_numbers(snr, "--snr"))}
+    return {} if sigma is None else {"sigmas": sorted(read_numbers(sigma, "--sigma"), reverse=True)}
 
 
 def snr_grid(law: "Target", low: float | None, high: float | None, count: int) -> list[float]:

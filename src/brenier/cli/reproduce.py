@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
+from brenier.cli import options
+
 
 def run_reproduce(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write them to.")],
     figures: Annotated[
         list[str] | None, typer.Argument(metavar="FIGURE", help="fig1 to fig11, or all (the default).")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Reproduce the figures of arXiv:2411.01629, as .png and .pdf, with their numbers as .nc (netCDF)."""
     from brenier.core.work import progress_bar

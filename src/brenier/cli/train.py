@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from brenier.cli import options
+
 
 def run_train(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, a folder of images, a law.")],
@@ -30,19 +32,23 @@ def run_train(
         str | None, typer.Option(metavar="PROFILE", help="A profile (.nc): train more where it is hard.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: 0).")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    device: options.Device = None,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"] | None, typer.Option(help="Auto: bfloat16 on GPUs that have it.")
     ] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints (default: a minute).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a network that exists.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a denoising network on DATA. What `--resume` is not told, it takes from the run that it goes on with."""
     sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
 
-    from brenier.training.train import train
+    from brenier import train
+    from brenier.networks.saved import read_config
+    from brenier.reports.training import show_training
+    from brenier.training.checkpoint import read_progress
+    from brenier.training.history import read_history
 
     begun = time.monotonic()
     seen: list[int] = [0, 0]
@@ -83,7 +89,11 @@ def run_train(
             typer.echo(f"stopped at step {seen[1]}: go on with --resume", err=True)
         raise
     if not quiet and _main_process():
-        _report(output, seen[0], time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        names, rows = read_history(output)
+        done, wanted = read_progress(output)
+        losses = dict(zip(names, rows[-1][1:], strict=True)) if rows else {}
+        show_training(output, read_config(output), losses, steps=seen[0], done=done, wanted=wanted, seconds=seconds)
 
 
 def _whole_number(field: str) -> int:
@@ -98,44 +108,3 @@ def _main_process() -> bool:
     import os
 
     return os.environ.get("RANK", "0") == "0"
-
-
-def _report(folder: Path, steps: int, seconds: float) -> None:
-    """Print what was trained, how fast, and the loss of each band of SNRs."""
-    from rich import box
-    from rich.table import Table
-
-    from brenier.networks.saved import read_config
-    from brenier.reports.console import stdout
-    from brenier.reports.tables import number, scale
-    from brenier.training.checkpoint import read_progress
-    from brenier.training.history import read_history
-
-    config = read_config(folder)
-    names, rows = read_history(folder)
-    about, network = config["data"], config["network"]
-    shape = " x ".join(map(str, about["event_shape"]))
-    console = stdout()
-    speed = scale(steps * int(config["training"]["batch"]) / seconds)
-    kind = {"mlp": "an MLP", "unet": "a U-Net"}[network["kind"]]
-    done, wanted = read_progress(folder)
-    if steps == 0 and done == wanted:
-        console.print(f"{folder}: {kind}, all {done} steps are done: nothing left to do", markup=False, soft_wrap=True)
-        return
-    console.print(
-        f"{folder}: {kind} for {about['name']} ({shape}), {steps} steps in {seconds:.1f} s, {speed} points/s",
-        markup=False,
-        soft_wrap=True,
-    )
-    if rows:
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for title in ("band", "loss"):
-            table.add_column(title, justify="left" if title == "band" else "right", no_wrap=True)
-        for name, loss in zip(names, rows[-1][1:], strict=True):
-            table.add_row(name, number(loss))
-        console.print()
-        console.print(table)
-    if done != wanted:
-        console.print()
-        many = "" if wanted is None else f" of {wanted}"
-        console.print(f"The clock stopped it at step {done}{many}: go on with --resume.", markup=False)

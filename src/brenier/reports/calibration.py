@@ -2,13 +2,10 @@
 
 import numpy as np
 import xarray as xr
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from brenier.probing.verdicts import CARRIED, VERDICTS, Band, deviations, verdict_bands
-from brenier.reports.console import stdout
-from brenier.reports.tables import Column, distinct, lay_out, number, scale
+from brenier.reports.tables import Column, distinct, number, say, scale, stdout, tables
 
 STYLES = {"good": "", "fair": "yellow", "poor": "red", "undecided": "dim"}
 CAPTION = (
@@ -20,16 +17,11 @@ CAPTION = (
 def print_calibration(calibration: xr.Dataset, console: Console | None = None) -> None:
     """Print what was calibrated, the table over SNRs, and a sentence for each band with the same verdict."""
     console = console or stdout()
-    console.print(headline(calibration), markup=False, soft_wrap=True)
+    say(headline(calibration), console)
     console.print()
     console.print(CAPTION, markup=False)
-    verdicts = [VERDICTS[int(code)] for code in calibration["verdict"].to_numpy()]
-    for block in lay_out(columns(calibration), console.width):
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for title, _ in block:
-            table.add_column(title, justify="right", no_wrap=True)
-        for row, verdict in enumerate(verdicts):
-            table.add_row(*(cells[row] for _, cells in block), style=STYLES[verdict] or None)
+    styles = [STYLES[VERDICTS[int(code)]] or None for code in calibration["verdict"].to_numpy()]
+    for table in tables(columns(calibration), console.width, styles):
         console.print(table)
         console.print()
     for line in sentences(calibration):

@@ -11,17 +11,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from brenier.reports.console import stdout
-from brenier.reports.tables import number, scale
+from brenier.reports.tables import GAP, Column, number, say, scale, stdout, tables
 
 Array: TypeAlias = NDArray[np.float64]
 
 ROWS = 12
-GAP = 2
 ROUNDING = 1e-9  # relative: differences below it are those of the arithmetic
 SMALL = 0.005  # relative: "1.00-fold" would say nothing
 TINY = 1e-14  # relative growth of a step that is no more than its last digits
@@ -37,30 +33,31 @@ class Measured(NamedTuple):
     """A number and its standard error: 0 where it is exact, infinite where it is not known."""
 
     value: float
-    error: float = 0.0
+    se: float = 0.0
 
     def __str__(self) -> str:
-        known = self.error > 0 and math.isfinite(self.error)
-        return f"{scale(self.value)} ± {scale(self.error, 2)}" if known else scale(self.value)
+        known = self.se > 0 and math.isfinite(self.se)
+        return f"{scale(self.value)} ± {scale(self.se, 2)}" if known else scale(self.value)
 
     def over(self, other: "Measured") -> "Measured":
         """Their ratio, with its error to first order."""
         ratio = self.value / other.value
-        return Measured(ratio, math.hypot(self.error, ratio * other.error) / other.value)
+        return Measured(ratio, math.hypot(self.se, ratio * other.se) / other.value)
 
     def differs(self, other: "Measured") -> bool:
         """Whether they are apart by more than two standard errors, or by more than rounding where there are none."""
-        slack = max(2 * math.hypot(self.error, other.error), ROUNDING * max(self.value, other.value))
+        slack = max(2 * math.hypot(self.se, other.se), ROUNDING * max(self.value, other.value))
         return abs(self.value - other.value) > slack
 
 
 def print_chain(chain: xr.Dataset, console: Console | None = None) -> None:
     """Print what was run, the distances and the rates over the steps, and the sentences."""
     console = console or stdout()
-    console.print(headline(chain), markup=False, soft_wrap=True)
+    say(headline(chain), console)
     console.print()
     rows = _rows(chain)
     fastest = _fastest(chain)
+    styles = ["bold" if step == fastest else None for step in rows]
     distances = "mu, nu: target and start, diffused; mu', nu': denoised back from the last step"
     rates = "growth rate of W2(mu',nu')^2 per unit of OU time, and those of theory: worst case, zeta*_M, sharp"
     for caption, columns in (
@@ -68,12 +65,7 @@ def print_chain(chain: xr.Dataset, console: Console | None = None) -> None:
         (rates, rate_columns(chain, rows)),
     ):
         console.print(caption, markup=False)
-        for block in _blocks(columns, console.width):
-            table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-            for title in block:
-                table.add_column(title, justify="right", no_wrap=True)
-            for row, step in enumerate(rows):
-                table.add_row(*(cells[row] for cells in block.values()), style="bold" if step == fastest else None)
+        for table in tables(columns, console.width, styles):
             console.print(table)
             console.print()
     if len(rows) < chain.sizes["step"]:
@@ -121,52 +113,40 @@ def _fastest(chain: xr.Dataset) -> int:
     return step if _at(chain, "w2_chain", step - 1).differs(_at(chain, "w2_chain", step)) else 0
 
 
-def distance_columns(chain: xr.Dataset, rows: list[int], width: int) -> dict[str, list[str]]:
-    """Titles and cells of the four distances, with their standard errors where these fit the width."""
-    columns = _places(chain, rows)
-    detailed = dict(columns)
+def distance_columns(chain: xr.Dataset, rows: list[int], width: int) -> list[Column]:
+    """The four distances, with their standard errors where these fit the width."""
+    places = _places(chain, rows)
+    plain: list[Column] = []
+    detailed: list[Column] = []
     for title, name in DISTANCES.items():
         pairs = [_at(chain, name, row) for row in rows]
-        columns[title] = [scale(pair.value) for pair in pairs]
-        errors = [f" ±{scale(pair.error, 2)}" if 0 < pair.error < math.inf else "" for pair in pairs]
+        cells = [scale(pair.value) for pair in pairs]
+        errors = [f" ±{scale(pair.se, 2)}" if 0 < pair.se < math.inf else "" for pair in pairs]
         room = max(map(len, errors))
-        detailed[title] = [f"{v}{e:<{room}}" for v, e in zip(columns[title], errors, strict=True)]
-    return detailed if _width(detailed) <= width else columns
+        plain.append(Column(title, cells))
+        detailed.append(Column(title, [f"{v}{e:<{room}}" for v, e in zip(cells, errors, strict=True)]))
+    fits = sum(column.width() + GAP for column in places + detailed) - GAP <= width
+    return places + (detailed if fits else plain)
 
 
-def rate_columns(chain: xr.Dataset, rows: list[int]) -> dict[str, list[str]]:
-    """Titles and cells of the rates: measured, in the worst case, and of the smallest and the largest richness M."""
-    columns = _places(chain, rows)
+def rate_columns(chain: xr.Dataset, rows: list[int]) -> list[Column]:
+    """The rates: measured, in the worst case, and of the smallest and the largest richness M."""
     rate = _values(chain, "rate")[rows]
-    columns["rate"] = [number(value) for value in np.where(abs(rate) * chain.attrs["eta"] < TINY, 0, rate)]
     worst = "worst case" if _exact(chain) else "worst seen"
-    columns[worst] = [number(value) for value in _values(chain, "rate_worst")[rows]]
+    found = {"rate": np.where(abs(rate) * chain.attrs["eta"] < TINY, 0, rate)}
+    found[worst] = _values(chain, "rate_worst")[rows]
     for place, richness in _shown_richness(chain):
         for title, name in (("zeta*", "rate_star"), ("sharp", "rate_sharp")):
-            columns[f"{title}_{richness:g}"] = [number(value) for value in _values(chain, name)[rows, place]]
-    return columns
+            found[f"{title}_{richness:g}"] = _values(chain, name)[rows, place]
+    return _places(chain, rows) + [Column(title, [number(v) for v in values]) for title, values in found.items()]
 
 
-def _places(chain: xr.Dataset, rows: list[int]) -> dict[str, list[str]]:
-    return {
-        "step": [str(row) for row in rows],
-        "time": [scale(value) for value in _values(chain, "time")[rows]],
-        "SNR": [scale(value) for value in _values(chain, "snr")[rows]],
-    }
-
-
-def _blocks(columns: dict[str, list[str]], width: int) -> list[dict[str, list[str]]]:
-    """Several tables where the columns do not fit one; each begins with the step."""
-    blocks: list[dict[str, list[str]]] = [{}]
-    for title, cells in columns.items():
-        if len(blocks[-1]) > 1 and _width(blocks[-1] | {title: cells}) > width:
-            blocks.append({"step": columns["step"]})
-        blocks[-1][title] = cells
-    return blocks
-
-
-def _width(columns: dict[str, list[str]]) -> int:
-    return sum(max(map(len, (title, *cells))) + GAP for title, cells in columns.items()) - GAP
+def _places(chain: xr.Dataset, rows: list[int]) -> list[Column]:
+    return [
+        Column("step", [str(row) for row in rows]),
+        Column("time", [scale(value) for value in _values(chain, "time")[rows]]),
+        Column("SNR", [scale(value) for value in _values(chain, "snr")[rows]]),
+    ]
 
 
 def _shown_richness(chain: xr.Dataset) -> list[tuple[int, float]]:
@@ -185,12 +165,12 @@ def _round_trip(chain: xr.Dataset) -> str:
     """How far from the target the start is, before and after."""
     before, after = _at(chain, "w2_forward", 0), _at(chain, "w2_backward", 0)
     if not before.differs(Measured(0.0)):
-        same = "cannot be told from the target" if before.error else "is the target"
+        same = "cannot be told from the target" if before.se else "is the target"
         return f"The start {same} (W2 = {before}); diffused and denoised it lies at W2 = {after} from it."
     if after.differs(before):
         verdict = "closer to the target" if after.value < before.value else "farther from the target"
     else:
-        verdict = "no closer and no farther" + (", within two standard errors" if before.error or after.error else "")
+        verdict = "no closer and no farther" + (", within two standard errors" if before.se or after.se else "")
     ratio = after.over(before)
     return f"Diffusing and denoising takes the start from W2 = {before} to {after}, by the ratio {ratio}: {verdict}."
 
@@ -202,12 +182,12 @@ def _gap(chain: xr.Dataset) -> str:
     first, last = gaps[0], gaps[-1]
     apart = [gap.differs(Measured(0.0)) for gap in gaps]
     if not any(apart):
-        size = "within two standard errors of 0" if any(gap.error for gap in gaps) else "0"
+        size = "within two standard errors of 0" if any(gap.se for gap in gaps) else "0"
         return f"The two denoised laws cannot be told apart: W2(mu',nu') is {size} throughout."
     change = f"from {last} to {first}"
     ratio = scale(first.value / last.value) if apart[0] and apart[-1] else ""
     if not first.differs(last):
-        change = f"changes by {'less than two standard errors' if last.error or first.error else 'rounding'}, {change}"
+        change = f"changes by {'less than two standard errors' if last.se or first.se else 'rounding'}, {change}"
     elif ratio and abs(first.value / last.value - 1) < SMALL:
         change = f"changes by less than {SMALL:.1%}, {change}"
     elif first.value > last.value:
@@ -220,7 +200,7 @@ def _gap(chain: xr.Dataset) -> str:
     rise = _rise(gaps)
     if rise is None:
         never = all(near.value <= far.value * (1 + ROUNDING) for near, far in pairwise(gaps))
-        limit = f"{SMALL:.1%} and two standard errors" if last.error else f"{SMALL:.1%}"
+        limit = f"{SMALL:.1%} and two standard errors" if last.se else f"{SMALL:.1%}"
         return f"{text}; {'it never grows' if never else f'no growth on the way exceeds {limit}'}."
     low, high, half_low, half_high = rise
     if (low, high) != (steps, 0):
@@ -287,11 +267,11 @@ def _discretisation(chain: xr.Dataset) -> str:
     text = f"{' and '.join(causes)} alone take the target W2 = {alone} away from itself"
     text = text[0].upper() + text[1:]
     if not alone.differs(Measured(0.0)):
-        return f"{text}, no more than {'two standard errors' if alone.error else 'rounding'}."
+        return f"{text}, no more than {'two standard errors' if alone.se else 'rounding'}."
     if total.value == 0 or not _at(chain, "w2_forward", 0).differs(Measured(0.0)):
         return f"{text}."
     if not alone.differs(total):
-        return f"{text}, as much as the start's final distance{' within two standard errors' if alone.error else ''}."
+        return f"{text}, as much as the start's final distance{' within two standard errors' if alone.se else ''}."
     if alone.value > total.value:
         return f"{text}, more than the start's final distance of {total}."
     return f"{text}, {scale(100 * alone.value / total.value)}% of the start's final distance (they need not add up)."

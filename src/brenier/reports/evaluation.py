@@ -3,14 +3,10 @@
 import math
 
 import xarray as xr
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from brenier.metrics.distances import ENOUGH
-from brenier.reports.console import stdout
-from brenier.reports.schedule import many
-from brenier.reports.tables import number, scale
+from brenier.reports.tables import grid, many, number, say, scale, stdout
 
 WORDS = {
     "frechet": "Frechet distance",
@@ -30,25 +26,22 @@ def print_evaluation(evaluation: xr.Dataset, console: Console | None = None) -> 
     console = console or stdout()
     about = evaluation.attrs
     size = f"{many(int(about['n']), 'sample')} and {int(about['n_reference']):,} points of {about['reference']}"
-    console.print(
+    say(
         f"{about['title']}: {size} in {many(int(about['dim']), 'dimension')}, features {about['features']}, "
         f"k = {int(about['k'])}, seed {int(about['seed'])}",
-        markup=False,
-        soft_wrap=True,
+        console,
     )
     console.print()
     controlled = bool(evaluation["control"].notnull().any())
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for title in ("value", "95% interval", *(("perfect sampler", "95% interval") if controlled else ())):
-        table.add_column(title, justify="right", no_wrap=True)
+    titles = ["", "value", "95% interval", *(("perfect sampler", "95% interval") if controlled else ())]
+    rows: list[list[str]] = []
     for name in evaluation["metric"].to_numpy():
         row = evaluation.sel(metric=name)
         cells = _cells(row, "value", "low", "high", "value_se")
         if controlled:
             cells += _cells(row, "control", "control_low", "control_high", "control_se")
-        table.add_row(WORDS.get(str(name), str(name)), *cells)
-    console.print(table)
+        rows.append([WORDS.get(str(name), str(name)), *cells])
+    console.print(grid(titles, rows, left=1))
     console.print()
     for text in sentences(evaluation):
         console.print(text, markup=False)

@@ -7,9 +7,7 @@ from typing import Any
 import xarray as xr
 from rich.console import Console
 
-from brenier.reports.console import print_facts
-from brenier.reports.schedule import many
-from brenier.reports.tables import scale, with_error
+from brenier.reports.tables import many, print_facts, scale, with_error
 
 ENDS = {
     "closed form": "in closed form",

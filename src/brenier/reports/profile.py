@@ -4,28 +4,21 @@ import math
 
 import numpy as np
 import xarray as xr
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from brenier.probing.bottleneck import bottleneck
-from brenier.reports.console import stdout
-from brenier.reports.tables import ROWS, Column, distinct, lay_out, number, scale
+from brenier.reports.tables import ROWS, Column, distinct, number, say, scale, stdout, tables
 
 
 def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
     """Print what was probed, the table over SNRs, and the sentence on the bottleneck."""
     console = console or stdout()
-    console.print(headline(profile), markup=False, soft_wrap=True)
+    say(headline(profile), console)
     console.print()
     rows = _rows(profile)
     hardest = int(np.argmax(profile["m_star"].values[rows])) if float(profile["m_star"].max()) > 0 else None
-    for block in lay_out(columns(profile.isel(snr=rows)), console.width):
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for title, _ in block:
-            table.add_column(title, justify="right", no_wrap=True)
-        for row in range(len(rows)):
-            table.add_row(*(cells[row] for _, cells in block), style="bold" if row == hardest else None)
+    styles = ["bold" if row == hardest else None for row in range(len(rows))]
+    for table in tables(columns(profile.isel(snr=rows)), console.width, styles):
         console.print(table)
         console.print()
     if len(rows) < profile.sizes["snr"]:

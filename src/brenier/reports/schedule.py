@@ -4,12 +4,9 @@ import math
 
 import numpy as np
 import xarray as xr
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from brenier.reports.console import stdout
-from brenier.reports.tables import ROWS, Column, lay_out, number, scale
+from brenier.reports.tables import ROWS, Column, grid, lay_out, many, number, say, scale, stdout, tables
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.schedule import Schedule
 
@@ -25,23 +22,20 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
     console = console or stdout()
     law = "" if schedule.target is None else f"{schedule.target}: "
     made = "" if schedule.seed is None else f", seed {schedule.seed}"
-    console.print(
-        f"{law}{many(schedule.steps, 'step')} of {schedule.solver} by {schedule.criterion}{made}",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"{law}{many(schedule.steps, 'step')} of {schedule.solver} by {schedule.criterion}{made}", console)
     console.print()
     rows = range(schedule.steps)
     if len(rows) > ROWS:
         rows = np.unique(np.linspace(0, schedule.steps - 1, ROWS).round().astype(int)).tolist()
-    table = _table(["step", "sigma from", "to"] + ["predicted error", "share"] * (schedule.predicted_error is not None))
+    titles = ["step", "sigma from", "to"] + ["predicted error", "share"] * (schedule.predicted_error is not None)
+    table: list[list[str]] = []
     for k in rows:
         cells = [str(k + 1), scale(schedule.sigmas[k]), scale(schedule.sigmas[k + 1])]
         if schedule.predicted_error is not None and schedule.error is not None:
             part = schedule.predicted_error[k]
             cells += [scale(part), f"{round(100 * part / schedule.error)}%" if schedule.error > 0 else "-"]
-        table.add_row(*cells)
-    console.print(table)
+        table.append(cells)
+    console.print(grid(titles, table))
     console.print()
     if len(rows) < schedule.steps:
         console.print(f"{len(rows)} of {schedule.steps} steps shown.")
@@ -60,12 +54,11 @@ def print_comparison(comparison: xr.Dataset, console: Console | None = None) -> 
     """Print for each solver a table of criteria by measures and steps, and what they come to."""
     console = console or stdout()
     about = comparison.attrs
-    console.print(
+    say(
         f"{about['law']}: {many(int(about['dim']), 'dimension')}, {int(about['n']):,} samples of each grid, sigma "
         f"from {scale(about['sigma_max'])} to {scale(about['sigma_min'])}, {int(about['pilots']):,} pilots, "
         f"seed {int(about['seed'])}",
-        markup=False,
-        soft_wrap=True,
+        console,
     )
     console.print(CAPTION.format(method=about["w2_method"]), markup=False)
     for solver in comparison["solver"].to_numpy():
@@ -74,16 +67,13 @@ def print_comparison(comparison: xr.Dataset, console: Console | None = None) -> 
         listed = ", ".join(
             f"{many(int(k), 'step')}: {call}" for k, call in zip(part["steps"].to_numpy(), calls, strict=True)
         )
-        console.print(f"\n{solver} ({listed})\n", markup=False, soft_wrap=True)
+        say(f"\n{solver} ({listed})\n", console)
         names = Column("criterion", [str(name) for name in part["criterion"].to_numpy()])
         ends, laws = _columns(part, "rms") + _columns(part, "median"), _columns(part, "w2")
         fits = len(lay_out([names, *ends, *laws], console.width)) == 1
+        styles = ["bold" if name == "error" else None for name in names.plain]
         for columns in [ends + laws] if fits else [ends, laws]:
-            for block in lay_out([names, *columns], console.width):
-                table = _table([title for title, _ in block])
-                table.columns[0].justify = "left"
-                for row, name in enumerate(names.plain):
-                    table.add_row(*(cells[row] for _, cells in block), style="bold" if name == "error" else None)
+            for table in tables([names, *columns], console.width, styles, left=1):
                 console.print(table)
                 console.print()
     for text in sentences(comparison):
@@ -140,15 +130,3 @@ def sentences(comparison: xr.Dataset) -> list[str]:
 
 def _mean(ratios: xr.DataArray) -> str:
     return f"{math.exp(float(np.log(ratios).mean())):.2f}"
-
-
-def many(count: int, what: str) -> str:
-    """So many of them: 1 step, 1,000 steps."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
-
-
-def _table(titles: list[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
-    return table

@@ -1,14 +1,31 @@
-"""Numbers and columns of tables, as the reports print them."""
+"""How reports are laid out: numbers, lines, columns and tables, and where they are printed."""
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
+PIPED_WIDTH = 120
 ROWS = 40
 GAP = 2
+
+
+def stdout() -> Console:
+    """Standard output, as wide as the terminal; `PIPED_WIDTH` wide where it is none and COLUMNS is not set."""
+    console = Console(highlight=False)
+    return console if console.is_terminal or os.environ.get("COLUMNS") else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def say(text: str, console: Console | None = None) -> None:
+    """Print a line that may be longer than the terminal is wide."""
+    (console or stdout()).print(text, markup=False, soft_wrap=True)
 
 
 class Column(NamedTuple):
@@ -22,6 +39,11 @@ class Column(NamedTuple):
         """Characters that the column takes."""
         cells = self.detailed if detailed and self.detailed is not None else self.plain
         return max(len(text) for text in (self.title, *cells))
+
+
+def many(count: int, what: str) -> str:
+    """So many of them: 1 step, 1,000 steps."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def number(value: float) -> str:
@@ -85,3 +107,45 @@ def lay_out(table: list[Column], width: int) -> list[list[tuple[str, list[str]]]
         blocks[-1].append((column.title, shown[column.title]))
         room -= needed
     return blocks
+
+
+def grid(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str | None] | None = None, left: int = 0
+) -> Table:
+    """A table whose cells are not broken: the first `left` columns to the left, the others to the right."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="left" if place < left else "right", no_wrap=True)
+    for place, cells in enumerate(rows):
+        table.add_row(*cells, style=None if styles is None else styles[place])
+    return table
+
+
+def tables(columns: list[Column], width: int, styles: Sequence[str | None], left: int = 0) -> list[Table]:
+    """The columns as one table, or as several where they do not fit; each begins with the first column."""
+    return [
+        grid([title for title, _ in block], list(zip(*(cells for _, cells in block), strict=True)), styles, left)
+        for block in lay_out(columns, width)
+    ]
+
+
+def print_facts(title: str, rows: Sequence[tuple[str, str, str]], console: Console | None = None) -> None:
+    """Print a title, and under it rows of a name, a value and a remark, which alone may be broken."""
+    console = console or stdout()
+    say(title, console)
+    console.print()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for wide in (False, False, True):
+        table.add_column(no_wrap=not wide)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_interrupted(output: Path) -> None:
+    """Say on standard error what an interrupted fit has left, and how to go on."""
+    say(
+        f"brenier: interrupted: {str(output)!r} holds the map so far, not measured; "
+        f"go on from it with --start {output} and a new name for -o, or --force",
+        Console(stderr=True, highlight=False),
+    )
