@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brenier.sampling import comparison
+import brenier as package
 from brenier.sampling.comparison import compare
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
@@ -82,7 +82,7 @@ def test_the_defaults_are_those_of_the_function(brenier: Command, monkeypatch: p
         calls.append(inspect.signature(compare).bind(*arguments, **options))
         raise ValueError("asked")
 
-    monkeypatch.setattr(comparison, "compare", asked)
+    monkeypatch.setattr(package, "compare", asked)
     brenier("compare", "normal").refused("asked")
     (given,) = calls
     defaults = {name: part.default for name, part in inspect.signature(compare).parameters.items()}

@@ -10,7 +10,7 @@ def test_every_law_and_every_kind_of_file_is_listed(
     brenier: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    code, out, err = brenier("targets")
+    code, out, err = brenier("laws")
     assert (code, err) == (0, "")
     first_words = [line.split()[0] for line in out.splitlines() if line.strip()]
     for name in (*BUILT_IN, *FILE_KINDS):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
-COMMANDS = ("probe", "chain", "plan", "sample", "compare", "show", "targets", "reproduce")
+COMMANDS = ("probe", "chain", "plan", "sample", "compare", "show", "laws", "reproduce")
 
 
 def test_the_module_runs_as_a_command() -> None:
@@ -35,14 +35,14 @@ def test_every_command_has_help(brenier: Command, command: str) -> None:
     [
         (("prob",), "probe"),
         (("--nonsense",), "--nonsense"),
-        (("probe",), "TARGET"),
+        (("probe",), "LAW"),
         (("probe", "normal", "--querys", "3"), "--queries"),
         (("probe", "normal", "--queries", "many"), "--queries"),
         (("probe", "normal", "--method", "guess"), "quadrature"),
         (("probe", "normal", "--dtype", "float16"), "float32"),
         (("probe", "normal", "digits"), "digits"),
         (("show",), "FILE"),
-        (("targets", "digits"), "digits"),
+        (("laws", "digits"), "digits"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(brenier: Command, arguments: tuple[str, ...], word: str) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import brenier as package
 from brenier.catalog import load_target
-from brenier.sampling import planning
 from brenier.sampling.schedule import Schedule
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
@@ -31,7 +31,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append((*arguments, options))
         raise ValueError("asked")
 
-    monkeypatch.setattr(planning, "plan", asked)
+    monkeypatch.setattr(package, "plan", asked)
     return calls
 
 
@@ -44,7 +44,7 @@ def test_it_saves_the_schedule_that_the_function_returns(brenier: Command, tmp_p
     code, out, err = brenier("plan", "normal", *FEW, *options, "-o", tmp_path / "s.json")
     assert (code, err) == (0, "")
     found = Schedule.from_json(tmp_path / "s.json")
-    expected = planning.plan(law, 4, "heun", "karras", 30.0, 0.1, seed=3, progress=False)
+    expected = package.plan(law, 4, "heun", "karras", 30.0, 0.1, seed=3, progress=False)
     assert found == expected
     assert found.sigmas[::4] == pytest.approx((30, 0.1))
     assert out.startswith("normal: 4 steps of heun by karras")
@@ -82,12 +82,11 @@ def test_every_option_reaches_the_plan(brenier: Command, monkeypatch: pytest.Mon
     options = ("--steps", 7, "--solver", "euler", "--criterion", "kl", "--sigma-max", 9, "--sigma-min", 0.5)
     more = ("--profile", tmp_path / "p.nc", "--pilots", 33, "--seed", 5, "--dtype", "float32", "--quiet")
     brenier("plan", "two-points", *options, *more).refused("asked")
-    ((law, *rest, named),) = calls
-    assert (law.name, str(law.dtype)) == ("two-points", "torch.float32")
-    profile = rest.pop(5)
-    assert rest == [7, "euler", "kl", 9, 0.5, 33, 5]
-    xr.testing.assert_equal(profile, xr.load_dataset(tmp_path / "p.nc", engine="h5netcdf"))
-    assert named == {"progress": False}
+    ((law, steps, named),) = calls
+    assert (law.name, str(law.dtype), steps) == ("two-points", "torch.float32", 7)
+    xr.testing.assert_equal(named.pop("profile"), xr.load_dataset(tmp_path / "p.nc", engine="h5netcdf"))
+    expected = {"solver": "euler", "criterion": "kl", "sigma_max": 9, "sigma_min": 0.5, "pilots": 33, "seed": 5}
+    assert named == expected | {"progress": False}
 
 
 def test_the_same_seed_makes_the_same_files(brenier: Command, tmp_path: Path) -> None:
@@ -149,10 +148,8 @@ def test_outputs_and_profiles_are_checked_before_the_work(
 ) -> None:
     calls = record(monkeypatch)
     brenier("plan", "normal", "-o", tmp_path / "s.npy").refused(".json")
-    xr.Dataset(attrs={"kind": "comparison"}).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
-    brenier("plan", "normal", "--profile", tmp_path / "c.nc").refused(
-        "c.nc", "holds a comparison, and a profile is wanted"
-    )
+    xr.Dataset({"rms": (("criterion", "solver"), [[1.0]])}).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    brenier("plan", "normal", "--profile", tmp_path / "c.nc").refused("c.nc", "does not say what it holds")
     assert not calls
 
 

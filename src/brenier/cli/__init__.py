@@ -25,6 +25,10 @@ COMMANDS = (
 class Commands(TyperGroup):
     """The subcommands by name: `name` is the function `run_name` of the module `name`."""
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands |= dict.fromkeys(COMMANDS)  # the names, for suggestions
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names, in the order of the help."""
         return list(COMMANDS)

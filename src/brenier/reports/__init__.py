@@ -28,15 +28,14 @@ def show(result: Any, *, seconds: float | None = None, console: "Console | None"
         seconds: what a plan or a fit took, to be told with it.
         console: where to. Default: standard output, as wide as the terminal.
     """
-    from brenier.core.records import kind
-
-    found = result.to_dataset() if hasattr(result, "to_dataset") else result
-    name = "schedule" if hasattr(found, "sigmas") and hasattr(found, "solver") else kind(found)
-    if name not in _PRINT:
-        raise ValueError(f"a {name} has no report: {', '.join(_PRINT)} have")
-    module, function = _PRINT[name].split(".")
+    data = result.to_dataset() if hasattr(result, "to_dataset") else result
+    kind = getattr(data, "attrs", {}).get("kind")
+    if kind not in _PRINT:
+        known = f"a {kind}" if kind else f"what says no kind, a {type(result).__name__},"
+        raise ValueError(f"{known} has no report: give a result that is a {', '.join(_PRINT)}")
+    module, function = _PRINT[kind].split(".")
     report = getattr(import_module(f"brenier.reports.{module}"), function)
-    report(found, **({"seconds": seconds} if name in _TIMED else {}), console=console)
+    report(result if kind == "schedule" else data, **({"seconds": seconds} if kind in _TIMED else {}), console=console)
 
 
 def summary(result: Any, *, width: int = 120) -> str:

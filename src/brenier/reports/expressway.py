@@ -77,7 +77,7 @@ def _flow(flow: "xr.Dataset") -> str:
 def _copies(memory: "Memorisation") -> str:
     """Whether samples lie nearer to the data than data do."""
     found, control = memory.samples.shares(), memory.control.shares()["closer"]
-    slack = 2 * math.hypot(found["closer"].value_se, control.value_se)
+    slack = 2 * math.hypot(found["closer"].error, control.error)
     verdict = "no more, within the errors" if found["closer"].value <= control.value + slack else "more: copies"
     return (
         f"Copies: {found['closer'].value:.1%} of the samples are nearer to a datum than that is to others, of the data "
