@@ -57,6 +57,7 @@ def run_express(
     from brenier.core.writing import atomic_paths, check_output, write_dataset
     from brenier.metrics.memorisation import memorisation
     from brenier.reports.expressway import show_expressway
+    from brenier.transport.mongeampere.portrait import portrait
 
     check_output(output, (".npy",), force)
     if save is not None:
@@ -91,7 +92,7 @@ def run_express(
         way.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
         found = way.sample(n, seed, batch=batch, progress=not quiet)
         seconds = time.monotonic() - begun
-        flow = None if way.flow is None else way.flow.portrait(seed=seed)
+        flow = None if way.flow is None else portrait(way.flow, seed)
         wanted = [output] if save is None else [output, save]
         with atomic_paths(*wanted, force=force) as drafts:
             write_points(found.events, drafts[0], force=True)

@@ -42,7 +42,7 @@ def show_expressway(
     steps = f"{many(samples.schedule.steps, 'step')} of {samples.solver} by {samples.schedule.criterion}"
     assert way.handover is not None  # the expressway is fitted
     for line in (
-        f"{way.law.name} from {many(len(way.data), 'point')} of {way.data.name}: {whole}.",
+        f"{way.target.name} from {many(len(way.data), 'point')} of {way.data.name}: {whole}.",
         f"Handover at SNR {scale(way.handover.snr)} (sigma {scale(way.handover.sigma)}): {way.handover.reason}.",
         _transport(way, error) if flow is None else _flow(flow),
         f"Then {steps}: {many(samples.evaluations, 'evaluation')} of the denoiser each; the map takes none.",
@@ -77,7 +77,7 @@ def _flow(flow: "xr.Dataset") -> str:
 def _copies(memory: "Memorisation") -> str:
     """Whether samples lie nearer to the data than data do."""
     found, control = memory.samples.shares(), memory.control.shares()["closer"]
-    slack = 2 * math.hypot(found["closer"].error, control.error)
+    slack = 2 * math.hypot(found["closer"].value_se, control.value_se)
     verdict = "no more, within the errors" if found["closer"].value <= control.value + slack else "more: copies"
     return (
         f"Copies: {found['closer'].value:.1%} of the samples are nearer to a datum than that is to others, of the data "

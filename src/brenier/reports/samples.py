@@ -20,7 +20,7 @@ def show_samples(samples: "Samples", law: "Target", distance: "Distance | None",
     if distance is not None:
         own = law.drawn_from
         whom = f"the data {own.name}" if law.learned and own is not None else "the law"
-        say(f"W2 to {whom}: {scale(distance.value)} ± {scale(distance.error, 2)}.")
+        say(f"W2 to {whom}: {scale(distance.value)} ± {scale(distance.value_se, 2)}.")
 
 
 def shape_of(samples: "Samples") -> str:
