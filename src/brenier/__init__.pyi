@@ -10,6 +10,7 @@ from brenier.distances.wasserstein import w2 as w2
 from brenier.laws.base import Localization as Localization
 from brenier.laws.base import Target as Target
 from brenier.laws.empirical import Empirical as Empirical
+from brenier.laws.levels import default_snrs as default_snrs
 from brenier.laws.mixture import GaussianMixture as GaussianMixture
 from brenier.laws.uniform import Uniform as Uniform
 from brenier.metrics.evaluation import evaluate as evaluate
@@ -18,7 +19,6 @@ from brenier.networks.network import NetworkTarget as NetworkTarget
 from brenier.probing.bottleneck import bottleneck as bottleneck
 from brenier.probing.calibration import calibrate as calibrate
 from brenier.probing.chain.run import chain as chain
-from brenier.laws.levels import default_snrs as default_snrs
 from brenier.probing.profile import probe as probe
 from brenier.reports import summary as summary
 from brenier.sampling.comparison import compare as compare

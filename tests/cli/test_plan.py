@@ -148,8 +148,10 @@ def test_outputs_and_profiles_are_checked_before_the_work(
 ) -> None:
     calls = record(monkeypatch)
     brenier("plan", "normal", "-o", tmp_path / "s.npy").refused(".json")
-    xr.Dataset({"rms": (("criterion", "solver"), [[1.0]])}).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
-    brenier("plan", "normal", "--profile", tmp_path / "c.nc").refused("c.nc", "does not say what it holds")
+    xr.Dataset(attrs={"kind": "comparison"}).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    brenier("plan", "normal", "--profile", tmp_path / "c.nc").refused(
+        "c.nc", "holds a comparison, and a profile is wanted"
+    )
     assert not calls
 
 

@@ -92,7 +92,7 @@ def run_express(
         way.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
         found = way.sample(n, seed, batch=batch, progress=not quiet)
         seconds = time.monotonic() - begun
-        flow = None if way.flow is None else portrait(way.flow, seed)
+        flow = None if way.flow is None else portrait(way.flow, seed=seed)
         wanted = [output] if save is None else [output, save]
         with atomic_paths(*wanted, force=force) as drafts:
             write_points(found.events, drafts[0], force=True)

@@ -1,20 +1,19 @@
 """`brenier flow`: a smooth optimal map by the parabolic Monge-Ampère iteration, as a file, a table and a figure."""
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from brenier.cli import options
+
 
 def run_flow(
     target: Annotated[
         str,
-        typer.Argument(
-            metavar="TARGET", help="Where to: see `brenier targets`, or a .py file with log_density and dim."
-        ),
+        typer.Argument(metavar="TARGET", help="Where to: see `brenier laws`, or a .py file with log_density and dim."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Save the map (.nc).")],
+    output: options.SavedMap,
     method: Annotated[
         Literal["neural", "linear", "grid", "gaussian"],
         typer.Option(help="Potentials: a convex network, features, a grid (1-D, 2-D), or the closed form of moments."),
@@ -35,16 +34,16 @@ def run_flow(
     noise: Annotated[
         float | None, typer.Option(help="Smoothing of what is learned, in standard deviations (default: 0.1).")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="After which it stops, too.")] = None,
+    minutes: options.Minutes = None,
     start: Annotated[
         Path | None, typer.Option(metavar="MAP", help="A saved map between the same laws to go on from.")
     ] = None,
     n: Annotated[int | None, typer.Option("--number", "-n", help="How many samples.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Save so many samples (.npy), (n, *shape of a point).")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
-    figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    seed: options.Seed = 0,
+    figure: options.Figure = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Find Brenier's map to TARGET step by step. After Ctrl-C it is saved as it is, and --start goes on from there."""
     from brenier.cli.outputs import check_outputs, write_figure, write_interrupted
@@ -65,13 +64,11 @@ def run_flow(
 
     import numpy as np
 
-    from brenier.reports.flow import print_flow
+    from brenier.reports import show
     from brenier.transport.mongeampere import MongeAmpere
     from brenier.transport.mongeampere.portrait import portrait
 
-    with warnings.catch_warnings():
-        if quiet:
-            warnings.simplefilter("ignore")
+    with options.warned(quiet):
         settings = {name: asked.pop(name) for name in ("drive", "units", "noise") if name in asked}
         flow = MongeAmpere(reference, target, method=method, **settings)
         about = {name: given[name] for name in ("rule", "eta", "noise") if given[name] is not None}
@@ -90,4 +87,4 @@ def run_flow(
             if figure is not None:
                 write_figure(found, drafts[-1])
         if not quiet:
-            print_flow(found, flow.result.seconds if flow.result is not None else None)
+            show(found, seconds=flow.result.seconds if flow.result is not None else None)

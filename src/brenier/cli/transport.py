@@ -1,17 +1,18 @@
 """`brenier transport`: the optimal map from a simple law to data, as a file, a table and a figure."""
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from brenier.cli import options
+
 FRESH = 2**20  # draws that the map is judged by, unless asked otherwise
 
 
 def run_transport(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="The points to carry to: see `brenier targets`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Save the map (.nc).")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="The points to carry to: see `brenier laws`.")],
+    output: options.SavedMap,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="A weight for each point (default: equal weights).")
     ] = None,
@@ -19,16 +20,16 @@ def run_transport(
         Literal["normal", "uniform"], typer.Option(help="The law to carry: N(0, I), or uniform on [0, 1]^d.")
     ] = "normal",
     tolerance: Annotated[float, typer.Option(help="Total variation that the map may be off by.")] = 0.02,
-    minutes: Annotated[float | None, typer.Option(help="After which the fit stops, too.")] = None,
+    minutes: options.Minutes = None,
     start: Annotated[
         Path | None, typer.Option(metavar="MAP", help="A saved map to start from: of these points, or of some.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Fresh draws that the map is judged by.")] = FRESH,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    figure: options.Figure = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
     from brenier.cli.outputs import check_outputs, write_interrupted, write_outputs
@@ -40,13 +41,11 @@ def run_transport(
     shares = None if weights is None else read_array(weights)
 
     from brenier.catalog import load_target
-    from brenier.reports.transport import print_transport
+    from brenier.reports import show
     from brenier.transport import SemiDiscrete
     from brenier.transport.semidiscrete.portrait import portrait
 
-    with warnings.catch_warnings():
-        if quiet:
-            warnings.simplefilter("ignore")
+    with options.warned(quiet):
         law = load_target(data, device=device)
         if not law.atoms:
             raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
@@ -62,4 +61,4 @@ def run_transport(
             raise
         write_outputs(found, output, figure, force)
         if not quiet:
-            print_transport(found, transport.result.seconds if transport.result is not None else None)
+            show(found, seconds=transport.result.seconds if transport.result is not None else None)

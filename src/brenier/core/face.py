@@ -1,4 +1,4 @@
-"""Packages that load nothing until it is used (PEP 562): the stub beside an `__init__.py` says where each name lives."""
+"""Packages that load nothing until it is used (PEP 562): a stub beside `__init__.py` says where each name lives."""
 
 import ast
 import importlib

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from brenier.reports.flow import ENDS
 from brenier.reports.samples import shape_of
-from brenier.reports.tables import many, say, scale
-from brenier.reports.tables import with_error
+from brenier.reports.tables import many, say, scale, with_error
 
 if TYPE_CHECKING:
     import xarray as xr
