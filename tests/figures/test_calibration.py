@@ -77,7 +77,7 @@ def odd(name: str) -> xr.Dataset:
 
 def exact_point() -> NetworkTarget:
     """The posterior mean of a point mass at 0."""
-    return NetworkTarget(lambda x, sigma: 0 * x, "point-mass", dtype=torch.float64)
+    return NetworkTarget(lambda x, sigma: 0 * x, brenier.load_target("point-mass"), dtype=torch.float64)
 
 
 def line(ax: Axes, name: str) -> np.ndarray:
