@@ -1,0 +1,55 @@
+"""What the README and the documentation tell people to type exists: every command, option and name."""
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from brenier.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def examples(kind: str) -> list[tuple[str, str]]:
+    return [
+        (page.name, body) for page in PAGES for found, body in BLOCK.findall(page.read_text("utf-8")) if found == kind
+    ]
+
+
+def commands() -> list[str]:
+    lines = [line for _, body in examples("console") for line in body.replace("\\\n", " ").splitlines()]
+    return sorted({line.removeprefix("$ ").split("  #")[0].strip() for line in lines if line.startswith("$ brenier ")})
+
+
+def test_there_are_examples():
+    assert len(commands()) > 40
+    assert len(examples("python")) > 15
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_docs_is_one_that_the_program_takes(line: str):
+    _, name, *rest = shlex.split(line)
+    group = typer.main.get_group(app)
+    with group.make_context("brenier", [name, *rest]) as context:
+        command = group.get_command(context, name)
+        assert command is not None, name
+        command.make_context(name, rest, parent=context)  # parses the options; nothing runs
+
+
+@pytest.mark.parametrize(("page", "body"), examples("python"))
+def test_an_example_in_python_imports_and_calls_what_there_is(page: str, body: str):
+    modules = {"brenier": importlib.import_module("brenier")}
+    for node in ast.walk(ast.parse(body)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "brenier":
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                modules[alias.asname or alias.name] = getattr(module, alias.name)
+    for node in ast.walk(ast.parse(body)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), f"{page}: {ast.unparse(node)}"
