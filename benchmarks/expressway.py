@@ -150,7 +150,9 @@ def table(digits: Digits) -> None:
         for solver in ("euler", "heun", "dpmpp-2m"):
             steps = (count + 1) // 2 if solver == "heun" else count
             for criterion in ("karras", "error"):
-                samples = brenier.sample(digits.network, digits.n, steps, solver, criterion, seed=1, progress=False)
+                samples = brenier.sample(
+                    digits.network, digits.n, steps=steps, solver=solver, schedule=criterion, seed=1, progress=False
+                )
                 label = f"{SAMPLERS[solver]}, {'planned' if criterion == 'error' else 'by hand'}"
                 rows.append([label, *digits.scores(samples.points)])
         for name, way in ways.items():
@@ -191,7 +193,9 @@ def modes(digits: Digits) -> None:
         add("the law itself" if law is ring else "held-out digits", ring.sample(n, 3) if law is ring else digits.held)
         for solver in ("euler", "dpmpp-2m"):
             for criterion in ("karras", "error"):
-                drawn = brenier.sample(law, n, 10, solver, criterion, seed=1, progress=False).points
+                drawn = brenier.sample(
+                    law, n, steps=10, solver=solver, schedule=criterion, seed=1, progress=False
+                ).points
                 add(f"{SAMPLERS[solver]}, {'planned' if criterion == 'error' else 'by hand'}", drawn)
         for solver in ("euler", "dpmpp-2m"):
             way = Expressway(law, data, solver=solver).fit(progress=False)

@@ -53,7 +53,7 @@ def main() -> None:
             for steps in given.steps:
                 left: dict[str, float] = {}
                 for criterion in criteria:
-                    grid = brenier.plan(law, steps, solver, criterion, sigma_min=low, progress=False)
+                    grid = brenier.plan(law, steps, solver=solver, criterion=criterion, sigma_min=low, progress=False)
                     try:
                         left[criterion] = output_kl(law, grid.sigmas, solver)
                     except ValueError as error:

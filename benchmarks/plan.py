@@ -13,7 +13,7 @@ its standard error.
     /karras     the same for Karras's rho = 7
     ceiling     the grid optimised end to end on the pilots, to convergence, from `error` and the best by hand; the
                 derivatives through the sampler are difference quotients
-    predicted   Schedule.error, and the linear prediction alone: local error times amplification
+    predicted   Schedule.end_error, and the linear prediction alone: local error times amplification
     median, W2  of `error` and of the best by hand: the few trajectories that change mode dominate the mean square
     worst 1%    share of the square of `error` that the worst hundredth of the test noise carries; where it is large,
                 error bars are too small themselves
@@ -148,9 +148,11 @@ def _cells(
     cells: list[Cell] = []
     for budget in BUDGETS:
         steps = budget // 2 if solver == "heun" else budget
-        hand = {c: brenier.plan(law, steps, solver, c, sigma_min=end, progress=False) for c in HANDMADE}
+        hand = {
+            c: brenier.plan(law, steps, solver=solver, criterion=c, sigma_min=end, progress=False) for c in HANDMADE
+        }
         begin = time.perf_counter()
-        planned = brenier.plan(law, steps, solver, sigma_min=end, progress=False)
+        planned = brenier.plan(law, steps, solver=solver, sigma_min=end, progress=False)
         seconds = time.perf_counter() - begin
         schedules = {**hand, "error": planned}
         found = {c: distances(schedule.sigmas) for c, schedule in schedules.items()}
@@ -164,7 +166,7 @@ def _cells(
         flown = planning._fly(law, high, _low(law, low, to_zero), to_zero, 256, evaluations(solver, planned.sigmas), 0)
         predicted = brenier.predict(law, list(schedules.values()))
         grids = [
-            (c, schedule.error or 0.0, _linear(flown, schedule), rms[c])
+            (c, schedule.end_error or 0.0, _linear(flown, schedule), rms[c])
             for c, schedule in zip(schedules, predicted, strict=True)
         ]
         tries = [planned, *sorted(hand.values(), key=lambda s: rms[s.criterion])[: 1 if law.dim > 8 else 2]]

@@ -18,7 +18,7 @@ def test_it_saves_what_the_function_returns_and_shows_it_again(brenier: Command,
     made = brenier("compare", "normal", *FEW, "--seed", 3, "-o", saved, "--figure", first)
     assert (made.code, made.err) == (0, "")
     solvers, criteria = ["euler", "euler-maruyama"], ["karras", "log-snr"]
-    expected = compare("normal", [2, 4], solvers, criteria, n=40, pilots=8, seed=3, progress=False)
+    expected = compare("normal", [2, 4], solvers=solvers, criteria=criteria, n=40, pilots=8, seed=3, progress=False)
     found = xr.load_dataset(saved, engine="h5netcdf")
     xr.testing.assert_equal(found, expected)
     for name, value in expected.attrs.items():
@@ -30,7 +30,7 @@ def test_it_saves_what_the_function_returns_and_shows_it_again(brenier: Command,
 
 def test_the_table_holds_every_cell_with_its_error_and_marks_the_best(brenier: Command) -> None:
     out = brenier("compare", "normal", *FEW).out
-    found = compare("normal", [2, 4], ["euler"], ["karras", "log-snr"], n=40, pilots=8, progress=False)
+    found = compare("normal", [2, 4], solvers=["euler"], criteria=["karras", "log-snr"], n=40, pilots=8, progress=False)
     assert out.startswith("normal: 1 dimension, 40 samples of each grid, sigma from 10 to 0, 8 pilots, seed 0")
     assert "euler (2 steps: 2 evaluations, 4 steps: 4 evaluations)" in out
     rms = found["rms"].sel(solver="euler")
@@ -87,9 +87,9 @@ def test_the_defaults_are_those_of_the_function(brenier: Command, monkeypatch: p
     (given,) = calls
     defaults = {name: part.default for name, part in inspect.signature(compare).parameters.items()}
     for name, value in given.arguments.items():
-        if name not in ("target", "progress"):
+        if name not in ("law", "progress"):
             assert tuple(value) == defaults[name] if isinstance(value, list) else value == defaults[name], name
-    assert given.arguments["target"].name == "normal"
+    assert given.arguments["law"].name == "normal"
 
 
 @pytest.mark.parametrize(

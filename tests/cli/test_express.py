@@ -96,7 +96,7 @@ def test_a_saved_map_is_gone_on_with(brenier: Command, data: Path, monkeypatch: 
 
 
 def test_a_schedule_decides_where_and_how(brenier: Command, data: Path) -> None:
-    Schedule((0.5, 0.2, 0), "heun", "mine", target="law.json").to_json("grid.json")
+    Schedule((0.5, 0.2, 0), "heun", criterion="mine", law="law.json").to_json("grid.json")
     options = ("--network", "law.json", "--schedule", "grid.json", "-n", 5, "-o", "x.npy")
     out = brenier("express", "points.npy", *options).out
     assert "Handover at SNR 2 (sigma 0.5): where the schedule starts." in out

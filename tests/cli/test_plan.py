@@ -18,7 +18,15 @@ FEW = ("--steps", 4, "--criterion", "karras")
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """Four steps, of which the prediction is 0.1 + 0.2 + 0.3 + 0.2."""
-    schedule = Schedule((20, 4, 1, 0.2, 0), "heun", "error", (0.1, 0.2, 0.3, 0.2), "normal", 7, 12345)
+    schedule = Schedule(
+        (20, 4, 1, 0.2, 0),
+        "heun",
+        criterion="error",
+        predicted_error=(0.1, 0.2, 0.3, 0.2),
+        law="normal",
+        seed=7,
+        evaluations=12345,
+    )
     schedule.to_json(tmp_path / "s.json")
     return tmp_path / "s.json"
 
@@ -44,7 +52,7 @@ def test_it_saves_the_schedule_that_the_function_returns(brenier: Command, tmp_p
     code, out, err = brenier("plan", "normal", *FEW, *options, "-o", tmp_path / "s.json")
     assert (code, err) == (0, "")
     found = Schedule.from_json(tmp_path / "s.json")
-    expected = package.plan(law, 4, "heun", "karras", 30.0, 0.1, seed=3, progress=False)
+    expected = package.plan(law, 4, solver="heun", criterion="karras", sigma_max=30.0, sigma_min=0.1, seed=3, progress=False)
     assert found == expected
     assert found.sigmas[::4] == pytest.approx((30, 0.1))
     assert out.startswith("normal: 4 steps of heun by karras")
@@ -67,7 +75,7 @@ def test_a_saved_schedule_shows_its_levels_and_its_prediction(brenier: Command, 
 
 
 def test_of_a_long_schedule_both_ends_are_shown(brenier: Command, tmp_path: Path) -> None:
-    Schedule([*np.geomspace(80, 0.1, 500), 0], "euler", "log-snr").to_json(tmp_path / "s.json")
+    Schedule([*np.geomspace(80, 0.1, 500), 0], "euler", criterion="log-snr").to_json(tmp_path / "s.json")
     out = brenier("show", tmp_path / "s.json").out
     rows = [line.split() for line in out.splitlines()]
     first, *_, last = [row for row in rows if len(row) == 3 and row[0].isdigit()]

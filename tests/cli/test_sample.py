@@ -17,7 +17,7 @@ FEW = ("--steps", 3, "--criterion", "karras")
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Path:
-    Schedule((20, 4, 1, 0.2, 0), "heun", "by hand", target="normal").to_json(tmp_path / "grid.json")
+    Schedule((20, 4, 1, 0.2, 0), "heun", criterion="by hand", law="normal").to_json(tmp_path / "grid.json")
     return tmp_path / "grid.json"
 
 
@@ -35,7 +35,7 @@ def test_it_saves_what_the_function_draws(brenier: Command, grid: Path) -> None:
 def test_it_plans_where_there_is_no_schedule(brenier: Command, tmp_path: Path) -> None:
     saved = tmp_path / "x.npy"
     assert brenier("sample", "normal", "-n", 5, *FEW, "--solver", "euler", "-o", saved, "--quiet") == (0, "", "")
-    expected = sample("normal", 5, 3, "euler", "karras", progress=False)
+    expected = sample("normal", 5, steps=3, solver="euler", schedule="karras", progress=False)
     np.testing.assert_array_equal(np.load(saved), expected.events.numpy())
 
 

@@ -46,7 +46,7 @@ def made() -> dict[str, xr.Dataset]:
         "transport": mapped().to_dataset(),
         "flow": flowed().to_dataset(),
         "paper figure": paper.numbers("fig1"),
-        "schedule": Schedule([3.0, 1.0, 0.0], "heun", "karras", [0.1, 0.2]).to_dataset(),
+        "schedule": Schedule([3.0, 1.0, 0.0], "heun", criterion="karras", predicted_error=[0.1, 0.2]).to_dataset(),
     }
 
 
@@ -166,7 +166,7 @@ def test_columns_hold_the_numbers_of_the_dataset(made: dict[str, xr.Dataset]) ->
 
 
 def test_fitted_objects_and_schedules_have_tables() -> None:
-    frame = table(Schedule([3.0, 1.0, 0.0], "heun", "karras", [0.1, 0.2]))
+    frame = table(Schedule([3.0, 1.0, 0.0], "heun", criterion="karras", predicted_error=[0.1, 0.2]))
     assert frame["sigma"].tolist() == [3.0, 1.0, 0.0]
     assert frame["snr"].tolist() == [1 / 3, 1.0, np.inf]
     np.testing.assert_array_equal(frame["predicted_error"], [0.1, 0.2, np.nan])

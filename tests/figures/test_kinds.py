@@ -24,7 +24,7 @@ def test_every_kind_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_schedules_and_maps_are_drawn_as_they_are() -> None:
-    schedule = Schedule((5.0, 1.0, 0.0), "heun", "error")
+    schedule = Schedule((5.0, 1.0, 0.0), "heun", criterion="error")
     assert plot(schedule).get_suptitle() == plot_schedule(schedule).get_suptitle()
     transport = SemiDiscrete([-1.0, 0.5, 2.0]).fit()
     assert plot(transport).get_suptitle() == "optimal transport to 3 points in 1 dimension"

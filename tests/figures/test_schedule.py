@@ -19,7 +19,7 @@ SHARES = (0.01, 0.2, 0.05, 0.4, 0.1)
 
 
 def made(sigmas: tuple[float, ...] = SIGMAS, **options: Any) -> Schedule:
-    return Schedule(sigmas, options.pop("solver", "heun"), options.pop("criterion", "error"), **options)
+    return Schedule(sigmas, options.pop("solver", "heun"), criterion=options.pop("criterion", "error"), **options)
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +88,12 @@ def test_bars_are_the_shares_over_their_steps() -> None:
 
 # Each has several oddities at once where they do not meet in the same panel.
 ODD: dict[str, Callable[[xr.Dataset], Figure]] = {
-    "plain": lambda profile: plot_schedule(made(target="law")),
+    "plain": lambda profile: plot_schedule(made(law="law")),
     "profile-and-errors": lambda profile: plot_schedule(made(predicted_error=SHARES), profile),
     "one-step": lambda profile: plot_schedule(made((7.0, 0.0), predicted_error=(0.5,)), profile),
     "one-step-above-zero": lambda profile: plot_schedule(made((7.0, 0.5), predicted_error=(0.5,)), profile),
     "no-error-of-a-long-name": lambda profile: plot_schedule(
-        made(predicted_error=(0.0,) * 5, target="$5_^" + "n" * 90, criterion="m" * 90)
+        made(predicted_error=(0.0,) * 5, law="$5_^" + "n" * 90, criterion="m" * 90)
     ),
     "tiny": lambda profile: plot_schedule(made(tuple(1e-6 * s for s in SIGMAS), predicted_error=(1e-9,) * 5)),
     "huge": lambda profile: plot_schedule(made(tuple(1e6 * s for s in SIGMAS), predicted_error=(3e7,) * 5)),

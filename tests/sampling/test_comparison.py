@@ -33,7 +33,9 @@ def euler_slope(sigmas: Sequence[float]) -> float:
 
 @pytest.fixture(scope="module")
 def found() -> xr.Dataset:
-    return compare(normal(), [2, 5], ["euler", "heun", "euler-maruyama"], ["karras", "uniform-sigma"], **QUICK)
+    return compare(
+        normal(), [2, 5], solvers=["euler", "heun", "euler-maruyama"], criteria=["karras", "uniform-sigma"], **QUICK
+    )
 
 
 def test_errors_are_those_of_the_closed_form(found: xr.Dataset) -> None:
@@ -87,7 +89,7 @@ def test_evaluations_and_levels_are_those_of_the_grids(found: xr.Dataset) -> Non
 
 def test_a_grid_may_end_above_zero() -> None:
     low = 0.5
-    found = compare(normal(), [4], ["euler"], ["log-snr"], sigma_max=20.0, sigma_min=low, **QUICK)
+    found = compare(normal(), [4], solvers=["euler"], criteria=["log-snr"], sigma_max=20.0, sigma_min=low, **QUICK)
     levels = found["sigmas"].values.ravel()
     assert levels[0] == pytest.approx(20)
     assert levels[-1] == pytest.approx(low)
@@ -98,7 +100,7 @@ def test_a_grid_may_end_above_zero() -> None:
 
 @pytest.mark.parametrize("dim", [2, 6])
 def test_w2_and_its_sliced_bound_are_the_rms_where_space_is_only_scaled(dim: int) -> None:
-    found = compare(normal(dim), [3], ["euler"], ["karras"], **QUICK)
+    found = compare(normal(dim), [3], solvers=["euler"], criteria=["karras"], **QUICK)
     high = found.attrs["sigma_max"]
     exact = SPREAD / math.hypot(SPREAD, high)
     expected = abs(euler_slope(found["sigmas"].values.ravel().tolist()) - exact) * high * math.sqrt(dim)
@@ -130,7 +132,9 @@ def test_the_same_seed_gives_the_same_and_pilots_share_no_noise(monkeypatch: pyt
         return start(law, n, sigma, seed)
 
     monkeypatch.setattr(comparison, "start", record)
-    first, second, other = (compare(normal(), [2], ["euler"], ["karras"], seed=seed, **QUICK) for seed in (1, 1, 2))
+    first, second, other = (
+        compare(normal(), [2], solvers=["euler"], criteria=["karras"], seed=seed, **QUICK) for seed in (1, 1, 2)
+    )
     xr.testing.assert_identical(first, second)
     assert first["rms"].item() != other["rms"].item()
     assert not {1, 2} & set(seeds)
@@ -141,7 +145,7 @@ def test_a_network_without_data_is_compared_with_itself() -> None:
         return MEAN + SPREAD**2 / (SPREAD**2 + t[:, None] ** 2) * (x - MEAN)
 
     law = NetworkTarget(network, event_shape=(2,), snr_range=(0.02, 100), dtype=torch.float64)
-    found = compare(law, [3], ["euler", "euler-maruyama"], ["karras"], **QUICK)
+    found = compare(law, [3], solvers=["euler", "euler-maruyama"], criteria=["karras"], **QUICK)
     assert found["w2"].sel(solver="euler").notnull().all()
     assert found["w2"].sel(solver="euler-maruyama").isnull().all()
     assert math.isnan(float(found["w2_reference"]))

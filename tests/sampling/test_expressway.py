@@ -202,11 +202,11 @@ def test_steps_are_planned_on_noisy_data(ring: GaussianMixture, points: Empirica
         return float((end - goal).square().sum(1).mean().sqrt())
 
     assert error(way.schedule) < 0.7 * error(blind)
-    assert way.schedule.error == pytest.approx(error(way.schedule), rel=0.25)
+    assert way.schedule.end_error == pytest.approx(error(way.schedule), rel=0.25)
 
 
 def test_a_schedule_of_ones_own_decides_the_handover(ring: GaussianMixture, points: Empirical) -> None:
-    schedule = Schedule((0.8, 0.3, 0.0), "euler", "by hand", target="ring")
+    schedule = Schedule((0.8, 0.3, 0.0), "euler", criterion="by hand", law="ring")
     way = Expressway(ring, points, assignment="random", schedule=schedule).fit(progress=False)
     assert way.handover is not None
     assert way.handover.snr == pytest.approx(1.25)
@@ -283,7 +283,7 @@ def test_a_profile_may_be_given(ring: GaussianMixture) -> None:
     data = Empirical(ring.sample(4000, 2), name="many", dtype=torch.float64)
     own = find_handover(ring, data, progress=False)
     other = brenier.probe(GaussianMixture(ring.weights, ring.means / 2, 0.01), queries=256, progress=False)
-    assert find_handover(ring, data, other, progress=False).snr > 1.5 * own.snr
+    assert find_handover(ring, data, profile=other, progress=False).snr > 1.5 * own.snr
 
 
 def test_without_a_hard_band_it_is_where_the_noise_is_as_large_as_the_law() -> None:
@@ -383,9 +383,12 @@ def test_one_datum_and_equal_data(ring: GaussianMixture) -> None:
         ({"data": None}, "ring is a law, and what is diffused are points"),
         ({"data": "normal"}, "normal is a law, and what is diffused are points"),
         ({"data": "digits-network"}, "digits-network is a network, and what is diffused"),
-        ({"schedule": Schedule((1.0, 0.0), "euler", "x"), "steps": 2}, "has 1 steps, not 2"),
-        ({"schedule": Schedule((1.0, 0.0), "euler", "x"), "solver": "heun"}, "made for euler, not for 'heun'"),
-        ({"schedule": Schedule((1.0, 0.0), "euler", "x"), "handover": 2.0}, "starts at SNR 1, not at 2"),
+        ({"schedule": Schedule((1.0, 0.0), "euler", criterion="x"), "steps": 2}, "has 1 steps, not 2"),
+        (
+            {"schedule": Schedule((1.0, 0.0), "euler", criterion="x"), "solver": "heun"},
+            "made for euler, not for 'heun'",
+        ),
+        ({"schedule": Schedule((1.0, 0.0), "euler", criterion="x"), "handover": 2.0}, "starts at SNR 1, not at 2"),
     ],
 )
 def test_what_does_not_go_together(ring: GaussianMixture, points: Empirical, options: Any, words: str) -> None:
@@ -405,7 +408,7 @@ def test_more_that_is_refused(ring: GaussianMixture, points: Empirical) -> None:
     with pytest.raises(ValueError, match="noise floor"):
         Expressway(ring, points, handover=1.0, **QUICK).fit(1e-9, progress=False)
     with pytest.warns(UserWarning, match="made for normal, not for ring"):
-        Expressway(ring, points, schedule=Schedule((1.0, 0.0), "euler", "x", target="normal"))
+        Expressway(ring, points, schedule=Schedule((1.0, 0.0), "euler", criterion="x", law="normal"))
 
 
 def test_a_network_without_data_needs_some() -> None:

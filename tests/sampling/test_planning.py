@@ -61,12 +61,12 @@ def network(law=FOUR, **options):
     return NetworkTarget(Exact(law), event_shape=(law.dim,), **options)
 
 
-def quick(law, steps, *arguments, **options):
-    return plan(law, steps, *arguments, **{"pilots": 4, "progress": False, **options})
+def quick(law, steps, solver="dpmpp-2m", criterion="error", **options):
+    return plan(law, steps, solver=solver, criterion=criterion, **{"pilots": 4, "progress": False, **options})
 
 
 def by_hand(sigmas, solver="euler"):
-    return Schedule(sigmas, solver, "by hand")
+    return Schedule(sigmas, solver, criterion="by hand")
 
 
 def rms(offsets):
@@ -95,7 +95,7 @@ def test_grids(target, criterion):
         assert down.steps == part.steps == steps
         assert (down.sigmas[0], down.sigmas[-1]) == (pytest.approx(high), 0)
         assert (part.sigmas[0], part.sigmas[-1]) == (5, 0.3)
-        assert (down.solver, down.criterion, down.target, down.seed) == (solver, criterion, law.name, 0)
+        assert (down.solver, down.criterion, down.law, down.seed) == (solver, criterion, law.name, 0)
         if criterion != "error":
             assert steps == 1 or down.sigmas[-2] == pytest.approx(low)
             assert down.evaluations == 0
@@ -148,8 +148,8 @@ def test_seeds():
 def test_single_precision():
     double, single = (quick(law, 5, pilots=32) for law in (FOUR, FOUR.to(dtype=torch.float32)))
     np.testing.assert_allclose(single.sigmas, double.sigmas, rtol=0.2)
-    assert single.error == pytest.approx(double.error, rel=0.05)
-    assert predict(FOUR, [single])[0].error == pytest.approx(predict(FOUR, [double])[0].error, rel=0.02)
+    assert single.end_error == pytest.approx(double.end_error, rel=0.05)
+    assert predict(FOUR, [single])[0].end_error == pytest.approx(predict(FOUR, [double])[0].end_error, rel=0.02)
 
 
 @pytest.mark.parametrize("scale", [1e6, 1e-6])
@@ -162,14 +162,14 @@ def test_the_unit_of_the_data_does_not_matter(scale):
 def test_the_place_of_the_law_does_not_matter():
     near, far = (quick(four(shift=shift), 5, pilots=8) for shift in (0.0, 1e4))
     np.testing.assert_allclose(far.sigmas, near.sigmas, rtol=1e-3)
-    assert far.error == pytest.approx(near.error, rel=1e-4)
+    assert far.end_error == pytest.approx(near.end_error, rel=1e-4)
 
 
 def test_a_point_mass():
     for law in ("point-mass", Empirical([[1.0, 2.0]])):
         for solver in ODE:
             schedule = quick(law, 4, solver)
-            assert schedule.error == pytest.approx(0, abs=1e-5)
+            assert schedule.end_error == pytest.approx(0, abs=1e-5)
             assert np.all(np.diff(schedule.sigmas) < 0)
 
 
@@ -183,7 +183,7 @@ def test_planning_for_a_network_costs_at_most_512_samples(law, solver, known):
     for steps in (1, 2, 6, 20) if law is FOUR and known[1] == 40 else (1, 2, 6):
         target = network(law, snr_range=known, data=law)
         target.network.rows = 0
-        schedule = plan(target, steps, solver, pilots=10_000, progress=False)
+        schedule = plan(target, steps, solver=solver, pilots=10_000, progress=False)
         assert target.network.rows <= 512 * schedule.evaluations_per_sample
         assert 0 <= target.network.rows - schedule.evaluations <= 32  # that find the mean
 
@@ -210,7 +210,7 @@ def test_error_beats_every_grid_made_by_hand(fresh, sigma_min):
     x, ends = fresh
 
     def error(criterion):
-        sigmas = plan(FOUR, 10, "dpmpp-2m", criterion, sigma_min=sigma_min, progress=False).sigmas
+        sigmas = plan(FOUR, 10, solver="dpmpp-2m", criterion=criterion, sigma_min=sigma_min, progress=False).sigmas
         return rms(integrate(FOUR, x, sigmas, "dpmpp-2m").x - ends[sigma_min or 0.0])
 
     best = min(error(criterion) for criterion in HANDMADE)
@@ -220,7 +220,10 @@ def test_error_beats_every_grid_made_by_hand(fresh, sigma_min):
 @pytest.mark.parametrize("solver", ODE)
 def test_predictions_are_errors_on_fresh_noise(fresh, solver):
     x, ends = fresh
-    grids = [plan(FOUR, 8, solver, "karras", sigma_min=sigma_min, progress=False) for sigma_min in (None, 0.1)]
+    grids = [
+        plan(FOUR, 8, solver=solver, criterion="karras", sigma_min=sigma_min, progress=False)
+        for sigma_min in (None, 0.1)
+    ]
     for schedule in predict(FOUR, grids):
         measured = rms(integrate(FOUR, x, schedule.sigmas, solver).x - ends[schedule.sigmas[-1]])
         assert sum(schedule.predicted_error) == pytest.approx(measured, rel=0.2)
@@ -230,7 +233,7 @@ def test_predictions_are_errors_on_fresh_noise(fresh, solver):
 def test_error_predicts_what_predict_finds():
     for sigma_min in (None, 0.1):
         schedule = quick(FOUR, 6, sigma_min=sigma_min, pilots=64)
-        assert predict(FOUR, [schedule], pilots=64)[0].error == pytest.approx(schedule.error, rel=1e-3)
+        assert predict(FOUR, [schedule], pilots=64)[0].end_error == pytest.approx(schedule.end_error, rel=1e-3)
 
 
 def test_predictions_keep_the_rest_and_do_not_depend_on_their_neighbours():
@@ -244,7 +247,7 @@ def test_predictions_keep_the_rest_and_do_not_depend_on_their_neighbours():
 
 def test_a_law_that_one_step_solves_is_predicted_to_leave_no_error():
     point = predict("point-mass", [by_hand([10, 1, 0], solver) for solver in ODE], pilots=16)
-    assert [schedule.error for schedule in point] == pytest.approx([0] * 3, abs=1e-12)
+    assert [schedule.end_error for schedule in point] == pytest.approx([0] * 3, abs=1e-12)
 
 
 # What is refused
@@ -277,7 +280,7 @@ def test_refusals(arguments, message):
     # Where the annotation alone would stop a bad value, the checker of the tests comes before our own message.
     call = getattr(plan, "__wrapped__", plan)
     with pytest.raises(ValueError, match=message):
-        call(**{"target": FOUR, "steps": 3, "progress": False, **arguments})
+        call(**{"law": FOUR, "steps": 3, "progress": False, **arguments})
 
 
 @pytest.mark.parametrize("sigmas", [[100.0, 1.0, 0.0], [50.0, 1.0, 0.01], [50.0, 1.0, 0.01, 0.0]])

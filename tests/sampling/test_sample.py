@@ -12,7 +12,7 @@ from brenier.sampling.sample import sample
 from brenier.sampling.schedule import Schedule
 
 GRID = (10.0, 3.0, 1.0, 0.3, 0.0)
-SCHEDULE = Schedule(GRID, "heun", "by hand", target="normal")
+SCHEDULE = Schedule(GRID, "heun", criterion="by hand", law="normal")
 
 
 def test_the_sampler_runs_along_the_schedule():
@@ -22,7 +22,9 @@ def test_the_sampler_runs_along_the_schedule():
     assert torch.equal(found.points, run.x)
     assert torch.equal(found.trajectory, run.trajectory)
     assert (found.solver, found.evaluations, found.schedule) == ("heun", 7, SCHEDULE)
-    again = sample("normal", 20, 4, "heun", SCHEDULE, seed=3, sigma_max=10.0, batch=7, progress=False)
+    again = sample(
+        "normal", 20, steps=4, solver="heun", schedule=SCHEDULE, seed=3, sigma_max=10.0, batch=7, progress=False
+    )
     torch.testing.assert_close(again.points, found.points)
     assert again.trajectory is None
 
@@ -32,7 +34,7 @@ def test_many_steps_draw_from_the_law():
     sigmas = [*torch.logspace(1.5, -2.5, steps, dtype=torch.float64).tolist(), 0.0]
     law = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, 0.0]], [[0.1, 0.3], [0.2, 0.05]], name="two blobs")
     for solver in ("dpmpp-2m", "dpmpp-2m-sde"):
-        x = sample(law, n, schedule=Schedule(sigmas, solver, "by hand"), seed=1, progress=False).points
+        x = sample(law, n, schedule=Schedule(sigmas, solver, criterion="by hand"), seed=1, progress=False).points
         share = float((x[:, 0] < 0).double().mean())
         exact = law.sample(100_000, 2)
         expected = float((exact[:, 0] < 0).double().mean())
@@ -42,15 +44,19 @@ def test_many_steps_draw_from_the_law():
 
 def test_points_in_their_own_shape():
     law = Uniform(torch.zeros(6), torch.ones(6), event_shape=(2, 3), name="box")
-    found = sample(law, 4, schedule=Schedule(GRID, "euler", "by hand"), progress=False)
+    found = sample(law, 4, schedule=Schedule(GRID, "euler", criterion="by hand"), progress=False)
     assert found.events.shape == (4, 2, 3)
     assert torch.equal(found.events.flatten(1), found.points)
-    assert sample(law, 0, schedule=Schedule(GRID, "euler", "by hand"), progress=False).events.shape == (0, 2, 3)
+    assert sample(law, 0, schedule=Schedule(GRID, "euler", criterion="by hand"), progress=False).events.shape == (
+        0,
+        2,
+        3,
+    )
 
 
 @pytest.mark.parametrize(("solver", "criterion"), [(None, "log-snr"), ("heun", "karras")])
 def test_a_criterion_plans(solver, criterion):
-    found = sample("two-points", 5, 6, solver, criterion, sigma_max=7.0, progress=False)
+    found = sample("two-points", 5, steps=6, solver=solver, schedule=criterion, sigma_max=7.0, progress=False)
     assert found.schedule.criterion == criterion
     assert found.schedule.solver == found.solver == (solver or "dpmpp-2m")
     assert (found.schedule.steps, found.schedule.sigmas[0]) == (6, 7.0)
@@ -84,9 +90,9 @@ def test_schedules_of_another_kind_are_warned_of():
         ({"n": -1}, "n must be a whole number of at least 0"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"batch": 0}, "batch must be a whole number of at least 1"),
-        ({"target": "norml"}, "no target 'norml'"),
+        ({"law": "norml"}, "no target 'norml'"),
     ],
 )
 def test_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        sample(**({"target": "normal", "n": 3, "schedule": SCHEDULE, "progress": False} | change))
+        sample(**({"law": "normal", "n": 3, "schedule": SCHEDULE, "progress": False} | change))

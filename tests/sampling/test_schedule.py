@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 
 from brenier.sampling.schedule import Schedule
 
-FULL = Schedule([3.0, 1 / 3, 0.0], "heun", "error", [0.1, 1e-17], target="ring \u2205", seed=7, evaluations=12_000)
+FULL = Schedule(
+    [3.0, 1 / 3, 0.0],
+    "heun",
+    criterion="error",
+    predicted_error=[0.1, 1e-17],
+    law="ring \u2205",
+    seed=7,
+    evaluations=12_000,
+)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor, iter, lambda x: np.array(x, dtype=np.float32)])
 def test_numbers_from_any_sequence(kind):
-    schedule = Schedule(kind([4, 0.5, 0]), "euler", "by hand", predicted_error=kind([2, 0.25]))
+    schedule = Schedule(kind([4, 0.5, 0]), "euler", criterion="by hand", predicted_error=kind([2, 0.25]))
     assert schedule.sigmas == (4.0, 0.5, 0.0)
     assert schedule.predicted_error == (2.0, 0.25)
     assert {type(sigma) for sigma in schedule.sigmas} == {float}
@@ -25,14 +33,16 @@ def test_numbers_from_any_sequence(kind):
 
 @pytest.mark.parametrize(("solver", "cost", "above"), [("euler", 3, 3), ("heun", 5, 6), ("annealed-langevin", 11, 15)])
 def test_steps_and_evaluations(solver, cost, above):
-    schedule = Schedule([8, 4, 2, 0], solver, "x")
+    schedule = Schedule([8, 4, 2, 0], solver, criterion="x")
     assert (schedule.steps, schedule.evaluations_per_sample) == (3, cost)
     assert replace(schedule, sigmas=(8, 4, 2, 1)).evaluations_per_sample == above
 
 
 def test_the_predicted_error_is_the_sum_over_steps():
-    assert Schedule([2, 1, 0.5, 0], "euler", "x", [0.1, 0.2, 0.4]).error == pytest.approx(0.7, rel=1e-15)
-    assert Schedule([2, 1], "euler", "x").error is None
+    assert Schedule([2, 1, 0.5, 0], "euler", criterion="x", predicted_error=[0.1, 0.2, 0.4]).end_error == pytest.approx(
+        0.7, rel=1e-15
+    )
+    assert Schedule([2, 1], "euler", criterion="x").end_error is None
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,7 @@ def test_the_predicted_error_is_the_sum_over_steps():
         ({"criterion": 3}, "criterion must be the name"),
         ({"predicted_error": [0.1]}, "predicted_error must be 2 numbers, one per step"),
         ({"predicted_error": [0.1, math.nan]}, "predicted_error must be finite"),
-        ({"target": 3}, "target must be a name, got 3"),
+        ({"law": 3}, "law must be a name, got 3"),
         ({"seed": 0.5}, "seed must be a whole number of at least 0"),
         ({"evaluations": -1}, "evaluations must be a whole number of at least 0"),
     ],
@@ -70,7 +80,7 @@ def test_refused(change, message):
 @settings(max_examples=30)
 @given(st.sets(st.floats(min_value=1e-300, max_value=1e300), min_size=2), st.booleans())
 def test_text_gives_back_every_bit(levels, to_zero):
-    schedule = Schedule([*sorted(levels, reverse=True), *([0.0] if to_zero else [])], "dpmpp-2m", "x")
+    schedule = Schedule([*sorted(levels, reverse=True), *([0.0] if to_zero else [])], "dpmpp-2m", criterion="x")
     assert Schedule.from_json(schedule.to_json()) == schedule
 
 
@@ -83,7 +93,7 @@ def test_files(tmp_path):
         "solver": "heun",
         "criterion": "error",
         "predicted_error": [0.1, 1e-17],
-        "target": "ring \u2205",
+        "law": "ring \u2205",
         "seed": 7,
         "evaluations": 12_000,
     }
@@ -97,7 +107,7 @@ def test_files(tmp_path):
 
 def test_a_schedule_by_hand_needs_three_keys():
     written = '  {"sigmas": [4, 1, 0], "solver": "euler", "criterion": "mine", "predicted_error": null}'
-    assert Schedule.from_json(written) == Schedule([4, 1, 0], "euler", "mine")
+    assert Schedule.from_json(written) == Schedule([4, 1, 0], "euler", criterion="mine")
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def _behind(ax: Axes, profile: xr.Dataset) -> list[Artist]:
 
 
 def _title(schedule: Schedule) -> str:
-    law = "" if schedule.target is None else f"{short(schedule.target)}:"
+    law = "" if schedule.law is None else f"{short(schedule.law)}:"
     how = f"{counted(schedule.steps, 'step')} of {schedule.solver} by {short(schedule.criterion)}"
     how += f", {counted(schedule.evaluations_per_sample, 'evaluation')}"
     return plain(f"{law}{' ' if len(law) + len(how) < 80 else chr(10)}{how}".strip())

@@ -41,7 +41,7 @@ def show_expressway(
     steps = f"{many(samples.schedule.steps, 'step')} of {samples.solver} by {samples.schedule.criterion}"
     assert way.handover is not None  # the expressway is fitted
     for line in (
-        f"{way.target.name} from {many(len(way.data), 'point')} of {way.data.name}: {whole}.",
+        f"{way.law.name} from {many(len(way.data), 'point')} of {way.data.name}: {whole}.",
         f"Handover at SNR {scale(way.handover.snr)} (sigma {scale(way.handover.sigma)}): {way.handover.reason}.",
         _transport(way, error) if flow is None else _flow(flow),
         f"Then {steps}: {many(samples.evaluations, 'evaluation')} of the denoiser each; the map takes none.",

@@ -20,7 +20,7 @@ CAPTION = (
 def print_schedule(schedule: Schedule, seconds: float | None = None, console: Console | None = None) -> None:
     """Print the noise levels, what each step adds to the predicted error, and what planning took."""
     console = console or stdout()
-    law = "" if schedule.target is None else f"{schedule.target}: "
+    law = "" if schedule.law is None else f"{schedule.law}: "
     made = "" if schedule.seed is None else f", seed {schedule.seed}"
     say(f"{law}{many(schedule.steps, 'step')} of {schedule.solver} by {schedule.criterion}{made}", console)
     console.print()
@@ -31,9 +31,9 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
     table: list[list[str]] = []
     for k in rows:
         cells = [str(k + 1), scale(schedule.sigmas[k]), scale(schedule.sigmas[k + 1])]
-        if schedule.predicted_error is not None and schedule.error is not None:
+        if schedule.predicted_error is not None and schedule.end_error is not None:
             part = schedule.predicted_error[k]
-            cells += [scale(part), f"{round(100 * part / schedule.error)}%" if schedule.error > 0 else "-"]
+            cells += [scale(part), f"{round(100 * part / schedule.end_error)}%" if schedule.end_error > 0 else "-"]
         table.append(cells)
     console.print(grid(titles, table))
     console.print()
@@ -43,7 +43,8 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
 
 
 def _account(schedule: Schedule, seconds: float | None) -> str:
-    error = "No prediction of the error" if schedule.error is None else f"Predicted end error {scale(schedule.error)}"
+    end = schedule.end_error
+    error = "No prediction of the error" if end is None else f"Predicted end error {scale(end)}"
     text = f"{error}, with {many(schedule.evaluations_per_sample, 'evaluation')} of the denoiser per sample"
     spent = [] if schedule.evaluations is None else [f"{many(schedule.evaluations, 'evaluation')} in all"]
     spent += [] if seconds is None else [f"{seconds:.1f} s"]

@@ -1,7 +1,7 @@
 """Compare ways to place a sampler's steps: the error that each leaves, and how far its samples are from the law.
 
 Every grid starts from the same noise. The end point that the probability flow carries it to is known, from an adaptive
-solver (`samplers.endpoint`), and the distance to it is the error:
+solver (`brenier.sampling.endpoint`), and the distance to it is the error:
 
     rms = sqrt(mean |x - x*|^2),    median = median |x - x*|,    w2 = W2(samples, law)
 
@@ -27,7 +27,6 @@ from brenier.distances.couplings import by_sorting
 from brenier.distances.distance import Distance
 from brenier.distances.wasserstein import debiased_w2, exact_w2, sliced_w2, sorted_w2
 from brenier.laws.base import Target
-from brenier.networks.network import NetworkTarget
 from brenier.probing.profile import probe
 from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
@@ -43,8 +42,9 @@ DIMS = ("criterion", "solver", "steps")
 
 
 def compare(
-    target: LawLike,
+    law: LawLike,
     steps: Sequence[float] = (5, 10, 20),
+    *,
     solvers: Sequence[str] = ("euler", "heun", "dpmpp-2m"),
     criteria: Sequence[str] | None = None,
     sigma_max: float | None = None,
@@ -59,17 +59,17 @@ def compare(
     """Plan by every criterion for every solver and number of steps, and measure what each grid leaves of the error.
 
     Args:
-        target: a law, data, a network, or what `load_target` takes.
+        law: a law, data, a network, or what `load_target` takes.
         steps: numbers of grid intervals.
-        solvers: samplers, see `samplers.steps`.
+        solvers: samplers, see `brenier.sampling.steps`.
         criteria: ways to place the steps, see `plan`. Default: all.
         sigma_max: noise level to start from, in the unit of the data. Default: that of `plan`.
         sigma_min: noise level to end at. Default: 0.
         n: samples of each grid, at least 2. Their noise is not that of the pilots.
         pilots: trajectories that plans and predictions are made from.
         seed: of every random number.
-        device: where to compute. Default: where the target is.
-        dtype: of the computation. Default: the target's.
+        device: where to compute. Default: where the law is.
+        dtype: of the computation. Default: the law's.
         progress: show a bar on stderr, where that is a terminal.
 
     Returns:
@@ -94,9 +94,9 @@ def compare(
         Attributes hold what is needed to repeat the run.
 
     Raises:
-        ValueError: an argument is out of range, or does not go with the target. The message says what would be right.
+        ValueError: an argument is out of range, or does not go with the law. The message says what would be right.
     """
-    law = load_target(target, dtype=dtype, device=device)
+    law = load_target(law, dtype=dtype, device=device)
     names = _check_names(CRITERIA if criteria is None else criteria, "criterion", CRITERIA)
     samplers = _check_names(solvers, "solver", tuple(SOLVERS))
     counts = [whole_number(count, "steps", 1) for count in steps]
@@ -114,7 +114,7 @@ def compare(
         rows: list[dict[str, float]] = []
         for schedule, cost in zip(plans, spent, strict=True):
             distances = _distances(law, schedule, x, goal, drawn, seed)
-            error = None if schedule is None else schedule.error
+            error = None if schedule is None else schedule.end_error
             predicted = math.nan if error is None else error
             rows.append({**distances, "predicted": predicted, "planning_evaluations": cost})
             advance(0.5 / len(plans))
@@ -174,15 +174,28 @@ def _plans(
         if name == "error" and SOLVERS[solver].stochastic:
             plans.append(None)
         else:
-            plans.append(plan(law, steps, solver, name, sigma_max, sigma_min, informed, pilots, seed, progress=False))
+            plans.append(
+                plan(
+                    law,
+                    steps,
+                    solver=solver,
+                    criterion=name,
+                    sigma_max=sigma_max,
+                    sigma_min=sigma_min,
+                    profile=informed,
+                    pilots=pilots,
+                    seed=seed,
+                    progress=False,
+                )
+            )
         spent.append(0 if plans[-1] is None else plans[-1].evaluations or 0)
         if informed is not None:  # the plan itself took nothing more
             spent[-1] += informed.sizes["snr"] * informed.sizes["query"]
         advance(1 / len(cells))
-    silent = [k for k, made in enumerate(plans) if made is not None and made.error is None]
+    silent = [k for k, made in enumerate(plans) if made is not None and made.end_error is None]
     silent = [k for k in silent if not SOLVERS[cells[k][1]].stochastic]
     schedules = [made for made in (plans[k] for k in silent) if made is not None]
-    for k, made in zip(silent, predict(law, schedules, pilots, seed) if schedules else [], strict=True):
+    for k, made in zip(silent, predict(law, schedules, pilots=pilots, seed=seed) if schedules else [], strict=True):
         plans[k] = made
     return plans, spent
 
@@ -193,7 +206,7 @@ def _references(
     """Noise, where the flow carries it, and points of the law; None where there are none."""
     noise, draws = (int(word) for word in np.random.SeedSequence([seed, 0xC0A5E]).generate_state(2))
     x = start(law, n, high, noise)
-    drawn = None if isinstance(law, NetworkTarget) and law.data is None else law.sample(n, draws)
+    drawn = None if law.drawn_from is None else law.sample(n, draws)
     return x, reference(law, x, high, end) if deterministic else None, drawn
 
 

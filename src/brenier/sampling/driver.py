@@ -12,7 +12,6 @@ from torch import Tensor
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
-from brenier.networks.network import NetworkTarget
 from brenier.sampling.steps import Memory, evaluations, find_solver
 
 FAR = 1e8  # in largest lengths: noise so large that D is the mean, to rounding
@@ -34,15 +33,15 @@ class Run:
     trajectory: Float[Tensor, "levels n d"] | None = None
 
 
-def start(target: Target, n: int, sigma: float, seed: int = 0) -> Float[Tensor, "n d"]:
-    """Noisy points to start from: a normal law of deviation `sigma` around the target's mean.
+def start(law: Target, n: int, sigma: float, seed: int = 0) -> Float[Tensor, "n d"]:
+    """Noisy points to start from: a normal law of deviation `sigma` around the law's mean.
 
     D(x; sigma) tends to the mean as sigma grows. The mean of an explicit law or of data is D at `FAR` times their
     largest length. A network, which knows no such noise, is asked for m = D(m; sigma) at the largest level that it was
     trained for, and needs no data.
 
     Args:
-        target: the law.
+        law: the law.
         n: number of points, 0 or more.
         sigma: noise level, in the unit of the data.
         seed: of the noise.
@@ -54,26 +53,26 @@ def start(target: Target, n: int, sigma: float, seed: int = 0) -> Float[Tensor, 
         ValueError: an argument is out of range, or the noise level is not one that the network was trained for.
     """
     n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
-    mean = centre(target, check_grid([sigma, 0])[0])
+    mean = centre(law, check_grid([sigma, 0])[0])
     return mean + sigma * _normal(mean.expand(n, -1), _generator(seed, 0x57A27))
 
 
-def centre(target: Target, sigma: float) -> Float[Tensor, "1 d"]:
+def centre(law: Target, sigma: float) -> Float[Tensor, "1 d"]:
     """The mean that `start` starts around, to rounding beside `sigma`."""
-    if isinstance(target, NetworkTarget):
-        level = 1 / target.snr_range[0] if target.snr_range[0] > 0 else sigma
+    if law.learned:
+        level = 1 / law.snr_range[0] if law.snr_range[0] > 0 else sigma
     else:
-        level = FAR * target.scales()[1]
-    mean = torch.zeros((1, target.dim), dtype=target.dtype, device=target.device)
+        level = FAR * law.scales()[1]
+    mean = torch.zeros((1, law.dim), dtype=law.dtype, device=law.device)
     for _ in range(CENTRING):
-        before, mean = mean, target.denoise(mean / level, 1 / level)
+        before, mean = mean, law.denoise(mean / level, 1 / level)
         if float((mean - before).abs().max()) <= 8 * torch.finfo(mean.dtype).eps * (float(mean.abs().max()) + sigma):
             break
     return mean
 
 
 def integrate(
-    target: Target,
+    law: Target,
     x: Float[Tensor, "n d"],
     sigmas: Iterable[float],
     solver: str = "dpmpp-2m",
@@ -85,12 +84,12 @@ def integrate(
     """Carry x, noisy points at sigmas[0], down to sigmas[-1].
 
     Args:
-        target: whose denoiser is followed.
-        x: shape (n, d); taken to the target's dtype and device.
+        law: whose denoiser is followed.
+        x: shape (n, d); taken to the law's dtype and device.
         sigmas: at least two noise levels, descending, positive but for the last, which may be 0.
         solver: which sampler; see `steps`.
         seed: of the noise that a stochastic sampler draws on the way.
-        batch: points per call of the denoiser. Default: all; a target has its own limits. It decides no result.
+        batch: points per call of the denoiser. Default: all; a law has its own limits. It decides no result.
         trajectory: whether to keep x at every noise level.
         progress: show a bar on stderr, where that is a terminal.
 
@@ -99,19 +98,19 @@ def integrate(
             levels that the network was not trained for.
     """
     sampler, grid = find_solver(solver), check_grid(sigmas)
-    x = check_points(target, x)
+    x = check_points(law, x)
     size = max(len(x), 1) if batch is None else whole_number(batch, "batch", 1)
     noise = _generator(seed, 0x5A3B)
     work = max(len(x), 1) * evaluations(solver, grid)
     count = 0
-    with progress_bar(f"sampling {target.name}", progress) as advance:
+    with progress_bar(f"sampling {law.name}", progress) as advance:
 
         def denoise(points: Tensor, sigma: float) -> Tensor:
             nonlocal count
             count += 1
             clean: list[Tensor] = []
             for part in points.split(size) if len(points) else ():
-                clean.append(target.denoise(part / sigma, 1 / sigma))
+                clean.append(law.denoise(part / sigma, 1 / sigma))
                 advance(len(part) / work)
             return torch.cat(clean) if clean else points
 
@@ -143,18 +142,18 @@ def check_grid(sigmas: Iterable[float]) -> list[float]:
     return grid
 
 
-def check_points(target: Target, x: Tensor) -> Tensor:
-    """The points in the target's dtype, on its device.
+def check_points(law: Target, x: Tensor) -> Tensor:
+    """The points in the law's dtype, on its device.
 
     Raises:
         ValueError: they are not n points of d finite numbers.
     """
-    if x.ndim != 2 or x.shape[1] != target.dim:
-        raise ValueError(f"points of {target.name} must have shape (n, {target.dim}), got {tuple(x.shape)}")
-    points = x.to(target.device, target.dtype)
+    if x.ndim != 2 or x.shape[1] != law.dim:
+        raise ValueError(f"points of {law.name} must have shape (n, {law.dim}), got {tuple(x.shape)}")
+    points = x.to(law.device, law.dtype)
     bad = ~torch.isfinite(points).all(1)
     if bool(bad.any()):
-        raise ValueError(f"points must be finite, {int(bad.sum())} of {len(x)} are not in {target.dtype}")
+        raise ValueError(f"points must be finite, {int(bad.sum())} of {len(x)} are not in {law.dtype}")
     return points
 
 

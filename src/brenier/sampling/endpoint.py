@@ -21,7 +21,6 @@ from torchdiffeq import odeint
 
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
-from brenier.networks.network import NetworkTarget
 from brenier.sampling.driver import Run, check_grid, check_points
 from brenier.sampling.steps import Denoise
 
@@ -30,7 +29,7 @@ ROUNDING = 32  # errors of a denoiser, in units of its dtype's rounding
 
 
 def reference(
-    target: Target,
+    law: Target,
     x: Float[Tensor, "n d"],
     sigma_max: float,
     sigma_min: float = 0.0,
@@ -38,11 +37,11 @@ def reference(
     progress: bool = False,
 ) -> Float[Tensor, "n d"]:
     """End points of the probability flow: what `follow` finds, without its account."""
-    return follow(target, x, sigma_max, sigma_min, tolerance, progress).x
+    return follow(law, x, sigma_max, sigma_min, tolerance, progress).x
 
 
 def follow(
-    target: Target,
+    law: Target,
     x: Float[Tensor, "n d"],
     sigma_max: float,
     sigma_min: float = 0.0,
@@ -52,7 +51,7 @@ def follow(
     """Follow the probability flow from sigma_max to sigma_min, by an adaptive solver.
 
     Args:
-        target: whose denoiser is followed, in the target's dtype; x itself is in float64 on the way.
+        law: whose denoiser is followed, in the law's dtype; x itself is in float64 on the way.
         x: noisy points at `sigma_max`, shape (n, d).
         sigma_max: noise level to start from, in the unit of the data.
         sigma_min: noise level to end at; 0: as far down as there is (see above).
@@ -62,7 +61,7 @@ def follow(
         progress: show a bar on stderr, where that is a terminal.
 
     Returns:
-        x at `sigma_min`, in the target's dtype, and the evaluations of the denoiser that it took, per sample.
+        x at `sigma_min`, in the law's dtype, and the evaluations of the denoiser that it took, per sample.
 
     Raises:
         ValueError: an argument is out of range, or the flow cannot be followed to the tolerance.
@@ -70,36 +69,36 @@ def follow(
     high, low = check_grid([sigma_max, sigma_min])
     if not 1e-10 <= tolerance <= 0.1:
         raise ValueError(f"tolerance must lie between 1e-10 and 0.1, got {tolerance:g}")
-    y = check_points(target, x)
+    y = check_points(law, x)
     if len(y) == 0:
         return Run(y, 0)
-    smallest, largest = target.scales()
+    smallest, largest = law.scales()
     floor = low or tolerance * smallest
-    if low == 0 and isinstance(target, NetworkTarget):
-        finest = target.snr_range[1]
+    if low == 0 and law.learned:
+        finest = law.snr_range[1]
         floor = 1 / finest if math.isfinite(finest) else smallest / 10
     count = 0
 
     def denoise(points: Tensor, sigma: float) -> Tensor:
         nonlocal count
         count += 1
-        return target.denoise((points / sigma).to(target.dtype), 1 / sigma).double()
+        return law.denoise((points / sigma).to(law.dtype), 1 / sigma).double()
 
     y = y.double()
-    with torch.no_grad(), progress_bar(f"following the flow of {target.name}", progress) as advance:
+    with torch.no_grad(), progress_bar(f"following the flow of {law.name}", progress) as advance:
         if floor < high:
             size = max(float(torch.linalg.vector_norm(denoise(y, high), dim=1).max()), largest)
-            allowed = max(tolerance * largest / 10, ROUNDING * torch.finfo(target.dtype).eps * size)
+            allowed = max(tolerance * largest / 10, ROUNDING * torch.finfo(law.dtype).eps * size)
             try:
                 y = _solve(denoise, y, high, floor, allowed, advance)
             except AssertionError as error:  # torchdiffeq's way to say so
                 raise ValueError(
-                    f"the probability flow of {target.name} cannot be followed to tolerance {tolerance:g} "
+                    f"the probability flow of {law.name} cannot be followed to tolerance {tolerance:g} "
                     f"({str(error).splitlines()[0][:80]}): a larger tolerance may do"
                 ) from error
         if low == 0:
             y = denoise(y, min(floor, high))
-    return Run(y.to(target.dtype), count)
+    return Run(y.to(law.dtype), count)
 
 
 def _solve(

@@ -91,7 +91,7 @@ class Found(NamedTuple):
 
 
 def minimise(
-    target: Target,
+    law: Target,
     pilots: Pilots,
     solver: SolverName,
     starts: Sequence[Sequence[float]],
@@ -100,14 +100,14 @@ def minimise(
     """The grid that leaves the pilots the smallest end error.
 
     Args:
-        target: the law that the pilots belong to.
+        law: the law that the pilots belong to.
         pilots: see `fly`.
         solver: a deterministic sampler.
         starts: grids to start from, with the same ends and steps; the first `HANDS` are run themselves, too.
         refinements: trials in the third stage; each costs half as many runs as there are steps.
     """
     grids = _Grids(pilots.sigmas[0], pilots.sigmas[-1], pilots.to_zero)
-    sampler = _Sampler(target, pilots, solver)
+    sampler = _Sampler(law, pilots, solver)
     if len(starts[0]) == 2:
         sigmas = np.asarray(starts[0])
         return Found(sigmas, shares(pilots, sigmas, solver, math.sqrt(sampler.error(sigmas)[1])), sampler.count)
@@ -154,8 +154,8 @@ def shares(pilots: Pilots, sigmas: Array, solver: SolverName, error: float) -> A
 class _Sampler:
     """The sampler on the pilots."""
 
-    def __init__(self, target: Target, pilots: Pilots, solver: SolverName) -> None:
-        self.target, self.pilots = target, pilots
+    def __init__(self, law: Target, pilots: Pilots, solver: SolverName) -> None:
+        self.law, self.pilots = law, pilots
         self.step = find_solver(solver).step
         self.count = 0
         self._ends: dict[bytes, Tensor] = {}  # of the grids that have been run
@@ -198,7 +198,7 @@ class _Sampler:
 
     def _denoise(self, points: Tensor, sigma: float) -> Tensor:
         self.count += len(points)
-        return self.target.denoise(points / sigma, 1 / sigma)
+        return self.law.denoise(points / sigma, 1 / sigma)
 
 
 def _prediction_slopes(pilots: Pilots, sigmas: Array, solver: SolverName) -> Array:

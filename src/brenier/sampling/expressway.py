@@ -34,10 +34,9 @@ from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
-from brenier.networks.network import NetworkTarget
 from brenier.sampling.driver import check_points, integrate
 from brenier.sampling.handmade import log_snr
-from brenier.sampling.handover import Handover, _within, find_handover
+from brenier.sampling.handover import Handover, find_handover, within
 from brenier.sampling.planning import CRITERIA, noise_range, plan
 from brenier.sampling.sample import Samples
 from brenier.sampling.schedule import Schedule
@@ -57,13 +56,13 @@ class Expressway:
     """One map from a source to noisy data, and a few steps of a sampler from there.
 
     Args:
-        target: whose denoiser is followed: a law or a network, or what `load_target` takes. None: the data themselves,
+        law: whose denoiser is followed: a law or a network, or what `load_target` takes. None: the data themselves,
             whose exact denoiser puts out copies of them whatever the handover.
         data: the points that are diffused, or what `load_target` takes. Default: the network's own, if it has some.
         handover: an SNR, such as `final_steps` gives; "auto": where a given `Schedule` starts, else what
             `find_handover` finds.
         steps: grid intervals from there to 0. Default: those of a given `Schedule`, else 10.
-        solver: which sampler, see `samplers.steps`. Default: that of a given `Schedule`, else "dpmpp-2m".
+        solver: which sampler, see `brenier.sampling.steps`. Default: that of a given `Schedule`, else "dpmpp-2m".
         source: of the transport: "normal", "uniform", or a function that takes n and a `torch.Generator` and returns
             points of shape (n, d). A Monge-Ampère flow starts from the normal law.
         fresh_noise: noise the datum of the latent anew for each sample. The transport then chooses the datum only.
@@ -72,13 +71,13 @@ class Expressway:
             from points of the source (n, d) to noisy points at the handover (n, d).
         schedule: noise levels to visit from the handover on, or the criterion to plan them by, see `plan`. Default:
             "error", for samplers that draw noise "kl", for "annealed-langevin" "log-snr".
-        profile: of the target, by `probe`, for the choice of the handover.
+        profile: of the law, by `probe`, for the choice of the handover.
         seed: of the latents' noise, the choice of the handover and the plan.
-        device: where to compute. Default: where the target is.
-        dtype: of the computation. Default: the target's.
+        device: where to compute. Default: where the law is.
+        dtype: of the computation. Default: the law's.
 
     Attributes:
-        target, data: the laws.
+        law, data: the laws.
         handover: where; None before `fit`.
         latents: y, shape (N, d), in the unit of the data; None before `fit`.
         schedule: the noise levels that are visited; None before `fit`.
@@ -93,8 +92,9 @@ class Expressway:
 
     def __init__(
         self,
-        target: LawLike | None,
+        law: LawLike | None,
         data: LawLike | None = None,
+        *,
         handover: str | float = "auto",
         steps: int | None = None,
         solver: str | None = None,
@@ -107,15 +107,14 @@ class Expressway:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        followed = data if target is None else target
+        followed = data if law is None else law
         if followed is None:
             raise ValueError("give a law or a network to follow, or data, or both")
-        law = load_target(followed, device=device, dtype=dtype)
-        self.target = law.to(device=device, dtype=dtype)
-        self.data = _points(self.target, data)
-        self._steps, self.solver, self._given = _check_schedule(schedule, steps, solver, self.target)
-        self._where = _check_handover(handover, self._given, self.target)
-        self._source, self._source_given = find_source(source, self.target.dim), source
+        self.law = load_target(followed, device=device, dtype=dtype)
+        self.data = _points(self.law, data)
+        self._steps, self.solver, self._given = _check_schedule(schedule, steps, solver, self.law)
+        self._where = _check_handover(handover, self._given, self.law)
+        self._source, self._source_given = find_source(source, self.law.dim), source
         self._assign = _check_assignment(assignment)
         self.fresh_noise = bool(fresh_noise)
         if self.fresh_noise and (callable(self._assign) or self._assign == "monge-ampere"):
@@ -133,6 +132,7 @@ class Expressway:
     def fit(
         self,
         tolerance: float = 0.02,
+        *,
         minutes: float | None = None,
         seed: int = 0,
         start: SemiDiscrete | None = None,
@@ -157,7 +157,9 @@ class Expressway:
         if self.handover is None:
             self.handover = self._where
         if self.handover is None:
-            self.handover = find_handover(self.target, self.data, self._profile, self._seed, progress)
+            self.handover = find_handover(
+                self.law, self.data, profile=self._profile, seed=self._seed, progress=progress
+            )
         if self.latents is None:
             self.latents = self._diffuse(self.data.data, self._seed, 0x1A7)
         if self.schedule is None:
@@ -184,11 +186,11 @@ class Expressway:
         generator = _generator(seed, 0xD4A)
         if callable(self._assign):
             found = self._assign(self._source.draw(n, generator).to(self.latents))
-            return check_points(self.target, found), None
+            return check_points(self.law, found), None
         if self._assign == "monge-ampere":
             if self.flow is None or self.flow.psi is None:
                 raise ValueError("the flow has not been fitted yet: call fit first")
-            return check_points(self.target, self.flow.map(self._source.draw(n, generator))), None
+            return check_points(self.law, self.flow.map(self._source.draw(n, generator))), None
         if n == 0:
             return self.latents[:0], torch.zeros(0, dtype=torch.long, device=self.latents.device)
         if self._assign == "random":
@@ -201,14 +203,14 @@ class Expressway:
         return self._diffuse(self.data.data[rows], seed, 0xF4E5) if self.fresh_noise else self.latents[rows], rows
 
     def sample(
-        self, n: int, seed: int = 0, batch: int | None = None, trajectory: bool = False, progress: bool = True
+        self, n: int, seed: int = 0, *, batch: int | None = None, trajectory: bool = False, progress: bool = True
     ) -> Samples:
         """Draw points: by the map to the handover, by the sampler from there.
 
         Args:
             n: number of points, 0 or more.
             seed: of the source's draws and of whatever else is random.
-            batch: points per call of the denoiser. Default: all; a target has its own limits.
+            batch: points per call of the denoiser. Default: all; a law has its own limits.
             trajectory: whether to keep the points at every noise level.
             progress: show a bar on stderr, where that is a terminal.
 
@@ -217,8 +219,8 @@ class Expressway:
         """
         x, _ = self.draw(n, seed)
         assert self.schedule is not None  # made before the latents' transport was
-        run = integrate(self.target, x, self.schedule.sigmas, self.solver, seed, batch, trajectory, progress)
-        return Samples(run.x, self.target.event_shape, self.schedule, self.solver, run.evaluations, run.trajectory)
+        run = integrate(self.law, x, self.schedule.sigmas, self.solver, seed, batch, trajectory, progress)
+        return Samples(run.x, self.law.event_shape, self.schedule, self.solver, run.evaluations, run.trajectory)
 
     def _diffuse(self, points: Float[Tensor, "n d"], seed: int, stream: int) -> Float[Tensor, "n d"]:
         """x + sigma z; the same z on every device and in every dtype, but for rounding."""
@@ -229,20 +231,29 @@ class Expressway:
     def _plan(self, progress: bool) -> Schedule:
         """Noise levels from the handover to 0, planned on noisy data as they are there."""
         assert self.handover is not None
-        law, sigma, criterion = self.target, self.handover.sigma, self._given
+        law, sigma, criterion = self.law, self.handover.sigma, self._given
         if isinstance(criterion, Schedule):
             return criterion
         lowest = noise_range(law, None, None)[1]
         if criterion is None and sigma <= lowest:
-            lowest = max(sigma / DEEP, 1 / law.snr_range[1] if isinstance(law, NetworkTarget) else 0.0)
+            lowest = max(sigma / DEEP, 1 / law.snr_range[1])
             levels = [*log_snr(self._steps, sigma, lowest), 0.0]
-            return Schedule(levels, self.solver, "log-snr", target=law.name, seed=self._seed)
+            return Schedule(levels, self.solver, criterion="log-snr", law=law.name, seed=self._seed)
         if criterion is None:
             usual = "kl" if find_solver(self.solver).stochastic else "error"
             criterion = "log-snr" if self.solver == "annealed-langevin" else usual
         rows = self.data.sample(PILOTS, self._seed)
         points = self._diffuse(rows, self._seed, 0x9107)
-        return plan(law, self._steps, self.solver, criterion, sigma, seed=self._seed, progress=progress, points=points)
+        return plan(
+            law,
+            self._steps,
+            solver=self.solver,
+            criterion=criterion,
+            sigma_max=sigma,
+            seed=self._seed,
+            progress=progress,
+            points=points,
+        )
 
 
 def _points(law: Target, data: LawLike | None) -> Empirical:
@@ -250,11 +261,11 @@ def _points(law: Target, data: LawLike | None) -> Empirical:
     if data is not None:
         found = load_target(data, device=law.device, dtype=law.dtype)
     else:
-        found = law.data if isinstance(law, NetworkTarget) else law
+        found = law.drawn_from
     if found is None:
         raise ValueError(f"{law.name} has no data of its own: give data, the points to diffuse")
     if not isinstance(found, Empirical):
-        kind = "a network" if isinstance(found, NetworkTarget) else "a law"
+        kind = "a network" if found.learned else "a law"
         raise ValueError(f"{found.name} is {kind}, and what is diffused are points: give data, an array or a file")
     if found.dim != law.dim:
         raise ValueError(f"{found.name} has points of {found.dim} numbers, {law.name} of {law.dim}: give as many")
@@ -274,8 +285,8 @@ def _check_schedule(
         raise ValueError(f"the schedule has {schedule.steps} steps, not {steps}: leave steps out, or plan anew")
     if solver is not None and solver != schedule.solver:
         raise ValueError(f"the schedule was made for {schedule.solver}, not for {solver!r}: leave solver out")
-    if schedule.target is not None and schedule.target != law.name:
-        warnings.warn(f"the schedule was made for {schedule.target}, not for {law.name}", stacklevel=3)
+    if schedule.law is not None and schedule.law != law.name:
+        warnings.warn(f"the schedule was made for {schedule.law}, not for {law.name}", stacklevel=3)
     return schedule.steps, schedule.solver, schedule
 
 
@@ -292,10 +303,10 @@ def _check_handover(handover: str | float, schedule: Schedule | str | None, law:
             raise ValueError(f'handover must be "auto" or an SNR, positive and finite, got {handover!r}')
         if first is not None and not math.isclose(snr, first):
             raise ValueError(f"the schedule starts at SNR {first:g}, not at {snr:g}: leave handover out")
-    if isinstance(law, NetworkTarget) and not math.isclose(snr, _within(snr, law)):
+    if not math.isclose(snr, within(snr, law)):
         low, high = law.snr_range
         raise ValueError(f"{law.name} was trained for SNRs from {low:.4g} to {high:.4g}: a handover at {snr:g} is none")
-    return Handover(_within(snr, law), reason)
+    return Handover(within(snr, law), reason)
 
 
 def _check_assignment(assignment: Any) -> Literal["transport", "random", "monge-ampere"] | Map:

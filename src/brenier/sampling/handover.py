@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from brenier.core.checks import whole_number
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
-from brenier.networks.network import NetworkTarget
 from brenier.probing.bottleneck import bottleneck
 from brenier.probing.profile import probe
 from brenier.sampling.driver import check_grid
@@ -60,7 +59,7 @@ def final_steps(count: int, sigmas: Iterable[float]) -> float:
 
 
 def find_handover(
-    target: Target, data: Empirical, profile: xr.Dataset | None = None, seed: int = 0, progress: bool = True
+    law: Target, data: Empirical, *, profile: xr.Dataset | None = None, seed: int = 0, progress: bool = True
 ) -> Handover:
     """Choose the SNR of the handover: past the hard band, while many data are still behind a noisy point.
 
@@ -75,9 +74,9 @@ def find_handover(
     crowded before that, it is there, and a warning says so: a hard step is made up for by more steps, a copy is not.
 
     Args:
-        target: the law or network that is sampled.
+        law: the law or network that is sampled.
         data: what is diffused.
-        profile: of the target, by `probe`.
+        profile: of the law, by `probe`.
         seed: of the probes.
         progress: show their bars on stderr, where that is a terminal.
 
@@ -93,21 +92,21 @@ def find_handover(
     own = probe(single, queries=QUERIES, seed=seed, progress=progress)
     least = min(CROWD, math.sqrt(len(single)))
     crowded = _last_above(own["snr"].to_numpy(), own["ess"].to_numpy(), least)
-    whose = target.name
-    if profile is None and isinstance(target, Empirical | NetworkTarget):
+    whose = law.name
+    if profile is None and (law.atoms or law.learned):
         profile, whose = own.sel(snr=slice(None, max(crowded, float(own["snr"][0])))), data.name
     elif profile is None:
-        profile = probe(target, queries=QUERIES, seed=seed, progress=progress)
+        profile = probe(law, queries=QUERIES, seed=seed, progress=progress)
     hard = _band_end(profile)
     many = f"{least:.2g} or more of the {len(data):,} points of {data.name} are behind a noisy one"
-    low = 1 / target.scales()[1] if math.isnan(hard) else hard
+    low = 1 / law.scales()[1] if math.isnan(hard) else hard
     if low <= crowded:
         band = f"past the hard band of {whose}" if low == hard else f"where the noise is as large as {whose}"
-        return Handover(_within(low, target), f"{band}, and while {many}", hard, crowded)
+        return Handover(within(low, law), f"{band}, and while {many}", hard, crowded)
     until = "does not end before" if math.isinf(low) else f"ends only at SNR {low:.3g}, past"
     band = f"the hard band of {whose} {until} SNR {crowded:.3g}, the last at which {many}"
     warnings.warn(f"{band}: handing over there, before samples become copies", stacklevel=3)
-    return Handover(_within(crowded, target), f"the last SNR at which {many}", hard, crowded)
+    return Handover(within(crowded, law), f"the last SNR at which {many}", hard, crowded)
 
 
 def _last_above(r: NDArray[np.float64], values: NDArray[np.float64], level: float) -> float:
@@ -130,6 +129,6 @@ def _band_end(profile: xr.Dataset) -> float:
     return float(past[0]) if len(past) else math.inf
 
 
-def _within(snr: float, target: Target) -> float:
+def within(snr: float, law: Target) -> float:
     """The nearest SNR that a network was trained for; any, for other laws."""
-    return min(max(snr, target.snr_range[0]), target.snr_range[1]) if isinstance(target, NetworkTarget) else snr
+    return min(max(snr, law.snr_range[0]), law.snr_range[1])

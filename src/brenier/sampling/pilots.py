@@ -49,7 +49,7 @@ class Pilots:
 
     Attributes:
         sigmas: descending, at least four.
-        start: x at sigmas[0], in the target's dtype.
+        start: x at sigmas[0], in the law's dtype.
         end: where the trajectories end: x at the last level, or for grids that end at 0 further down.
         to_zero: whether grids end at 0.
         denoised: <a, D>.
@@ -146,7 +146,7 @@ def _at(place: Place, rows: NDArray[np.bool_]) -> Place:
 
 
 def fly(
-    target: Target,
+    law: Target,
     x: Float[Tensor, "n d"],
     sigmas: Sequence[float],
     floor: float | None = None,
@@ -157,7 +157,7 @@ def fly(
     """Follow the probability flow from x at sigmas[0], and the adjoint equation back.
 
     Args:
-        target: whose denoiser is followed.
+        law: whose denoiser is followed.
         x: shape (n, d).
         sigmas: levels equally spaced in log sigma, descending.
         floor: for grids that end at 0, the level down to which the flow is followed before D is taken for its end;
@@ -175,7 +175,7 @@ def fly(
     def denoise(points: Tensor, k: int) -> Tensor:
         nonlocal count
         count += len(points)
-        return target.denoise((points / s[k]).to(dtype), 1 / s[k]).double()
+        return law.denoise((points / s[k]).to(dtype), 1 / s[k]).double()
 
     path, clean = _follow(x.double(), math.log(s[0] / s[1]), len(s), denoise)
     path, clean, s = path[::stride], clean[::stride], s[::stride]
@@ -227,7 +227,7 @@ def fly(
     end = path[-1] if floor is None else clean[-1]
     if floor is not None and floor < s[-1]:
         rest = [*np.geomspace(s[-1], floor, TAIL).tolist(), 0.0]
-        end = integrate(target, path[-1].to(dtype), rest, "heun").x.double()
+        end = integrate(law, path[-1].to(dtype), rest, "heun").x.double()
         count += evaluations("heun", rest) * n
 
     def table(left: Tensor, right: Tensor) -> Array:

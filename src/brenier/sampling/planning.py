@@ -15,9 +15,7 @@ from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
-from brenier.laws.empirical import Empirical
 from brenier.laws.levels import default_snrs
-from brenier.networks.network import NetworkTarget
 from brenier.probing.profile import probe
 from brenier.sampling.driver import centre, check_points, integrate
 from brenier.sampling.error import REFINEMENTS, RUNS, minimise, shares
@@ -41,8 +39,9 @@ ALIKE = 8  # pilots of a network that the adjoint equation is solved for
 
 
 def plan(
-    target: LawLike,
-    steps: int,
+    law: LawLike,
+    steps: int = 10,
+    *,
     solver: str = "dpmpp-2m",
     criterion: str = "error",
     sigma_max: float | None = None,
@@ -63,14 +62,14 @@ def plan(
     - "karras", "log-snr", "cosine", "linear-beta", "uniform-sigma": by hand (see `handmade`).
 
     Args:
-        target: a law, data or a network, or what `load_target` takes.
+        law: a law, data or a network, or what `load_target` takes.
         steps: grid intervals.
         solver: "euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "euler-maruyama" or "annealed-langevin".
         criterion: one of those above.
         sigma_max: the first level, in the unit of the data. Default: ten times the law's largest length.
         sigma_min: the last level. Default: 0, after positive levels that go no lower than a tenth of the law's smallest
             length; there hand-made and profile criteria have their last positive level.
-        profile: of this target by `probe`, for the criteria that are made from one. Default: one is made.
+        profile: of this law by `probe`, for the criteria that are made from one. Default: one is made.
         pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many, and of an explicit law
             in up to 8 at least four times. For a network no more than keep planning within the cost of 512 samples;
             `Schedule.evaluations` says what was spent.
@@ -85,7 +84,7 @@ def plan(
     Raises:
         ValueError: an argument is out of range, or they do not go together. The message says what would be right.
     """
-    law = load_target(target)
+    law = load_target(law)
     steps, seed = whole_number(steps, "steps", 1, 10_000), whole_number(seed, "seed", 0)
     pilots = whole_number(pilots, "pilots", 2, 2**16)
     sampler = find_solver(solver)
@@ -117,7 +116,7 @@ def plan(
         with progress_bar(f"planning for {law.name}", progress) as advance:
             flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, points)
             advance(0.5)
-            cheap = law.dim <= LOW and not isinstance(law, NetworkTarget)
+            cheap = law.dim <= LOW and not law.learned
             refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
             found = minimise(law, flown, name, starts, refinements)
         levels, blame = found.sigmas[:count].tolist(), tuple(found.shares.tolist())
@@ -125,15 +124,15 @@ def plan(
     return Schedule(
         [high, *levels[1:], *([0.0] if to_zero else [])],
         name,
-        criterion,
+        criterion=criterion,
         predicted_error=blame,
-        target=law.name,
+        law=law.name,
         seed=seed,
         evaluations=spent,
     )
 
 
-def predict(target: LawLike, schedules: Sequence[Schedule], pilots: int = 256, seed: int = 0) -> list[Schedule]:
+def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, seed: int = 0) -> list[Schedule]:
     """The same schedules with each step's share in the error that they are predicted to leave.
 
     Predicted is the root mean square distance between where the sampler and the exact flow end, from the same noise, in
@@ -141,7 +140,7 @@ def predict(target: LawLike, schedules: Sequence[Schedule], pilots: int = 256, s
     to the end); see `pilots`.
 
     Args:
-        target: what they were planned for.
+        law: what they were planned for.
         schedules: for deterministic samplers.
         pilots: trajectories; see `plan`.
         seed: of the pilots.
@@ -149,7 +148,7 @@ def predict(target: LawLike, schedules: Sequence[Schedule], pilots: int = 256, s
     Raises:
         ValueError: a sampler is stochastic, or a schedule's levels are not ones of a network.
     """
-    law, seed = load_target(target), whole_number(seed, "seed", 0)
+    law, seed = load_target(law), whole_number(seed, "seed", 0)
     pilots = whole_number(pilots, "pilots", 2, 2**16)
     predicted: list[Schedule] = []
     flights: dict[tuple[float, float, bool], Pilots] = {}
@@ -198,7 +197,7 @@ def find_name(solver: str) -> SolverName:
 
 def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -> list[float]:
     """A hand-made grid; the unit of cosine and linear-beta is the law's largest length, that of a network its own."""
-    unit = 1.0 if isinstance(law, NetworkTarget) else law.scales()[1]
+    unit = 1.0 if law.learned else law.scales()[1]
     return [unit * sigma for sigma in HANDMADE[criterion](count, high / unit, low / unit)]
 
 
@@ -214,8 +213,8 @@ def _fly(
 ) -> Pilots:
     """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
     finer, alike = FINER, None
-    if not isinstance(law, NetworkTarget):
-        cheap = law.dim <= LOW and not isinstance(law, Empirical)
+    if not law.learned:
+        cheap = law.dim <= LOW and not law.atoms
         pilots *= max(MORE if cheap else 1, LOW // law.dim)
     else:
         finer, alike = 1, ALIKE
@@ -227,13 +226,13 @@ def _fly(
     else:
         x = check_points(law, points)[:pilots]
     sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
-    floor = max(low / BELOW, 1 / law.snr_range[1] if isinstance(law, NetworkTarget) else 0.0) if to_zero else None
+    floor = max(low / BELOW, 1 / law.snr_range[1]) if to_zero else None
     return fly(law, x, sigmas, floor, finer, alike, seed)
 
 
 def _lowest(law: Target, low: float) -> float:
     """The lowest positive level that "error" may place before 0."""
-    return max(low / LOWER, 1 / law.snr_range[1]) if isinstance(law, NetworkTarget) else low / LOWER
+    return max(low / LOWER, 1 / law.snr_range[1])
 
 
 def _noise(law: Target, count: int, seed: int) -> Tensor:

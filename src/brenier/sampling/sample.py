@@ -42,8 +42,9 @@ class Samples:
 
 
 def sample(
-    target: LawLike,
-    n: int,
+    law: LawLike,
+    n: int = 1000,
+    *,
     steps: int | None = None,
     solver: str | None = None,
     schedule: Schedule | str | None = None,
@@ -58,19 +59,19 @@ def sample(
     """Draw points by a few steps of a sampler, from noise around the law's mean.
 
     Args:
-        target: the law, or what `load_target` takes.
+        law: a law, data or a network, or what `load_target` takes.
         n: number of points, 0 or more.
         steps: grid intervals. Default: those of the schedule, else 10.
-        solver: which sampler, see `samplers.steps`. Default: the schedule's, else "dpmpp-2m".
+        solver: which sampler, see `brenier.sampling.steps`. Default: the schedule's, else "dpmpp-2m".
         schedule: noise levels to visit, or the criterion to plan them by, see `plan`. Default: "error", for samplers
             that draw noise "kl", but for "annealed-langevin", whose steps that does not describe, "log-snr" (NCSNv2,
             Technique 2).
         seed: of every random number.
         sigma_max: noise level to start from, in the unit of the data. Default: that of the schedule or of `plan`.
-        batch: points per call of the denoiser. Default: all; a target has its own limits.
+        batch: points per call of the denoiser. Default: all; a law has its own limits.
         trajectory: whether to keep the points at every noise level.
-        device: where to compute. Default: where the target is.
-        dtype: of the computation. Default: the target's.
+        device: where to compute. Default: where the law is.
+        dtype: of the computation. Default: the law's.
         progress: show a bar on stderr, where that is a terminal.
 
     Raises:
@@ -79,7 +80,7 @@ def sample(
     Warns:
         UserWarning: the schedule was made for another law or another sampler.
     """
-    law = load_target(target, dtype=dtype, device=device).to(device=device, dtype=dtype)
+    law = load_target(law, dtype=dtype, device=device)
     n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
     if isinstance(schedule, Schedule):
         _check(schedule, law.name, steps, solver, sigma_max)
@@ -88,7 +89,15 @@ def sample(
         solver = solver or "dpmpp-2m"
         usual = "log-snr" if solver == "annealed-langevin" else "kl" if find_solver(solver).stochastic else "error"
         criterion = schedule or usual
-        schedule = plan(law, 10 if steps is None else steps, solver, criterion, sigma_max, seed=seed, progress=progress)
+        schedule = plan(
+            law,
+            10 if steps is None else steps,
+            solver=solver,
+            criterion=criterion,
+            sigma_max=sigma_max,
+            seed=seed,
+            progress=progress,
+        )
     x = start(law, n, schedule.sigmas[0], seed)
     run = integrate(law, x, schedule.sigmas, solver, seed, batch, trajectory, progress)
     return Samples(run.x, law.event_shape, schedule, solver, run.evaluations, run.trajectory)
@@ -104,5 +113,5 @@ def _check(schedule: Schedule, name: str, steps: int | None, solver: str | None,
         find_solver(solver)
         if solver != schedule.solver:
             warnings.warn(f"the schedule was made for {schedule.solver}, not for {solver}", stacklevel=3)
-    if schedule.target is not None and schedule.target != name:
-        warnings.warn(f"the schedule was made for {schedule.target}, not for {name}", stacklevel=3)
+    if schedule.law is not None and schedule.law != name:
+        warnings.warn(f"the schedule was made for {schedule.law}, not for {name}", stacklevel=3)

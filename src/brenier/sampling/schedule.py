@@ -38,7 +38,7 @@ class Schedule:
         solver: the sampler that they were made for.
         criterion: how they were chosen.
         predicted_error: share of each step in the predicted end error, in the unit of the data; they add up to it.
-        target: name of the law that they were made for.
+        law: name of the law that they were made for.
         seed: of the pilots.
         evaluations: of the denoiser that planning took.
     """
@@ -47,7 +47,7 @@ class Schedule:
     solver: SolverName
     criterion: str
     predicted_error: tuple[float, ...] | None = None
-    target: str | None = None
+    law: str | None = None
     seed: int | None = None
     evaluations: int | None = None
 
@@ -55,9 +55,10 @@ class Schedule:
         self,
         sigmas: Iterable[Any] | Tensor,
         solver: object,
+        *,
         criterion: object,
         predicted_error: Iterable[Any] | Tensor | None = None,
-        target: object = None,
+        law: object = None,
         seed: object = None,
         evaluations: object = None,
     ) -> None:
@@ -71,8 +72,8 @@ class Schedule:
         find_solver(solver if isinstance(solver, str) else repr(solver))
         if not isinstance(criterion, str) or not criterion:
             raise ValueError(f"criterion must be the name of what the noise levels were chosen by, got {criterion!r}")
-        if not (target is None or isinstance(target, str)):
-            raise ValueError(f"target must be a name, got {target!r}")
+        if not (law is None or isinstance(law, str)):
+            raise ValueError(f"law must be a name, got {law!r}")
         shares = None if predicted_error is None else _numbers(predicted_error, "predicted_error")
         if shares is not None and len(shares) != len(levels) - 1:
             raise ValueError(f"predicted_error must be {len(levels) - 1} numbers, one per step, got {list(shares)[:8]}")
@@ -81,7 +82,7 @@ class Schedule:
             "solver": solver,
             "criterion": criterion,
             "predicted_error": shares,
-            "target": target,
+            "law": law,
             "seed": None if seed is None else whole_number(seed, "seed", 0),
             "evaluations": None if evaluations is None else whole_number(evaluations, "evaluations", 0),
         }
@@ -99,7 +100,7 @@ class Schedule:
         return evaluations(self.solver, self.sigmas)
 
     @property
-    def error(self) -> float | None:
+    def end_error(self) -> float | None:
         """The predicted end error, in the unit of the data."""
         return None if self.predicted_error is None else math.fsum(self.predicted_error)
 

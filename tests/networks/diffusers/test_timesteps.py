@@ -20,12 +20,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
 SHAPE = (1, 8, 8)
 LEVELS = karras(6, 20.0, 0.05)
-GRID = Schedule([*LEVELS, 0], "euler", "karras")
-OPEN = Schedule(LEVELS, "euler", "karras")
+GRID = Schedule([*LEVELS, 0], "euler", criterion="karras")
+OPEN = Schedule(LEVELS, "euler", criterion="karras")
 TABLE = diffusers.DDPMScheduler().alphas_cumprod.double()
 SIGMAS = ((1 - TABLE) / TABLE).sqrt().tolist()
 STEPS = [850, 600, 333, 120, 30, 4]
-ON_TABLE = Schedule([*(SIGMAS[step] for step in STEPS), 0], "euler", "by hand")
+ON_TABLE = Schedule([*(SIGMAS[step] for step in STEPS), 0], "euler", criterion="by hand")
 
 
 def make(name, **options):
@@ -183,7 +183,7 @@ def test_whole_steps_warn_of_what_they_change_and_are_refused_where_it_is_much()
         ),
         (lambda: make("FlowMatchEulerDiscrete"), OPEN, "ends at 0, and the schedule at 0.04762"),
         (lambda: make("EDMEuler", sigma_max=10.0), GRID, "covers sigma from 0.002 to 10, and the schedule goes to 20"),
-        (unipc, Schedule([18.1, 18.05, 0], "euler", "x"), "tell the network the same time at two levels"),
+        (unipc, Schedule([18.1, 18.05, 0], "euler", criterion="x"), "tell the network the same time at two levels"),
     ],
 )
 def test_refused(build, schedule, message):
@@ -202,20 +202,20 @@ def test_what_is_no_scheduler(other):
 def test_steps_of_a_table():
     assert ON_TABLE.to_timesteps(TABLE) == STEPS
     assert ON_TABLE.to_timesteps(TABLE.numpy(), fractional=True) == pytest.approx(STEPS, abs=1e-6)
-    between = Schedule([math.sqrt(SIGMAS[500] * SIGMAS[501]), 0], "euler", "x")
+    between = Schedule([math.sqrt(SIGMAS[500] * SIGMAS[501]), 0], "euler", criterion="x")
     assert between.to_timesteps(TABLE, fractional=True) == pytest.approx([500.5], abs=1e-6)
-    close = Schedule([SIGMAS[500] * 1.0001, SIGMAS[500], 0], "euler", "x")
+    close = Schedule([SIGMAS[500] * 1.0001, SIGMAS[500], 0], "euler", criterion="x")
     with pytest.raises(ValueError, match="both lie nearest to step 500: plan fewer steps, or take fractional=True"):
         close.to_timesteps(TABLE)
     for beyond in ([200.0, 1.0], [1.0, 0.005]):
         with pytest.raises(ValueError, match=r"the table of alpha-bars covers sigma from 0\.01 to 157"):
-            Schedule(beyond, "euler", "x").to_timesteps(TABLE)
+            Schedule(beyond, "euler", criterion="x").to_timesteps(TABLE)
 
 
 def test_k_diffusion():
     assert GRID.to_k_diffusion().tolist() == [float(np.float32(sigma)) for sigma in GRID.sigmas]
     assert GRID.to_k_diffusion(torch.float64).tolist() == list(GRID.sigmas)
-    close = Schedule([1 + 1e-9, 1.0], "euler", "x")
+    close = Schedule([1 + 1e-9, 1.0], "euler", criterion="x")
     assert len(close.to_k_diffusion(torch.float64)) == 2
     with pytest.raises(ValueError, match=r"two noise levels are the same in torch\.float32"):
         close.to_k_diffusion()
