@@ -53,6 +53,20 @@ def verdict_bands(calibration: "xr.Dataset") -> list[Band]:
     return bands
 
 
+def doubt(calibration: "xr.Dataset", band: Band) -> tuple[float, float]:
+    """Of a band: the fewest queries that carry the error, and two standard errors of the balance, at most."""
+    rows = (calibration["snr"] >= band.low) & (calibration["snr"] <= band.high)
+    part = calibration.isel(snr=np.flatnonzero(rows.to_numpy()))
+    return float(part["carried"].min()), 2 * float(part["balance_se"].max())
+
+
+def confirmed(calibration: "xr.Dataset") -> float:
+    """How far the localization is off the error in its direction, two standard errors included; inf: not known."""
+    value, error = deviations(calibration)["directional"]
+    bound = np.abs(value) + 2 * error
+    return float(bound.max()) if np.isfinite(bound).all() else np.inf
+
+
 def deviations(calibration: "xr.Dataset") -> dict[str, tuple[Array, Array]]:
     """Each of `CHECKS` as a relative deviation, 0 for an exact posterior, with its standard error, over SNRs."""
     records.check(calibration, "calibration", ("snr", *CHECKS, "level", "verdict"))

@@ -1,10 +1,9 @@
 """A calibration in a terminal: a table, and for each band of SNRs a sentence that says what its verdict means."""
 
-import numpy as np
 import xarray as xr
 from rich.console import Console
 
-from brenier.probing.verdicts import CARRIED, VERDICTS, Band, deviations, verdict_bands
+from brenier.probing.verdicts import CARRIED, VERDICTS, Band, confirmed, doubt, verdict_bands
 from brenier.reports.tables import Column, distinct, number, say, scale, stdout, tables
 
 STYLES = {"good": "", "fair": "yellow", "poor": "red", "undecided": "dim"}
@@ -128,19 +127,16 @@ _MEANINGS = {
 
 def _doubt(calibration: xr.Dataset, band: Band) -> str:
     """Why there is no verdict."""
-    rows = (calibration["snr"] >= band.low) & (calibration["snr"] <= band.high)
-    part = calibration.isel(snr=np.flatnonzero(rows.to_numpy()))
-    carried = float(part["carried"].min())
+    carried, spread = doubt(calibration, band)
     if carried < CARRIED:
         queries = int(calibration.attrs["queries"])
         return f"the error rests on {carried:.0f} of {queries} queries, and on {CARRIED} it has to"
-    return f"the balance is only known to ±{2 * float(part['balance_se'].max()):.0%}"
+    return f"the balance is only known to ±{spread:.0%}"
 
 
 def _localization(calibration: xr.Dataset) -> str:
     """How far the localization itself was checked, two standard errors included."""
-    value, error = deviations(calibration)["directional"]
-    bound = np.abs(value) + 2 * error
-    if not np.isfinite(bound).all() or bound.max() >= 10:
+    bound = confirmed(calibration)
+    if bound >= 10:
         return "The localization is not confirmed at every SNR: see the column top."
-    return f"On average the localization is that of the error in its direction within {bound.max():.0%}."
+    return f"On average the localization is that of the error in its direction within {bound:.0%}."

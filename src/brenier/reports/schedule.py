@@ -7,8 +7,8 @@ import xarray as xr
 from rich.console import Console
 
 from brenier.reports.tables import ROWS, Column, grid, lay_out, many, number, say, scale, stdout, tables
-from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.schedule import Schedule
+from brenier.sampling.verdicts import against_hand, predicted
 
 MEASURES = {"rms": "RMS", "median": "median", "w2": "W2"}
 CAPTION = (
@@ -99,35 +99,22 @@ def _columns(part: xr.Dataset, name: str) -> list[Column]:
 
 def sentences(comparison: xr.Dataset) -> list[str]:
     """How `error` does by RMS against the schedules made by hand, and how near its prediction comes."""
-    rms = comparison["rms"].stack(cell=("solver", "steps")).dropna("cell")
-    names = [str(name) for name in comparison["criterion"].to_numpy()]
-    by_hand = [name for name in names if name in HANDMADE]
     lines: list[str] = []
-    if "error" in names and by_hand and rms.sizes["cell"] and bool((rms > 0).all()):
-        own, others = rms.sel(criterion="error"), rms.sel(criterion=by_hand)
-        slack = 2 * comparison["rms_se"].stack(cell=("solver", "steps")).sel(cell=rms["cell"], criterion="error")
-        best = others.min("criterion")
-        count, good = rms.sizes["cell"], int((own <= best + slack).sum())
+    found = against_hand(comparison)
+    if found is not None:
         text = (
-            f"By RMS, error is as good as the best schedule made by hand, or within two standard errors, in {good} of "
-            f"{many(count, 'cell')}; in the geometric mean, the best by hand of each leaves {_mean(best / own)} times "
-            "its error"
+            "By RMS, error is as good as the best schedule made by hand, or within two standard errors, in "
+            f"{found.good} of {many(found.cells, 'cell')}; in the geometric mean, the best by hand of each leaves "
+            f"{found.best:.2f} times its error"
         )
-        if "karras" in by_hand:
-            text += f", karras {_mean(others.sel(criterion='karras') / own)} times"
-        lines.append(f"{text}.")
-    ratio = comparison["predicted"].to_numpy() / np.maximum(comparison["rms"].to_numpy(), 1e-300)
-    ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
-    if ratio.size:
-        low, middle, high = np.quantile(ratio, [0, 0.5, 1])
+        lines.append(text + ("." if math.isnan(found.karras) else f", karras {found.karras:.2f} times."))
+    ratio = predicted(comparison)
+    if ratio is not None:
         lines.append(
-            f"Predicted over measured RMS: {scale(middle)} in the median, {scale(low)} to {scale(high)} in all."
+            f"Predicted over measured RMS: {scale(ratio.median)} in the median, {scale(ratio.low)} to "
+            f"{scale(ratio.high)} in all."
         )
     reference, error = (float(comparison[name]) for name in ("w2_reference", "w2_reference_se"))
     if math.isfinite(reference):
         lines.append(f"The reference end points lie at W2 = {scale(reference)} ± {scale(error, 2)} from the law.")
     return lines
-
-
-def _mean(ratios: xr.DataArray) -> str:
-    return f"{math.exp(float(np.log(ratios).mean())):.2f}"

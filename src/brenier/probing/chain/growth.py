@@ -6,11 +6,13 @@ independent, which is on the safe side: the particles are the same ones.
 
 import math
 from itertools import pairwise
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -78,19 +80,19 @@ class Contrast(NamedTuple):
     w2: float
 
 
-def values(chain: xr.Dataset, name: str) -> Array:
+def values(chain: "xr.Dataset", name: str) -> Array:
     """A variable in float64."""
     return chain[name].to_numpy().astype(np.float64)
 
 
-def measured(chain: xr.Dataset, name: str, step: int) -> Measured:
+def measured(chain: "xr.Dataset", name: str, step: int) -> Measured:
     """A variable at a step; a standard error that is rounding is none."""
     error = float(values(chain, f"{name}_se")[step]) if f"{name}_se" in chain else 0.0
     value = float(values(chain, name)[step])
     return Measured(value, math.inf if math.isnan(error) else error if error > ROUNDING * value else 0.0)
 
 
-def fastest(chain: xr.Dataset) -> int:
+def fastest(chain: "xr.Dataset") -> int:
     """The step at which the denoised laws part fastest, by more than its error; 0 if they never do."""
     rate = np.nan_to_num(values(chain, "rate"), nan=-np.inf, posinf=-np.inf)
     step = int(rate.argmax())
@@ -99,7 +101,7 @@ def fastest(chain: xr.Dataset) -> int:
     return step if measured(chain, "w2_chain", step - 1).differs(measured(chain, "w2_chain", step)) else 0
 
 
-def gap(chain: xr.Dataset) -> Gap:
+def gap(chain: "xr.Dataset") -> Gap:
     """What the way back does to the distance of the two denoised laws."""
     found = [measured(chain, "w2_chain", step) for step in range(chain.sizes["step"])]
     first, last = found[0], found[-1]
@@ -145,7 +147,7 @@ def _rise(gaps: list[Measured]) -> Rise | None:
     return Rise(last - start, last - end, last - middle, last - final, float(value[end] / value[start]))
 
 
-def contrast(chain: xr.Dataset) -> Contrast | None:
+def contrast(chain: "xr.Dataset") -> Contrast | None:
     """Where W2(mu, nu') grows and KL(mu | nu') does not, or less, over the steps that have densities; else None."""
     if "kl_backward" not in chain:
         return None
