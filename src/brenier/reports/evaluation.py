@@ -5,7 +5,7 @@ import math
 import xarray as xr
 from rich.console import Console
 
-from brenier.metrics.distances import ENOUGH
+from brenier.metrics.verdicts import against_control, frechet_needs
 from brenier.reports.tables import grid, many, number, say, scale, stdout
 
 WORDS = {
@@ -60,31 +60,27 @@ def sentences(evaluation: xr.Dataset) -> list[str]:
     """What is copied, what is mixed, and where numbers of samples are too few to say."""
     about, names = evaluation.attrs, [str(name) for name in evaluation["metric"].to_numpy()]
     lines = [f"W2 is {about['w2_method']}."]
-    count = int(about["features"].split()[1]) if about["features"].startswith("pca") else int(about["dim"])
-    fewest = min(int(about["n"]), int(about["n_reference"]))
-    if about["features"].startswith(("raw", "pca")) and fewest < ENOUGH * count:
-        lines.append(
-            f"{fewest:,} points are few for a Frechet distance of {count} features: {ENOUGH * count:,} are enough."
-        )
+    few = frechet_needs(evaluation)
+    if few is not None:
+        count, fewest, enough = few
+        lines.append(f"{fewest:,} points are few for a Frechet distance of {count} features: {enough:,} are enough.")
     if "closer" in names:
         own = "held-out points" if about["memorisation_control"] == "held-out" else "training points among each other"
-        lines.append(_against_control(evaluation, "closer", "nearer to a training point than that is to others", own))
+        lines.append(_beside_control(evaluation, "closer", "nearer to a training point than that is to others", own))
         what = "nearer to a training point than a third of the way to the second nearest, as copies do"
-        lines.append(_against_control(evaluation, "copied", what, own))
+        lines.append(_beside_control(evaluation, "copied", what, own))
     if "mmr" in names:
         what = f"between classes of {about['classifier']} (lambda {scale(float(about['lambda']))})"
-        lines.append(_against_control(evaluation, "mmr", what, "points of the reference"))
+        lines.append(_beside_control(evaluation, "mmr", what, "points of the reference"))
     if "stray" in names:
-        lines.append(_against_control(evaluation, "stray", "outside all components", "points of the reference"))
+        lines.append(_beside_control(evaluation, "stray", "outside all components", "points of the reference"))
     return lines
 
 
-def _against_control(evaluation: xr.Dataset, name: str, what: str, control: str) -> str:
+def _beside_control(evaluation: xr.Dataset, name: str, what: str, control: str) -> str:
     """A share beside that of the control, and whether they differ by more than two standard errors."""
     row = evaluation.sel(metric=name)
     value, other = float(row["value"]), float(row["control"])
-    slack = 2 * math.hypot(float(row["value_se"]), float(row["control_se"]))
-    alike = float(row["low"]) <= float(row["control_high"]) and float(row["high"]) >= float(row["control_low"])
-    verdict = "the same within the errors" if abs(value - other) <= slack or (slack == 0 and alike) else "more"
-    verdict = "less" if verdict == "more" and value < other else verdict
+    verdict = against_control(evaluation, name)
+    verdict = "the same within the errors" if verdict == "same" else verdict
     return f"{value:.1%} of the samples lie {what}, {other:.1%} of the {control}: {verdict}."

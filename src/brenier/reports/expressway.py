@@ -1,8 +1,8 @@
 """An expressway in a terminal: where its map hands over and why, how good the map is, and how much is copied."""
 
-import math
 from typing import TYPE_CHECKING
 
+from brenier.metrics.verdicts import copies
 from brenier.reports.flow import ENDS
 from brenier.reports.samples import shape_of
 from brenier.reports.tables import many, say, scale, with_error
@@ -76,8 +76,7 @@ def _flow(flow: "xr.Dataset") -> str:
 def _copies(memory: "Memorisation") -> str:
     """Whether samples lie nearer to the data than data do."""
     found, control = memory.samples.shares(), memory.control.shares()["closer"]
-    slack = 2 * math.hypot(found["closer"].value_se, control.value_se)
-    verdict = "no more, within the errors" if found["closer"].value <= control.value + slack else "more: copies"
+    verdict = "more: copies" if copies(memory) else "no more, within the errors"
     return (
         f"Copies: {found['closer'].value:.1%} of the samples are nearer to a datum than that is to others, of the data "
         f"themselves {control.value:.1%}: {verdict}. {found['copied'].value:.1%} lie within a third of the way to the "
