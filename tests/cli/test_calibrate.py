@@ -67,7 +67,7 @@ def test_the_table_holds_the_numbers_of_the_calibration() -> None:
     rows = [line.split() for line in printed(found).splitlines() if line.split()[:1] in (["0.2"], ["2"])]
     for row, k in zip(rows, range(2), strict=True):
         one = found.isel(snr=k)
-        assert row[1] == f"{float(one['error']):.3g}"
+        assert row[1] == f"{float(one['denoising_error']):.3g}"
         assert row[3:5] == [f"{float(one['balance']):.3f}", f"±{float(one['balance_se']):.3f}"]
         assert row[5] == f"{float(one['directional']):.3f}"
         assert row[-1] == VERDICTS[int(one["verdict"])]

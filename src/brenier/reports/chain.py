@@ -81,7 +81,8 @@ def distance_columns(chain: xr.Dataset, rows: list[int], width: int) -> list[Col
     plain: list[Column] = []
     detailed: list[Column] = []
     for title, name in DISTANCES.items():
-        pairs = [measured(chain, name, row) for row in rows]
+        found = measured(chain, name)
+        pairs = [found[row] for row in rows]
         cells = [scale(pair.value) for pair in pairs]
         errors = [f" ±{scale(pair.se, 2)}" if 0 < pair.se < math.inf else "" for pair in pairs]
         room = max(map(len, errors))
@@ -125,7 +126,7 @@ def sentences(chain: xr.Dataset) -> list[str]:
 
 def _round_trip(chain: xr.Dataset) -> str:
     """How far from the target the start is, before and after."""
-    before, after = measured(chain, "w2_forward", 0), measured(chain, "w2_backward", 0)
+    before, after = measured(chain, "w2_forward")[0], measured(chain, "w2_backward")[0]
     if not before.differs(Measured(0.0)):
         same = "cannot be told from the target" if before.se else "is the target"
         return f"The start {same} (W2 = {_text(before)}); diffused and denoised it lies at W2 = {_text(after)} from it."
@@ -192,14 +193,14 @@ def _theory(chain: xr.Dataset) -> str:
 
 def _discretisation(chain: xr.Dataset) -> str:
     """How far the target itself ends from where it began, since the steps are finite."""
-    alone, total = measured(chain, "w2_discretisation", 0), measured(chain, "w2_backward", 0)
+    alone, total = measured(chain, "w2_discretisation")[0], measured(chain, "w2_backward")[0]
     causes = ["the finite steps"]
     causes += ["the score's error"] if chain.attrs["score_error"] > 0 else []
     text = f"{' and '.join(causes)} alone take the target W2 = {_text(alone)} away from itself"
     text = text[0].upper() + text[1:]
     if not alone.differs(Measured(0.0)):
         return f"{text}, no more than {'two standard errors' if alone.se else 'rounding'}."
-    if total.value == 0 or not measured(chain, "w2_forward", 0).differs(Measured(0.0)):
+    if total.value == 0 or not measured(chain, "w2_forward")[0].differs(Measured(0.0)):
         return f"{text}."
     if not alone.differs(total):
         return f"{text}, as much as the start's final distance{' within two standard errors' if alone.se else ''}."
@@ -231,7 +232,7 @@ def _score_error(chain: xr.Dataset) -> str:
     """What the error of the score adds up to."""
     if "w2_error" not in chain:
         return ""
-    found, predicted = measured(chain, "w2_error", 0), scale(float(chain["w2_error_predicted"][0]))
+    found, predicted = measured(chain, "w2_error")[0], scale(float(chain["w2_error_predicted"][0]))
     exact = chain.attrs["dim"] == 1 and chain.attrs["error_kind"] == "smooth"
     about = f"predicted to first order: {predicted}" if exact else f"to first order, it can be up to {predicted}"
     return f"The score's error moves the denoised target by W2 = {_text(found)}; {about}."

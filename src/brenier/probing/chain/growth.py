@@ -85,11 +85,12 @@ def values(chain: "xr.Dataset", name: str) -> Array:
     return chain[name].to_numpy().astype(np.float64)
 
 
-def measured(chain: "xr.Dataset", name: str, step: int) -> Measured:
-    """A variable at a step; a standard error that is rounding is none."""
-    error = float(values(chain, f"{name}_se")[step]) if f"{name}_se" in chain else 0.0
-    value = float(values(chain, name)[step])
-    return Measured(value, math.inf if math.isnan(error) else error if error > ROUNDING * value else 0.0)
+def measured(chain: "xr.Dataset", name: str) -> list[Measured]:
+    """A variable at each step; a standard error that is rounding is none."""
+    found = values(chain, name)
+    errors = values(chain, f"{name}_se") if f"{name}_se" in chain else np.zeros_like(found)
+    pairs = zip(found.tolist(), errors.tolist(), strict=True)
+    return [Measured(x, math.inf if math.isnan(se) else se if se > ROUNDING * x else 0.0) for x, se in pairs]
 
 
 def fastest(chain: "xr.Dataset") -> int:
@@ -98,12 +99,13 @@ def fastest(chain: "xr.Dataset") -> int:
     step = int(rate.argmax())
     if not rate[step] * chain.attrs["eta"] > ROUNDING:
         return 0
-    return step if measured(chain, "w2_chain", step - 1).differs(measured(chain, "w2_chain", step)) else 0
+    found = measured(chain, "w2_chain")
+    return step if found[step - 1].differs(found[step]) else 0
 
 
 def gap(chain: "xr.Dataset") -> Gap:
     """What the way back does to the distance of the two denoised laws."""
-    found = [measured(chain, "w2_chain", step) for step in range(chain.sizes["step"])]
+    found = measured(chain, "w2_chain")
     first, last = found[0], found[-1]
     apart = [one.differs(Measured(0.0)) for one in found]
     factor = first.value / last.value if apart[0] and apart[-1] else math.nan
