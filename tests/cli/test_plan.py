@@ -52,7 +52,9 @@ def test_it_saves_the_schedule_that_the_function_returns(brenier: Command, tmp_p
     code, out, err = brenier("plan", "normal", *FEW, *options, "-o", tmp_path / "s.json")
     assert (code, err) == (0, "")
     found = Schedule.from_json(tmp_path / "s.json")
-    expected = package.plan(law, 4, solver="heun", criterion="karras", sigma_max=30.0, sigma_min=0.1, seed=3, progress=False)
+    expected = package.plan(
+        law, 4, solver="heun", criterion="karras", sigma_max=30.0, sigma_min=0.1, seed=3, progress=False
+    )
     assert found == expected
     assert found.sigmas[::4] == pytest.approx((30, 0.1))
     assert out.startswith("normal: 4 steps of heun by karras")
