@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brenier.training import train as training
+import brenier as package
 from brenier.training.checkpoint import read_progress
 from brenier.training.history import read_history
 
@@ -17,14 +17,14 @@ SMALL = ("--batch", 32, "--width", 8, "--depth", 1, "--device", "cpu")
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[object, ...], dict[str, object]]]:
-    """What `brenier.training.train.train` is called with; it does no work."""
+    """What `brenier.train` is called with; it does no work."""
     calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
 
     def record(*arguments: object, **options: object) -> None:
         calls.append((arguments, options))
         raise ValueError("asked")
 
-    monkeypatch.setattr(training, "train", record)
+    monkeypatch.setattr(package, "train", record)
     return calls
 
 
@@ -91,7 +91,7 @@ def test_a_profile_says_where_to_train(brenier: Command, tmp_path: Path) -> None
 
 def test_a_run_goes_on_from_where_it_stopped(brenier: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(40, 3)))
-    real = training.train
+    real = package.train
 
     def interrupted(*arguments: object, on_step: Callable[[int, float], object], **options: object) -> None:
         def stop(step: int, loss: float) -> None:
@@ -101,10 +101,10 @@ def test_a_run_goes_on_from_where_it_stopped(brenier: Command, tmp_path: Path, m
 
         real(*arguments, on_step=stop, **options)
 
-    monkeypatch.setattr(training, "train", interrupted)
+    monkeypatch.setattr(package, "train", interrupted)
     code, out, err = brenier("train", tmp_path / "points.npy", "-o", tmp_path / "net", "--steps", 9, *SMALL)
     assert (code, out, err) == (130, "", "stopped at step 4: go on with --resume\n")
-    monkeypatch.setattr(training, "train", real)
+    monkeypatch.setattr(package, "train", real)
     assert read_progress(tmp_path / "net") == (4, 9)
     code, out, err = brenier("train", tmp_path / "points.npy", "-o", tmp_path / "net", "--resume", "--device", "cpu")
     assert (code, err) == (0, "")

@@ -336,7 +336,7 @@ def test_the_clock_stops_a_run_that_slows_down(tmp_path: Path, clock: Clock) -> 
         ({"channels": (8, 16)}, r"channels are for images, .* have shape \(2,\)"),
         ({"channels": (8, 16), "width": 8}, "give one of the two"),
         ({"device": "gpu"}, "device 'gpu' is not available"),
-        ({"noise": "uniform"}, "give log-normal, or a profile"),
+        ({"noise": "uniform"}, "does not exist: give what .* saved, or log-normal"),
         ({"resume": True, "force": True}, "give one of the two"),
         ({"resume": True}, "does not exist"),
     ],
