@@ -33,7 +33,7 @@ def test_it_saves_what_the_function_returns(brenier: Command, files: Path) -> No
     assert (found.code, found.err) == (0, "")
     labels = np.load(files / "labels.npy")
     names = [str(files / f"{name}.npy") for name in "xyt"]
-    expected = evaluate(*names, labels=labels, k=4, threshold=0.2, seed=3, progress=False)
+    expected = evaluate(*names[:2], train=names[2], labels=labels, k=4, threshold=0.2, seed=3, progress=False)
     assert json.loads(table.read_text()) == json.loads(json.dumps(to_table(expected)))
     assert figure.read_bytes()[:4] == b"\x89PNG"
     row = next(line for line in found.out.splitlines() if line.startswith("recall"))

@@ -85,7 +85,7 @@ def test_ascent_reaches_the_norm_from_below(spectrum, tolerance, scale):
     matrices = with_spectrum(spectrum) * scale
     exact = torch.linalg.eigvalsh(matrices)[:, -1]
     value, error, vectors = norm_by_ascent(
-        lambda v, index: (matrices[index] @ v[:, :, None])[:, :, 0], start_for(matrices), tolerance
+        lambda v, index: (matrices[index] @ v[:, :, None])[:, :, 0], start_for(matrices), tolerance=tolerance
     )
     assert bool((error <= tolerance).all())
     assert bool((value <= exact * (1 + 1e-12)).all())
@@ -100,7 +100,7 @@ def test_ascent_of_zero_among_others():
     matrices = with_spectrum([1.0, 0.5, 0.1])
     matrices[1] = 0
     value, error, _ = norm_by_ascent(
-        lambda v, index: (matrices[index] @ v[:, :, None])[:, :, 0], start_for(matrices), 1e-6
+        lambda v, index: (matrices[index] @ v[:, :, None])[:, :, 0], start_for(matrices), tolerance=1e-6
     )
     assert float(value[1]) == 0
     assert float(error[1]) == 0
@@ -111,7 +111,7 @@ def test_ascent_leaves_a_start_that_almost_misses_the_leading_axis():
     """One part in 10^6 of the leading direction is enough; an exact lower eigenvector is outside its contract."""
     matrices = torch.diag(torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64))[None]
     start = torch.tensor([[1e-6, 1.0, 1e-6]], dtype=torch.float64)
-    value, _, _ = norm_by_ascent(lambda v, index: (matrices[index] @ v[:, :, None])[:, :, 0], start, 1e-13)
+    value, _, _ = norm_by_ascent(lambda v, index: (matrices[index] @ v[:, :, None])[:, :, 0], start, tolerance=1e-13)
     assert float(value) == pytest.approx(3, rel=1e-9)
 
 
@@ -125,7 +125,7 @@ def test_ascent_passes_the_operators_it_asks_for():
         seen.append(index.tolist())
         return (matrices[index] @ vectors[:, :, None])[:, :, 0]
 
-    value, _, _ = norm_by_ascent(apply, start_for(matrices), 1e-8)
+    value, _, _ = norm_by_ascent(apply, start_for(matrices), tolerance=1e-8)
     assert value.numpy() == pytest.approx([1, 4], rel=1e-7)
     assert seen[0] == [0, 1]
     assert seen[-1] == [0]

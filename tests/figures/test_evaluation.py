@@ -14,7 +14,7 @@ def made(shape: tuple[int, ...]) -> xr.Dataset:
     generator = torch.Generator().manual_seed(0)
     x, y, train = (torch.rand(80, *shape, generator=generator) for _ in range(3))
     x[:5] = train[10:15] + 1e-3
-    return evaluate(x, y, train, progress=False)
+    return evaluate(x, y, train=train, progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from brenier.metrics.estimates import check_pair, check_points, median, share
+from brenier.metrics.estimates import median, points_of, share
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (499, 1000), (1, 5000)])
@@ -16,9 +16,9 @@ def test_a_share_has_wilsons_interval(hits: int, n: int) -> None:
 
 
 def test_a_larger_error_is_that_of_fewer_draws() -> None:
-    found, fewer = share(0.25, 400, math.sqrt(0.25 * 0.75 / 100)), share(0.25, 100)
+    found, fewer = share(0.25, 400, value_se=math.sqrt(0.25 * 0.75 / 100)), share(0.25, 100)
     assert found == pytest.approx(fewer)
-    assert share(0.25, 400, 1e-9)[2:] == share(0.25, 400)[2:]
+    assert share(0.25, 400, value_se=1e-9)[2:] == share(0.25, 400)[2:]
 
 
 def test_the_interval_of_a_median_covers_it_as_often_as_it_says() -> None:
@@ -32,13 +32,13 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_says() -> None:
 
 def test_refused() -> None:
     good = torch.zeros(3, 2)
-    with pytest.raises(ValueError, match=r"x has shape \(3,\)"):
-        check_points(torch.zeros(3), "x")
-    with pytest.raises(TypeError):
-        check_points(torch.zeros(3, 2, dtype=torch.int64), "x")
+    with pytest.raises(ValueError, match=r"reference has shape \(3,\)"):
+        points_of(good, torch.zeros(3))
+    with pytest.raises(TypeError, match="samples must be real numbers"):
+        points_of(good.to(torch.complex64), good)
     with pytest.raises(ValueError, match="3 points in x are too few: at least 4 are needed for that"):
-        check_points(good, "x", 4, " for that")
-    with pytest.raises(ValueError, match="not finite, first in row 1"):
-        check_points(torch.tensor([[0.0], [math.nan]]), "x")
+        points_of(good, good, ("x", "y"), least=4, note=" for that")
+    with pytest.raises(ValueError, match="reference holds values that are not finite, first in row 1"):
+        points_of(good, [[0, 0], [0, math.nan]])
     with pytest.raises(ValueError, match="samples have 2 numbers each, reference 3"):
-        check_pair(good, torch.zeros(3, 3))
+        points_of(good, torch.zeros(3, 3))

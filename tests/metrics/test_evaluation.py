@@ -21,7 +21,7 @@ def points(n: int, d: int, seed: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def held_out() -> xr.Dataset:
     """A fresh sample, so a perfect sampler."""
-    return evaluate(points(300, 3, 0), points(300, 3, 1), points(400, 3, 2), progress=False)
+    return evaluate(points(300, 3, 0), points(300, 3, 1), train=points(400, 3, 2), progress=False)
 
 
 def test_it_holds_what_the_metrics_return(held_out: xr.Dataset) -> None:
@@ -29,7 +29,7 @@ def test_it_holds_what_the_metrics_return(held_out: xr.Dataset) -> None:
     plain, debiased = metrics.frechet_distance(x, y)
     expected = {"frechet": plain, "frechet_debiased": debiased, "kernel": metrics.kernel_distance(x, y)}
     expected |= metrics.precision_recall(x, y)._asdict()
-    memory = metrics.memorisation(x, train, y)
+    memory = metrics.memorisation(x, train, held_out=y)
     expected |= memory.samples.shares()
     for name, estimate in expected.items():
         found = [float(held_out[field].sel(metric=name)) for field in ("value", "value_se", "low", "high")]
@@ -52,7 +52,7 @@ def test_a_perfect_sampler_is_as_good_as_its_control(held_out: xr.Dataset) -> No
 
 def test_copies_of_the_training_data_are_called_so() -> None:
     train = points(400, 6, 0)
-    found = evaluate(train[:200], points(200, 6, 1), train, progress=False)
+    found = evaluate(train[:200], points(200, 6, 1), train=train, progress=False)
     assert found["value"].sel(metric=["closer", "copied", "ratio"]).to_numpy().tolist() == [1, 1, 0]
     assert float(found["control_high"].sel(metric="closer")) < 0.7
     assert float(found["control_high"].sel(metric="copied")) < 0.1
@@ -70,7 +70,7 @@ def test_a_collapsed_sampler_is_evaluated_like_any_other() -> None:
 
 def test_the_same_again_and_another_seed(held_out: xr.Dataset) -> None:
     state = torch.get_rng_state()
-    again = evaluate(points(300, 3, 0), points(300, 3, 1), points(400, 3, 2), progress=False)
+    again = evaluate(points(300, 3, 0), points(300, 3, 1), train=points(400, 3, 2), progress=False)
     xr.testing.assert_identical(again, held_out)
     assert bool((torch.get_rng_state() == state).all())
 
@@ -106,7 +106,7 @@ def test_features_are_of_distances_and_not_of_copies() -> None:
     x, y = points(100, 4, 0), points(100, 4, 1)
     module = nn.Linear(4, 2)
     found, raw = (evaluate(x, y, features=which, progress=False) for which in (module, "raw"))
-    seen, _ = extract(module, x.double(), y.double())
+    seen, _ = extract(x, y, features=module)
     expected = metrics.frechet_distance(seen(x.double()), seen(y.double()))[0]
     assert float(found["value"].sel(metric="frechet")) == pytest.approx(expected.value, rel=1e-4)
     same = ["w2", "closer", "copied", "ratio"]
@@ -127,19 +127,19 @@ def test_the_table_is_json(held_out: xr.Dataset) -> None:
 
 def test_refused() -> None:
     x = points(100, 2, 0)
-    for arguments, words in (
-        ((x[:49], x), "49 points in samples are too few: at least 50"),
-        ((x, x[:49]), "49 points in reference are too few: at least 50"),
-        ((x, points(100, 3, 0)), "samples have 2 numbers each, reference 3"),
-        ((x, x, points(100, 3, 0)), "samples have 2 numbers each, train 3"),
-        ((points(60, 64, 0), points(90, 64, 1)), "64 features needs more than 64 points.*there are 60"),
-        ((x, x, "normal"), "train must be the points"),
-        ((x * math.nan, x), "NaN or infinite"),
-        (("normal", x), "samples are points"),
-        ((x, torch.zeros(100, 2)), "1 different points"),
+    for samples, reference, train, words in (
+        (x[:49], x, None, "49 points in samples are too few: at least 50"),
+        (x, x[:49], None, "49 points in reference are too few: at least 50"),
+        (x, points(100, 3, 0), None, "samples have 2 numbers each, reference 3"),
+        (x, x, points(100, 3, 0), "samples have 2 numbers each, train 3"),
+        (points(60, 64, 0), points(90, 64, 1), None, "64 features needs more than 64 points.*there are 60"),
+        (x, x, "normal", "train must be the points"),
+        (x * math.nan, x, None, "NaN or infinite"),
+        ("normal", x, None, "samples are points"),
+        (x, torch.zeros(100, 2), None, "1 different points"),
     ):
         with pytest.raises(ValueError, match=words):
-            evaluate(*arguments, progress=False)
+            evaluate(samples, reference, train=train, progress=False)
     for options, words in (
         ({"k": 50}, "at least 102 are needed to split in halves that have 50 neighbours"),
         ({"labels": [0, 1]}, "one for each"),

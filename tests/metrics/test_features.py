@@ -13,33 +13,33 @@ def points(n: int, d: int, seed: int = 0) -> torch.Tensor:
 
 def test_all_principal_components_keep_distances() -> None:
     x, y = points(300, 5), points(200, 5, 1) @ points(5, 5, 2)
-    seen, name = extract("pca", x, y)
+    seen, name = extract(x, y, features="pca")
     assert name == "pca, 5 components"
     torch.testing.assert_close(torch.cdist(seen(x), seen(y)), torch.cdist(x, y))
     spread = seen(y).var(0)
     torch.testing.assert_close(spread, torch.linalg.eigvalsh(y.T.cov()).flip(0))
-    assert extract("pca", points(300, 100), points(400, 100))[1] == "pca, 30 components"
-    assert extract("pca", points(2000, 100), points(2000, 100))[1] == "pca, 64 components"
+    assert extract(points(300, 100), points(400, 100), features="pca")[1] == "pca, 30 components"
+    assert extract(points(2000, 100), points(2000, 100), features="pca")[1] == "pca, 64 components"
 
 
 def test_a_module_is_called_in_evaluation_mode_on_float32_rows_and_left_as_it_was() -> None:
     module = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)).train()
     x = points(1500, 3)
-    seen, name = extract(module, x, x)
+    seen, name = extract(x, x, features=module)
     assert name == "Sequential"
     torch.testing.assert_close(seen(x), module[0](x.float()).double())
     assert module.training
-    assert extract(torch.sin, x, x)[1] == "sin"
+    assert extract(x, x, features=torch.sin)[1] == "sin"
 
 
 def test_refused() -> None:
     x = points(20, 3)
     with pytest.raises(ValueError, match="no features 'inception'"):
-        extract("inception", x, x)
+        extract(x, x, features="inception")
     with pytest.raises(TypeError):
-        extract(3, x, x)
+        extract(x, x, features=3)
     with pytest.raises(ValueError, match="single point"):
-        extract("pca", x, torch.full((20, 3), 0.1, dtype=torch.float64))
+        extract(x, torch.full((20, 3), 0.1, dtype=torch.float64), features="pca")
     with pytest.raises(ValueError, match=r"\(20, 3\) to \(20,\)"):
         apply(lambda rows: rows[:, 0], x, "features")
     with pytest.raises(ValueError, match="NaN or infinite"):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
@@ -17,16 +17,19 @@ def points(n: int, d: int, seed: int) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@given(st.integers(6, 30), st.integers(6, 30), st.integers(1, 5), st.integers(1, 4), st.integers(0, 999))
-def test_shares_by_brute_force(n: int, m: int, k: int, d: int, seed: int) -> None:
+@settings(max_examples=50)
+@given(
+    *(st.integers(6, 20), st.integers(6, 20), st.integers(1, 5), st.integers(1, 4), st.integers(0, 999)),
+    st.sampled_from([1e-9, 1e-6, 0.25]),
+)
+def test_shares_by_brute_force(n: int, m: int, k: int, d: int, seed: int, memory: float) -> None:
     x, y = points(n, d, seed), points(m, d, seed + 1) + 100
     x += 100.5
     own_x, own_y = (np.sort(cdist(z, z), 1)[:, k] for z in (x, y))
     between = cdist(x, y)
     by_y, by_x = between <= own_y, between <= own_x[:, None]
     expected = [by_y.any(1).mean(), by_x.any(0).mean(), by_y.sum(1).mean() / k, by_y.any(0).mean()]
-    for memory in (1, 2000, 2**28):
-        assert _shares(x, y, k, memory).tolist() == pytest.approx(expected)
+    assert _shares(x, y, k, memory).tolist() == pytest.approx(expected)
 
 
 def test_copies_are_precise_and_complete() -> None:
@@ -46,12 +49,12 @@ def test_far_apart_nothing_is_shared_and_a_collapsed_sampler_recalls_nothing() -
 
 
 def test_between_equal_laws_density_is_1_and_coverage_as_the_formula_says_within_errors_that_are_right() -> None:
-    n, k = 100, 3
-    found = [precision_recall(points(n, 2, 2 * i), points(n, 2, 2 * i + 1), k) for i in range(60)]
+    n, k, runs = 60, 3, 40
+    found = [precision_recall(points(n, 2, 2 * i), points(n, 2, 2 * i + 1), k=k) for i in range(runs)]
     for name, expected in (("density", 1.0), ("coverage", expected_coverage(n, k))):
         values = np.array([getattr(one, name).value for one in found])
         errors = np.array([getattr(one, name).value_se for one in found])
-        assert abs(values.mean() - expected) < 3 * values.std(ddof=1) / math.sqrt(60)
+        assert abs(values.mean() - expected) < 3 * values.std(ddof=1) / math.sqrt(runs)
         assert np.sqrt(np.mean(errors**2)) == pytest.approx(values.std(ddof=1), rel=0.4)
     assert expected_coverage(10**6, 5) == pytest.approx(1 - 2**-5, rel=1e-5)
 
@@ -60,7 +63,7 @@ def test_nearest_distances_are_those_of_differences() -> None:
     x, y = points(40, 6, 0) + 1e6, points(50, 6, 1) + 1e6
     y[7] = x[3]
     expected = np.sort(cdist(x, y), 1)[:, :3]
-    for memory in (1, 2**28):
+    for memory in (1e-9, 0.25):
         distance, index = nearest(x, y, 3, memory)
         np.testing.assert_allclose(distance, expected, rtol=1e-9)
         np.testing.assert_allclose(distance[:, 0], (x - y[index[:, 0]]).norm(dim=1))

@@ -55,6 +55,7 @@ Apply: TypeAlias = Callable[[Float[Tensor, "m d"], Int[Tensor, " m"]], Float[Ten
 def norm_by_ascent(
     apply: Apply,
     start: Float[Tensor, "n d"],
+    *,
     tolerance: float = 0.01,
     gap: Float[Tensor, " n"] | None = None,
     steps: int = 500,

@@ -135,20 +135,21 @@ def _with_arrays(result: Any) -> Any:
 
 
 def arrays_too(
-    count: int = 1, read: Callable[[Any, Numbers, str], Tensor] | None = None
+    count: int = 1, read: Callable[[Any, Numbers, str], Tensor] | None = None, *, after: str = "self"
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function of tensors one of arrays and lists, whose results come back as arrays.
 
     The type checker goes on seeing the function of tensors, which are handed on untouched.
 
     Args:
-        count: how many arguments are points: the first ones, after `self`. The first of them says what results are.
+        count: how many arguments are points: the first ones. The first of them says what results are.
         read: (the function's first argument, what was given, its name) -> tensor. Default: `as_tensor`.
+        after: name of an argument that may come before them.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         names = list(inspect.signature(function).parameters)
-        first = int(names[:1] == ["self"])
+        first = int(names[:1] == [after])
         places = list(enumerate(names))[first : first + count]
 
         @functools.wraps(function)

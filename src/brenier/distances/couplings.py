@@ -57,8 +57,8 @@ def by_simplex(x: Array, a: Array, y: Array, b: Array) -> tuple[float, Array, Ar
     return max(float(log["cost"]), 0.0), log["u"], log["v"]
 
 
-def by_entropy(x: Array, a: Array, y: Array, b: Array, epsilon: float) -> tuple[Array, Array]:
-    """Potentials of min E|X - Y|^2 + epsilon KL(coupling | product), by POT's Sinkhorn iteration on logarithms.
+def by_entropy(x: Array, a: Array, y: Array, b: Array, reg: float) -> tuple[Array, Array]:
+    """Potentials of min E|X - Y|^2 + reg KL(coupling | product), by POT's Sinkhorn iteration on logarithms.
 
     Distances are computed block by block and again in every iteration: memory is linear in n and m. The value is far
     more accurate than the marginals: it is stationary where these are right.
@@ -71,15 +71,15 @@ def by_entropy(x: Array, a: Array, y: Array, b: Array, epsilon: float) -> tuple[
     u, v, p, q = (torch.from_numpy(array) for array in (x, y, a, b))
     block = max(1, 2**22 // max(len(x), len(y)))
     solution: Any = ot.bregman.empirical_sinkhorn(
-        u, v, epsilon, p, q, numIterMax=_STEPS, stopThr=_MARGINAL, isLazy=True, batchSize=block, log=True, warn=False
+        u, v, reg, p, q, numIterMax=_STEPS, stopThr=_MARGINAL, isLazy=True, batchSize=block, log=True, warn=False
     )
     f, g, log = solution
     if not (log["err"] and float(log["err"][-1]) <= _MARGINAL):
         raise RuntimeError(f"Sinkhorn's iteration did not converge in {_STEPS} steps: a larger regularisation would")
-    return epsilon * (f.numpy() - np.log(a)), epsilon * (g.numpy() - np.log(b))
+    return reg * (f.numpy() - np.log(a)), reg * (g.numpy() - np.log(b))
 
 
-def by_entropy_alone(x: Array, a: Array, epsilon: float) -> Array:
+def by_entropy_alone(x: Array, a: Array, reg: float) -> Array:
     """The one potential between a law and itself: averaged steps settle in tens of steps, where turns of two creep.
 
     Raises:
@@ -89,11 +89,11 @@ def by_entropy_alone(x: Array, a: Array, epsilon: float) -> Array:
     f = torch.zeros_like(mass)
     rows = torch.arange(len(x)).split(max(1, 2**22 // len(x)))
     for _ in range(_STEPS):
-        shifted = mass.log() + f / epsilon
+        shifted = mass.log() + f / reg
         moved = torch.cat(
-            [-epsilon * torch.logsumexp(shifted - torch.cdist(u[part], u).square() / epsilon, 1) for part in rows]
+            [-reg * torch.logsumexp(shifted - torch.cdist(u[part], u).square() / reg, 1) for part in rows]
         )
-        if float(mass @ torch.expm1((f - moved) / epsilon).abs()) <= _MARGINAL:
+        if float(mass @ torch.expm1((f - moved) / reg).abs()) <= _MARGINAL:
             return f.numpy()
         f = (f + moved) / 2
     raise RuntimeError(f"Sinkhorn's iteration did not converge in {_STEPS} steps: a larger regularisation would")

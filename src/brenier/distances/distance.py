@@ -27,7 +27,7 @@ class Distance:
     n: int
 
     @classmethod
-    def from_squared(cls, squared: float, squared_se: float, method: str, n: int, scale: float = 1.0) -> Self:
+    def from_squared(cls, squared: float, squared_se: float, *, method: str, n: int, scale: float = 1.0) -> Self:
         """The distance scale * sqrt(squared), from `squared` and its standard error."""
         value, low, high = (math.sqrt(max(squared + shift, 0)) for shift in (0, -2 * squared_se, 2 * squared_se))
         spread = max(high - value, value - low) / 2

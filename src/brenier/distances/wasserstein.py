@@ -12,94 +12,35 @@ pairs of laws whose distance is known and takes it off; `w2` picks it unless tol
     `sliced_w2`                 a lower bound, from projections on lines
     `gelbrich`                  a lower bound, from means and covariances
 
-Points are the rows of float tensors x (n, d) and y (m, d), on any device; the work is done in float64 on the CPU. Rows
-are independent draws, and so are the two samples. Distances are in the unit of the data.
+Points are the rows of x (n, d) and y (m, d): tensors on any device, arrays or lists; the work is done in float64 on the
+CPU. Rows are independent draws, and so are the two samples. Distances are in the unit of the data.
 """
 
 import math
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from brenier.core.points import Numbers, as_points
 from brenier.distances.couplings import Array, by_any, by_entropy, by_entropy_alone, by_simplex, by_sorting
 from brenier.distances.debiasing import covariance, debiased
 from brenier.distances.distance import Distance
+from brenier.distances.pair import Pair, pair
 from brenier.laws.base import Target
 from brenier.laws.line.quantiles import is_explicit, quantile_w2
 
-Points: TypeAlias = Float[Tensor, "..."]  # (n, d), or refused in words
-Weights: TypeAlias = Float[Tensor, "..."]  # (n,), or refused in words
 Method: TypeAlias = Literal["auto", "quantiles", "debiased", "sorted", "exact", "sinkhorn", "sliced", "gelbrich"]
 
 _LARGEST = 2**25  # entries of a cost matrix: a quarter of a GiB
 _DRAWN = 4096  # points of a law that is sampled on its own account
 _ENOUGH = 2**14  # points of each law beyond which the error bar is no longer what limits `debiased_w2`
 _GROUPS = 20  # of the jackknife
+_REG = 0.05  # of entropic transport, beside the mean squared distance
 
 
-class _Pair(NamedTuple):
-    """Two weighted samples without points of no weight, moved and scaled together into [-1, 1]^d."""
-
-    x: Array
-    a: Array
-    y: Array
-    b: Array
-    scale: float
-    paired: bool  # rows still correspond
-
-    @property
-    def n(self) -> int:
-        return min(len(self.x), len(self.y))
-
-    def distance(self, squared: float, f: Array, g: Array, method: str) -> Distance:
-        """Of a statistic whose influences are f at the points of x and g at those of y."""
-        f, g = self.a * (f - self.a @ f), self.b * (g - self.b @ g)
-        terms = [f + g] if self.paired else [f, g]
-        variance = sum(float(term @ term) * len(term) / max(len(term) - 1, 1) for term in terms)
-        return Distance.from_squared(squared, math.sqrt(variance), method, self.n, self.scale)
-
-
-def _points(x: Tensor, name: str) -> Array:
-    if x.ndim != 2 or x.numel() == 0:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}: points are the rows of an array (n, d) with n, d >= 1")
-    if not x.is_floating_point():
-        raise TypeError(f"{name} holds {x.dtype}: points are floating-point numbers")
-    points = x.detach().to("cpu", torch.float64).numpy()
-    if not np.isfinite(points).all():
-        row = int(np.argwhere(~np.isfinite(points))[0, 0])
-        raise ValueError(f"{name} holds values that are not finite, first in row {row}")
-    return points
-
-
-def _mass(weights: Tensor | None, n: int, name: str) -> Array:
-    if weights is None:
-        return np.ones(n)
-    mass = weights.detach().to("cpu", torch.float64).numpy()
-    if mass.shape != (n,):
-        raise ValueError(f"the weights of {name} have shape {mass.shape}, and it has {n} points: give one to each")
-    if not np.isfinite(mass).all() or (mass < 0).any() or not mass.any():
-        raise ValueError(f"the weights of {name} must be finite, non-negative and not all zero")
-    mass = mass / mass.max()
-    return np.where(mass < 1e-100, 0, mass)  # squares of what is left do not underflow
-
-
-def _pair(x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None) -> _Pair:
-    u, v = _points(x, "x"), _points(y, "y")
-    if u.shape[1] != v.shape[1]:
-        raise ValueError(f"x has shape {u.shape} and y {v.shape}: both must have the same number of columns")
-    a, b = _mass(x_weights, len(u), "x"), _mass(y_weights, len(v), "y")
-    paired = len(a) == len(b) and bool((a > 0).all() and (b > 0).all())
-    u, v, a, b = u[a > 0], v[b > 0], a[a > 0], b[b > 0]
-    centre = u.mean(0) / 2 + v.mean(0) / 2
-    u, v = u - centre, v - centre
-    scale = float(max(abs(u).max(), abs(v).max())) or 1.0
-    return _Pair(u / scale, a / a.sum(), v / scale, b / b.sum(), scale, paired)
-
-
-def w2(x: Points | Target, y: Points | Target, method: Method = "auto", seed: int = 0) -> Distance:
+def w2(x: Numbers | Target, y: Numbers | Target, *, method: Method = "auto", seed: int = 0) -> Distance:
     """W2 between two laws, or the laws behind two samples, by the method that fits; each has a function of its own.
 
     "auto" is quadrature of quantile functions between explicit laws on the line, and `debiased_w2` otherwise: in d > 1
@@ -123,8 +64,9 @@ def w2(x: Points | Target, y: Points | Target, method: Method = "auto", seed: in
             return Distance(value, 0.0, value**2, 0.0, "quantile quadrature", 0)
     if method == "quantiles":
         raise ValueError("quantiles are those of laws: give two explicit laws on the line, or another method")
+    x, y = (z if isinstance(z, Target) else as_points(z, name) for z, name in ((x, "x"), (y, "y")))
     x, y = _sampled(x, y, seed), _sampled(y, x, seed + 1)
-    if method == "auto" and x.ndim == y.ndim == 2 and x.shape[1] > 1 and max(len(x), len(y)) > _ENOUGH:
+    if method == "auto" and x.shape[1] > 1 and max(len(x), len(y)) > _ENOUGH:
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(x), generator=generator)[:_ENOUGH]
         others = rows if len(x) == len(y) else torch.randperm(len(y), generator=generator)[:_ENOUGH]
@@ -140,13 +82,13 @@ def w2(x: Points | Target, y: Points | Target, method: Method = "auto", seed: in
     return others_by_name[method](x, y)
 
 
-def _sampled(law: Points | Target, other: Points | Target, seed: int) -> Points:
+def _sampled(law: Tensor | Target, other: Tensor | Target, seed: int) -> Tensor:
     if isinstance(law, Tensor):
         return law
     return law.sample(len(other) if isinstance(other, Tensor) else _DRAWN, seed)
 
 
-def debiased_w2(x: Points, y: Points, batch: int = 128, seed: int = 0) -> Distance:
+def debiased_w2(x: Numbers, y: Numbers, *, batch: int = 128, seed: int = 0) -> Distance:
     """W2 between the laws behind two samples: exact transport between batches of them, less its floor.
 
     The floor is measured on pairs of laws close to this one whose distance is known: one of the two laws, and its image
@@ -183,32 +125,30 @@ def debiased_w2(x: Points, y: Points, batch: int = 128, seed: int = 0) -> Distan
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    return _debiased(_pair(x, y), batch, seed, None)
-
-
-def _debiased(pair: _Pair, batch: int, seed: int, most: int | None) -> Distance:
-    """The same on at most so many rows, in d > 1."""
-    if not np.ptp(pair.x, axis=0).any() or not np.ptp(pair.y, axis=0).any():
-        return _from_point(pair)
+    samples = pair(x, y)
+    if not np.ptp(samples.x, axis=0).any() or not np.ptp(samples.y, axis=0).any():
+        return _from_point(samples)
     generator = torch.Generator().manual_seed(seed)
-    by_x = torch.randperm(len(pair.x), generator=generator).numpy()
-    by_y = by_x if pair.paired else torch.randperm(len(pair.y), generator=generator).numpy()
-    rows = min(pair.n, most) if most and pair.x.shape[1] > 1 else pair.n
-    found = debiased(pair.x[by_x[:rows]], pair.y[by_y[:rows]], batch)
-    return Distance.from_squared(found.squared, found.squared_se, found.method, rows, pair.scale)
+    by_x = torch.randperm(len(samples.x), generator=generator).numpy()
+    by_y = by_x if samples.paired else torch.randperm(len(samples.y), generator=generator).numpy()
+    rows = samples.n
+    found = debiased(samples.x[by_x[:rows]], samples.y[by_y[:rows]], batch)
+    return Distance.from_squared(found.squared, found.squared_se, method=found.method, n=rows, scale=samples.scale)
 
 
-def _from_point(pair: _Pair) -> Distance:
+def _from_point(samples: Pair) -> Distance:
     """Between a point and any law there is one coupling."""
-    f, g = np.zeros(len(pair.x)), np.zeros(len(pair.y))
-    if np.ptp(pair.x, axis=0).any():
-        f = np.square(pair.x - pair.y[0]).sum(1)
+    f, g = np.zeros(len(samples.x)), np.zeros(len(samples.y))
+    if np.ptp(samples.x, axis=0).any():
+        f = np.square(samples.x - samples.y[0]).sum(1)
     else:
-        g = np.square(pair.y - pair.x[0]).sum(1)
-    return pair.distance(float(pair.a @ f + pair.b @ g), f, g, "exact, one law is a point")
+        g = np.square(samples.y - samples.x[0]).sum(1)
+    return samples.distance(float(samples.a @ f + samples.b @ g), f, g, "exact, one law is a point")
 
 
-def sorted_w2(x: Points, y: Points, x_weights: Weights | None = None, y_weights: Weights | None = None) -> Distance:
+def sorted_w2(
+    x: Numbers, y: Numbers, *, x_weights: Numbers | None = None, y_weights: Numbers | None = None
+) -> Distance:
     """W2 between two samples on the line: the L2 distance of their quantile functions, by sorting.
 
     Exact for the two samples as they are. As an estimate for the laws behind them, `squared` lies too high by the
@@ -223,13 +163,15 @@ def sorted_w2(x: Points, y: Points, x_weights: Weights | None = None, y_weights:
     Raises:
         ValueError: wrong shapes, values that are not finite, weights that are negative or all zero.
     """
-    pair = _pair(x, y, x_weights, y_weights)
-    if pair.x.shape[1] != 1:
-        raise ValueError(f"sorted_w2 is for laws on the line, and x has shape {tuple(x.shape)}: use w2 or exact_w2")
-    return pair.distance(*by_sorting(pair.x, pair.a, pair.y, pair.b), "sorted")
+    samples = pair(x, y, x_weights, y_weights)
+    if samples.x.shape[1] != 1:
+        raise ValueError(
+            f"sorted_w2 is for laws on the line, and points have {samples.x.shape[1]} coordinates: use w2 or exact_w2"
+        )
+    return samples.distance(*by_sorting(samples.x, samples.a, samples.y, samples.b), "sorted")
 
 
-def exact_w2(x: Points, y: Points, x_weights: Weights | None = None, y_weights: Weights | None = None) -> Distance:
+def exact_w2(x: Numbers, y: Numbers, *, x_weights: Numbers | None = None, y_weights: Numbers | None = None) -> Distance:
     """W2 between two samples by POT's network simplex: exact for the samples as they are, n up to 5000.
 
     As an estimate for the laws behind them, `squared` lies too high, by a floor of order n^(-2/d). The error bar holds
@@ -245,55 +187,58 @@ def exact_w2(x: Points, y: Points, x_weights: Weights | None = None, y_weights: 
         ValueError: wrong shapes, values that are not finite, weights that are negative or all zero, too many points.
         RuntimeError: the solver stopped before the optimum.
     """
-    pair = _pair(x, y, x_weights, y_weights)
-    if len(pair.x) * len(pair.y) > _LARGEST:
-        raise ValueError(f"exact_w2 between {len(pair.x)} and {len(pair.y)} points is too large a problem: use w2")
-    return pair.distance(*by_simplex(pair.x, pair.a, pair.y, pair.b), "exact")
+    samples = pair(x, y, x_weights, y_weights)
+    if len(samples.x) * len(samples.y) > _LARGEST:
+        raise ValueError(
+            f"exact_w2 between {len(samples.x)} and {len(samples.y)} points is too large a problem: use w2"
+        )
+    return samples.distance(*by_simplex(samples.x, samples.a, samples.y, samples.b), "exact")
 
 
 def sinkhorn_divergence(
-    x: Points,
-    y: Points,
-    x_weights: Weights | None = None,
-    y_weights: Weights | None = None,
-    regularisation: float = 0.05,
+    x: Numbers,
+    y: Numbers,
+    *,
+    x_weights: Numbers | None = None,
+    y_weights: Numbers | None = None,
+    reg: float | None = None,
 ) -> Distance:
     """Entropic transport less what it is between equal laws: OT(x, y) - OT(x, x)/2 - OT(y, y)/2.
 
-    OT is the minimum of E|X - Y|^2 + epsilon KL(coupling | product), epsilon = `regularisation` times the mean squared
-    distance between x and y (Feydy et al., AISTATS 2019). Not W2, though equal to it between laws that differ by a
-    shift, and in the limit epsilon -> 0: it is blind to lengths below sqrt(epsilon). In return its floor is lower, if
-    the regularisation suits the dimension: between equal normal laws, 512 points and 0.05 leave most of the floor of
-    exact transport in d = 8 and d = 64, 0.2 a sixth and a twelfth of it. The error bar holds the fluctuation of the
-    samples, neither the floor nor the difference from W2.
+    OT is the minimum of E|X - Y|^2 + reg KL(coupling | product), as in POT (Feydy et al., AISTATS 2019); with half the
+    cost, |X - Y|^2/2, it would be half of `reg`. Not W2, though equal to it between laws that differ by a shift, and in
+    the limit reg -> 0: it is blind to lengths below sqrt(reg). In return its floor is lower, if the regularisation
+    suits the dimension: between equal normal laws, 512 points and the default leave most of the floor of exact
+    transport in d = 8 and d = 64, four times the default a sixth and a twelfth of it. The error bar holds the
+    fluctuation of the samples, neither the floor nor the difference from W2.
 
     Args:
         x: shape (n, d), in the unit of the data. Time is n m a few hundred times, memory linear in n and m.
         y: shape (m, d).
         x_weights: shape (n,), non-negative; default equal. They need not sum to 1.
         y_weights: shape (m,).
-        regularisation: positive, relative to the mean squared distance.
+        reg: positive, in squared units of the data. Default: 0.05 of the mean squared distance between x and y.
 
     Raises:
         ValueError: wrong shapes, values that are not finite, weights that are negative or all zero.
         RuntimeError: Sinkhorn's iteration did not converge.
     """
-    if not 0 < regularisation < math.inf:
-        raise ValueError(f"regularisation must be positive and finite, got {regularisation}")
-    pair = _pair(x, y, x_weights, y_weights)
-    u, a, v, b = pair.x, pair.a, pair.y, pair.b
+    if reg is not None and not 0 < reg < math.inf:
+        raise ValueError(f"reg must be positive and finite, got {reg}")
+    samples = pair(x, y, x_weights, y_weights)
+    u, a, v, b = samples.x, samples.a, samples.y, samples.b
     mean_square = float(a @ np.square(u).sum(1) + b @ np.square(v).sum(1) - 2 * (a @ u) @ (b @ v))
-    method = f"Sinkhorn divergence, regularisation {regularisation:g}"
+    method = f"Sinkhorn divergence, reg {f'{_REG} of the mean squared distance' if reg is None else format(reg, 'g')}"
     if not np.ptp(np.concatenate([u, v]), axis=0).any():
-        return pair.distance(0.0, np.zeros(len(u)), np.zeros(len(v)), method)
-    epsilon = regularisation * mean_square
-    f, g = by_entropy(u, a, v, b, epsilon)
-    f -= by_entropy_alone(u, a, epsilon)
-    g -= by_entropy_alone(v, b, epsilon)
-    return pair.distance(float(a @ f + b @ g), f, g, method)
+        return samples.distance(0.0, np.zeros(len(u)), np.zeros(len(v)), method)
+    reg = _REG * mean_square if reg is None else reg / samples.scale**2
+    f, g = by_entropy(u, a, v, b, reg)
+    f -= by_entropy_alone(u, a, reg)
+    g -= by_entropy_alone(v, b, reg)
+    return samples.distance(float(a @ f + b @ g), f, g, method)
 
 
-def sliced_w2(x: Points, y: Points, projections: int = 256, seed: int = 0) -> Distance:
+def sliced_w2(x: Numbers, y: Numbers, *, projections: int = 256, seed: int = 0) -> Distance:
     """sqrt(d) times the sliced distance: W2^2 between projections on random lines, averaged, times d.
 
     With the factor d (many authors leave it out) it is a lower bound on W2, equal to it where one law is the other one
@@ -311,17 +256,17 @@ def sliced_w2(x: Points, y: Points, projections: int = 256, seed: int = 0) -> Di
     """
     if projections < 2:
         raise ValueError(f"an error bar needs at least 2 projections, got {projections}")
-    pair = _pair(x, y)
-    d = pair.x.shape[1]
+    samples = pair(x, y)
+    d = samples.x.shape[1]
     generator = torch.Generator().manual_seed(seed)
     lines = torch.randn((projections, d), generator=generator, dtype=torch.float64).numpy()
     lines /= np.linalg.norm(lines, axis=1, keepdims=True)
-    halves = [torch.randperm(len(z), generator=generator).numpy() for z in (pair.x, pair.y)]
+    halves = [torch.randperm(len(z), generator=generator).numpy() for z in (samples.x, samples.y)]
     halves = [(rows[: len(rows) // 2], rows[len(rows) // 2 :]) for rows in halves]
     squares = np.zeros(projections)
-    f, g = np.zeros(len(pair.x)), np.zeros(len(pair.y))
+    f, g = np.zeros(len(samples.x)), np.zeros(len(samples.y))
     for k, line in enumerate(lines):
-        projected = (pair.x @ line)[:, None], (pair.y @ line)[:, None]
+        projected = (samples.x @ line)[:, None], (samples.y @ line)[:, None]
         squares[k], at_x, at_y = by_any(*projected)
         f += at_x * (d / projections)
         g += at_y * (d / projections)
@@ -329,14 +274,13 @@ def sliced_w2(x: Points, y: Points, projections: int = 256, seed: int = 0) -> Di
             if len(one) > 0:  # between the halves of a sample the floor is four times its share of this one
                 squares[k] -= by_any(z[one], z[other])[0] / 4
     method = f"sliced, {projections} projections, times sqrt(d)"
-    of_samples = pair.distance(0.0, f, g, method).squared_se / pair.scale / pair.scale
+    of_samples = samples.distance(0.0, f, g, method).squared_se / samples.scale / samples.scale
     of_lines = d * float(squares.std(ddof=1)) / math.sqrt(projections)
-    return Distance.from_squared(
-        d * float(squares.mean()), math.hypot(of_samples, of_lines), method, pair.n, pair.scale
-    )
+    standard = math.hypot(of_samples, of_lines)
+    return Distance.from_squared(d * float(squares.mean()), standard, method=method, n=samples.n, scale=samples.scale)
 
 
-def gelbrich(x: Points, y: Points) -> Distance:
+def gelbrich(x: Numbers, y: Numbers) -> Distance:
     """Distance of means and covariances: squared, |m_x - m_y|^2 + tr[S_x + S_y - 2 (S_x^{1/2} S_y S_x^{1/2})^{1/2}].
 
     A lower bound on W2 between any two laws, equal to it where one is the image of the other under an affine map with a
@@ -350,16 +294,17 @@ def gelbrich(x: Points, y: Points) -> Distance:
     Raises:
         ValueError: wrong shapes, values that are not finite.
     """
-    pair = _pair(x, y)
-    groups = min([_GROUPS, *(len(z) for z in (pair.x, pair.y) if len(z) > 1)])
+    samples = pair(x, y)
+    groups = min([_GROUPS, *(len(z) for z in (samples.x, samples.y) if len(z) > 1)])
 
     def without(z: Array, group: int) -> Array:
         return z[np.arange(len(z)) % groups != group] if len(z) > 1 else z
 
-    parts = np.array([_bures(without(pair.x, k), without(pair.y, k)) for k in range(groups)])
-    squared = groups * _bures(pair.x, pair.y) - (groups - 1) * float(parts.mean())
+    parts = np.array([_bures(without(samples.x, k), without(samples.y, k)) for k in range(groups)])
+    squared = groups * _bures(samples.x, samples.y) - (groups - 1) * float(parts.mean())
     error = math.sqrt(groups - 1) * float(parts.std())
-    return Distance.from_squared(squared, error, "Gelbrich's bound, jackknife", pair.n, pair.scale)
+    method = "Gelbrich's bound, jackknife"
+    return Distance.from_squared(squared, error, method=method, n=samples.n, scale=samples.scale)
 
 
 def _bures(x: Array, y: Array) -> float:

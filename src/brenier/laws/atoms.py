@@ -186,4 +186,4 @@ def covariance_norm(
         rows = weights if whole else weights[index]
         return covariance_product(rows, atoms, v, about if whole or about is None else about[index])
 
-    return norm_by_ascent(apply, start, tolerance, gap)
+    return norm_by_ascent(apply, start, tolerance=tolerance, gap=gap)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, arrays_too, as_tensor
+from brenier.laws.components import Components
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ class Target(ABC):
     def atoms(self) -> int:
         """How many points the law is made of; 0 for a law that is no set of points."""
         return 0
+
+    @property
+    def components(self) -> Components | None:
+        """The Gaussian components that the law is a mixture of; None for a law that is no such mixture."""
+        return None
 
     @property
     def learned(self) -> bool:

@@ -30,6 +30,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from brenier.core.linalg import norm_by_ascent, norm_by_squaring
 from brenier.core.points import Numbers
 from brenier.laws.base import Distribution, Localization, Target
+from brenier.laws.components import Components
 from brenier.laws.envelope import switches
 from brenier.laws.parameters import (
     COVARIANCE_TYPES,
@@ -231,6 +232,11 @@ class GaussianMixture(Target):
                 smallest = min(smallest, float(length[distinct].min()))
         return smallest, largest
 
+    @property
+    def components(self) -> Components:
+        """The components themselves."""
+        return Components(self.weights, self.means, self.variances, self.axes)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """The same law, on another device or in another dtype."""
         other = copy.copy(self)
@@ -302,22 +308,14 @@ class GaussianMixture(Target):
 
     def density(self) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, " n"]]:
         """Log density of X itself; ValueError where a component has none."""
-        covariances = self._covariances()
+        covariances = self.components.covariances()
         if bool((torch.linalg.eigvalsh(covariances)[:, 0] <= 0).any()):
             raise ValueError(f"{self.name} has components without a density: give them a positive definite covariance")
         return MixtureSameFamily(Categorical(self.weights), MultivariateNormal(self.means, covariances)).log_prob
 
     def moments(self) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
         """Mean and covariance of X."""
-        mean = self.weights @ self.means
-        spread = self.means - mean
-        within = torch.einsum("k,kij->ij", self.weights, self._covariances())
-        return mean, within + (self.weights[:, None] * spread).T @ spread
-
-    def _covariances(self) -> Float[Tensor, "k d d"]:
-        if self.axes is None:
-            return torch.diag_embed(self.variances.expand(-1, self.dim))
-        return (self.axes * self.variances[:, None]) @ self.axes.mT
+        return self.components.moments()
 
     def _store(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype).contiguous()
@@ -425,7 +423,7 @@ class GaussianMixture(Target):
 
         # One random start for all queries: it misses no eigenvector, and blocks of any size give the same numbers.
         start = torch.randn((1, self.dim), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        norm, error, _ = norm_by_ascent(apply, self._store(start).repeat(len(weights), 1), tolerance)
+        norm, error, _ = norm_by_ascent(apply, self._store(start).repeat(len(weights), 1), tolerance=tolerance)
         return norm, trace, error
 
     def _covariance(

@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brenier.core.points import Numbers
 from brenier.distances.wasserstein import gelbrich
-from brenier.metrics.estimates import Estimate, Points, around, check_pair
+from brenier.metrics.estimates import Estimate, around, points_of
 
 SUBSETS = 32
 SUBSET = 1000  # points in one, at most
@@ -35,7 +36,7 @@ class _AsTheyAre(nn.Module):
         return x
 
 
-def frechet_distance(samples: Points, reference: Points, seed: int = 0) -> tuple[Estimate, Estimate]:
+def frechet_distance(samples: Numbers, reference: Numbers, *, seed: int = 0) -> tuple[Estimate, Estimate]:
     """The Frechet distance (a squared length, as usual), and the same without the bias of finite samples.
 
     The bias and the error come from a jackknife over 20 groups, which takes off what falls like 1/n: with ten samples
@@ -50,7 +51,7 @@ def frechet_distance(samples: Points, reference: Points, seed: int = 0) -> tuple
         ValueError: values that are not finite, shapes that do not fit, or no more than k points in one of the two:
             their covariance is singular, and the number says more of n than of the law.
     """
-    x, y = check_pair(samples, reference)
+    x, y = points_of(samples, reference)
     k, fewest = x.shape[1], min(len(x), len(y))
     if fewest <= max(k, 2):
         what = "2 points" if k < 2 else f"{k} points, the number of features,"
@@ -67,10 +68,10 @@ def frechet_distance(samples: Points, reference: Points, seed: int = 0) -> tuple
     generator = torch.Generator().manual_seed(seed)  # its groups go by row, and rows may be sorted by class
     found = gelbrich(*(z[torch.randperm(len(z), generator=generator).to(z.device)] for z in (x, y)))
     plain = max(float(metric.compute()), 0.0)
-    return around(plain, found.squared_se, 0.0), around(found.squared, found.squared_se)
+    return around(plain, found.squared_se, least=0.0), around(found.squared, found.squared_se)
 
 
-def kernel_distance(samples: Points, reference: Points, seed: int = 0) -> Estimate:
+def kernel_distance(samples: Numbers, reference: Numbers, *, seed: int = 0) -> Estimate:
     """The kernel distance: unbiased squared maximum mean discrepancy, mean over 32 random subsets.
 
     A subset holds m = min(1000, n/2) points. Subsets overlap, so their spread s is that of subsets given the sample;
@@ -85,7 +86,7 @@ def kernel_distance(samples: Points, reference: Points, seed: int = 0) -> Estima
     Raises:
         ValueError: values that are not finite, shapes that do not fit, too few points.
     """
-    x, y = check_pair(samples, reference, least=4, why=" for a kernel distance")
+    x, y = points_of(samples, reference, least=4, note=" for a kernel distance")
     fewest = min(len(x), len(y))
     size = min(SUBSET, fewest // 2)
     from torchmetrics.image.kid import KernelInceptionDistance

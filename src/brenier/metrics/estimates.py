@@ -1,14 +1,15 @@
-"""Numbers with their uncertainty, and the checks that all metrics share."""
+"""Numbers with their uncertainty, and the points that they are about."""
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Points: TypeAlias = Float[Tensor, "..."]  # (n, d), or refused in words
+from brenier.core.points import Numbers, as_points
+
 _Z = 1.959963984540054  # of a 95% interval
 
 
@@ -21,12 +22,12 @@ class Estimate(NamedTuple):
     high: float
 
 
-def around(value: float, value_se: float, least: float = -math.inf) -> Estimate:
+def around(value: float, value_se: float, *, least: float = -math.inf) -> Estimate:
     """A number with the interval value +- 1.96 value_se, cut off at `least`."""
     return Estimate(value, value_se, max(value - _Z * value_se, least), value + _Z * value_se)
 
 
-def share(value: float, n: int, value_se: float | None = None) -> Estimate:
+def share(value: float, n: int, *, value_se: float | None = None) -> Estimate:
     """A share of n, with Wilson's interval (J. Am. Stat. Assoc. 22, 1927), which neither 0 nor 1 makes vanish.
 
     Args:
@@ -54,30 +55,17 @@ def median(values: Float[Tensor, " n"]) -> Estimate:
     return Estimate(middle, (upper - lower) / 2, low, high)
 
 
-def check_points(x: Points, name: str, least: int = 1, why: str = "") -> Float[Tensor, "n d"]:
-    """Points as rows in float64, where they are.
+def points_of(
+    x: Numbers, y: Numbers, names: tuple[str, str] = ("samples", "reference"), *, least: int = 1, note: str = ""
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
+    """Two sets of points in the same space, in float64, where the first one is; see `as_points`.
 
     Raises:
-        ValueError: not a matrix, values that are not finite, fewer than `least` rows.
-        TypeError: not floating-point numbers.
+        ValueError: they are not in the same space.
     """
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}: points are the rows of an array (n, d) with d >= 1")
-    if not x.is_floating_point():
-        raise TypeError(f"{name} holds {x.dtype}: points are floating-point numbers")
-    if len(x) < least:
-        raise ValueError(f"{len(x)} points in {name} are too few: at least {least} are needed{why}")
-    finite = torch.isfinite(x).all(1)
-    if not bool(finite.all()):
-        raise ValueError(f"{name} holds values that are not finite, first in row {int((~finite).nonzero()[0, 0])}")
-    return x.detach().double()
-
-
-def check_pair(
-    x: Points, y: Points, names: tuple[str, str] = ("samples", "reference"), least: int = 1, why: str = ""
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
-    """Two sets of points in the same space; see `check_points`."""
-    one, other = check_points(x, names[0], least, why), check_points(y, names[1], least, why)
+    one, other = (
+        as_points(z, name, least=least, note=note, dtype=torch.float64) for z, name in zip((x, y), names, strict=True)
+    )
     if one.shape[1] != other.shape[1]:
         raise ValueError(f"{names[0]} have {one.shape[1]} numbers each, {names[1]} {other.shape[1]}: give as many")
     return one, other.to(one.device)

@@ -22,16 +22,13 @@ from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.distances.wasserstein import debiased_w2, sliced_w2
 from brenier.laws.base import Target
-from brenier.laws.empirical import Empirical
-from brenier.laws.mixture import GaussianMixture
 from brenier.metrics.digits import load_digits_classifier
 from brenier.metrics.distances import frechet_distance, kernel_distance
-from brenier.metrics.estimates import Estimate, around, check_pair
+from brenier.metrics.estimates import Estimate, around, points_of
 from brenier.metrics.features import Features, extract
 from brenier.metrics.memorisation import Memorisation, memorisation
 from brenier.metrics.modes import LAMBDA, Classifier, class_probabilities, fit_classifier, mode_mixture, stray
 from brenier.metrics.neighbours import MAX_MEMORY, NEIGHBOURS, precision_recall
-from brenier.networks.network import NetworkTarget
 from brenier.sampling.comparison import EXACT, LINES
 from brenier.sampling.sample import Samples
 
@@ -72,6 +69,7 @@ class _Read(NamedTuple):
 def evaluate(
     samples: Samples | LawLike,
     reference: LawLike,
+    *,
     train: LawLike | None = None,
     classifier: Classifier | str | None = None,
     labels: ArrayLike | Sequence[Any] | None = None,
@@ -79,7 +77,7 @@ def evaluate(
     k: int = NEIGHBOURS,
     threshold: float = LAMBDA,
     seed: int = 0,
-    max_memory: int = MAX_MEMORY,
+    max_memory: float = MAX_MEMORY,
     progress: bool = True,
 ) -> xr.Dataset:
     """Hold samples against data: distances, neighbourhoods, mode mixture and memorisation, with errors and controls.
@@ -96,7 +94,7 @@ def evaluate(
         k: neighbours that make a neighbourhood.
         threshold: lambda of mode mixture.
         seed: of every random number.
-        max_memory: bytes that a block of distances may take.
+        max_memory: GiB that a block of distances may take.
         progress: show a bar on stderr, where that is a terminal.
 
     Returns:
@@ -121,27 +119,28 @@ def evaluate(
     trained = _read(train, "train", len(given.points), seed + 2) if train is not None else trained
     if trained is not None and not trained.from_data:
         raise ValueError(f"{trained.name} is a law, and train must be the points that the sampler was trained on")
-    why = ": shares of fewer are uncertain by more than 0.14"
-    x, y = check_pair(given.points, data.points, least=LEAST, why=why)
+    note = ": shares of fewer are uncertain by more than 0.14"
+    x, y = points_of(given.points, data.points, least=LEAST, note=note)
     model, held = _classifier(classifier, labels, data, y, seed)
     with progress_bar(f"evaluating {given.name}", progress) as advance:
         found: dict[str, Row] = {}
         memory = None
         if trained is not None:
-            memory = memorisation(x, trained.points, y if train is not None else None, max_memory)
+            held_out = None if train is None else y
+            memory = memorisation(x, trained.points, held_out=held_out, max_memory=max_memory)
         advance(0.1)
-        seen, called = extract(features, x, y)
+        seen, called = extract(x, y, features=features)
         rows = _against(x, y, seen, k, seed, max_memory, advance)
         control: dict[str, Estimate] = {}
         if memory is not None and trained is not None and memory.method == "held-out" and len(trained.points) >= len(x):
             order = torch.randperm(len(trained.points), generator=torch.Generator().manual_seed(seed))
-            perfect = check_pair(trained.points, y, ("train", "reference"))[0][order[: len(x)].to(y.device)]
+            perfect = points_of(trained.points, y, ("train", "reference"))[0][order[: len(x)].to(y.device)]
             control = _against(perfect, y, seen, k, seed, max_memory, advance)
         found |= {name: (value, control.get(name)) for name, value in rows.items()}
         if model is not None:
             of_data = class_probabilities(model, y) if held is None else held
             found["mmr"] = mode_mixture(class_probabilities(model, x), threshold), mode_mixture(of_data, threshold)
-        if isinstance(model, GaussianMixture):
+        if isinstance(model, Target):
             found["stray"] = stray(x, model), stray(y, model)
         if memory is not None:
             of_control = memory.control.shares()
@@ -200,12 +199,12 @@ def _read(source: Samples | LawLike, name: str, n: int, seed: int) -> _Read:
     if isinstance(source, Samples):
         return _Read(source.points, None, True, source.event_shape, name)
     law = load_target(source)
-    if isinstance(law, NetworkTarget) and law.data is not None:
-        law = law.data
-    from_data = isinstance(law, Empirical) and bool((law.weights == law.weights[0]).all())
+    law = law if law.drawn_from is None else law.drawn_from
+    places, chances = law.point_masses()
+    from_data = law.atoms > 0 and bool((chances == chances[0]).all())
     if name == "samples" and not from_data:
         raise ValueError(f"{law.name} is a law, and samples are points: give an array or a file of them")
-    points = law.data if isinstance(law, Empirical) and from_data else law.sample(n, seed)
+    points = places if from_data else law.sample(n, seed)
     return _Read(points, law, from_data, law.event_shape, name if law.name == "data" else law.name)
 
 
@@ -218,11 +217,11 @@ def _classifier(
             raise ValueError("labels fit a classifier, and a classifier is given: leave one of them out")
         if not data.from_data:
             raise ValueError(f"labels belong to points, and {data.name} is a law: give data as the reference")
-        fitted = fit_classifier(y, labels, seed)
+        fitted = fit_classifier(y, labels, seed=seed)
         return fitted, fitted.held_out
-    if isinstance(data.law, GaussianMixture) and classifier is None:
-        usable = len(data.law.weights) > 1 and bool((data.law.variances > 0).all())
-        return (data.law if usable else None), None
+    modes = None if data.law is None else data.law.components
+    if modes is not None and classifier is None:
+        return (data.law if len(modes.weights) > 1 and not modes.flat else None), None
     if classifier is None and data.name != "digits":
         return None, None
     if classifier is None or isinstance(classifier, str):
@@ -237,7 +236,7 @@ def _classifier(
 def _described(classifier: Classifier | str | None, labels: Any, model: Classifier | None) -> str:
     if labels is not None:
         return f"logistic regression on labels, accuracy {getattr(model, 'accuracy', math.nan):.3f} out of fold"
-    if model is None or isinstance(model, GaussianMixture):
+    if model is None or isinstance(model, Target):
         return "" if model is None else f"components of {model.name}"
     return "digits" if classifier is None or isinstance(classifier, str) else type(model).__name__
 
@@ -248,19 +247,19 @@ def _against(
     seen: Callable[[Tensor], Tensor],
     k: int,
     seed: int,
-    max_memory: int,
+    max_memory: float,
     advance: Callable[[float], None],
 ) -> dict[str, Estimate]:
     """Distances and neighbourhoods."""
     u, v = seen(x), seen(y)
-    plain, debiased = frechet_distance(u, v, seed)
-    found = {"frechet": plain, "frechet_debiased": debiased, "kernel": kernel_distance(u, v, seed)}
+    plain, debiased = frechet_distance(u, v, seed=seed)
+    found = {"frechet": plain, "frechet_debiased": debiased, "kernel": kernel_distance(u, v, seed=seed)}
     advance(0.1)
-    found |= precision_recall(u, v, k, seed, max_memory)._asdict()
+    found |= precision_recall(u, v, k=k, seed=seed, max_memory=max_memory)._asdict()
     advance(0.2)
-    distance = debiased_w2(x, y, seed=seed) if x.shape[1] <= EXACT else sliced_w2(x, y, LINES, seed)
+    distance = debiased_w2(x, y, seed=seed) if x.shape[1] <= EXACT else sliced_w2(x, y, projections=LINES, seed=seed)
     advance(0.15)
-    return found | {"w2": around(distance.value, distance.value_se, 0.0)}
+    return found | {"w2": around(distance.value, distance.value_se, least=0.0)}
 
 
 def _dataset(found: dict[str, Row]) -> xr.Dataset:
@@ -280,7 +279,7 @@ def _pairs(memory: Memorisation, x: Float[Tensor, "n d"], train: Float[Tensor, "
     columns: dict[str, Any] = {
         "closeness": ("sample", near.closeness),
         "control_closeness": ("held", memory.control.closeness),
-        "pair_sample": ("pair", best),
+        "pair_sample": ("pair", torch.tensor(best)),
         "pair_train": ("pair", near.index[best]),
         "pair_distance": ("pair", near.distance[best]),
         "pair_closeness": ("pair", near.closeness[best]),

@@ -15,6 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brenier.core.points import Numbers, arrays_too, as_points
+from brenier.metrics.estimates import points_of
+
 Features: TypeAlias = str | nn.Module | Callable[[Tensor], Tensor]
 
 COMPONENTS = 64  # principal components, at most
@@ -23,37 +26,47 @@ _BATCH = 1024  # points per call of a module
 
 
 def extract(
-    features: Features, samples: Float[Tensor, "n d"], reference: Float[Tensor, "m d"]
+    samples: Numbers, reference: Numbers, *, features: Features = "raw"
 ) -> tuple[Callable[[Tensor], Tensor], str]:
     """The function that takes points to their features, and what it is called.
 
+    The function gives what it takes: tensors of tensors, arrays of arrays.
+
     Args:
+        samples: what is to be judged, shape (n, d).
+        reference: what it is judged against, shape (m, d).
         features: "raw"; "pca": as many leading principal components of the reference as the dimension has, 64 at most,
             and no more than give each ten samples and ten points of the reference; or a module or function, which is
             given float32 rows, 1,024 at a time. A module is called in evaluation mode, where its parameters are.
-        samples: what is to be judged.
-        reference: what it is judged against.
 
     Raises:
-        ValueError: no such features, or a reference without principal axes.
+        ValueError: points that do not fit, no such features, or a reference without principal axes.
         TypeError: neither a name nor a function.
     """
+    x, y = points_of(samples, reference)
+    seen, called = _seen(features, min(len(x), len(y)), y)
+    return arrays_too(read=lambda _, values, name: as_points(values, name, dtype=torch.float64))(seen), called
+
+
+def _seen(features: Features, fewest: int, reference: Float[Tensor, "m d"]) -> tuple[Callable[[Tensor], Tensor], str]:
     if features == "raw":
-        return lambda x: x, "raw"
+        return lambda points: points, "raw"
     if features == "pca":
         centre = reference.mean(0)
-        room = min(len(samples), len(reference)) // PER_COMPONENT
+        room = fewest // PER_COMPONENT
         count = min(COMPONENTS, reference.shape[1], max(room, 1))
         centred = reference - centre
         if not float(centred.abs().max()) > 1e-12 * float(reference.abs().max()):
             raise ValueError("the reference is a single point: it has no principal components, use features='raw'")
         axes = torch.linalg.eigh(centred.mT @ centred).eigenvectors.flip(1)[:, :count]
-        return lambda x: (x - centre) @ axes, f"pca, {count} component{'s' * (count > 1)}"
+        return lambda points: (points - centre) @ axes, f"pca, {count} component{'s' * (count > 1)}"
     if isinstance(features, str):
         raise ValueError(f"no features {features!r}: they are 'raw', 'pca', a torch module or a function")
     if not callable(features):
         raise TypeError(f"features must be 'raw', 'pca', a torch module or a function, got {type(features).__name__}")
-    return lambda x: apply(features, x, "features").double(), getattr(features, "__name__", type(features).__name__)
+    return lambda points: apply(features, points, "features").double(), getattr(
+        features, "__name__", type(features).__name__
+    )
 
 
 def apply(function: Callable[[Tensor], Tensor], x: Float[Tensor, "n d"], what: str) -> Float[Tensor, "n k"]:

@@ -16,14 +16,16 @@ there are none, each training point among the others.
 Equal training points count as one: else d0 = d2 = 0 at a duplicate, and its copies would be no copies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from brenier.metrics.estimates import Estimate, Points, check_pair, median, share
+from brenier.core.checks import check_memory
+from brenier.core.points import arrays_too, as_tensor
+from brenier.metrics.estimates import Estimate, median, points_of, share
 from brenier.metrics.neighbours import MAX_MEMORY, nearest
 
 COPIED = 1 / 3
@@ -33,32 +35,33 @@ _EQUAL = 1e-6  # of the spread of the training data: what float32 may have done 
 
 @dataclass(frozen=True)
 class Nearness:
-    """Where points lie among training points.
+    """Where points lie among training points: tensors, or arrays where the points came as those.
 
     Attributes:
         index: row of the nearest training point, shape (n,).
         distance: d1, distance to it, in the unit of the data.
         second: d2, distance to the second nearest.
         own: d0, distance from the nearest training point to its own nearest other.
+        closeness: d1/d0: 0 for a copy.
     """
 
     index: Int[Tensor, " n"]
     distance: Float[Tensor, " n"]
     second: Float[Tensor, " n"]
     own: Float[Tensor, " n"]
+    closeness: Float[Tensor, " n"] = field(init=False)
 
-    @property
-    def closeness(self) -> Float[Tensor, " n"]:
-        """d1/d0: 0 for a copy."""
-        return self.distance / self.own
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "closeness", self.distance / self.own)
 
     def shares(self) -> dict[str, Estimate]:
         """`closer`, `copied` and the median of `ratio`, with errors that take the training data as they are."""
-        n = len(self.distance)
+        distance, second, own = map(as_tensor, (self.distance, self.second, self.own))
+        n = len(distance)
         return {
-            "closer": share(float((self.distance < self.own).double().mean()), n),
-            "copied": share(float((self.distance < COPIED * self.second).double().mean()), n),
-            "ratio": median(self.distance / self.second),
+            "closer": share(float((distance < own).double().mean()), n),
+            "copied": share(float((distance < COPIED * second).double().mean()), n),
+            "ratio": median(distance / second),
         }
 
 
@@ -76,13 +79,14 @@ class Memorisation:
     control: Nearness
     method: str
 
-    def closest(self, count: int) -> Int[Tensor, " count"]:
-        """The samples of smallest d1/d0, ascending."""
-        return self.samples.closeness.argsort(stable=True)[:count]
+    def closest(self, count: int) -> list[int]:
+        """Rows of the samples of smallest d1/d0, ascending."""
+        return as_tensor(self.samples.closeness).argsort(stable=True)[:count].tolist()
 
 
+@arrays_too(3)
 def memorisation(
-    samples: Points, train: Points, held_out: Points | None = None, max_memory: int = MAX_MEMORY
+    samples: Tensor, train: Tensor, *, held_out: Tensor | None = None, max_memory: float = MAX_MEMORY
 ) -> Memorisation:
     """Where samples lie among the points that their sampler was trained on.
 
@@ -91,12 +95,13 @@ def memorisation(
         train: shape (N, d), at least three different points.
         held_out: other points of the same law, shape (m, d). Those that are training points, to float32 rounding, are
             left out; with fewer than 20 others the control is leave-one-out.
-        max_memory: bytes of a block.
+        max_memory: GiB of a block.
 
     Raises:
         ValueError: values that are not finite, shapes that do not fit, fewer than three different training points.
     """
-    x, y = check_pair(samples, train, ("samples", "train"))
+    check_memory(max_memory)
+    x, y = points_of(samples, train, ("samples", "train"))
     first = np.sort(np.unique(y.cpu().numpy(), axis=0, return_index=True)[1])
     if len(first) < 3:
         raise ValueError(f"train holds {len(first)} different points: memorisation needs 3, to tell near from far")
@@ -105,7 +110,7 @@ def memorisation(
     to_others, others = nearest(y, None, 2, max_memory)
     found = _nearness(x, y, rows, to_others[:, 0], max_memory)
     if held_out is not None:
-        z = check_pair(held_out, y, ("held-out points", "train"))[0]
+        z = points_of(held_out, y, ("held-out points", "train"))[0]
         control = _nearness(z, y, rows, to_others[:, 0], max_memory)
         spread = float((y - y.mean(0)).square().sum(1).mean().sqrt())
         new = control.distance > _EQUAL * spread
@@ -120,7 +125,7 @@ def _nearness(
     y: Float[Tensor, "m d"],
     rows: Int[Tensor, " m"],
     own: Float[Tensor, " m"],
-    max_memory: int,
+    max_memory: float,
 ) -> Nearness:
     distance, index = nearest(x, y, 2, max_memory)
     return Nearness(rows[index[:, 0]], distance[:, 0], distance[:, 1], own[index[:, 0]])

@@ -26,16 +26,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 from torch import Tensor, nn
 
-from brenier.laws.mixture import GaussianMixture
-from brenier.metrics.estimates import Estimate, Points, check_points, share
+from brenier.core.points import Numbers, arrays_too, as_points, as_tensor
+from brenier.laws.base import Target
+from brenier.laws.components import Components
+from brenier.metrics.estimates import Estimate, share
 from brenier.metrics.features import apply
 
 LAMBDA = 0.11
 LEVEL = 0.999  # mass in an ellipsoid
-_BLOCK = 2**22  # samples x components x dimensions in work at once
 _FOLDS = 5
 _COMPONENTS = 64
 
@@ -49,24 +50,26 @@ class Probabilistic(Protocol):
         ...
 
 
-Classifier: TypeAlias = nn.Module | GaussianMixture | Probabilistic | Callable[[Tensor], Any]
+Classifier: TypeAlias = nn.Module | Target | Probabilistic | Callable[[Tensor], Any]
 
 
-def class_probabilities(classifier: Classifier, points: Points) -> Float[Tensor, "n classes"]:
+@arrays_too(after="classifier")
+def class_probabilities(classifier: Classifier, points: Tensor) -> Float[Tensor, "n classes"]:
     """What a classifier makes of points, in float64.
 
     Args:
-        classifier: a torch module that returns logits of float32 rows; a `GaussianMixture`, whose components are the
-            classes; what has `predict_proba`, as in scikit-learn; or a function that returns probabilities of float32
-            rows.
+        classifier: a torch module that returns logits of float32 rows; a law that is a mixture, whose components are
+            the classes; what has `predict_proba`, as in scikit-learn; or a function that returns probabilities of
+            float32 rows.
         points: shape (n, d).
 
     Raises:
-        ValueError: points that are not finite, fewer than two classes, or rows that are no probabilities.
+        ValueError: points that are not finite, fewer than two classes, rows that are no probabilities, or a law whose
+            components are not known.
     """
-    x = check_points(points, "samples")
-    if isinstance(classifier, GaussianMixture):
-        return _components(x, classifier)[0]
+    x = as_points(points, "samples", dtype=torch.float64)
+    if isinstance(classifier, Target):
+        return _components(classifier, x).locate(x)[0]
     if isinstance(classifier, nn.Module):
         found = apply(classifier, x, "classifier").double().softmax(1)
     elif isinstance(classifier, Probabilistic):
@@ -88,11 +91,11 @@ def _check(probabilities: Tensor) -> Float[Tensor, "n classes"]:
     return probabilities
 
 
-def mode_mixture(probabilities: Float[Tensor, "n classes"], threshold: float = LAMBDA) -> Estimate:
+def mode_mixture(probabilities: Numbers, threshold: float = LAMBDA) -> Estimate:
     """The mode mixture ratio, with Wilson's interval.
 
     Args:
-        probabilities: see `class_probabilities`.
+        probabilities: see `class_probabilities`, shape (n, classes).
         threshold: lambda, in (0, 1/2]: more than that cannot be given to two classes.
 
     Raises:
@@ -100,40 +103,31 @@ def mode_mixture(probabilities: Float[Tensor, "n classes"], threshold: float = L
     """
     if not 0 < threshold <= 0.5:
         raise ValueError(f"lambda must lie in (0, 0.5], since two classes share 1, got {threshold}")
-    if len(probabilities) == 0:
+    p = as_tensor(probabilities, "probabilities")
+    if len(p) == 0:
         raise ValueError("a mode mixture ratio needs at least one sample, and there is none")
-    second = _check(probabilities).topk(2, dim=1).values[:, 1]
+    second = _check(p).topk(2, dim=1).values[:, 1]
     return share(float((second >= threshold).double().mean()), len(second))
 
 
-def stray(samples: Points, mixture: GaussianMixture, level: float = LEVEL) -> Estimate:
+def stray(samples: Numbers, mixture: Target, *, level: float = LEVEL) -> Estimate:
     """Share of the samples outside every component's ellipsoid of mass `level`, with Wilson's interval.
 
     Raises:
-        ValueError: samples that do not fit the mixture, a component that is flat in some direction.
+        ValueError: samples that do not fit the mixture, a component that is flat in some direction, a law whose
+            components are not known.
     """
-    squares = _components(check_points(samples, "samples", 1), mixture)[1]
-    inside = squares <= float(chi2.ppf(level, mixture.dim))
+    x = as_points(samples, "samples", dtype=torch.float64)
+    inside = _components(mixture, x).locate(x)[1] <= 2 * float(gammaincinv(mixture.dim / 2, level))  # chi-squared
     return share(float((~inside.any(1)).double().mean()), len(inside))
 
 
-def _components(x: Tensor, mixture: GaussianMixture) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
-    """Posterior probabilities of the components, and squared Mahalanobis distances to them."""
-    if x.shape[1] != mixture.dim:
-        raise ValueError(f"samples have {x.shape[1]} numbers each, the mixture {mixture.dim}: give as many")
-    if bool((mixture.variances <= 0).any()):
-        raise ValueError("a component of the mixture has no variance in some direction: nothing lies within it")
-    means, variances = (part.double().to(x.device) for part in (mixture.means, mixture.variances))
-    volume = variances.log().sum(1) * (mixture.dim / variances.shape[1])
-    prior = mixture.weights.double().to(x.device).log() - volume / 2
-    squares = []
-    for part in x.split(max(1, _BLOCK // means.numel())):
-        offset = part[:, None] - means
-        if mixture.axes is not None:
-            offset = torch.einsum("nkd,kde->nke", offset, mixture.axes.double().to(x.device))
-        squares.append((offset.square() / variances).sum(2))
-    square = torch.cat(squares)
-    return (prior - square / 2).softmax(1), square
+def _components(law: Target, x: Float[Tensor, "n d"]) -> Components:
+    if law.components is None:
+        raise ValueError(f"{law.name} is no mixture of components that are known: classes and modes are those of one")
+    if x.shape[1] != law.dim:
+        raise ValueError(f"samples have {x.shape[1]} numbers each, the mixture {law.dim}: give as many")
+    return law.components
 
 
 @dataclass(frozen=True)
@@ -157,7 +151,8 @@ class Fitted:
         return np.asarray(self.model.predict_proba(np.asarray(X, dtype=np.float64)))
 
 
-def fit_classifier(points: Points, labels: ArrayLike | Sequence[Any], seed: int = 0) -> Fitted:
+@arrays_too()
+def fit_classifier(points: Tensor, labels: ArrayLike | Sequence[Any], *, seed: int = 0) -> Fitted:
     """Multinomial logistic regression on at most 64 principal components of standardised coordinates.
 
     Its penalty is the one with the largest likelihood on folds left out, of five: that keeps its probabilities
@@ -178,7 +173,7 @@ def fit_classifier(points: Points, labels: ArrayLike | Sequence[Any], seed: int 
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x = check_points(points, "reference").cpu().numpy()
+    x = as_points(points, "reference", dtype=torch.float64, device="cpu").numpy()
     given = np.asarray(labels)
     if given.ndim == 2 and given.shape[1] == 1:
         given = given[:, 0]

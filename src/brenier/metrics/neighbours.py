@@ -23,11 +23,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from brenier.core.checks import whole_number
-from brenier.metrics.estimates import Estimate, Points, around, check_pair, share
+from brenier.core.checks import check_memory, whole_number
+from brenier.core.points import Numbers
+from brenier.metrics.estimates import Estimate, around, points_of, share
 
 NEIGHBOURS = 5  # k
-MAX_MEMORY = 2**28  # bytes of a block
+MAX_MEMORY = 0.25  # GiB of a block
 _SPLITS = 8
 _ROUNDING = 1e-13  # of squared distances, beside the largest square
 
@@ -42,7 +43,7 @@ class Neighbourhoods(NamedTuple):
 
 
 def precision_recall(
-    samples: Points, reference: Points, k: int = NEIGHBOURS, seed: int = 0, max_memory: int = MAX_MEMORY
+    samples: Numbers, reference: Numbers, *, k: int = NEIGHBOURS, seed: int = 0, max_memory: float = MAX_MEMORY
 ) -> Neighbourhoods:
     """Precision, recall, density and coverage of samples against a reference.
 
@@ -55,13 +56,13 @@ def precision_recall(
         reference: features, shape (m, d).
         k: neighbours that make a neighbourhood: Naeem et al. use 5, Kynkaanniemi et al. 3.
         seed: of the splits.
-        max_memory: bytes of a block.
+        max_memory: GiB of a block.
 
     Raises:
         ValueError: values that are not finite, shapes that do not fit, or fewer than 2(k + 1) points in one of the two.
     """
-    k = whole_number(k, "k", 1)
-    x, y = check_pair(samples, reference, least=2 * (k + 1), why=f" to split in halves that have {k} neighbours")
+    k, max_memory = whole_number(k, "k", 1), check_memory(max_memory)
+    x, y = points_of(samples, reference, least=2 * (k + 1), note=f" to split in halves that have {k} neighbours")
     found = _shares(x, y, k, max_memory)
     generator = torch.Generator().manual_seed(seed)
     squares = torch.zeros(4, dtype=torch.float64)
@@ -72,10 +73,10 @@ def precision_recall(
         squares += (one - other).square() / 4 / _SPLITS
     (precision, recall, density, coverage), errors = found.tolist(), squares.sqrt().tolist()
     return Neighbourhoods(
-        share(precision, len(x), errors[0]),
-        share(recall, len(y), errors[1]),
-        around(density, errors[2], 0.0),
-        share(coverage, len(y), errors[3]),
+        share(precision, len(x), value_se=errors[0]),
+        share(recall, len(y), value_se=errors[1]),
+        around(density, errors[2], least=0.0),
+        share(coverage, len(y), value_se=errors[3]),
     )
 
 
@@ -84,7 +85,7 @@ def expected_coverage(n: int, k: int = NEIGHBOURS) -> float:
     return 1 - math.prod((n - 1 - i) / (2 * n - 1 - i) for i in range(k))
 
 
-def _shares(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], k: int, max_memory: int) -> Float[Tensor, "4"]:
+def _shares(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], k: int, max_memory: float) -> Float[Tensor, "4"]:
     """Precision, recall, density and coverage."""
     centre = y.mean(0)
     x, y = x - centre, y - centre
@@ -103,7 +104,7 @@ def _shares(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], k: int, max_memory
 
 
 def nearest(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, k: int, max_memory: int = MAX_MEMORY
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, k: int, max_memory: float = MAX_MEMORY
 ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """Distances from each x to its k nearest y, ascending, and the rows of these; y = None: to the other x.
 
@@ -129,11 +130,11 @@ def nearest(
 
 
 def _squares(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], max_memory: int
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], max_memory: float
 ) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b m"]]]:
     """Squared distances, some rows at a time, and which rows these are."""
     own = y.square().sum(1)
-    block = max(1, int(max_memory // (3 * 8 * (len(y) + x.shape[1]))))
+    block = max(1, int(max_memory * 2**30 // (3 * 8 * (len(y) + x.shape[1]))))
     for rows in torch.arange(len(x), device=x.device).split(block):
         part = x[rows]
         yield rows, torch.addmm(own, part, y.mT, alpha=-2).add_(part.square().sum(1, keepdim=True))

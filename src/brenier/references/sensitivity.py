@@ -89,4 +89,4 @@ def perturbation_rate(
 def _distance(a: Array, b: Array, weights: Array) -> float:
     """Squared W2 between two laws on the line with the same weights."""
     mass = torch.from_numpy(weights / weights.sum())
-    return sorted_w2(torch.from_numpy(a[:, None]), torch.from_numpy(b[:, None]), mass, mass).squared
+    return sorted_w2(a[:, None], b[:, None], x_weights=mass, y_weights=mass).squared

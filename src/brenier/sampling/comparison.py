@@ -255,7 +255,7 @@ def _to_twin(x: Tensor, goal: Tensor) -> dict[str, float]:
         squares[k], f, g = by_sorting((u @ line)[:, None], mass, (v @ line)[:, None], mass)
         influence += (f + g) / LINES
     error = math.hypot(influence.std(ddof=1) / math.sqrt(n), squares.std(ddof=1) / math.sqrt(LINES))
-    found = Distance.from_squared(float(squares.mean()), error, "sliced", n)
+    found = Distance.from_squared(float(squares.mean()), error, method="sliced", n=n)
     return {"w2": found.value, "w2_se": found.value_se}
 
 
@@ -263,5 +263,5 @@ def _to_law(x: Tensor | None, drawn: Tensor | None) -> dict[str, float]:
     """W2 between the laws behind two independent samples."""
     if x is None or drawn is None:
         return dict.fromkeys(("w2", "w2_se"), math.nan)
-    found = debiased_w2(x, drawn) if x.shape[1] <= EXACT else sliced_w2(x, drawn, LINES)
+    found = debiased_w2(x, drawn) if x.shape[1] <= EXACT else sliced_w2(x, drawn, projections=LINES)
     return {"w2": found.value, "w2_se": found.value_se}

@@ -104,7 +104,7 @@ def test_a_uniform_source_in_the_plane() -> None:
 def test_w2_in_the_plane_is_that_of_the_linear_programme(plane: SemiDiscrete) -> None:
     cost = plane.w2(2**16)
     x = plane.draw(1500, seed=5).double()
-    discrete = exact_w2(x, plane.points.double(), None, plane.weights)
+    discrete = exact_w2(x, plane.points.double(), y_weights=plane.weights)
     assert abs(cost.primal - discrete.value) < 4 * math.hypot(cost.primal_se, discrete.value_se)
     assert abs(cost.dual - cost.primal) < 4 * cost.primal_se
 
