@@ -80,6 +80,15 @@ def test_a_stub_exports_each_name_once_from_where_it_is_made(folder: Path) -> No
         assert module in (package, getattr(made, "__module__", module))
 
 
+@pytest.mark.parametrize("folder", FACES, ids=lambda folder: folder.name)
+def test_no_module_shares_its_name_with_a_public_name_beside_it(folder: Path) -> None:
+    # Importing the module would put it in the place of the name.
+    package = "brenier" + "".join(f".{part}" for part in folder.relative_to(Path(str(brenier.__file__)).parent).parts)
+    names = {name for name in import_module(package).__all__ if not (folder / name / "__init__.py").exists()}
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert not names & modules - {"complexity", "scales"}
+
+
 def test_a_name_that_is_none_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'brenier' has no attribute 'prob'"):
         brenier.prob  # noqa: B018 - asking for it is the test

@@ -55,7 +55,7 @@ def run_express(
     from brenier.cli.outputs import given_schedule, write_points
     from brenier.core.checks import whole_number
     from brenier.core.writing import atomic_paths, check_output, write_dataset
-    from brenier.metrics.memorisation import memorisation
+    from brenier.metrics.copying import memorisation
     from brenier.reports.expressway import show_expressway
     from brenier.transport.mongeampere.portrait import portrait
 

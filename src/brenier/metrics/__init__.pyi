@@ -3,9 +3,9 @@ from brenier.metrics.distances import frechet_distance as frechet_distance
 from brenier.metrics.distances import kernel_distance as kernel_distance
 from brenier.metrics.estimates import Estimate as Estimate
 from brenier.metrics.evaluation import evaluate as evaluate
-from brenier.metrics.memorisation import Memorisation as Memorisation
-from brenier.metrics.memorisation import Nearness as Nearness
-from brenier.metrics.memorisation import memorisation as memorisation
+from brenier.metrics.copying import Memorisation as Memorisation
+from brenier.metrics.copying import Nearness as Nearness
+from brenier.metrics.copying import memorisation as memorisation
 from brenier.metrics.modes import class_probabilities as class_probabilities
 from brenier.metrics.modes import fit_classifier as fit_classifier
 from brenier.metrics.modes import mode_mixture as mode_mixture

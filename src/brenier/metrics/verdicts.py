@@ -8,7 +8,7 @@ from brenier.metrics.distances import ENOUGH
 if TYPE_CHECKING:
     import xarray as xr
 
-    from brenier.metrics.memorisation import Memorisation
+    from brenier.metrics.copying import Memorisation
 
 
 def against_control(evaluation: "xr.Dataset", metric: str) -> Literal["less", "same", "more"]:

@@ -10,7 +10,7 @@ from brenier.reports.tables import many, say, scale, with_error
 if TYPE_CHECKING:
     import xarray as xr
 
-    from brenier.metrics.memorisation import Memorisation
+    from brenier.metrics.copying import Memorisation
     from brenier.sampling.expressway import Expressway
     from brenier.sampling.sample import Samples
     from brenier.transport.semidiscrete.measures import MarginalError
