@@ -1,11 +1,11 @@
+from brenier.metrics.copying import Memorisation as Memorisation
+from brenier.metrics.copying import Nearness as Nearness
+from brenier.metrics.copying import memorisation as memorisation
 from brenier.metrics.digits import load_digits_classifier as load_digits_classifier
 from brenier.metrics.distances import frechet_distance as frechet_distance
 from brenier.metrics.distances import kernel_distance as kernel_distance
 from brenier.metrics.estimates import Estimate as Estimate
 from brenier.metrics.evaluation import evaluate as evaluate
-from brenier.metrics.copying import Memorisation as Memorisation
-from brenier.metrics.copying import Nearness as Nearness
-from brenier.metrics.copying import memorisation as memorisation
 from brenier.metrics.modes import class_probabilities as class_probabilities
 from brenier.metrics.modes import fit_classifier as fit_classifier
 from brenier.metrics.modes import mode_mixture as mode_mixture

@@ -22,11 +22,11 @@ from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.distances.wasserstein import debiased_w2, sliced_w2
 from brenier.laws.base import Target
+from brenier.metrics.copying import Memorisation, memorisation
 from brenier.metrics.digits import load_digits_classifier
 from brenier.metrics.distances import frechet_distance, kernel_distance
 from brenier.metrics.estimates import Estimate, around, points_of
 from brenier.metrics.features import Features, extract
-from brenier.metrics.copying import Memorisation, memorisation
 from brenier.metrics.modes import LAMBDA, Classifier, class_probabilities, fit_classifier, mode_mixture, stray
 from brenier.metrics.neighbours import MAX_MEMORY, NEIGHBOURS, precision_recall
 from brenier.sampling.comparison import EXACT, LINES
