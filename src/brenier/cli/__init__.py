@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -27,7 +27,7 @@ class Commands(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands |= dict.fromkeys(COMMANDS)  # the names, for suggestions
+        self.commands.update(cast(Any, dict.fromkeys(COMMANDS)))  # the names, for suggestions
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names, in the order of the help."""

@@ -1,11 +1,14 @@
 """`brenier show`: what was saved once more, as tables, sentences, a figure and a tidy table."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from brenier.cli import options
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def run_show(
@@ -37,7 +40,8 @@ def run_show(
         labels = stems if len(set(stems)) == len(stems) else [str(path) for path in saved]
         if len(set(labels)) < len(labels):
             raise ValueError(f"{max(labels, key=labels.count)!r} is given twice: give each file once")
-        write_page(plot_profiles(dict(zip(labels, found, strict=True))), figure, force)
+        profiles = cast("list[xr.Dataset]", found)  # as was checked above
+        write_page(plot_profiles(dict(zip(labels, profiles, strict=True))), figure, force)
     elif figure is not None:
         write_page(plot(found[0]), figure, force)
     if table is not None:
