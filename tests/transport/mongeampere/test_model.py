@@ -8,7 +8,7 @@ import xarray as xr
 import brenier
 from brenier import GaussianMixture
 from brenier.distances.wasserstein import exact_w2
-from brenier.transport.mongeampere import MongeAmpere, find_marginal, gaussian_map
+from brenier.transport.mongeampere import MongeAmpere, find_marginal, gaussian_map, learned
 from brenier.transport.mongeampere.trail import Trail
 
 MIXTURE = GaussianMixture([0.4, 0.6], [-1.0, 1.5], [0.25, 0.5])
@@ -121,12 +121,12 @@ def test_huge_and_tiny_scales_and_shifts_change_nothing():
 def test_points_alone_are_learned_by_a_classifier():
     """Algorithm 1 in the plane: after a short run, nearer to held-out points than the affine map is."""
     law = GaussianMixture([0.5, 0.5], [[-2.0, 0.0], [2.0, 0.0]], [0.25, 0.25])
-    found = MongeAmpere("normal", law.sample(4000, 0), units=12).fit(40, points=512, progress=False)
+    found = MongeAmpere("normal", law.sample(4000, 0), units=12).fit(20, points=512, progress=False)
     held = law.sample(1000, 9)
     affine = MongeAmpere("normal", law.sample(4000, 0), method="gaussian").fit()
     assert exact_w2(found.sample(1000, 3), held).value < 0.7 * exact_w2(affine.sample(1000, 3), held).value
     assert found.drive == "classifier"
-    late = found._trail.potentials[20:]
+    late = found._trail.potentials[10:]
     least, most = (torch.stack([one.amplitude for one in late]).aminmax()[k] for k in range(2))
     assert least < found.psi.inner.amplitude < most, "the mean of the last half"
     assert {"kl", "reverse_kl", "loss", "calibration", "w2", "dual"} <= set(found.history)
@@ -149,7 +149,8 @@ def test_an_unnormalised_density_is_enough():
     assert "w2" not in found.history
 
 
-def test_the_same_seed_gives_the_same_map():
+def test_the_same_seed_gives_the_same_map(monkeypatch):
+    monkeypatch.setattr(learned, "FIRST", 1)
     data = draw(300, 2)
     runs = [MongeAmpere("normal", data, units=4).fit(2, seed=3, points=64, progress=False) for _ in range(2)]
     assert torch.equal(runs[0].sample(5), runs[1].sample(5))
