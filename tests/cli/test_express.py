@@ -90,7 +90,9 @@ def test_a_saved_map_is_gone_on_with(brenier: Command, data: Path, monkeypatch: 
     torch.testing.assert_close(saved.points.double(), latents.double(), rtol=1e-6, atol=1e-6)
     given: list[SemiDiscrete] = []
     fit = SemiDiscrete.fit
-    monkeypatch.setattr(SemiDiscrete, "fit", lambda self, *rest: (given.append(rest[3]), fit(self, *rest))[1])
+    monkeypatch.setattr(
+        SemiDiscrete, "fit", lambda self, *rest, **named: (given.append(named["start"]), fit(self, *rest, **named))[1]
+    )
     assert brenier(*options, "-o", "y.npy", "--start", "map.nc", "-q").code == 0
     torch.testing.assert_close(given[0].heights, saved.heights, rtol=0, atol=0)
 

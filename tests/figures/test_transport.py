@@ -22,7 +22,7 @@ from brenier.figures.transport import (
     plot_transport,
 )
 from brenier.transport import SemiDiscrete
-from brenier.transport.semidiscrete import portrait
+from brenier.transport.semidiscrete import images
 
 rng = np.random.default_rng(0)
 SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]])
@@ -109,14 +109,14 @@ def test_points_without_weight_are_not_drawn_and_areas_are_weights() -> None:
 
 def test_points_in_space_are_seen_along_their_principal_axes() -> None:
     transport = with_heights(rng.normal(size=(50, 4)) * [1, 5, 0.1, 3])
-    ax, (places, share) = plot_points(transport), portrait.projection(transport)
+    ax, (places, share) = plot_points(transport), images.projection(transport)
     np.testing.assert_allclose(artist(ax, "points").get_offsets(), places)
     assert f"({share[0]:.0%} of the variance)" in ax.get_xlabel()
 
 
 def test_errors_of_masses_stand_before_the_noise_of_the_draws() -> None:
     transport = with_heights(np.eye(3), heights=np.array([0.0, 0.1, -0.1]))
-    ax, masses = plot_masses(transport), portrait.mass_errors(transport)
+    ax, masses = plot_masses(transport), images.mass_errors(transport)
     np.testing.assert_array_equal(artist(ax, "cells").get_data().values, masses.cells)
     np.testing.assert_array_equal(artist(ax, "noise").get_data(), [masses.places, masses.noise])
 

@@ -34,7 +34,8 @@ def run_show(
     for path, result in zip(saved, found, strict=True):
         kind = getattr(result, "attrs", {}).get("kind", "schedule")
         if len(saved) > 1 and kind != "profile":
-            raise ValueError(f"{str(path)!r} is no profile but a {kind}: only profiles are shown together")
+            verb = "is" if kind == "schedule" else "holds"
+            raise ValueError(f"{str(path)!r} {verb} no profile but a {kind}: only profiles are shown together")
     if figure is not None and len(saved) > 1:
         stems = [path.stem for path in saved]
         labels = stems if len(set(stems)) == len(stems) else [str(path) for path in saved]

@@ -19,8 +19,8 @@ A, B = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([1.0, -1.0])
 
 def affine(target: Any, A: Any, b: Any) -> xr.Dataset:
     """The portrait of a map y -> Ay + b that is known without a fit."""
-    found = MongeAmpere("normal", target, "linear", dim=len(b))
-    found.potential = Quadratic(torch.tensor(A, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
+    found = MongeAmpere("normal", target, method="linear", dim=len(b))
+    found.psi = Quadratic(torch.tensor(A, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
     found.result = Fitted("steps", 0, 1.0)
     return portrait(found)
 
