@@ -346,6 +346,23 @@ def test_the_work_is_done_in_double_precision(dtype):
 
 
 @pytest.mark.parametrize("distance", [*EVERY, sorted_w2, w2])
+def test_arrays_lists_and_tensors_are_the_same(distance):
+    d = 1 if distance is sorted_w2 else 2
+    x, y = points(12, d, 0), points(9, d, 1)
+    expected = distance(x, y)
+    assert distance(x.numpy(), y.numpy()) == distance(x.tolist(), y) == expected
+    whole = [[k] * d for k in range(8)]
+    assert distance(whole, y) == distance(np.array(whole), y) == distance(torch.tensor(whole).double(), y)
+
+
+@pytest.mark.parametrize("distance", [sorted_w2, exact_w2, sinkhorn_divergence])
+def test_weights_are_taken_as_points_are(distance):
+    x, y, a = points(5, 1, 0), points(4, 1, 1), [1, 0, 3, 2, 1]
+    found = [distance(x, y, x_weights=kind(a), y_weights=[1.0] * 4) for kind in (list, np.array, torch.tensor)]
+    assert found[0] == found[1] == found[2] == distance(x, y, x_weights=a)
+
+
+@pytest.mark.parametrize("distance", [*EVERY, sorted_w2, w2])
 def test_bad_points_are_refused(distance):
     d = 1 if distance is sorted_w2 else 2
     x, y = points(6, d, 0), points(6, d, 1)

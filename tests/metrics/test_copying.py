@@ -1,13 +1,15 @@
 """Copies are found, and fresh draws behave as stochastic geometry says."""
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from brenier.metrics import memorisation
+from brenier.metrics import Nearness, memorisation
 
 
 def uniform(n: int, d: int, seed: int) -> torch.Tensor:
@@ -72,6 +74,21 @@ def test_held_out_points_that_are_training_points_are_no_control() -> None:
     assert (found.method, len(found.control.distance)) == ("held-out", 30)
     assert memorisation(other, train, held_out=train).method == "leave-one-out"
     assert memorisation(other, train, held_out=torch.cat([train, other[:19]])).method == "leave-one-out"
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list])
+def test_what_is_found_is_of_the_kind_of_the_samples(kind: Callable[[np.ndarray], object]) -> None:
+    x, train, held = uniform(20, 2, 0), uniform(30, 2, 1), uniform(25, 2, 2)
+    expected = memorisation(x, train, held_out=held)
+    found = memorisation(kind(x.numpy()), kind(train.numpy()), held_out=kind(held.numpy()))
+    for name in ("samples", "control"):
+        for field in dataclasses.fields(Nearness):
+            value = getattr(getattr(found, name), field.name)
+            assert isinstance(value, np.ndarray)
+            np.testing.assert_array_equal(value, getattr(getattr(expected, name), field.name))
+        assert getattr(found, name).shares() == getattr(expected, name).shares()
+    assert found.closest(5) == expected.closest(5)
+    assert isinstance(memorisation(x, train.numpy()).samples.distance, torch.Tensor)
 
 
 def test_refused() -> None:

@@ -1,6 +1,7 @@
 """Frechet and kernel distances against closed forms, and their errors against what they do when repeated."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -78,6 +79,12 @@ def test_the_kernel_distance_of_normal_laws_in_one_dimension() -> None:
     values = np.array([one.value for one in found])
     assert abs(values.mean() - expected) < 3 * values.std(ddof=1) / math.sqrt(30)
     assert np.mean([one.value_se for one in found]) == pytest.approx(values.std(ddof=1), rel=0.4)
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_arrays_lists_and_tensors_are_the_same(distance: Callable[..., object]) -> None:
+    x, y = points(30, 2, 0), points(25, 2, 1)
+    assert distance(x.numpy(), y.numpy()) == distance(x.tolist(), y) == distance(x, y)
 
 
 def test_refused() -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,13 @@ def test_a_mixture_tells_its_own_modes_apart_and_labels_those_of_data() -> None:
     fitted = evaluate(x, y, labels=(y[:, 0] > 0).numpy(), progress=False)
     assert float(fitted["value"].sel(metric="mmr")) == pytest.approx(0.1, abs=0.015)
     assert "accuracy 1.000 out of fold" in fitted.attrs["classifier"]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list])
+def test_arrays_lists_and_tensors_are_the_same(kind: Callable[[np.ndarray], object]) -> None:
+    x, y = points(60, 2, 0), points(55, 2, 1)
+    found = evaluate(kind(x.numpy()), kind(y.numpy()), train=kind(y.numpy()), progress=False)
+    xr.testing.assert_identical(found, evaluate(x, y, train=y, progress=False))
 
 
 def test_features_are_of_distances_and_not_of_copies() -> None:

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -30,6 +31,17 @@ def test_a_module_is_called_in_evaluation_mode_on_float32_rows_and_left_as_it_wa
     torch.testing.assert_close(seen(x), module[0](x.float()).double())
     assert module.training
     assert extract(x, x, features=torch.sin)[1] == "sin"
+
+
+@pytest.mark.parametrize("features", ["raw", "pca", torch.sin])
+def test_features_of_arrays_and_lists_are_arrays(features: object) -> None:
+    x, y = points(30, 3), points(20, 3, 1)
+    seen, name = extract(x, y, features=features)
+    same, called = extract(x.tolist(), y.numpy(), features=features)
+    assert name == called
+    for given in (x.numpy(), x.tolist()):
+        assert isinstance(same(given), np.ndarray)
+        np.testing.assert_array_equal(same(given), seen(x))
 
 
 def test_refused() -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 
+from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
 from brenier.metrics import class_probabilities, fit_classifier, load_digits_classifier, mode_mixture, stray
 from brenier.metrics.digits import digits_split, save, train_digits_classifier
@@ -110,6 +112,32 @@ def test_it_can_be_trained_again(tmp_path) -> None:
     assert float((made(images[held]).argmax(1) == labels[held]).double().mean()) > 0.85
     save(made, tmp_path / "c.safetensors")
     assert (tmp_path / "c.safetensors").stat().st_size > 40_000
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list])
+def test_arrays_and_lists_are_as_good_as_tensors(kind: Callable[[np.ndarray], object]) -> None:
+    x = RING.sample(60, 1)
+    given = kind(x.numpy())
+    p = class_probabilities(RING, x)
+    assert isinstance(class_probabilities(RING, given), np.ndarray)
+    np.testing.assert_array_equal(class_probabilities(RING, given), p)
+    assert mode_mixture(kind(p.numpy())) == mode_mixture(p)
+    assert stray(given, RING) == stray(x, RING)
+
+
+def test_a_classifier_fitted_to_a_list_is_that_of_the_tensor() -> None:
+    x, labels = RING.sample(60, 1), [0, 1] * 30
+    found, fitted = fit_classifier(x.tolist(), labels), fit_classifier(x, labels)
+    assert isinstance(found.held_out, np.ndarray)
+    np.testing.assert_array_equal(found.held_out, fitted.held_out)
+
+
+def test_a_law_without_components_is_no_classifier() -> None:
+    law = Empirical([[0.0, 0.0], [1.0, 1.0]], name="two")
+    with pytest.raises(ValueError, match="two is no mixture of components that are known"):
+        class_probabilities(law, [[0.0, 0.0]])
+    with pytest.raises(ValueError, match="two is no mixture"):
+        stray([[0.0, 0.0]], law)
 
 
 def test_refused() -> None:

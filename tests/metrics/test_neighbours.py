@@ -59,6 +59,11 @@ def test_between_equal_laws_density_is_1_and_coverage_as_the_formula_says_within
     assert expected_coverage(10**6, 5) == pytest.approx(1 - 2**-5, rel=1e-5)
 
 
+def test_arrays_lists_and_tensors_are_the_same() -> None:
+    x, y = points(20, 2, 0), points(25, 2, 1)
+    assert precision_recall(x.numpy(), y.numpy()) == precision_recall(x.tolist(), y) == precision_recall(x, y)
+
+
 def test_nearest_distances_are_those_of_differences() -> None:
     x, y = points(40, 6, 0) + 1e6, points(50, 6, 1) + 1e6
     y[7] = x[3]
