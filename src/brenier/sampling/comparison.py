@@ -22,6 +22,7 @@ from torch import Tensor
 from brenier.catalog import LawLike, load_target
 from brenier.core import records
 from brenier.core.checks import whole_number
+from brenier.core.random import seeds
 from brenier.core.work import progress_bar
 from brenier.distances.couplings import by_sorting
 from brenier.distances.distance import Distance
@@ -204,7 +205,7 @@ def _references(
     law: Target, n: int, high: float, end: float, seed: int, deterministic: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Noise, where the flow carries it, and points of the law; None where there are none."""
-    noise, draws = (int(word) for word in np.random.SeedSequence([seed, 0xC0A5E]).generate_state(2))
+    noise, draws = seeds(seed, 0xC0A5E, count=2)
     x = start(law, n, high, noise)
     drawn = None if law.drawn_from is None else law.sample(n, draws)
     return x, reference(law, x, high, end) if deterministic else None, drawn

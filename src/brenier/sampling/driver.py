@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brenier.core.checks import whole_number
+from brenier.core.random import generator_for, normal_like
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
 from brenier.sampling.steps import Memory, evaluations, find_solver
@@ -54,7 +55,7 @@ def start(law: Target, n: int, sigma: float, seed: int = 0) -> Float[Tensor, "n 
     """
     n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
     mean = centre(law, check_grid([sigma, 0])[0])
-    return mean + sigma * _normal(mean.expand(n, -1), _generator(seed, 0x57A27))
+    return mean + sigma * normal_like(mean.expand(n, -1), generator_for(seed, 0x57A27))
 
 
 def centre(law: Target, sigma: float) -> Float[Tensor, "1 d"]:
@@ -100,7 +101,7 @@ def integrate(
     sampler, grid = find_solver(solver), check_grid(sigmas)
     x = check_points(law, x)
     size = max(len(x), 1) if batch is None else whole_number(batch, "batch", 1)
-    noise = _generator(seed, 0x5A3B)
+    noise = generator_for(whole_number(seed, "seed", 0), 0x5A3B)
     work = max(len(x), 1) * evaluations(solver, grid)
     count = 0
     with progress_bar(f"sampling {law.name}", progress) as advance:
@@ -114,7 +115,7 @@ def integrate(
                 advance(len(part) / work)
             return torch.cat(clean) if clean else points
 
-        memory = Memory(noise=lambda like: _normal(like, noise))
+        memory = Memory(noise=lambda like: normal_like(like, noise))
         path = [x]
         for sigma, after in pairwise(grid):
             x = sampler.step(denoise, x, sigma, after, memory)
@@ -155,13 +156,3 @@ def check_points(law: Target, x: Tensor) -> Tensor:
     if bool(bad.any()):
         raise ValueError(f"points must be finite, {int(bad.sum())} of {len(x)} are not in {law.dtype}")
     return points
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    sequence = np.random.SeedSequence([whole_number(seed, "seed", 0), stream])
-    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """The same numbers on every device and in every dtype, but for rounding."""
-    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)

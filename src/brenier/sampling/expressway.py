@@ -24,7 +24,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self, TypeAlias, cast
 
-import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
+from brenier.core.random import generator_for
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.sampling.driver import check_points, integrate
@@ -183,7 +183,7 @@ class Expressway:
         n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
         if self.latents is None or self.handover is None:
             raise ValueError("the expressway has not been fitted yet: call fit first")
-        generator = _generator(seed, 0xD4A)
+        generator = generator_for(seed, 0xD4A)
         if callable(self._assign):
             found = self._assign(self._source.draw(n, generator).to(self.latents))
             return check_points(self.law, found), None
@@ -225,7 +225,7 @@ class Expressway:
     def _diffuse(self, points: Float[Tensor, "n d"], seed: int, stream: int) -> Float[Tensor, "n d"]:
         """x + sigma z; the same z on every device and in every dtype, but for rounding."""
         assert self.handover is not None
-        noise = torch.randn(points.shape, generator=_generator(seed, stream), dtype=torch.float32)
+        noise = torch.randn(points.shape, generator=generator_for(seed, stream), dtype=torch.float32)
         return points + self.handover.sigma * noise.to(points)
 
     def _plan(self, progress: bool) -> Schedule:
@@ -319,8 +319,3 @@ def _check_assignment(assignment: Any) -> Literal["transport", "random", "monge-
     if not callable(found):
         raise TypeError(f"assignment must be a name, a function or have a method map, got {type(assignment).__name__}")
     return cast(Map, found)
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

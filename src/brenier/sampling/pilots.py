@@ -28,6 +28,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brenier.core.random import seeds
 from brenier.laws.base import Target
 from brenier.sampling.driver import integrate
 from brenier.sampling.steps import SolverName, evaluations
@@ -179,7 +180,7 @@ def fly(
 
     path, clean = _follow(x.double(), math.log(s[0] / s[1]), len(s), denoise)
     path, clean, s = path[::stride], clean[::stride], s[::stride]
-    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 0xAD101]).generate_state(1)[0]))
+    generator = torch.Generator().manual_seed(seeds(seed, 0xAD101)[0])
 
     def probe(n: int, count: int) -> Tensor:
         if d <= AXES:

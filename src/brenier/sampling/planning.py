@@ -13,6 +13,7 @@ from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
+from brenier.core.random import seeds
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
 from brenier.laws.levels import default_snrs
@@ -237,7 +238,7 @@ def _lowest(law: Target, low: float) -> float:
 
 def _noise(law: Target, count: int, seed: int) -> Tensor:
     """Standard normal noise (n, d), spread evenly by a scrambled Sobol sequence: few say as much as many at random."""
-    state = int(np.random.SeedSequence([seed, 0x9107]).generate_state(1)[0])
+    state = seeds(seed, 0x9107)[0]
     if law.dim > torch.quasirandom.SobolEngine.MAXDIM:
         uniform = torch.rand((count, law.dim), generator=torch.Generator().manual_seed(state), dtype=torch.float64)
     else:
