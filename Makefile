@@ -16,7 +16,8 @@ demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure 
 	$(BIN)/brenier probe digits -o demo/digits.nc --figure demo/digits.png --force
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	@echo "Some 3,200 tests: eight to fifteen minutes on two cores, by how busy they are"
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
