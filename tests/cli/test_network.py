@@ -43,6 +43,11 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def two_points() -> xr.Dataset:
+    return package.probe("two-points", [0.5, 2.0], progress=False)
+
+
 def test_probe_a_folder_of_ours(brenier: Command, net: Path, tmp_path: Path) -> None:
     saved = tmp_path / "net.nc"
     result = brenier("probe", net, "--data", "four-gaussians", "--queries", 40, "--snrs", 5, "-o", saved)
@@ -106,17 +111,17 @@ def test_profiles_are_shown_together(brenier: Command, net: Path, tmp_path: Path
     assert picture.stat().st_size > 10_000
 
 
-def test_only_profiles_are_shown_together(brenier: Command, tmp_path: Path) -> None:
-    package.probe("two-points", [1.0], progress=False).to_netcdf(tmp_path / "profile.nc", engine="h5netcdf")
+def test_only_profiles_are_shown_together(brenier: Command, two_points: xr.Dataset, tmp_path: Path) -> None:
+    two_points.to_netcdf(tmp_path / "profile.nc", engine="h5netcdf")
     chain = package.chain("two-points", 0, steps=2, progress=False)
     chain.to_netcdf(tmp_path / "chain.nc", engine="h5netcdf")
     brenier("show", tmp_path / "profile.nc", tmp_path / "chain.nc").refused("chain.nc", "holds no profile but a chain")
 
 
-def test_files_of_the_same_name_are_told_apart(brenier: Command, tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_told_apart(brenier: Command, two_points: xr.Dataset, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        package.probe("two-points", [0.5, 2.0], progress=False).to_netcdf(tmp_path / name / "x.nc", engine="h5netcdf")
+        two_points.to_netcdf(tmp_path / name / "x.nc", engine="h5netcdf")
     first, second, picture = tmp_path / "a" / "x.nc", tmp_path / "b" / "x.nc", tmp_path / "both.svg"
     assert brenier("show", first, second, "--figure", picture).code == 0
     brenier("show", first, first, "--figure", tmp_path / "c.svg").refused("is given twice")
