@@ -146,12 +146,7 @@ def sharp_contraction(
 
 
 def _contraction(
-    localization: ArrayLike,
-    perturbation: ArrayLike,
-    snr: ArrayLike,
-    weights: ArrayLike | None,
-    beta: float,
-    clip: bool,
+    localization: ArrayLike, perturbation: ArrayLike, snr: ArrayLike, weights: ArrayLike | None, beta: float, clip: bool
 ) -> Array:
     richness = np.atleast_1d(np.asarray(perturbation, dtype=np.float64))
     if not np.all(richness >= 1):

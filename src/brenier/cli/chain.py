@@ -10,8 +10,7 @@ from brenier.cli import options
 def run_chain(
     law: options.LawName,
     start: Annotated[
-        str,
-        typer.Option("--from", metavar="START", help="A point (X or X,X,...), normal, equilibrium, or as LAW."),
+        str, typer.Option("--from", metavar="START", help="A point (X or X,X,...), normal, equilibrium, or as LAW.")
     ] = "equilibrium",
     steps: Annotated[int, typer.Option(help="Steps there, and back.")] = 100,
     eta: Annotated[float, typer.Option(help="Length of a step, in Ornstein-Uhlenbeck time.")] = 0.01,

@@ -44,11 +44,7 @@ ROWS = {
     "asymmetry": "symmetry",
     "negative": "positivity",
 }
-SPLITS = {
-    "predicted": "by predicted error",
-    "outlying": r"by $|D-\mathrm{E}D|$",
-    "moved": r"by $|x-D|$",
-}
+SPLITS = {"predicted": "by predicted error", "outlying": r"by $|D-\mathrm{E}D|$", "moved": r"by $|x-D|$"}
 NARROW, WIDE = 0.3, 3.0  # ratios of errors: what an axis shows at least, and at most, to each side of 1
 
 

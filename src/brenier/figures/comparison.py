@@ -7,19 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from brenier.core import records
-from brenier.figures.axes import (
-    BLACK,
-    BLUE,
-    GAP,
-    GREEN,
-    MARKERS,
-    ORANGE,
-    Array,
-    log_axis,
-    panel,
-    tick_label,
-    values_of,
-)
+from brenier.figures.axes import BLACK, BLUE, GAP, GREEN, MARKERS, ORANGE, Array, log_axis, panel, tick_label, values_of
 from brenier.figures.page import counted, page, plain, short, stacked
 from brenier.sampling.handmade import HANDMADE
 

@@ -9,15 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brenier.core import records
-from brenier.figures.axes import (
-    BLACK,
-    BLUE,
-    ORANGE,
-    Array,
-    legend_below,
-    panel,
-    values_of,
-)
+from brenier.figures.axes import BLACK, BLUE, ORANGE, Array, legend_below, panel, values_of
 from brenier.figures.page import letter_panels, page
 
 SHARES = {

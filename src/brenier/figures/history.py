@@ -11,18 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from brenier.figures.axes import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    Array,
-    band,
-    legend_below,
-    log_axis,
-    tick_label,
-    values_of,
-)
+from brenier.figures.axes import BLACK, BLUE, GREEN, ORANGE, Array, band, legend_below, log_axis, tick_label, values_of
 
 
 def plot_history(history: xr.Dataset, axes: Sequence[Axes] | None = None) -> list[Axes]:

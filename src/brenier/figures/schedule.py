@@ -11,18 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from brenier.core import records
-from brenier.figures.axes import (
-    BLACK,
-    BLUE,
-    GAP,
-    ORANGE,
-    Array,
-    legend_below,
-    nice_ticks,
-    panel,
-    tick_label,
-    values_of,
-)
+from brenier.figures.axes import BLACK, BLUE, GAP, ORANGE, Array, legend_below, nice_ticks, panel, tick_label, values_of
 from brenier.figures.page import counted, letter_panels, page, plain, short, stacked
 from brenier.sampling.schedule import Schedule
 

@@ -7,16 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from brenier.core import records
-from brenier.figures.axes import (
-    BLACK,
-    BLUE,
-    ORANGE,
-    curve,
-    legend_below,
-    log_axis,
-    panel,
-    values_of,
-)
+from brenier.figures.axes import BLACK, BLUE, ORANGE, curve, legend_below, log_axis, panel, values_of
 from brenier.figures.page import plain
 
 STYLES = {"l2": ("$L^2$(reference)", BLUE, "o"), "sup": ("largest, central 99.8%", ORANGE, "s")}

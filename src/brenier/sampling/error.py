@@ -91,11 +91,7 @@ class Found(NamedTuple):
 
 
 def minimise(
-    law: Target,
-    pilots: Pilots,
-    solver: SolverName,
-    starts: Sequence[Sequence[float]],
-    refinements: int = REFINEMENTS,
+    law: Target, pilots: Pilots, solver: SolverName, starts: Sequence[Sequence[float]], refinements: int = REFINEMENTS
 ) -> Found:
     """The grid that leaves the pilots the smallest end error.
 

@@ -203,14 +203,7 @@ def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -
 
 
 def _fly(
-    law: Target,
-    high: float,
-    low: float,
-    to_zero: bool,
-    pilots: int,
-    cost: int,
-    seed: int,
-    points: Tensor | None = None,
+    law: Target, high: float, low: float, to_zero: bool, pilots: int, cost: int, seed: int, points: Tensor | None = None
 ) -> Pilots:
     """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
     finer, alike = FINER, None

@@ -48,7 +48,7 @@ TOLD_SIGMA = {
     *("QwenImageTransformer2DModel", "LongCatImageTransformer2DModel", "OvisImageTransformer2DModel"),
 }
 BACKWARD = {
-    *("LuminaNextDiT2DModel", "Lumina2Transformer2DModel", "ZImageTransformer2DModel", "MochiTransformer3DModel"),
+    *("LuminaNextDiT2DModel", "Lumina2Transformer2DModel", "ZImageTransformer2DModel", "MochiTransformer3DModel")
 }
 
 

@@ -46,16 +46,9 @@ def compute() -> xr.Dataset:
             ("snr", "delta"),
             np.stack([integrated_tail(values, DELTAS, weights) for values, weights in samples]),
         ),
-        "edge": (
-            ("snr", "delta"),
-            _edges(SNRS[:, None], DELTAS),
-        ),
+        "edge": (("snr", "delta"), _edges(SNRS[:, None], DELTAS)),
     }
-    coordinates = {
-        "snr": ("snr", SNRS),
-        "y": ("y", y),
-        "delta": ("delta", DELTAS),
-    }
+    coordinates = {"snr": ("snr", SNRS), "y": ("y", y), "delta": ("delta", DELTAS)}
     return xr.Dataset(variables, coordinates, {"law": law.name, "method": "quadrature"})
 
 

@@ -66,10 +66,7 @@ class Judge:
 
 
 def cost(
-    potential: Potential,
-    y: Float[Tensor, "n d"],
-    x: Float[Tensor, "n d"] | None,
-    back: Float[Tensor, "n d"] | None,
+    potential: Potential, y: Float[Tensor, "n d"], x: Float[Tensor, "n d"] | None, back: Float[Tensor, "n d"] | None
 ) -> Cost:
     """What the map pays at points of the reference, and what the potential vouches for; of whitened laws, if these are.
 
