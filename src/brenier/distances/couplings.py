@@ -8,14 +8,13 @@ with equality where mass moves, and a @ f = b @ g. To first order, f_i and g_j a
 point: its influence. All arrays are float64: x (n, d), y (m, d), and a (n,) and b (m,), positive with sum 1.
 """
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-Array: TypeAlias = NDArray[np.float64]
+from brenier.core.checks import Array
 
 _STEPS = 5000
 _MARGINAL = 1e-4  # error of a marginal, summed over points, at which Sinkhorn's iteration stops

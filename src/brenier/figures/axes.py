@@ -1,7 +1,7 @@
 """What the figures share: colours, curves, SNR axes with readable ticks, bands, legends that cover no data."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -12,11 +12,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import NDArray
 
+from brenier.core.checks import Array
 from brenier.scales import sigma_from_snr, snr_from_sigma
-
-Array: TypeAlias = NDArray[np.float64]
 
 # Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes say the same again in grey print.
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "black"

@@ -1,12 +1,10 @@
 """Where the heaviest component of a one-dimensional Gaussian mixture changes: the upper envelope of parabolas."""
 
 import math
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float64]
+from brenier.core.checks import Array
 
 
 def switches(log_weight: Array, mean: Array, variance: Array) -> list[tuple[float, float]]:

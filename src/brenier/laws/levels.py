@@ -1,13 +1,10 @@
 """Grids of noise levels, as SNRs r = alpha/sigma: those that a law calls for, and those that are asked for."""
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from brenier.core.checks import Array
 from brenier.laws.base import Target
-
-Array: TypeAlias = NDArray[np.float64]
 
 
 def default_snrs(law: Target, count: int = 32) -> Array:

@@ -148,11 +148,6 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of one file of a checkpoint.
-
-    Raises:
-        ValueError: it is missing or damaged.
-    """
     """The tensors in a file of a checkpoint, by their names.
 
     Raises:

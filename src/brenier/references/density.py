@@ -14,17 +14,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from brenier.core.checks import Array
 from brenier.laws.base import Target
 from brenier.sampling.steps import LANGEVIN, SOLVERS, Memory, SolverName, find_solver, langevin_size
-
-Array: TypeAlias = NDArray[np.float64]
 
 _SPACING = 0.55  # of nodes, in units of the narrowest feature: an error of exp(-2 pi^2/0.75^2) = 6e-16
 _WINDOW = 8.5  # half-width of a kernel that is summed, in standard deviations
@@ -70,14 +67,14 @@ class OutputDensity:
 
 
 def output_kl(
-    target: Target, sigmas: Sequence[float], solver: SolverName = "dpmpp-2m-sde", from_normal: bool = False
+    law: Target, sigmas: Sequence[float], solver: SolverName = "dpmpp-2m-sde", from_normal: bool = False
 ) -> float:
     """KL(law of X + sigma Z || law of the sampler's output) in nats, sigma = sigmas[-1]; see `output_density`."""
-    return output_density(target, sigmas, solver, from_normal).kl
+    return output_density(law, sigmas, solver, from_normal).kl
 
 
 def output_density(
-    target: Target,
+    law: Target,
     sigmas: Sequence[float],
     solver: SolverName = "dpmpp-2m-sde",
     from_normal: bool = False,
@@ -86,7 +83,7 @@ def output_density(
     """Density of a stochastic sampler's output, for an explicit law on the line.
 
     Args:
-        target: the law, with `distribution` and `log_density`.
+        law: with `distribution` and `log_density`.
         sigmas: noise levels, descending, the last one positive: at 0 a law with atoms has no density.
         solver: "euler-maruyama", "dpmpp-2m-sde" or "annealed-langevin".
         from_normal: start from N(E X, Var X + sigmas[0]^2) instead of the exact law of X + sigmas[0] Z. The exact
@@ -103,9 +100,9 @@ def output_density(
         raise ValueError(f"{solver} draws no noise, its output has no density by kernels: take one of {stochastic}")
     if len(sigmas) < 2 or not all(0 < after < before < math.inf for before, after in pairwise(sigmas)):
         raise ValueError(f"sigmas must be at least two levels that descend to a positive one, got {list(sigmas)}")
-    if target.dim != 1 or target.breakpoints(1 / sigmas[-1]) is None:
-        raise ValueError(f"{target.name} is no explicit law on the line: only there are densities known")
-    return _carry(target.to(dtype=torch.float64, device="cpu"), list(sigmas), solver, from_normal, resolution)
+    if law.dim != 1 or law.breakpoints(1 / sigmas[-1]) is None:
+        raise ValueError(f"{law.name} is no explicit law on the line: only there are densities known")
+    return _carry(law.to(dtype=torch.float64, device="cpu"), list(sigmas), solver, from_normal, resolution)
 
 
 @dataclass(frozen=True)
@@ -146,13 +143,11 @@ def linear_steps(solver: SolverName, sigmas: Sequence[float]) -> Iterator[Linear
         before = sigma
 
 
-def _carry(
-    target: Target, sigmas: list[float], solver: SolverName, from_normal: bool, resolution: float
-) -> OutputDensity:
+def _carry(law: Target, sigmas: list[float], solver: SolverName, from_normal: bool, resolution: float) -> OutputDensity:
     steps = list(linear_steps(solver, sigmas))
-    low, high = _reach(target, sigmas[0])
-    x = _nodes(low, high, _scale(target, sigmas[0], sigmas[0], steps), resolution)
-    density = _exact(target, x, sigmas[0])
+    low, high = _reach(law, sigmas[0])
+    x = _nodes(low, high, _scale(law, sigmas[0], sigmas[0], steps), resolution)
+    density = _exact(law, x, sigmas[0])
     if from_normal:
         mean = (density @ x) / density.sum()
         variance = (density @ (x - mean) ** 2) / density.sum()
@@ -160,13 +155,13 @@ def _carry(
     at, past, mass = torch.arange(len(x)), torch.zeros_like(x), density * (x[1] - x[0])  # of every pair of points
     for k, step in enumerate(steps):
         final = k == len(steps) - 1
-        clean = target.denoise(x[:, None] / step.sigma, 1 / step.sigma)[:, 0]
+        clean = law.denoise(x[:, None] / step.sigma, 1 / step.sigma)[:, 0]
         at, past, mass = (part[mass > 0] for part in (at, past, mass))
         mean = step.from_x * x[at] + step.from_clean * clean[at] + step.from_past * past
-        aim = _reach(target, sigmas[-1]) if final else (math.inf, -math.inf)
+        aim = _reach(law, sigmas[-1]) if final else (math.inf, -math.inf)
         low = min(float(mean.min()) - _WINDOW * step.noise, aim[0])
         high = max(float(mean.max()) + _WINDOW * step.noise, aim[1])
-        after = _nodes(low, high, _scale(target, step.after, step.noise, steps[k + 1 :]), resolution)
+        after = _nodes(low, high, _scale(law, step.after, step.noise, steps[k + 1 :]), resolution)
         remembers = not final and steps[k + 1].from_past != 0
         row = at if remembers else torch.zeros_like(at)
         at, row, pairs = _convolve(mean, mass, step.noise, after, row, _LAST_WINDOW if final else _WINDOW)
@@ -177,8 +172,8 @@ def _carry(
         x, mass = after, mass * (after[1] - after[0])
     total = float(density.sum() * (x[1] - x[0]))
     if not abs(total - 1) < _MASS:
-        raise RuntimeError(f"the density of {solver} on {target.name} has the mass {total!r}: it must be 1")
-    return OutputDensity(x.numpy(), density.numpy() / total, _exact(target, x, sigmas[-1]).numpy())
+        raise RuntimeError(f"the density of {solver} on {law.name} has the mass {total!r}: it must be 1")
+    return OutputDensity(x.numpy(), density.numpy() / total, _exact(law, x, sigmas[-1]).numpy())
 
 
 def _convolve(
@@ -210,34 +205,34 @@ def _convolve(
     return at[inside], row[inside], out[there[inside]] / (noise * math.sqrt(2 * math.pi))
 
 
-def _scale(target: Target, sigma: float, width: float, steps: Sequence[LinearStep]) -> float:
+def _scale(law: Target, sigma: float, width: float, steps: Sequence[LinearStep]) -> float:
     """The narrowest feature, at level `sigma`, of a density smooth on `width` and of the next kernels in x."""
-    points = target.breakpoints(1 / sigma)
+    points = law.breakpoints(1 / sigma)
     assert points is not None  # checked by `output_density`
     points = sigma * points.double()
     share = torch.linspace(0, 1, 9, dtype=torch.float64)[:-1, None]
     x = (points[:-1] + share * points.diff()).T.flatten()
-    density = _exact(target, x, sigma)
+    density = _exact(law, x, sigma)
     features = [1 / width, 1 / sigma]
     if steps:
         seen = x[density > _SEEN * density.max(), None] / steps[0].sigma
-        slope = target.localize(seen, 1 / steps[0].sigma).norm
+        slope = law.localize(seen, 1 / steps[0].sigma).norm
         features.append(float((steps[0].from_x + steps[0].from_clean * slope).abs().max()) / steps[0].noise)
         if len(steps) > 1:
             features.append(abs(steps[1].from_past) * float(slope.max()) / steps[1].noise)
     return 1 / math.hypot(*features)
 
 
-def _reach(target: Target, sigma: float) -> tuple[float, float]:
+def _reach(law: Target, sigma: float) -> tuple[float, float]:
     """Points that leave a mass of exp(-_TAIL) of X + sigma Z out on either side."""
-    points = target.breakpoints(1 / sigma)
+    points = law.breakpoints(1 / sigma)
     assert points is not None  # checked by `output_density`
     ends: list[float] = []
     for tail in ("log_cdf", "log_sf"):
         low, high = (sigma * points[[0, -1]]).double()
         for _ in range(40):
             middle = (low + high) / 2
-            laws = target.distribution(middle, torch.ones_like(middle), torch.full_like(middle, sigma))
+            laws = law.distribution(middle, torch.ones_like(middle), torch.full_like(middle, sigma))
             outside = bool(getattr(laws, tail) < -_TAIL)
             low, high = (middle, high) if outside == (tail == "log_cdf") else (low, middle)
         ends.append(float(low))
@@ -249,5 +244,5 @@ def _nodes(low: float, high: float, scale: float, resolution: float) -> Tensor:
     return torch.linspace(low, high, count, dtype=torch.float64)
 
 
-def _exact(target: Target, x: Tensor, sigma: float) -> Tensor:
-    return target.log_density(x[:, None] / sigma, 1 / sigma).exp() / sigma
+def _exact(law: Target, x: Tensor, sigma: float) -> Tensor:
+    return law.log_density(x[:, None] / sigma, 1 / sigma).exp() / sigma

@@ -11,16 +11,15 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from brenier import complexity
+from brenier.core.checks import Array
 from brenier.distances.wasserstein import sorted_w2
 from brenier.laws.base import Target
 from brenier.laws.line.quadrature import localization_quadrature
 from brenier.laws.line.quantiles import REACH, Quantiles, resolve
 from brenier.probing.chain.process import backward_map, marginal
 
-Array: TypeAlias = NDArray[np.float64]
 Field: TypeAlias = Callable[[Array], Array]
 
 _POSITION = 1e-6  # error allowed of a curve on a panel, relative to its range

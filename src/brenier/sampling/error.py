@@ -25,14 +25,13 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from brenier.core.checks import Array
 from brenier.laws.base import Target
 from brenier.sampling.pilots import Pilots
 from brenier.sampling.steps import Memory, SolverName, find_solver
 
-Array: TypeAlias = NDArray[np.float64]
 Residual: TypeAlias = Callable[[Array], tuple[Array, float]]
 Jacobian: TypeAlias = Callable[[Array], Array]
 

@@ -52,9 +52,9 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.interpolate import PchipInterpolator
 from scipy.special import expit
 
+from brenier.core.checks import Array
 from brenier.sampling.steps import SolverName
 
-Array: TypeAlias = NDArray[np.float64]
 Cost: TypeAlias = Callable[[Array, Array], Array]
 Informed: TypeAlias = Callable[[xr.Dataset, int, float, float, SolverName], list[float]]
 

@@ -28,12 +28,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brenier.core.checks import Array
 from brenier.core.random import seeds
 from brenier.laws.base import Target
 from brenier.sampling.driver import integrate
 from brenier.sampling.steps import SolverName, evaluations
 
-Array: TypeAlias = NDArray[np.float64]
 Place: TypeAlias = tuple[NDArray[np.int64], Array]
 
 AXES = 2  # dimensions up to which every axis is a probe v, and nothing is left to chance

@@ -19,9 +19,9 @@ from numpy.polynomial import legendre
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import root_scalar
 
+from brenier.core.checks import Array
 from brenier.laws.base import Target
 
-Array: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.intp]
 
 _ORDER = 16

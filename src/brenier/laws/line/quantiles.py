@@ -12,7 +12,7 @@ are cut until every curve that the caller asks for is resolved.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +20,8 @@ from numpy.polynomial import legendre
 from numpy.typing import NDArray
 from scipy.special import ndtri_exp
 
+from brenier.core.checks import Array
 from brenier.laws.base import Distribution, Target
-
-Array: TypeAlias = NDArray[np.float64]
 
 REACH = 9.0  # beyond |z| = 9 lies a mass of 2e-19
 _ORDER = 16

@@ -13,44 +13,44 @@ from brenier.laws.mixture import GaussianMixture
 Start: TypeAlias = LawLike | float | int
 
 
-def start_law(start: Start, target: Target, beta: float = 1.0) -> Target:
+def start_law(start: Start, law: Target, beta: float = 1.0) -> Target:
     """The law that a chain starts from.
 
     Args:
         start: a number or d numbers (a point), also as text ("0", "1,-2"); "normal"; "equilibrium"; a law; samples
             (n, d); or what `load_target` takes.
-        target: the law of the chain, for the dimension, the dtype and the device.
+        law: that of the chain, for the dimension, the dtype and the device.
         beta: inverse temperature, for the equilibrium.
 
     Raises:
-        ValueError: the start has another dimension than the target, or is not known.
+        ValueError: the start has another dimension than the law, or is not known.
     """
-    dim = target.dim
+    dim = law.dim
     if isinstance(start, str):
         words = start.strip().lower()
         if words in ("normal", "equilibrium"):
             name, variance = ("N(0, I)", 1.0) if words == "normal" else ("equilibrium", 1 / beta)
-            return _gaussian(torch.zeros(dim), variance, name, target)
+            return _gaussian(torch.zeros(dim), variance, name, law)
         point = _read_point(start)
-        law = load_target(start, dtype=target.dtype, device=target.device) if point is None else None
+        found = load_target(start, dtype=law.dtype, device=law.device) if point is None else None
         start = start if point is None else point
     elif isinstance(start, Target):
-        law = start
+        found = start
     else:
         array = np.asarray(start.detach().cpu() if isinstance(start, Tensor) else start)
-        law = load_target(start, dtype=target.dtype, device=target.device) if array.ndim > 1 else None
-    if law is None:
+        found = load_target(start, dtype=law.dtype, device=law.device) if array.ndim > 1 else None
+    if found is None:
         point = np.atleast_1d(np.asarray(start, dtype=np.float64))
         if len(point) not in {1, dim} or not np.all(np.isfinite(point)):
             raise ValueError(
-                f"the start is a point of {len(point)} coordinates, {target.name} has {dim} dimension"
+                f"the start is a point of {len(point)} coordinates, {law.name} has {dim} dimension"
                 f"{'s' * (dim > 1)}: give one finite number, or {dim}"
             )
         name = "point " + ",".join(f"{c:g}" for c in point[:4]) + ",..." * (len(point) > 4)
-        return _gaussian(torch.from_numpy(np.broadcast_to(point, (dim,)).copy()), 0.0, name, target)
-    if law.dim != dim:
-        raise ValueError(f"the start {law.name} has dimension {law.dim}, {target.name} has {dim}: they must agree")
-    return law.to(device=target.device, dtype=target.dtype)
+        return _gaussian(torch.from_numpy(np.broadcast_to(point, (dim,)).copy()), 0.0, name, law)
+    if found.dim != dim:
+        raise ValueError(f"the start {found.name} has dimension {found.dim}, {law.name} has {dim}: they must agree")
+    return found.to(device=law.device, dtype=law.dtype)
 
 
 def _read_point(text: str) -> list[float] | None:
@@ -60,5 +60,5 @@ def _read_point(text: str) -> list[float] | None:
         return None
 
 
-def _gaussian(mean: Tensor, variance: float, name: str, target: Target) -> GaussianMixture:
-    return GaussianMixture([1.0], mean[None], [variance], name=name, dtype=target.dtype, device=target.device)
+def _gaussian(mean: Tensor, variance: float, name: str, law: Target) -> GaussianMixture:
+    return GaussianMixture([1.0], mean[None], [variance], name=name, dtype=law.dtype, device=law.device)

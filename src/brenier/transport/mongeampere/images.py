@@ -3,18 +3,16 @@
 All is computed from the dataset that `portrait` returns.
 """
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 
+from brenier.core.checks import Array
 from brenier.core.linalg import principal_axes
 from brenier.transport.mongeampere.potentials import Potential
 from brenier.transport.mongeampere.storage import read_potential
-
-Array: TypeAlias = NDArray[np.float64]
 
 CIRCLES, RAYS = (0.5, 1.0, 1.5, 2.0, 2.5), 24  # of the polar grid: radii in standard deviations, and lines outwards
 LONG = 400  # places along a line of it

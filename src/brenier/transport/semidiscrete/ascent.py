@@ -23,17 +23,15 @@ estimated, a little regularised. In many, P is diagonal: the mean gap of a cell 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
+from brenier.core.checks import Array
 from brenier.transport.semidiscrete.cells import Cells, Tally
 from brenier.transport.semidiscrete.pairs import mean_gaps
-
-Array: TypeAlias = NDArray[np.float64]
 
 FEW = 5  # dimensions up to which the Laplacian is inverted
 LEAST = 1024  # draws to a step

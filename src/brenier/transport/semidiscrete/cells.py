@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +21,10 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brenier.core.checks import Array
 from brenier.core.random import generator_for
 from brenier.core.work import one_thread
 from brenier.transport.semidiscrete.sources import Source, combinations
-
-Array: TypeAlias = NDArray[np.float64]
 
 BLOCK = 2**21  # bytes of scores at a time
 BLOCKS = 16  # that the draws of a tally are dealt out to, for its errors

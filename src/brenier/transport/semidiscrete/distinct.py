@@ -4,16 +4,15 @@ import math
 import warnings
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from brenier.core.checks import Array
 from brenier.core.reading import check_array
-
-Array: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from brenier.core.checks import Array
 from brenier.core.linalg import principal_axes
 from brenier.core.random import seeds
 from brenier.transport.semidiscrete.facets import facet_angle
 from brenier.transport.semidiscrete.map import SemiDiscrete
 
-Array: TypeAlias = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.intp]
 
 STEEP = 3.0  # times the median angle of the facets: what counts as singular unless a threshold is given

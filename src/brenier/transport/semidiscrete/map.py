@@ -19,11 +19,10 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core import records
-from brenier.core.checks import whole_number
+from brenier.core.checks import Array, whole_number
 from brenier.core.points import Numbers, arrays_too, as_points
 from brenier.core.random import generator_for, seeds
 from brenier.core.reading import check_array
@@ -38,7 +37,6 @@ from brenier.transport.semidiscrete.measures import MarginalError
 from brenier.transport.semidiscrete.sources import Sampler, find_source
 from brenier.transport.semidiscrete.starts import best_start, cell_means, extended, guess, line_heights
 
-Array: TypeAlias = NDArray[np.float64]
 Stopped: TypeAlias = Literal["exact", "tolerance", "minutes", "interrupted"]
 
 MOST = 2**36  # draws beyond which a tolerance is out of reach

@@ -2,14 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brenier.core.checks import Array
 from brenier.transport.semidiscrete.cells import Tally
-
-Array: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

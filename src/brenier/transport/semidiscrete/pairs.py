@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -10,10 +9,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from brenier.core.checks import Array
 from brenier.core.random import generator_for
 from brenier.transport.semidiscrete.cells import Cells
-
-Array: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

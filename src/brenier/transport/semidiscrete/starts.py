@@ -1,7 +1,6 @@
 """Heights to start an ascent from, and those on the line, which need none."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -9,10 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
+from brenier.core.checks import Array
 from brenier.transport.semidiscrete.ascent import ascend
 from brenier.transport.semidiscrete.cells import Cells
-
-Array: TypeAlias = NDArray[np.float64]
 
 PROBE = 2048  # draws that moments of the source's scores are taken from
 COARSE = 500  # cells that a coarse problem has at least

@@ -16,7 +16,7 @@ within their boxes, exactly, and in the plane the same holds for sums psi_1(y_1)
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import logsumexp
 
+from brenier.core.checks import Array
 from brenier.transport.mongeampere.marginal import LogDensity, Marginal
-
-Array: TypeAlias = NDArray[np.float64]
 
 _GAUSS = 1 / np.sqrt(12)  # of the two nodes on an interval of length 1, from its middle
 _PANELS = {1: 4096, 2: 96}  # of the target's box, along an axis: no panel of an integral over an image is longer
