@@ -16,6 +16,8 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from brenier.cli.options import memory
+
 COMMANDS = (
     *("probe", "chain", "plan", "sample", "express", "compare", "evaluate", "transport", "flow", "train"),
     *("calibrate", "reproduce", "show", "laws"),
@@ -72,18 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
-        return app(args=given or ["--help"], prog_name="brenier", standalone_mode=False) or 0
+        with memory("fewer --queries, --particles or --pilots, a smaller --max-memory or --batch"):
+            return app(args=given or ["--help"], prog_name="brenier", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except TyperException as error:
         return _complain(error.format_message())
     except (ValueError, TypeError) as error:
         return _complain(str(error))
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        options = "--queries, --particles or --pilots, a smaller --max-memory or --batch"
-        return _complain(f"out of memory: give fewer {options}, or fewer points")
     finally:
         warnings.formatwarning = by_python
 

@@ -28,9 +28,8 @@ def run_calibrate(
 ) -> None:
     """Compare the error that NETWORK's Jacobian predicts with the error that it makes on DATA."""
     from brenier.cli.numbers import given_levels, snr_grid
-    from brenier.cli.outputs import check_outputs, write_outputs
+    from brenier.cli.outputs import check_outputs, finish
     from brenier.probing.calibration import SNRS, calibrate, load_network
-    from brenier.reports import show
 
     check_outputs(output, figure, force)
     levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
@@ -39,6 +38,4 @@ def run_calibrate(
         if (snr_min, snr_max, snrs) != (None, None, None):
             levels["snrs"] = snr_grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
         calibration = calibrate(net, **levels, queries=queries, seed=seed, progress=not quiet)
-        write_outputs(calibration, output, figure, force)
-        if not quiet:
-            show(calibration)
+        finish(calibration, output, figure, force=force, quiet=quiet)

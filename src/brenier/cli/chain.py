@@ -45,8 +45,7 @@ def run_chain(
     """Diffuse START, denoise it by LAW's score, and show where it closes in on LAW and where errors grow."""
     from brenier import chain
     from brenier.cli.numbers import read_numbers
-    from brenier.cli.outputs import check_outputs, write_outputs
-    from brenier.reports import show
+    from brenier.cli.outputs import check_outputs, finish
 
     check_outputs(output, figure, force)
     richness = read_numbers(perturbation, "--perturbation")
@@ -72,6 +71,4 @@ def run_chain(
             seed=seed,
             progress=not quiet,
         )
-        write_outputs(found, output, figure, force)
-        if not quiet:
-            show(found)
+        finish(found, output, figure, force=force, quiet=quiet)

@@ -30,8 +30,7 @@ def run_compare(
     """Sample LAW with the steps placed in every way, and hold the results against each other."""
     from brenier import compare
     from brenier.cli.numbers import read_numbers
-    from brenier.cli.outputs import check_outputs, write_outputs
-    from brenier.reports import show
+    from brenier.cli.outputs import check_outputs, finish
 
     check_outputs(output, figure, force)
     counts = read_numbers(steps, "--steps")
@@ -48,9 +47,7 @@ def run_compare(
             seed=seed,
             progress=not quiet,
         )
-        write_outputs(comparison, output, figure, force)
-        if not quiet:
-            show(comparison)
+        finish(comparison, output, figure, force=force, quiet=quiet)
 
 
 def _names(text: str) -> list[str]:

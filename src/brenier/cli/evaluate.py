@@ -1,12 +1,16 @@
 """`brenier evaluate`: samples held against data, as a table, sentences, a file, a figure."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from brenier.cli import options
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def run_evaluate(
@@ -40,10 +44,8 @@ def run_evaluate(
 ) -> None:
     """Judge SAMPLES: how far from the data, how precise, how complete, how mixed, how much copied."""
     from brenier import evaluate
-    from brenier.cli.outputs import check_outputs, write_figure
+    from brenier.cli.outputs import check_outputs, write_figure, write_files
     from brenier.core.reading import read_array
-    from brenier.core.writing import atomic_paths, write_dataset
-    from brenier.metrics.evaluation import to_table
     from brenier.reports import show
 
     check_outputs(output, figure, force, (".nc", ".json"))
@@ -61,14 +63,17 @@ def run_evaluate(
             seed=seed,
             progress=not quiet,
         )
-        wanted = [path for path in (output, figure) if path is not None]
-        with atomic_paths(*wanted, force=force) as drafts:
-            if output is not None and output.suffix.lower() == ".nc":
-                write_dataset(found, drafts[0])
-            elif output is not None:
-                text = json.dumps(to_table(found), indent=2, allow_nan=False) + "\n"
-                drafts[0].write_text(text, encoding="utf-8")
-            if figure is not None:
-                write_figure(found, drafts[-1])
+        write_files((output, partial(_write, found)), (figure, partial(write_figure, found)), force=force)
         if not quiet:
             show(found)
+
+
+def _write(evaluation: "xr.Dataset", path: Path) -> None:
+    """As netCDF or as JSON, by the suffix."""
+    from brenier.core.writing import write_dataset
+    from brenier.metrics.evaluation import to_table
+
+    if path.suffix.lower() == ".nc":
+        write_dataset(evaluation, path)
+    else:
+        path.write_text(json.dumps(to_table(evaluation), indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,9 +53,9 @@ def run_express(
 ) -> None:
     """Sample by transport from noise to DATA diffused to one noise level, and a few steps of a network from there."""
     from brenier import Expressway, SemiDiscrete
-    from brenier.cli.outputs import given_schedule, write_points
+    from brenier.cli.outputs import given_schedule, write_files, write_points
     from brenier.core.checks import whole_number
-    from brenier.core.writing import atomic_paths, check_output, write_dataset
+    from brenier.core.writing import check_output, write_dataset
     from brenier.metrics.copying import memorisation
     from brenier.reports.expressway import show_expressway
     from brenier.transport.mongeampere.portrait import portrait
@@ -93,13 +94,10 @@ def run_express(
         found = way.sample(n, seed, batch=batch, progress=not quiet)
         seconds = time.monotonic() - begun
         flow = None if way.flow is None else portrait(way.flow, seed=seed)
-        wanted = [output] if save is None else [output, save]
-        with atomic_paths(*wanted, force=force) as drafts:
-            write_points(found.events, drafts[0], force=True)
-            if save is not None and way.transport is not None:
-                way.transport.save(drafts[1])
-            if save is not None and flow is not None:
-                write_dataset(flow, drafts[1])
+        files = ((output, partial(write_points, found.events)),)
+        files += () if way.transport is None else ((save, way.transport.save),)
+        files += () if flow is None else ((save, partial(write_dataset, flow)),)
+        write_files(*files, force=force)
         if not quiet:
             fitted = None if way.transport is None else way.transport.result
             measured = way.transport is not None and fitted is not None and fitted.stopped != "exact"

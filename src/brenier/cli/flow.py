@@ -1,5 +1,6 @@
 """`brenier flow`: a smooth optimal map by the parabolic Monge-Ampère iteration, as a file, a table and a figure."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,9 +47,9 @@ def run_flow(
     quiet: options.Quiet = False,
 ) -> None:
     """Find Brenier's map to TARGET step by step. After Ctrl-C it is saved as it is, and --start goes on from there."""
-    from brenier.cli.outputs import check_outputs, write_figure, write_interrupted
+    from brenier.cli.outputs import check_outputs, write_figure, write_files, write_interrupted, write_points
     from brenier.core.checks import whole_number
-    from brenier.core.writing import atomic_paths, check_output, write_dataset
+    from brenier.core.writing import check_output, write_dataset
 
     check_outputs(output, figure, force)
     if samples is not None:
@@ -61,8 +62,6 @@ def run_flow(
     asked = {name: value for name, value in given.items() if value is not None}
     if method in ("grid", "gaussian") and asked:
         raise ValueError(f"--{next(iter(asked))} is for --method neural and linear, and {method} knows none")
-
-    import numpy as np
 
     from brenier.reports import show
     from brenier.transport.mongeampere import MongeAmpere
@@ -79,12 +78,11 @@ def run_flow(
             if flow.result is not None and (flow.result.steps or flow.result.stopped == "closed form"):
                 write_interrupted(flow.to_dataset().assign_attrs(about), output, force)
             raise
-        wanted = [path for path in (output, samples, figure) if path is not None]
-        with atomic_paths(*wanted, force=force) as drafts:
-            write_dataset(found, drafts[0])
-            if samples is not None:
-                np.save(drafts[1], flow.sample(count, seed).reshape(count, *flow.target.event_shape).numpy())
-            if figure is not None:
-                write_figure(found, drafts[-1])
+
+        def draw(path: Path) -> None:
+            write_points(flow.sample(count, seed).reshape(count, *flow.target.event_shape), path)
+
+        written = (output, partial(write_dataset, found)), (samples, draw), (figure, partial(write_figure, found))
+        write_files(*written, force=force)
         if not quiet:
             show(found, seconds=flow.result.seconds if flow.result is not None else None)

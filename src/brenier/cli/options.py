@@ -62,6 +62,21 @@ def warned(quiet: bool) -> Generator[None, None, None]:
         yield
 
 
+@contextmanager
+def memory(advice: str) -> Generator[None, None, None]:
+    """Where memory runs out, `advice` in one line.
+
+    Raises:
+        ValueError: in place of the error that says so.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise ValueError(f"out of memory: give {advice}, or fewer points") from None
+
+
 def open_law(name: str, data: str | None = None, device: str | None = None, dtype: str | None = None) -> "Target":
     """The law that the arguments of a command name."""
     from brenier import load_target

@@ -4,14 +4,15 @@ Profiles, chains, calibrations, comparisons, evaluations, transport maps and flo
 JSON; samples are an array.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brenier.core.writing import atomic_path, atomic_paths, check_output, write_dataset
+from brenier.core.writing import atomic_paths, check_output, write_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from brenier.sampling.schedule import Schedule
@@ -32,24 +33,41 @@ def check_outputs(
         check_output(figure, FIGURE_SUFFIXES, force)
 
 
-def write_outputs(data: "xr.Dataset", output: Path | None, figure: Path | None, force: bool) -> None:
-    """Write what was computed, and its figure, where they are wanted: both, or none."""
-    wanted = [path for path in (output, figure) if path is not None]
-    if not wanted:
-        return
-    with atomic_paths(*wanted, force=force) as drafts:
-        if output is not None:
-            write_dataset(data, drafts[0])
-        if figure is not None:
-            write_figure(data, drafts[-1])
+def write_files(*files: tuple[Path | None, Callable[[Path], object]], force: bool) -> None:
+    """Write those files that are wanted, all or none.
+
+    Args:
+        files: for each its path, None where it is not wanted, and what writes it to a path.
+        force: whether to replace what exists.
+    """
+    wanted = [(path, write) for path, write in files if path is not None]
+    with atomic_paths(*(path for path, _ in wanted), force=force) as drafts:
+        for draft, (_, write) in zip(drafts, wanted, strict=True):
+            write(draft)
+
+
+def finish(
+    data: "xr.Dataset",
+    output: Path | None,
+    figure: Path | None,
+    *,
+    force: bool,
+    quiet: bool,
+    seconds: float | None = None,
+) -> None:
+    """Write what was computed, and its figure, where they are wanted, both or none; print it unless `quiet`."""
+    from brenier.reports import show
+
+    write_files((output, partial(write_dataset, data)), (figure, partial(write_figure, data)), force=force)
+    if not quiet:
+        show(data, seconds=seconds)
 
 
 def write_interrupted(data: "xr.Dataset", output: Path, force: bool) -> None:
     """Write what an interrupted fit has come to, and say so."""
     from brenier.reports.tables import print_interrupted
 
-    with atomic_path(output, force) as draft:
-        write_dataset(data, draft)
+    write_files((output, partial(write_dataset, data)), force=force)
     print_interrupted(output)
 
 
@@ -60,34 +78,11 @@ def write_figure(data: "xr.Dataset", path: Path) -> None:
     save_figure(plot(data), path)
 
 
-def write_schedule(
-    schedule: "Schedule", profile: "xr.Dataset | None", output: Path | None, figure: Path | None, force: bool
-) -> None:
-    """Write a schedule, and its figure with the profile in it, where they are wanted: both, or none."""
-    wanted = [path for path in (output, figure) if path is not None]
-    with atomic_paths(*wanted, force=force) as drafts:
-        if output is not None:
-            schedule.to_json(drafts[0])
-        if figure is not None:
-            from brenier.figures import plot_schedule, save_figure
-
-            save_figure(plot_schedule(schedule, profile), drafts[-1])
-
-
-def write_page(page: "Figure", path: Path, force: bool) -> None:
-    """Write one figure."""
-    from brenier.figures import save_figure
-
-    with atomic_path(path, force) as draft:
-        save_figure(page, draft)
-
-
-def write_points(points: "Tensor", path: Path, force: bool = False) -> None:
+def write_points(points: "Tensor", path: Path) -> None:
     """Write points as an array."""
     import numpy as np
 
-    with atomic_path(path, force) as draft:
-        np.save(draft, points.cpu().numpy())
+    np.save(path, points.cpu().numpy())
 
 
 def read_result(path: Path) -> "xr.Dataset | Schedule":

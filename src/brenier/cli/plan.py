@@ -33,7 +33,7 @@ def run_plan(
 ) -> None:
     """Place the steps of a sampler of LAW where they leave the least error."""
     from brenier import plan
-    from brenier.cli.outputs import SCHEDULE_SUFFIXES, check_outputs, write_schedule
+    from brenier.cli.outputs import SCHEDULE_SUFFIXES, check_outputs, write_files
     from brenier.core.records import read
     from brenier.reports import show
 
@@ -55,6 +55,12 @@ def run_plan(
             progress=not quiet,
         )
         seconds = time.monotonic() - begun
-        write_schedule(schedule, known, output, figure, force)
+
+        def draw(path: Path) -> None:
+            from brenier.figures import plot_schedule, save_figure
+
+            save_figure(plot_schedule(schedule, known), path)
+
+        write_files((output, schedule.to_json), (figure, draw), force=force)
         if not quiet:
             show(schedule, seconds=seconds)

@@ -36,8 +36,7 @@ def run_probe(
     """Show at which noise levels LAW is hard to denoise, and how hard."""
     from brenier import probe
     from brenier.cli.numbers import given_levels, read_numbers, snr_grid
-    from brenier.cli.outputs import check_outputs, write_outputs
-    from brenier.reports import show
+    from brenier.cli.outputs import check_outputs, finish
 
     check_outputs(output, figure, force)
     levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
@@ -58,6 +57,4 @@ def run_probe(
             max_memory=max_memory,
             progress=not quiet,
         )
-        write_outputs(profile, output, figure, force)
-        if not quiet:
-            show(profile)
+        finish(profile, output, figure, force=force, quiet=quiet)

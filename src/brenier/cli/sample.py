@@ -1,6 +1,7 @@
 """`brenier sample`: points of a law or a network by a few steps of a sampler, as an array in a file."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def run_sample(
 ) -> None:
     """Draw samples of LAW by a few steps, at the noise levels of a schedule or at new ones."""
     from brenier import sample
-    from brenier.cli.outputs import given_schedule, write_points
+    from brenier.cli.outputs import given_schedule, write_files, write_points
     from brenier.core.checks import whole_number
     from brenier.core.writing import check_output
     from brenier.distances.wasserstein import w2
@@ -45,7 +46,7 @@ def run_sample(
         begun = time.monotonic()
         found = sample(source, n, steps=steps, solver=solver, schedule=grid, seed=seed, batch=batch, progress=not quiet)
         seconds = time.monotonic() - begun
-        write_points(found.events, output, force)
+        write_files((output, partial(write_points, found.events)), force=force)
         if not quiet:
             known = n >= ENOUGH and source.drawn_from is not None
             show_samples(

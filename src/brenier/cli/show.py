@@ -22,9 +22,8 @@ def run_show(
 ) -> None:
     """Print what was saved, draw it with --figure; several profiles are laid over each other in one figure."""
     from brenier import table as tidy
-    from brenier.cli.outputs import TABLE_SUFFIXES, check_outputs, read_result, write_page
-    from brenier.core.writing import atomic_path
-    from brenier.figures import plot, plot_profiles
+    from brenier.cli.outputs import TABLE_SUFFIXES, check_outputs, read_result, write_files
+    from brenier.figures import plot, plot_profiles, save_figure
     from brenier.reports import show
 
     check_outputs(table, figure, force, TABLE_SUFFIXES)
@@ -36,17 +35,21 @@ def run_show(
         if len(saved) > 1 and kind != "profile":
             verb = "is" if kind == "schedule" else "holds"
             raise ValueError(f"{str(path)!r} {verb} no profile but a {kind}: only profiles are shown together")
-    if figure is not None and len(saved) > 1:
-        stems = [path.stem for path in saved]
-        labels = stems if len(set(stems)) == len(stems) else [str(path) for path in saved]
-        if len(set(labels)) < len(labels):
-            raise ValueError(f"{max(labels, key=labels.count)!r} is given twice: give each file once")
-        profiles = cast("list[xr.Dataset]", found)  # as was checked above
-        write_page(plot_profiles(dict(zip(labels, profiles, strict=True))), figure, force)
-    elif figure is not None:
-        write_page(plot(found[0]), figure, force)
-    if table is not None:
-        with atomic_path(table, force) as draft:
-            tidy(found[0]).to_csv(draft, index=False)
+
+    def draw(path: Path) -> None:
+        profiles = cast("list[xr.Dataset]", found)  # as was checked above, where there are several
+        page = plot(found[0]) if len(found) == 1 else plot_profiles(dict(zip(_labels(saved), profiles, strict=True)))
+        save_figure(page, path)
+
+    write_files((figure, draw), (table, lambda path: tidy(found[0]).to_csv(path, index=False)), force=force)
     for result in found:
         show(result)
+
+
+def _labels(saved: list[Path]) -> list[str]:
+    """What to call the curves: the names of the files, with their folders where these alone tell them apart."""
+    stems = [path.stem for path in saved]
+    labels = stems if len(set(stems)) == len(stems) else [str(path) for path in saved]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{max(labels, key=labels.count)!r} is given twice: give each file once")
+    return labels

@@ -1,5 +1,6 @@
 """`brenier train`: a denoising network for data or for a law, as a folder that can be probed."""
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,10 +46,7 @@ def run_train(
     sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
 
     from brenier import train
-    from brenier.networks.saved import read_config
     from brenier.reports.training import show_training
-    from brenier.training.checkpoint import read_progress
-    from brenier.training.history import read_history
 
     begun = time.monotonic()
     seen: list[int] = [0, 0]
@@ -57,43 +55,36 @@ def run_train(
         seen[:] = seen[0] + 1, step
 
     try:
-        train(
-            data,
-            output,
-            steps=steps,
-            minutes=minutes,
-            batch=batch,
-            width=width,
-            depth=depth,
-            channels=sizes,
-            learning_rate=learning_rate,
-            decay=decay,
-            clip=clip,
-            ema=ema,
-            noise=noise,
-            seed=seed,
-            device=device,
-            precision=precision,
-            checkpoint_every=checkpoint_every,
-            resume=resume,
-            force=force,
-            progress=not quiet,
-            on_step=count,
-        )
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        raise ValueError("out of memory: give a smaller --batch, --width or --channels, or fewer points") from None
+        with options.memory("a smaller --batch, --width or --channels"):
+            train(
+                data,
+                output,
+                steps=steps,
+                minutes=minutes,
+                batch=batch,
+                width=width,
+                depth=depth,
+                channels=sizes,
+                learning_rate=learning_rate,
+                decay=decay,
+                clip=clip,
+                ema=ema,
+                noise=noise,
+                seed=seed,
+                device=device,
+                precision=precision,
+                checkpoint_every=checkpoint_every,
+                resume=resume,
+                force=force,
+                progress=not quiet,
+                on_step=count,
+            )
     except KeyboardInterrupt:
         if not quiet and seen[0]:
             typer.echo(f"stopped at step {seen[1]}: go on with --resume", err=True)
         raise
-    if not quiet and _main_process():
-        seconds = time.monotonic() - begun
-        names, rows = read_history(output)
-        done, wanted = read_progress(output)
-        losses = dict(zip(names, rows[-1][1:], strict=True)) if rows else {}
-        show_training(output, read_config(output), losses, steps=seen[0], done=done, wanted=wanted, seconds=seconds)
+    if not quiet and os.environ.get("RANK", "0") == "0":  # of several processes, one reports
+        show_training(output, steps=seen[0], seconds=time.monotonic() - begun)
 
 
 def _whole_number(field: str) -> int:
@@ -101,10 +92,3 @@ def _whole_number(field: str) -> int:
         return int(field)
     except ValueError:
         raise ValueError(f"--channels: {field!r} is not a whole number: separate them by commas") from None
-
-
-def _main_process() -> bool:
-    """Whether this is the only process of the run, or the one that reports."""
-    import os
-
-    return os.environ.get("RANK", "0") == "0"

@@ -32,7 +32,7 @@ def run_transport(
     quiet: options.Quiet = False,
 ) -> None:
     """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
-    from brenier.cli.outputs import check_outputs, write_interrupted, write_outputs
+    from brenier.cli.outputs import check_outputs, finish, write_interrupted
     from brenier.core.checks import whole_number
     from brenier.core.reading import read_array
 
@@ -41,7 +41,6 @@ def run_transport(
     shares = None if weights is None else read_array(weights)
 
     from brenier.catalog import load_target
-    from brenier.reports import show
     from brenier.transport import SemiDiscrete
     from brenier.transport.semidiscrete.portrait import portrait
 
@@ -59,6 +58,5 @@ def run_transport(
             if transport.result is not None:
                 write_interrupted(transport.to_dataset().assign_attrs(about), output, force)
             raise
-        write_outputs(found, output, figure, force)
-        if not quiet:
-            show(found, seconds=transport.result.seconds if transport.result is not None else None)
+        seconds = None if transport.result is None else transport.result.seconds
+        finish(found, output, figure, force=force, quiet=quiet, seconds=seconds)

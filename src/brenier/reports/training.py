@@ -1,32 +1,22 @@
 """A training run in a terminal: what was trained, how fast, and the loss of each band of SNRs."""
 
 from pathlib import Path
-from typing import Any
 
+from brenier.networks.saved import read_config
 from brenier.reports.tables import grid, number, say, scale, stdout
+from brenier.training.checkpoint import read_progress
+from brenier.training.history import read_history
 
 
-def show_training(
-    folder: Path,
-    config: dict[str, Any],
-    losses: dict[str, float],
-    *,
-    steps: int,
-    done: int,
-    wanted: int | None,
-    seconds: float,
-) -> None:
+def show_training(folder: Path, *, steps: int, seconds: float) -> None:
     """Print what was trained, how fast, and the loss of each band of SNRs.
 
     Args:
         folder: of the network.
-        config: its settings, as saved.
-        losses: by band; none before the first were written.
         steps: of this run.
-        done: of all runs together.
-        wanted: how many were planned, where they were.
         seconds: that this run took.
     """
+    config, (done, wanted), (names, rows) = read_config(folder), read_progress(folder), read_history(folder)
     about, network = config["data"], config["network"]
     kind = {"mlp": "an MLP", "unet": "a U-Net"}[network["kind"]]
     if steps == 0 and done == wanted:
@@ -36,9 +26,10 @@ def show_training(
     speed = scale(steps * int(config["training"]["batch"]) / seconds)
     say(f"{folder}: {kind} for {about['name']} ({shape}), {steps} steps in {seconds:.1f} s, {speed} points/s")
     console = stdout()
-    if losses:
+    if rows:  # none before the first were written
+        losses = zip(names, map(number, rows[-1][1:]), strict=True)
         console.print()
-        console.print(grid(["band", "loss"], [[name, number(loss)] for name, loss in losses.items()], left=1))
+        console.print(grid(["band", "loss"], list(losses), left=1))
     if done != wanted:
         console.print()
         many = "" if wanted is None else f" of {wanted}"
