@@ -70,6 +70,6 @@ def test_the_bar_shows_losses_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch
         stream = io.StringIO()
         console = Console(file=stream, force_terminal=terminal, width=100)
         monkeypatch.setattr(history, "Console", lambda stderr, console=console: console)
-        with loss_bar("training", show) as bar:
-            bar.show(0.5, record)
+        with loss_bar("training", show) as tell:
+            tell(0.5, record)
         assert ("loss 1.500 1.250 1.000 0.750" in stream.getvalue()) == (terminal and show)

@@ -39,26 +39,19 @@ def dataset(
     kind: Kind,
     variables: Mapping[str, Any],
     coordinates: Mapping[str, Any] | None = None,
-    *,
-    title: str | None = None,
-    law: Any = None,
-    call: Mapping[str, Any] | None = None,
     **about: Any,
 ) -> "xr.Dataset":
-    """A labelled dataset of this kind that says where it came from; `describe` for variables yet to be put together.
+    """A labelled dataset of this kind that says where it came from; `describe` for one that is there already.
 
     Args:
         kind: what it is.
         variables: by name, as `xarray.Dataset` takes them.
         coordinates: likewise.
-        title: one line for people.
-        law: the `Target` that it is about: its name, dimension, shape, dtype and device are put down.
-        call: arguments that other attributes do not hold, to make the same again.
-        about: further attributes.
+        about: what `describe` takes.
     """
     import xarray as xr
 
-    return describe(xr.Dataset(variables, coordinates), kind, title=title, law=law, call=call, **about)
+    return describe(xr.Dataset(variables, coordinates), kind, **about)
 
 
 def describe(
@@ -70,7 +63,16 @@ def describe(
     call: Mapping[str, Any] | None = None,
     **about: Any,
 ) -> "xr.Dataset":
-    """The dataset with labels and attributes of its kind, beside those it has; arguments are those of `dataset`."""
+    """The dataset with labels and attributes of its kind, beside those it has.
+
+    Args:
+        data: the dataset.
+        kind: what it is.
+        title: one line for people.
+        law: the `Target` that it is about: its name, dimension, shape, dtype and device are put down.
+        call: arguments that other attributes do not hold, to make the same again.
+        about: further attributes.
+    """
     known: dict[str, Any] = {"kind": kind}
     if title is not None:
         known["title"] = title

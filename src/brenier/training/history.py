@@ -7,6 +7,8 @@ error of F: without unit, and 1 or so for a network that knows no more than the 
 import csv
 import io
 import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -99,31 +101,21 @@ def read_history(folder: str | os.PathLike[str]) -> tuple[list[str], list[list[f
         raise ValueError(f"{str(file)!r} is damaged: give the folder that `brenier train -o` wrote") from None
 
 
-class loss_bar:  # noqa: N801 - a context manager, used like a function
-    """A progress bar on stderr, where that is a terminal, with the loss of each band from low SNRs to high."""
+@contextmanager
+def loss_bar(title: str, show: bool) -> Generator[Callable[[float, History], None], None, None]:
+    """A progress bar on stderr, where that is a terminal, with the loss of each band from low SNRs to high.
 
-    def __init__(self, title: str, show: bool) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[losses]}", markup=False),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not (show and console.is_terminal),
-        )
-        self._task = self._bar.add_task(title, total=1.0, losses="")
+    Yields what to tell how much of the work is done, and what the losses are.
+    """
+    console = Console(stderr=True)
+    words, losses = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[losses]"))
+    columns = words, BarColumn(), losses, TimeRemainingColumn()
+    disable = not (show and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=disable) as bar:
+        task = bar.add_task(title, total=1.0, losses="")
 
-    def __enter__(self) -> "loss_bar":
-        self._bar.start()
-        return self
+        def tell(share: float, history: History) -> None:
+            if not disable:
+                bar.update(task, completed=share, losses="loss " + " ".join(f"{x:.3f}" for x in history.recent()))
 
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def show(self, share: float, history: History) -> None:
-        """Say how much of the work is done, and how well it goes."""
-        if not self._bar.disable:
-            text = "loss " + " ".join(f"{loss:.3f}" for loss in history.recent())
-            self._bar.update(self._task, completed=share, losses=text)
+        yield tell

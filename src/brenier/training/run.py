@@ -73,13 +73,13 @@ class Run:
         """Train until the last step, or until the clock has run out."""
         pace = _Pace(started, deadline)
         saved, saved_at = self.done or -1, time.monotonic()
-        with loss_bar("training", progress and self.workers.main) as bar, self._arithmetic():
+        with loss_bar("training", progress and self.workers.main) as tell, self._arithmetic():
             try:
                 while self.done != self.steps:
                     loss = self._step()
                     if on_step is not None:
                         on_step(self.done, loss)
-                    bar.show(pace.share(self.done, self.steps), self.history)
+                    tell(pace.share(self.done, self.steps), self.history)
                     now = time.monotonic()
                     due = now > saved_at + CHECKPOINT_SECONDS if every is None else self.done % every == 0
                     if self.steps is None:

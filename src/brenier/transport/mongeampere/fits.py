@@ -11,7 +11,7 @@ printed, takes k nested derivatives; see `residual`.
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -257,6 +257,7 @@ def bumps(dim: int, count: int, seed: int) -> tuple[Float[Tensor, "m d"], float]
     return 1.3 * torch.special.ndtri(engine.draw(count, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)), width
 
 
+@dataclass(eq=False)
 class NetworkFit(Fit):
     """The quadratic part in closed form, then Adam on everything, from where the network was.
 
@@ -269,19 +270,14 @@ class NetworkFit(Fit):
             a few hundredths; gradients are large in the layers between them, and would drown it.
     """
 
-    def __init__(
-        self,
-        units: int,
-        rounds: int = 60,
-        batch: int = 1024,
-        rate: float = 3e-3,
-        value_weight: float = 10.0,
-        gradient_weight: float = 0.05,
-    ) -> None:
-        self.units, self.rounds, self.batch, self.rate = units, rounds, batch, rate
-        self.value_weight, self.gradient_weight = value_weight, gradient_weight
-        self._network: ConvexNetwork | None = None
-        self._optimizer: torch.optim.Adam | None = None
+    units: int
+    rounds: int = 60
+    batch: int = 1024
+    rate: float = 3e-3
+    value_weight: float = 10.0
+    gradient_weight: float = 0.05
+    _network: ConvexNetwork | None = field(default=None, init=False)
+    _optimizer: torch.optim.Adam | None = field(default=None, init=False)
 
     def next(self, potential: Potential, aim: Aim, pace: float, generator: torch.Generator) -> Potential:
         """The potential nearest to what `aim` asks for."""

@@ -15,6 +15,7 @@ Brenier maps to laws in clusters look like. `a` is 0 until the quadratic part do
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -66,17 +67,34 @@ class Potential(ABC):
         return float(self.curvatures(y).min())
 
 
-class Quadratic(Potential):
+@dataclass(eq=False)
+class _Parametric(Potential):
+    """A potential that its fields make, y'Ay/2 + b'y among them."""
+
+    A: Float[Tensor, "d d"]
+    b: Float[Tensor, " d"]
+
+    def __post_init__(self) -> None:
+        self.dim = len(self.b)
+
+    @property
+    def quadratic(self) -> "Quadratic":
+        """The quadratic part alone."""
+        return Quadratic(self.A, self.b)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(eq=False)
+class Quadratic(_Parametric):
     """psi(y) = y'Ay/2 + b'y.
 
     Args:
         A: symmetric, shape (d, d).
         b: shape (d,).
     """
-
-    def __init__(self, A: Float[Tensor, "d d"], b: Float[Tensor, " d"]) -> None:
-        self.A, self.b = A, b
-        self.dim = len(b)
 
     @classmethod
     def identity(cls, dim: int, dtype: torch.dtype = torch.float64) -> "Quadratic":
@@ -94,10 +112,6 @@ class Quadratic(Potential):
     def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
         """Hess psi(y)."""
         return self.A.expand(len(y), -1, -1)
-
-    def arrays(self) -> dict[str, Tensor]:
-        """Its numbers by name."""
-        return {"A": self.A, "b": self.b}
 
 
 def fit_quadratic(
@@ -119,7 +133,8 @@ def fit_quadratic(
     return Quadratic(slope, mean - centre @ slope)
 
 
-class ConvexNetwork(Potential):
+@dataclass(eq=False)
+class ConvexNetwork(_Parametric):
     """psi(y) = y'Ay/2 + b'y + a s log sum_i exp(q_i(y)/s), q_i(y) = |L_i y|^2/2 + w_i'y + c_i.
 
     Args:
@@ -131,20 +146,11 @@ class ConvexNetwork(Potential):
         log_temperature: log s, shape ().
     """
 
-    def __init__(
-        self,
-        A: Float[Tensor, "d d"],
-        b: Float[Tensor, " d"],
-        slopes: Float[Tensor, "m d"],
-        offsets: Float[Tensor, " m"],
-        factors: Float[Tensor, "m r d"],
-        amplitude: Float[Tensor, ""],
-        log_temperature: Float[Tensor, ""],
-    ) -> None:
-        self.A, self.b = A, b
-        self.slopes, self.offsets, self.factors = slopes, offsets, factors
-        self.amplitude, self.log_temperature = amplitude, log_temperature
-        self.dim = len(b)
+    slopes: Float[Tensor, "m d"]
+    offsets: Float[Tensor, " m"]
+    factors: Float[Tensor, "m r d"]
+    amplitude: Float[Tensor, ""]
+    log_temperature: Float[Tensor, ""]
 
     @classmethod
     def start(cls, quadratic: Quadratic, units: int, rank: int, places: Float[Tensor, "m d"]) -> "ConvexNetwork":
@@ -166,11 +172,6 @@ class ConvexNetwork(Potential):
         parts = [network.arrays() for network in networks]
         stacked = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
         return cls(**{name: torch.tensordot(share / share.sum(), part, 1) for name, part in stacked.items()})
-
-    @property
-    def quadratic(self) -> Quadratic:
-        """The part without the units."""
-        return Quadratic(self.A, self.b)
 
     def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """psi(y)."""
@@ -200,11 +201,6 @@ class ConvexNetwork(Potential):
         within = (p @ curvatures.flatten(1)).view_as(between)
         return self.A + self.amplitude * (within + between)
 
-    def arrays(self) -> dict[str, Tensor]:
-        """Its numbers by name."""
-        names = ("A", "b", "slopes", "offsets", "factors", "amplitude", "log_temperature")
-        return {name: getattr(self, name) for name in names}
-
     def _curvatures(self) -> Float[Tensor, "m d d"]:
         """L_i L_i', the second derivatives of the q_i."""
         return self.factors.mT @ self.factors
@@ -216,7 +212,8 @@ class ConvexNetwork(Potential):
         return q * (-self.log_temperature).exp()
 
 
-class Features(Potential):
+@dataclass(eq=False)
+class Features(_Parametric):
     """psi(y) = y'Ay/2 + b'y + sum_j theta_j exp(-|y - c_j|^2/(2 l^2)): linear in all its coefficients.
 
     Args:
@@ -226,20 +223,13 @@ class Features(Potential):
         theta: shape (m,).
     """
 
-    def __init__(
-        self,
-        A: Float[Tensor, "d d"],
-        b: Float[Tensor, " d"],
-        centres: Float[Tensor, "m d"],
-        width: Float[Tensor, ""],
-        theta: Float[Tensor, " m"],
-    ) -> None:
-        self.A, self.b, self.centres, self.width, self.theta = A, b, centres, width, theta
-        self.dim = len(b)
+    centres: Float[Tensor, "m d"]
+    width: Float[Tensor, ""]
+    theta: Float[Tensor, " m"]
 
     def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """psi(y)."""
-        return Quadratic(self.A, self.b).value(y) + self.bumps(y) @ self.theta
+        return self.quadratic.value(y) + self.bumps(y) @ self.theta
 
     def gradient(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """T(y)."""
@@ -256,17 +246,28 @@ class Features(Potential):
         outer = total * y[:, :, None] * y[:, None] - cross - cross.mT + second
         return self.A + (outer / self.width**2 - total * torch.eye(self.dim, dtype=y.dtype)) / self.width**2
 
-    def arrays(self) -> dict[str, Tensor]:
-        """Its numbers by name."""
-        return {"A": self.A, "b": self.b, "centres": self.centres, "width": self.width, "theta": self.theta}
-
     def bumps(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
         """exp(-|y - c_j|^2/(2 l^2)), shape (n, m)."""
         squared = y.square().sum(1, keepdim=True) + self.centres.square().sum(1) - 2 * y @ self.centres.T
         return (-squared / (2 * self.width**2)).exp()
 
 
-class Standardised(Potential):
+@dataclass(eq=False)
+class _Wrapped(Potential):
+    """A potential that is made of another, `inner`, between other laws."""
+
+    inner: Potential
+
+    def __post_init__(self) -> None:
+        self.dim = self.inner.dim
+
+    def arrays(self) -> dict[str, Tensor]:
+        """The numbers of `inner` by name."""
+        return self.inner.arrays()
+
+
+@dataclass(eq=False)
+class Standardised(_Wrapped):
     """psi of a potential between standardised laws: T(y) = m + s T'((y - m0)/s0), T' the gradient of `inner`.
 
     Args:
@@ -277,11 +278,10 @@ class Standardised(Potential):
         target_unit: s.
     """
 
-    def __init__(
-        self, inner: Potential, centre: Tensor, unit: float, target_centre: Tensor, target_unit: float
-    ) -> None:
-        self.inner, self.dim = inner, inner.dim
-        self.centre, self.unit, self.target_centre, self.target_unit = centre, unit, target_centre, target_unit
+    centre: Tensor
+    unit: float
+    target_centre: Tensor
+    target_unit: float
 
     def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """psi(y)."""
@@ -295,15 +295,12 @@ class Standardised(Potential):
         """Hess psi(y)."""
         return self.target_unit / self.unit * self.inner.hessian(self._inward(y))
 
-    def arrays(self) -> dict[str, Tensor]:
-        """Its numbers by name."""
-        return self.inner.arrays()
-
     def _inward(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return (y - self.centre) / self.unit
 
 
-class Framed(Potential):
+@dataclass(eq=False)
+class Framed(_Wrapped):
     """The map between laws that were both whitened by x = c + R z: T(y) = c + R T'(R^-1 (y - c)), T' that of `inner`.
 
     The optimal one for the cost |R^-1 (x - y)|^2. Unless R is a multiple of a rotation it is no gradient in y: `value`
@@ -315,9 +312,8 @@ class Framed(Potential):
         root: R, lower triangular, shape (d, d).
     """
 
-    def __init__(self, inner: Potential, centre: Float[Tensor, " d"], root: Float[Tensor, "d d"]) -> None:
-        self.inner, self.dim = inner, inner.dim
-        self.centre, self.root = centre, root
+    centre: Float[Tensor, " d"]
+    root: Float[Tensor, "d d"]
 
     def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """psi' where y is after whitening."""
@@ -339,10 +335,6 @@ class Framed(Potential):
     def curvatures(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """The smallest eigenvalue of Hess psi' at each point."""
         return self.inner.curvatures(self.inward(y))
-
-    def arrays(self) -> dict[str, Tensor]:
-        """Its numbers by name."""
-        return self.inner.arrays()
 
     def inward(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """R^-1 (y - c)."""

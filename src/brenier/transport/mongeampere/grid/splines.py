@@ -75,13 +75,7 @@ class GridPotential(Potential):
 
     def arrays(self) -> dict[str, Tensor]:
         """Its numbers by name."""
-        return {
-            "values": self.values,
-            "low": self.low,
-            "high": self.high,
-            "image_low": self.image_low,
-            "image_high": self.image_high,
-        }
+        return {name: getattr(self, name) for name in ("values", "low", "high", "image_low", "image_high")}
 
     def _inside(self, y: Tensor, order: int) -> Float[Tensor, "n d"]:
         """Derivatives of one order along each axis."""
