@@ -14,12 +14,14 @@ from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
 from brenier.metrics import memorisation
 from brenier.networks.network import NetworkTarget
+from brenier.sampling.driver import integrate
+from brenier.sampling.endpoint import reference
 from brenier.sampling.expressway import Expressway
-from brenier.sampling.handover import final_steps, find_handover
+from brenier.sampling.handover import Handover, final_steps, find_handover
 from brenier.sampling.schedule import Schedule
 from brenier.scales import snr_from_alpha_bar
 from brenier.transport import SemiDiscrete
-from brenier.transport.mongeampere import learned
+from brenier.transport.mongeampere import learned, model
 from brenier.transport.semidiscrete import map as semidiscrete
 
 QUICK: dict[str, Any] = {"steps": 4, "schedule": "karras"}
@@ -38,7 +40,7 @@ def points(ring: GaussianMixture) -> Empirical:
 
 @pytest.fixture(scope="module")
 def way(ring: GaussianMixture, points: Empirical) -> Expressway:
-    return Expressway(ring, points, handover=1.0, **QUICK).fit(progress=False)
+    return Expressway(ring, points, handover=1.0, **QUICK).fit(0.05, progress=False)
 
 
 def drawn(way: Expressway, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -106,7 +108,7 @@ def test_fresh_noise_keeps_the_datum_and_changes_the_noise(ring: GaussianMixture
 def test_few_steps_from_a_noisy_handover_give_the_law(ring: GaussianMixture) -> None:
     # Fresh noise makes the latents draws of X + sigma Z for 2,000 X: what is left is the error of 2,000 points.
     data = Empirical(ring.sample(2000, 5), dtype=torch.float64)
-    way = Expressway(ring, data, handover=0.5, steps=20, schedule="karras", fresh_noise=True).fit(0.05, progress=False)
+    way = Expressway(ring, data, handover=0.5, steps=20, schedule="karras", fresh_noise=True).fit(0.1, progress=False)
     samples = way.sample(1500, seed=2, progress=False)
     found = debiased_w2(samples.points, ring.sample(1500, 9))
     assert found.value < 0.35  # the components are 3.1 apart; the data, as they were drawn, are off by 0.2 themselves
@@ -154,7 +156,7 @@ def test_the_map_costs_no_evaluation(ring: GaussianMixture, points: Empirical, w
 
 
 def test_the_seeds_decide_everything(ring: GaussianMixture, points: Empirical, way: Expressway) -> None:
-    again = Expressway(ring, points, handover=1.0, **QUICK).fit(progress=False)
+    again = Expressway(ring, points, handover=1.0, **QUICK).fit(0.05, progress=False)
     one, other = (each.sample(64, seed=5, progress=False).points for each in (way, again))
     assert torch.equal(one, other)
     assert not torch.equal(one, way.sample(64, seed=6, progress=False).points)
@@ -195,10 +197,10 @@ def test_steps_are_planned_on_noisy_data(ring: GaussianMixture, points: Empirica
         points.sample(4000, 3)
         + torch.randn(4000, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) / 0.6
     )
-    goal = brenier.sampling.endpoint.reference(ring, x, 1 / 0.6)
+    goal = reference(ring, x, 1 / 0.6)
 
     def error(schedule: Schedule) -> float:
-        end = brenier.sampling.driver.integrate(ring, x, schedule.sigmas, schedule.solver).x
+        end = integrate(ring, x, schedule.sigmas, schedule.solver).x
         return float((end - goal).square().sum(1).mean().sqrt())
 
     assert error(way.schedule) < 0.7 * error(blind)
@@ -231,6 +233,7 @@ def test_a_monge_ampere_map_leads_to_what_the_latents_are_like(
     ring: GaussianMixture, points: Empirical, way: Expressway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learned, "FIRST", 1)
+    monkeypatch.setattr(model, "POINTS", 512)
     smooth = Expressway(ring, points, handover=1.0, assignment="monge-ampere", **QUICK)
     with pytest.raises(ValueError, match="a saved transport is no start for a Monge-Ampère flow"):
         smooth.fit(start=way.transport, progress=False)
@@ -258,14 +261,22 @@ def test_a_monge_ampere_map_leads_to_what_the_latents_are_like(
 # The handover
 
 
-def test_it_is_past_the_hard_band_where_data_are_many(ring: GaussianMixture) -> None:
-    data = Empirical(ring.sample(4000, 2), name="many", dtype=torch.float64)
-    found = find_handover(ring, data, progress=False)
+@pytest.fixture(scope="module")
+def many(ring: GaussianMixture) -> Empirical:
+    return Empirical(ring.sample(4000, 2), name="many", dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def found(ring: GaussianMixture, many: Empirical) -> Handover:
+    return find_handover(ring, many, progress=False)
+
+
+def test_it_is_past_the_hard_band_where_data_are_many(ring: GaussianMixture, many: Empirical, found: Handover) -> None:
     profile = brenier.probe(ring, queries=2048, progress=False)
     hard = brenier.bottleneck(profile)
     assert hard["snr"] < found.snr < found.crowded
     assert float(profile["m_star"].sel(snr=found.snr, method="nearest")) < 0.6 * hard["m_star"]
-    ess = brenier.probe(data, [found.snr, found.crowded, 2 * found.crowded], queries=256, progress=False)["ess"]
+    ess = brenier.probe(many, [found.snr, found.crowded, 2 * found.crowded], queries=256, progress=False)["ess"]
     assert float(ess[0]) > 10
     assert float(ess[1]) == pytest.approx(10, rel=0.25)
     assert float(ess[2]) < 10
@@ -279,11 +290,9 @@ def test_where_data_are_few_copies_decide(ring: GaussianMixture) -> None:
     assert found.snr == found.crowded < found.hard
 
 
-def test_a_profile_may_be_given(ring: GaussianMixture) -> None:
-    data = Empirical(ring.sample(4000, 2), name="many", dtype=torch.float64)
-    own = find_handover(ring, data, progress=False)
+def test_a_profile_may_be_given(ring: GaussianMixture, many: Empirical, found: Handover) -> None:
     other = brenier.probe(GaussianMixture(ring.weights, ring.means / 2, 0.01), queries=256, progress=False)
-    assert find_handover(ring, data, profile=other, progress=False).snr > 1.5 * own.snr
+    assert find_handover(ring, many, profile=other, progress=False).snr > 1.5 * found.snr
 
 
 def test_without_a_hard_band_it_is_where_the_noise_is_as_large_as_the_law() -> None:
@@ -426,12 +435,12 @@ def test_random_latents_give_the_same_law(way: Expressway, ring: GaussianMixture
     assert exact_w2(x, y).value < 1.3 * exact_w2(z, y).value
 
 
-def test_a_source_of_ones_own(ring: GaussianMixture, points: Empirical) -> None:
+def test_a_source_of_ones_own(ring: GaussianMixture) -> None:
     def circle(n: int, generator: torch.Generator) -> Tensor:
         angle = 2 * math.pi * torch.rand(n, generator=generator)
         return torch.stack([angle.cos(), angle.sin()], 1)
 
-    way = Expressway(ring, points, handover=1.0, source=circle, **QUICK).fit(0.1, progress=False)
+    way = Expressway(ring, ring.sample(40, 11), handover=1.0, source=circle, **QUICK).fit(0.1, progress=False)
     assert isinstance(way.transport, SemiDiscrete)
     assert way.transport.source == "sampler"
     assert way.sample(10, progress=False).points.shape == (10, 2)
