@@ -21,16 +21,18 @@ from brenier.sampling.schedule import Schedule
 POINTS = np.random.default_rng(0).normal(size=(60, 2))
 
 
+@pytest.fixture(scope="module")
 def mapped() -> brenier.SemiDiscrete:
     return brenier.SemiDiscrete(POINTS[:5]).fit(0.2, progress=False)
 
 
+@pytest.fixture(scope="module")
 def flowed() -> brenier.MongeAmpere:
     return brenier.MongeAmpere("normal", "four-gaussians", method="linear").fit(2, progress=False)
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[str, xr.Dataset]:
+def made(mapped: brenier.SemiDiscrete, flowed: brenier.MongeAmpere) -> dict[str, xr.Dataset]:
     """One result of every kind that is cheap."""
     cloud = brenier.Empirical(POINTS, name="cloud")
     network = brenier.load_target("digits-network", data="digits")
@@ -43,8 +45,8 @@ def made() -> dict[str, xr.Dataset]:
             cloud, [3, 4], solvers=["euler"], criteria=["karras", "cosine"], n=10, pilots=8, progress=False
         ),
         "evaluation": evaluate(POINTS, cloud, progress=False),
-        "transport": mapped().to_dataset(),
-        "flow": flowed().to_dataset(),
+        "transport": mapped.to_dataset(),
+        "flow": flowed.to_dataset(),
         "paper figure": paper.numbers("fig1"),
         "schedule": Schedule([3.0, 1.0, 0.0], "heun", criterion="karras", predicted_error=[0.1, 0.2]).to_dataset(),
     }
@@ -165,13 +167,13 @@ def test_columns_hold_the_numbers_of_the_dataset(made: dict[str, xr.Dataset]) ->
     assert list(table(made["evaluation"])["metric"]) == made["evaluation"]["metric"].to_numpy().tolist()
 
 
-def test_fitted_objects_and_schedules_have_tables() -> None:
+def test_fitted_objects_and_schedules_have_tables(mapped: brenier.SemiDiscrete, flowed: brenier.MongeAmpere) -> None:
     frame = table(Schedule([3.0, 1.0, 0.0], "heun", criterion="karras", predicted_error=[0.1, 0.2]))
     assert frame["sigma"].tolist() == [3.0, 1.0, 0.0]
     assert frame["snr"].tolist() == [1 / 3, 1.0, np.inf]
     np.testing.assert_array_equal(frame["predicted_error"], [0.1, 0.2, np.nan])
-    assert table(mapped())[["points_0", "points_1"]].to_numpy() == pytest.approx(POINTS[:5])
-    assert table(flowed())["step"].tolist() == [1, 2]
+    assert table(mapped)[["points_0", "points_1"]].to_numpy() == pytest.approx(POINTS[:5])
+    assert table(flowed)["step"].tolist() == [1, 2]
 
 
 def test_what_has_no_table_is_refused(made: dict[str, xr.Dataset]) -> None:
