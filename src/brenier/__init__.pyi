@@ -10,6 +10,8 @@ from brenier.distances.wasserstein import w2 as w2
 from brenier.laws.base import Localization as Localization
 from brenier.laws.base import Target as Target
 from brenier.laws.empirical import Empirical as Empirical
+from brenier.laws.fitted import MixtureFit as MixtureFit
+from brenier.laws.fitted import fit_mixture as fit_mixture
 from brenier.laws.levels import default_snrs as default_snrs
 from brenier.laws.mixture import GaussianMixture as GaussianMixture
 from brenier.laws.uniform import Uniform as Uniform

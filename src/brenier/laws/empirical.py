@@ -17,7 +17,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.core.checks import check_memory
@@ -100,6 +100,10 @@ class Empirical(Target):
     def data(self) -> Float[Tensor, "N d"]:
         """The atoms, in the unit of the data, shape (N, d)."""
         return self._restore(self._atoms)
+
+    def take(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        """The atoms of these numbers, in the unit of the data and in float64."""
+        return self._restore(self._atoms[rows.to(self.device)].double())
 
     def point_masses(self) -> tuple[Float[Tensor, "N d"], Float[Tensor, " N"]]:
         """The atoms and their weights, in float64."""
