@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
-        with memory("fewer --queries, --particles or --pilots, a smaller --max-memory or --batch"):
+        advice = "fewer --queries, --particles or --pilots, a smaller --max-memory or --batch"
+        with memory(advice), warnings.catch_warnings():  # which --quiet changes
             return app(args=given or ["--help"], prog_name="brenier", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         return 130

@@ -33,9 +33,8 @@ def run_calibrate(
 
     check_outputs(output, figure, force)
     levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
-    with options.warned(quiet):
-        net = load_network(network, data, device=device, dtype=options.torch_dtype(dtype))
-        if (snr_min, snr_max, snrs) != (None, None, None):
-            levels["snrs"] = snr_grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
-        calibration = calibrate(net, **levels, queries=queries, seed=seed, progress=not quiet)
-        finish(calibration, output, figure, force=force, quiet=quiet)
+    net = load_network(network, data, device=device, dtype=options.torch_dtype(dtype))
+    if (snr_min, snr_max, snrs) != (None, None, None):
+        levels["snrs"] = snr_grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
+    calibration = calibrate(net, **levels, queries=queries, seed=seed, progress=not quiet)
+    finish(calibration, output, figure, force=force, quiet=quiet)

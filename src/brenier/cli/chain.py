@@ -54,21 +54,20 @@ def run_chain(
         raise ValueError(f"--error-band {error_band!r}: give two SNRs, LOW,HIGH")
     if band is not None and not score_error:
         raise ValueError("--error-band says where the score is wrong: give --score-error, by how much")
-    with options.warned(quiet):
-        found = chain(
-            options.open_law(law, data, device, dtype),
-            start,
-            steps=steps,
-            eta=eta,
-            mode=mode,
-            perturbations=richness,
-            beta=beta,
-            n=particles,
-            method=method,
-            score_error=score_error,
-            error_kind=error_kind,
-            error_band=None if band is None else (band[0], band[1]),
-            seed=seed,
-            progress=not quiet,
-        )
-        finish(found, output, figure, force=force, quiet=quiet)
+    found = chain(
+        options.open_law(law, data, device, dtype),
+        start,
+        steps=steps,
+        eta=eta,
+        mode=mode,
+        perturbations=richness,
+        beta=beta,
+        n=particles,
+        method=method,
+        score_error=score_error,
+        error_kind=error_kind,
+        error_band=None if band is None else (band[0], band[1]),
+        seed=seed,
+        progress=not quiet,
+    )
+    finish(found, output, figure, force=force, quiet=quiet)

@@ -34,20 +34,19 @@ def run_compare(
 
     check_outputs(output, figure, force)
     counts = read_numbers(steps, "--steps")
-    with options.warned(quiet):
-        comparison = compare(
-            options.open_law(law, data, device, dtype),
-            counts,
-            solvers=_names(solvers),
-            criteria=None if criteria is None else _names(criteria),
-            sigma_max=sigma_max,
-            sigma_min=sigma_min,
-            n=n,
-            pilots=pilots,
-            seed=seed,
-            progress=not quiet,
-        )
-        finish(comparison, output, figure, force=force, quiet=quiet)
+    comparison = compare(
+        options.open_law(law, data, device, dtype),
+        counts,
+        solvers=_names(solvers),
+        criteria=None if criteria is None else _names(criteria),
+        sigma_max=sigma_max,
+        sigma_min=sigma_min,
+        n=n,
+        pilots=pilots,
+        seed=seed,
+        progress=not quiet,
+    )
+    finish(comparison, output, figure, force=force, quiet=quiet)
 
 
 def _names(text: str) -> list[str]:

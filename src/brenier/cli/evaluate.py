@@ -1,16 +1,11 @@
 """`brenier evaluate`: samples held against data, as a table, sentences, a file, a figure."""
 
-import json
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from brenier.cli import options
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 def run_evaluate(
@@ -44,36 +39,21 @@ def run_evaluate(
 ) -> None:
     """Judge SAMPLES: how far from the data, how precise, how complete, how mixed, how much copied."""
     from brenier import evaluate
-    from brenier.cli.outputs import check_outputs, write_figure, write_files
+    from brenier.cli.outputs import check_outputs, finish
     from brenier.core.reading import read_array
-    from brenier.reports import show
 
     check_outputs(output, figure, force, (".nc", ".json"))
     classes = None if labels is None else read_array(labels)
-    with options.warned(quiet):
-        found = evaluate(
-            samples,
-            reference,
-            train=train,
-            classifier=classifier,
-            labels=classes,
-            features=features,
-            k=neighbours,
-            threshold=threshold,
-            seed=seed,
-            progress=not quiet,
-        )
-        write_files((output, partial(_write, found)), (figure, partial(write_figure, found)), force=force)
-        if not quiet:
-            show(found)
-
-
-def _write(evaluation: "xr.Dataset", path: Path) -> None:
-    """As netCDF or as JSON, by the suffix."""
-    from brenier.core.writing import write_dataset
-    from brenier.metrics.evaluation import to_table
-
-    if path.suffix.lower() == ".nc":
-        write_dataset(evaluation, path)
-    else:
-        path.write_text(json.dumps(to_table(evaluation), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    found = evaluate(
+        samples,
+        reference,
+        train=train,
+        classifier=classifier,
+        labels=classes,
+        features=features,
+        k=neighbours,
+        threshold=threshold,
+        seed=seed,
+        progress=not quiet,
+    )
+    finish(found, output, figure, force=force, quiet=quiet)

@@ -69,47 +69,44 @@ def run_express(
         raise ValueError("--assignment random fits no transport: leave out --map and --start")
     if assignment == "monge-ampere" and start is not None:
         raise ValueError("--start is a transport, and --assignment monge-ampere fits a flow: leave one of them out")
-    with options.warned(quiet):
-        grid = given_schedule(schedule, criterion)
-        known = None if start is None else SemiDiscrete.load(start)
-        if network is None:
-            warnings.warn(
-                f"without --network, followed is the denoiser of {data} itself, which copies it", stacklevel=1
-            )
-        begun = time.monotonic()
-        way = Expressway(
-            network,
-            data,
-            handover=where,
-            steps=steps,
-            solver=solver,
-            fresh_noise=fresh_noise,
-            assignment=assignment,
-            schedule=grid,
+    grid = given_schedule(schedule, criterion)
+    known = None if start is None else SemiDiscrete.load(start)
+    if network is None:
+        warnings.warn(f"without --network, followed is the denoiser of {data} itself, which copies it", stacklevel=1)
+    begun = time.monotonic()
+    way = Expressway(
+        network,
+        data,
+        handover=where,
+        steps=steps,
+        solver=solver,
+        fresh_noise=fresh_noise,
+        assignment=assignment,
+        schedule=grid,
+        seed=seed,
+        device=device,
+        dtype=options.torch_dtype(dtype),
+    )
+    way.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
+    found = way.sample(n, seed, batch=batch, progress=not quiet)
+    seconds = time.monotonic() - begun
+    flow = None if way.flow is None else portrait(way.flow, seed=seed)
+    files = ((output, partial(write_points, found.events)),)
+    files += () if way.transport is None else ((save, way.transport.save),)
+    files += () if flow is None else ((save, partial(write_dataset, flow)),)
+    write_files(*files, force=force)
+    if not quiet:
+        fitted = None if way.transport is None else way.transport.result
+        measured = way.transport is not None and fitted is not None and fitted.stopped != "exact"
+        show_expressway(
+            way,
+            found,
+            error=way.transport.marginal_error(FRESH) if way.transport is not None and measured else None,
+            flow=flow,
+            memory=memorisation(found.points, way.data.data) if len(way.data.data.unique(dim=0)) >= 3 else None,
             seed=seed,
-            device=device,
-            dtype=options.torch_dtype(dtype),
+            seconds=seconds,
         )
-        way.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
-        found = way.sample(n, seed, batch=batch, progress=not quiet)
-        seconds = time.monotonic() - begun
-        flow = None if way.flow is None else portrait(way.flow, seed=seed)
-        files = ((output, partial(write_points, found.events)),)
-        files += () if way.transport is None else ((save, way.transport.save),)
-        files += () if flow is None else ((save, partial(write_dataset, flow)),)
-        write_files(*files, force=force)
-        if not quiet:
-            fitted = None if way.transport is None else way.transport.result
-            measured = way.transport is not None and fitted is not None and fitted.stopped != "exact"
-            show_expressway(
-                way,
-                found,
-                error=way.transport.marginal_error(FRESH) if way.transport is not None and measured else None,
-                flow=flow,
-                memory=memorisation(found.points, way.data.data) if len(way.data.data.unique(dim=0)) >= 3 else None,
-                seed=seed,
-                seconds=seconds,
-            )
 
 
 def _handover(text: str) -> str | float:

@@ -1,6 +1,5 @@
 """`brenier flow`: a smooth optimal map by the parabolic Monge-Ampère iteration, as a file, a table and a figure."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,9 +46,9 @@ def run_flow(
     quiet: options.Quiet = False,
 ) -> None:
     """Find Brenier's map to TARGET step by step. After Ctrl-C it is saved as it is, and --start goes on from there."""
-    from brenier.cli.outputs import check_outputs, write_figure, write_files, write_interrupted, write_points
+    from brenier.cli.outputs import check_outputs, finish, write_interrupted, write_points
     from brenier.core.checks import whole_number
-    from brenier.core.writing import check_output, write_dataset
+    from brenier.core.writing import check_output
 
     check_outputs(output, figure, force)
     if samples is not None:
@@ -63,26 +62,22 @@ def run_flow(
     if method in ("grid", "gaussian") and asked:
         raise ValueError(f"--{next(iter(asked))} is for --method neural and linear, and {method} knows none")
 
-    from brenier.reports import show
     from brenier.transport.mongeampere import MongeAmpere
     from brenier.transport.mongeampere.portrait import portrait
 
-    with options.warned(quiet):
-        settings = {name: asked.pop(name) for name in ("drive", "units", "noise") if name in asked}
-        flow = MongeAmpere(reference, target, method=method, **settings)
-        about = {name: given[name] for name in ("rule", "eta", "noise") if given[name] is not None}
-        try:
-            flow.fit(**asked, seed=seed, progress=not quiet)
-            found = portrait(flow, seed).assign_attrs(about)
-        except KeyboardInterrupt:
-            if flow.result is not None and (flow.result.steps or flow.result.stopped == "closed form"):
-                write_interrupted(flow.to_dataset().assign_attrs(about), output, force)
-            raise
+    settings = {name: asked.pop(name) for name in ("drive", "units", "noise") if name in asked}
+    flow = MongeAmpere(reference, target, method=method, **settings)
+    about = {name: given[name] for name in ("rule", "eta", "noise") if given[name] is not None}
+    try:
+        flow.fit(**asked, seed=seed, progress=not quiet)
+        found = portrait(flow, seed).assign_attrs(about)
+    except KeyboardInterrupt:
+        if flow.result is not None and (flow.result.steps or flow.result.stopped == "closed form"):
+            write_interrupted(flow.to_dataset().assign_attrs(about), output, force)
+        raise
 
-        def draw(path: Path) -> None:
-            write_points(flow.sample(count, seed).reshape(count, *flow.target.event_shape), path)
+    def draw(path: Path) -> None:
+        write_points(flow.sample(count, seed).reshape(count, *flow.target.event_shape), path)
 
-        written = (output, partial(write_dataset, found)), (samples, draw), (figure, partial(write_figure, found))
-        write_files(*written, force=force)
-        if not quiet:
-            show(found, seconds=flow.result.seconds if flow.result is not None else None)
+    seconds = None if flow.result is None else flow.result.seconds
+    finish(found, output, figure, (samples, draw), force=force, quiet=quiet, seconds=seconds)

@@ -42,6 +42,14 @@ Number: TypeAlias = Annotated[int, typer.Option("--number", "-n", help="How many
 Batch: TypeAlias = Annotated[int | None, typer.Option(help="Points per call of the denoiser.")]
 Minutes: TypeAlias = Annotated[float | None, typer.Option(help="After which a fit stops, too.")]
 
+
+def _silence(quiet: bool) -> bool:
+    """Leave warnings out, too, while the command runs: `main` takes that back."""
+    if quiet:
+        warnings.simplefilter("ignore")
+    return quiet
+
+
 # What is written
 Samples: TypeAlias = Annotated[
     Path, typer.Option("--output", "-o", help="Save the samples (.npy), (n, *shape of a point).")
@@ -50,16 +58,7 @@ SavedMap: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Save 
 Dataset: TypeAlias = Annotated[Path | None, typer.Option("--output", "-o", help="Save the result (.nc, netCDF).")]
 Figure: TypeAlias = Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-
-
-@contextmanager
-def warned(quiet: bool) -> Generator[None, None, None]:
-    """Warnings go to stderr, a line each; --quiet leaves them out."""
-    with warnings.catch_warnings():
-        if quiet:
-            warnings.simplefilter("ignore")
-        yield
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence, help="Print nothing but errors.")]
 
 
 @contextmanager

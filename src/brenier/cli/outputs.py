@@ -4,6 +4,7 @@ Profiles, chains, calibrations, comparisons, evaluations, transport maps and flo
 JSON; samples are an array.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -50,17 +51,28 @@ def finish(
     data: "xr.Dataset",
     output: Path | None,
     figure: Path | None,
-    *,
+    *files: tuple[Path | None, Callable[[Path], object]],
     force: bool,
     quiet: bool,
     seconds: float | None = None,
 ) -> None:
-    """Write what was computed, and its figure, where they are wanted, both or none; print it unless `quiet`."""
+    """Write what was computed, its figure and other files, where they are wanted; print it unless `quiet`."""
     from brenier.reports import show
 
-    write_files((output, partial(write_dataset, data)), (figure, partial(write_figure, data)), force=force)
+    own = (output, partial(write_result, data)), (figure, partial(write_figure, data))
+    write_files(*own, *files, force=force)
     if not quiet:
         show(data, seconds=seconds)
+
+
+def write_result(data: "xr.Dataset", path: Path) -> None:
+    """Write what was computed as netCDF, or an evaluation as JSON, by the suffix."""
+    if path.suffix.lower() != ".json":
+        write_dataset(data, path)
+    else:
+        from brenier.metrics.evaluation import to_table
+
+        path.write_text(json.dumps(to_table(data), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_interrupted(data: "xr.Dataset", output: Path, force: bool) -> None:

@@ -39,28 +39,27 @@ def run_plan(
 
     check_outputs(output, figure, force, SCHEDULE_SUFFIXES)
     known = None if profile is None else read(profile, "profile")
-    with options.warned(quiet):
-        source = options.open_law(law, data, device, dtype)
-        begun = time.monotonic()
-        schedule = plan(
-            source,
-            steps,
-            solver=solver,
-            criterion=criterion,
-            sigma_max=sigma_max,
-            sigma_min=sigma_min,
-            profile=known,
-            pilots=pilots,
-            seed=seed,
-            progress=not quiet,
-        )
-        seconds = time.monotonic() - begun
+    source = options.open_law(law, data, device, dtype)
+    begun = time.monotonic()
+    schedule = plan(
+        source,
+        steps,
+        solver=solver,
+        criterion=criterion,
+        sigma_max=sigma_max,
+        sigma_min=sigma_min,
+        profile=known,
+        pilots=pilots,
+        seed=seed,
+        progress=not quiet,
+    )
+    seconds = time.monotonic() - begun
 
-        def draw(path: Path) -> None:
-            from brenier.figures import plot_schedule, save_figure
+    def draw(path: Path) -> None:
+        from brenier.figures import plot_schedule, save_figure
 
-            save_figure(plot_schedule(schedule, known), path)
+        save_figure(plot_schedule(schedule, known), path)
 
-        write_files((output, schedule.to_json), (figure, draw), force=force)
-        if not quiet:
-            show(schedule, seconds=seconds)
+    write_files((output, schedule.to_json), (figure, draw), force=force)
+    if not quiet:
+        show(schedule, seconds=seconds)

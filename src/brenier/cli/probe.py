@@ -41,20 +41,19 @@ def run_probe(
     check_outputs(output, figure, force)
     levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
     richness = read_numbers(perturbation, "--perturbation")
-    with options.warned(quiet):
-        source = options.open_law(law, data, device, dtype)
-        if (snr_min, snr_max, snrs) != (None, None, None):
-            levels["snrs"] = snr_grid(source, snr_min, snr_max, 32 if snrs is None else snrs)
-        profile = probe(
-            source,
-            **levels,
-            queries=queries,
-            perturbations=richness,
-            beta=beta,
-            holdout=holdout,
-            method=method,
-            seed=seed,
-            max_memory=max_memory,
-            progress=not quiet,
-        )
-        finish(profile, output, figure, force=force, quiet=quiet)
+    source = options.open_law(law, data, device, dtype)
+    if (snr_min, snr_max, snrs) != (None, None, None):
+        levels["snrs"] = snr_grid(source, snr_min, snr_max, 32 if snrs is None else snrs)
+    profile = probe(
+        source,
+        **levels,
+        queries=queries,
+        perturbations=richness,
+        beta=beta,
+        holdout=holdout,
+        method=method,
+        seed=seed,
+        max_memory=max_memory,
+        progress=not quiet,
+    )
+    finish(profile, output, figure, force=force, quiet=quiet)

@@ -40,15 +40,12 @@ def run_sample(
 
     check_output(output, (".npy",), force)
     whole_number(n, "-n", 1)
-    with options.warned(quiet):
-        grid = given_schedule(schedule, criterion)
-        source = options.open_law(law, data, device, dtype)
-        begun = time.monotonic()
-        found = sample(source, n, steps=steps, solver=solver, schedule=grid, seed=seed, batch=batch, progress=not quiet)
-        seconds = time.monotonic() - begun
-        write_files((output, partial(write_points, found.events)), force=force)
-        if not quiet:
-            known = n >= ENOUGH and source.drawn_from is not None
-            show_samples(
-                found, source, w2(found.points, source, seed=seed) if known else None, seed=seed, seconds=seconds
-            )
+    grid = given_schedule(schedule, criterion)
+    source = options.open_law(law, data, device, dtype)
+    begun = time.monotonic()
+    found = sample(source, n, steps=steps, solver=solver, schedule=grid, seed=seed, batch=batch, progress=not quiet)
+    seconds = time.monotonic() - begun
+    write_files((output, partial(write_points, found.events)), force=force)
+    if not quiet:
+        known = n >= ENOUGH and source.drawn_from is not None
+        show_samples(found, source, w2(found.points, source, seed=seed) if known else None, seed=seed, seconds=seconds)

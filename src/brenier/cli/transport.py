@@ -44,19 +44,18 @@ def run_transport(
     from brenier.transport import SemiDiscrete
     from brenier.transport.semidiscrete.portrait import portrait
 
-    with options.warned(quiet):
-        law = load_target(data, device=device)
-        if not law.atoms:
-            raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
-        known = None if start is None else SemiDiscrete.load(start)
-        transport = SemiDiscrete(law.point_masses()[0], shares, source=source)
-        about = {"target": law.name, "event_shape": list(law.event_shape)}
-        try:
-            transport.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
-            found = portrait(transport, samples=samples, seed=seed).assign_attrs(about)
-        except KeyboardInterrupt:
-            if transport.result is not None:
-                write_interrupted(transport.to_dataset().assign_attrs(about), output, force)
-            raise
-        seconds = None if transport.result is None else transport.result.seconds
-        finish(found, output, figure, force=force, quiet=quiet, seconds=seconds)
+    law = load_target(data, device=device)
+    if not law.atoms:
+        raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
+    known = None if start is None else SemiDiscrete.load(start)
+    transport = SemiDiscrete(law.point_masses()[0], shares, source=source)
+    about = {"target": law.name, "event_shape": list(law.event_shape)}
+    try:
+        transport.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
+        found = portrait(transport, samples=samples, seed=seed).assign_attrs(about)
+    except KeyboardInterrupt:
+        if transport.result is not None:
+            write_interrupted(transport.to_dataset().assign_attrs(about), output, force)
+        raise
+    seconds = None if transport.result is None else transport.result.seconds
+    finish(found, output, figure, force=force, quiet=quiet, seconds=seconds)
