@@ -162,19 +162,12 @@ def band(ax: Axes, x: Array, y: Array, error: Array, colour: Any, limits: tuple[
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
-def legend_below(ax: Axes, handles: Sequence[Artist], columns: int = 2) -> None:
-    """A legend under the x axis's label, where there are no data."""
+def legend_below(ax: Axes, handles: Sequence[Artist], columns: int = 2) -> Axes:
+    """Put a legend under the x axis's label, where there are no data; returns the axes."""
     figure = ax.get_figure(root=True)
     assert figure is not None  # axes are made in one
     below = ax.transAxes + ScaledTranslation(0, -BELOW / 72, figure.dpi_scale_trans)
-    ax.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0),
-        bbox_transform=below,
-        ncols=columns,
-        frameon=False,
-        borderaxespad=0,
-        handlelength=2.4,
-        columnspacing=1.2,
-    )
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
+    place |= {"borderaxespad": 0, "handlelength": 2.4, "columnspacing": 1.2}
+    ax.legend(handles=handles, ncols=columns, frameon=False, **place)
+    return ax

@@ -103,8 +103,7 @@ def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     for name in VERDICTS:
         handles.append(Rectangle((0, 0), 1, 1, facecolor=SHADES[name], edgecolor="0.25", hatch=HATCHES[name]))
         handles[-1].set_label(name)
-    legend_below(ax, handles, columns=4)
-    return ax
+    return legend_below(ax, handles, columns=4)
 
 
 def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -131,8 +130,7 @@ def plot_denoising_error(calibration: xr.Dataset, ax: Axes | None = None) -> Axe
     else:
         ax.set_ylim(-0.04, 1.06)
     ax.set_ylabel(r"error over $d\sigma^2$")
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def plot_balance(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -158,8 +156,7 @@ def plot_balance(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
         _mark_beyond(ax, snr, found[name][0] + 1, low, high, colour, marker)
     handles += _zones(ax, calibration, 1.0)
     ax.set_ylabel("predicted/true error")
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -183,8 +180,7 @@ def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_ylim(-side, side)
     handles += _zones(ax, calibration, 0.0)
     ax.set_ylabel("difference/error")
-    legend_below(ax, handles, columns=3)
-    return ax
+    return legend_below(ax, handles, columns=3)
 
 
 def plot_symmetry(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -205,8 +201,7 @@ def plot_symmetry(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_ylim(-0.01, max(0.2, 1.1 * largest))
     handles += _zones(ax, calibration, 0.0)
     ax.set_ylabel("share")
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def _zones(ax: Axes, calibration: xr.Dataset, centre: float) -> list[Artist]:
@@ -229,15 +224,8 @@ def _mark_beyond(ax: Axes, snr: Array, values: Array, low: float, high: float, c
     """Hollow markers at the edge of the axis, for values beyond it."""
     for beyond, edge in ((values > high, high), (values < low, low)):
         if beyond.any():
-            ax.plot(
-                *(snr[beyond], np.full(beyond.sum(), edge)),
-                marker=marker,
-                linestyle="",
-                markerfacecolor="none",
-                color=colour,
-                clip_on=False,
-                gid="beyond",
-            )
+            look: dict[str, Any] = {"marker": marker, "linestyle": "", "markerfacecolor": "none", "color": colour}
+            ax.plot(snr[beyond], np.full(beyond.sum(), edge), clip_on=False, gid="beyond", **look)
 
 
 def _title(calibration: xr.Dataset) -> str:

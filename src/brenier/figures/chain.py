@@ -58,7 +58,7 @@ def plot_chain(chain: xr.Dataset) -> Figure:
     Raises:
         ValueError: the dataset is not a chain.
     """
-    _check(chain)
+    records.check(chain, "chain")
     panels: list[Callable[[xr.Dataset, Axes], Axes]] = [plot_chain_distances, plot_chain_rates, plot_chain_bounds]
     panels.append(plot_chain_divergences if "kl_backward" in chain else plot_chain_localization)
     if "w2_error" in chain:
@@ -87,8 +87,7 @@ def plot_chain_distances(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
         _curve(ax, chain, "w2_discretisation", r"steps alone: $W_2(\mu,\bar\mu)$", GREY, "<", ":", floor),
     ]
     ax.set_ylabel("$W_2$ (unit of the data)")
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -96,7 +95,7 @@ def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
 
     Above zero the denoised laws part, below they close in. Each rate stands at the time its step begins from.
     """
-    _check(chain)
+    records.check(chain, "chain")
     about = "" if chain.attrs["mode"] == "ode" else " (theory: of the ODE)"
     ax = _panel(ax, chain, f"Rate on the way back{about}")
     names = ("rate", "rate_worst", "rate_star", "rate_sharp")
@@ -122,7 +121,7 @@ def plot_chain_bounds(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
 
     A bound that leaves the panel is named with the value that it reaches.
     """
-    _check(chain)
+    records.check(chain, "chain")
     exact = chain.attrs["method"] == "quantiles" and chain.attrs["mode"] == "ode" and not chain.attrs["score_error"]
     ax = _panel(ax, chain, f"Gap on the way back, and its {'bounds' if exact else 'estimates'}")
     gap = values_of(chain, "w2_chain")
@@ -163,8 +162,7 @@ def plot_chain_divergences(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     handles: list[Artist] = [_curve(ax, drawn, name, *styles[name], floor) for name in shown]
     handles.append(ax.axhline(1, color=BLACK, linewidth=0.8, zorder=1, label="no change"))
     ax.set_ylabel("relative to the last step")
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def plot_chain_localization(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -179,8 +177,7 @@ def plot_chain_localization(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.axhline(1, color=BLACK, linewidth=0.8, zorder=1, label="log-concave up to 1"),
     ]
     ax.set_ylabel("localization $L$")
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -189,7 +186,7 @@ def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     Raises:
         ValueError: the chain was run without a score error.
     """
-    _check(chain)
+    records.check(chain, "chain")
     if "w2_error" not in chain:
         raise ValueError("this chain has no variable 'w2_error': run it with a score_error")
     ax = _panel(ax, chain, f"Score error of {chain.attrs['score_error']:.3g}, {chain.attrs['error_kind']}")
@@ -208,21 +205,15 @@ def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
         span.set_gid("error-band")
         handles.append(span)
     ax.set_ylabel("$W_2$ (unit of the data)")
-    legend_below(ax, handles)
-    return ax
-
-
-def _check(chain: xr.Dataset) -> None:
-    records.check(chain, "chain")
+    return legend_below(ax, handles)
 
 
 def _panel(ax: Axes | None, chain: xr.Dataset, title: str) -> Axes:
     """Axes with the OU time from left to right, and on top the SNR at round values, infinite at time 0."""
-    _check(chain)
+    records.check(chain, "chain")
     ax = panel(ax, title)
     last, beta = float(chain["time"][-1]), float(chain.attrs["beta"])
-    ax.set_xlim(-0.02 * last, 1.02 * last)
-    ax.set_xlabel("Ornstein–Uhlenbeck time $t$")
+    ax.set(xlim=(-0.02 * last, 1.02 * last), xlabel="Ornstein–Uhlenbeck time $t$")
     low, high = (float(snr_from_time(time, beta)) for time in (last, 0.08 * last))
     places = nice_ticks(low, high, lambda snr: time_from_snr(snr, beta))
     places = [place for place in places if "times" not in tick_label(place)]  # too long to stand side by side

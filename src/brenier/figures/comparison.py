@@ -1,5 +1,7 @@
 """The figure of a comparison: what ways to place the steps leave of the error, against evaluations."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -35,8 +37,8 @@ def plot_comparison(comparison: xr.Dataset) -> Figure:
     """
     _check(comparison)
     solvers = comparison["solver"].to_numpy()
-    keys = -(-(comparison.sizes["criterion"] + 1) // 4)
-    height, layout = stacked(len(solvers), **HEIGHTS, below=0.6 + 0.18 * keys)
+    rows = -(-(comparison.sizes["criterion"] + 1) // 4)  # of the legend
+    height, layout = stacked(len(solvers), **HEIGHTS, below=0.6 + 0.18 * rows)
     layout |= {"left": 0.085, "right": 0.98, "wspace": 0.18}
     with page(9, height, _title(comparison), at=1 - 0.13 / height) as figure:
         panels = figure.subplots(len(solvers), 2, squeeze=False, gridspec_kw=layout)
@@ -45,14 +47,9 @@ def plot_comparison(comparison: xr.Dataset) -> Figure:
                 plot_compared_errors(comparison, ax, solver=str(solver), name=name)
         hollow = Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", color="0.4")
         hollow.set_label("hollow: below the axis")
-        panels[-1, 0].legend(
-            handles=[*_keys(comparison), hollow],
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.05 / height),
-            bbox_transform=figure.transFigure,
-            ncols=4,
-            frameon=False,
-        )
+        place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0.05 / height), "bbox_transform": figure.transFigure}
+        keys = [*_keys(comparison), hollow]
+        panels[-1, 0].legend(handles=keys, loc="lower center", ncols=4, frameon=False, **place)
     return figure
 
 
@@ -66,16 +63,14 @@ def plot_compared_errors(comparison: xr.Dataset, ax: Axes | None = None, *, solv
     log_axis(ax, low, high)
     calls = values_of(comparison, "evaluations")
     room = 1 + SPREAD
-    ax.set_xscale("log")
-    ax.set_xlim(calls.min() / room, calls.max() * room)
+    ax.set(xscale="log", xlim=(calls.min() / room, calls.max() * room))
     part = comparison.sel(solver=solver)
     at = values_of(part, "evaluations")
     left, right = ax.get_xlim()
     ticks = _apart(at, GAP / 2 * float(np.log(right / left)))
     ax.set_xticks(ticks, [tick_label(tick) for tick in ticks])
     ax.set_xticks([], minor=True)
-    ax.set_xlabel("evaluations per sample")
-    ax.set_ylabel("unit of the data")
+    ax.set(xlabel="evaluations per sample", ylabel="unit of the data")
     criteria = [str(criterion) for criterion in part["criterion"].to_numpy()]
     for k, (criterion, key) in enumerate(zip(criteria, _keys(comparison), strict=True)):
         values, error = (values_of(part.sel(criterion=criterion), part_name) for part_name in (name, f"{name}_se"))

@@ -1,5 +1,7 @@
 """Figures of evaluations: shares beside a perfect sampler's, how close samples come to training data, closest pairs."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
@@ -11,17 +13,9 @@ from numpy.typing import NDArray
 from brenier.core import records
 from brenier.figures.axes import BLACK, BLUE, ORANGE, Array, legend_below, panel, values_of
 from brenier.figures.page import letter_panels, page
+from brenier.metrics.verdicts import WORDS
 
-SHARES = {
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "mmr": "mode mixture ratio",
-    "stray": "outside all modes",
-    "closer": "closer than data are",
-    "copied": "copied",
-}
+SHARES = ("precision", "recall", "density", "coverage", "mmr", "stray", "closer", "copied")
 CONTROLS = {"held-out": "held-out points", "leave-one-out": "training points among each other"}
 WIDTH, TOP = 9.0, 4.4  # inches: the page, and its upper panels
 STRIP, BELOW = 2.7, 4.3  # the panel of pairs: two rows of images, or another picture
@@ -80,27 +74,17 @@ def plot_shares(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
         middle, low, high = (values_of(part, name) for name in (key, f"{prefix}low", f"{prefix}high"))
         if np.isnan(middle).all():
             continue
-        bars = ax.errorbar(
-            middle,
-            places + shift,
-            xerr=[middle - low, high - middle],
-            fmt=marker,
-            color=colour,
-            markersize=4.5,
-            capsize=2,
-        )
+        look: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "capsize": 2}
+        bars = ax.errorbar(middle, places + shift, xerr=[middle - low, high - middle], **look)
         bars.set_label(label)
         bars.lines[0].set_gid(key)
         handles.append(bars.lines[0])
         handles[-1].set_label(label)
-    ax.set_yticks(places, [SHARES[name] for name in names])
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlim(-0.03, max(1.03, 1.03 * float(np.nanmax([part["high"], part["control_high"]]))))
+    ax.set_yticks(places, [WORDS.get(name, name) for name in names])
+    right = max(1.03, 1.03 * float(np.nanmax([part["high"], part["control_high"]])))
+    ax.set(xlim=(-0.03, right), ylim=(len(names) - 0.5, -0.5), xlabel="share, with 95% intervals", axisbelow=True)
     ax.grid(axis="x", color="0.9")
-    ax.set_axisbelow(True)
-    ax.set_xlabel("share, with 95% intervals")
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def plot_closeness(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -126,12 +110,10 @@ def plot_closeness(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
         handles.append(line)
         largest = max(largest, float(np.quantile(x, 0.95)))
     ax.axvline(1, color=BLACK, linewidth=0.8, linestyle=":")
-    ax.set_xlim(-0.02 * max(largest, 1.2), max(largest, 1.2))
-    ax.set_ylim(0, 1.02)
-    ax.set_xlabel("relative distance $d_1/d_0$ to the training data")
-    ax.set_ylabel("share of points below")
-    legend_below(ax, handles)
-    return ax
+    right = max(largest, 1.2)
+    ax.set(xlim=(-0.02 * right, right), ylim=(0, 1.02))
+    ax.set(xlabel="relative distance $d_1/d_0$ to the training data", ylabel="share of points below")
+    return legend_below(ax, handles)
 
 
 def plot_pairs(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -155,8 +137,7 @@ def plot_pairs(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
         rows = zip(evaluation["pair_sample"].to_numpy(), evaluation["pair_train"].to_numpy(), strict=True)
         ax.bar(np.arange(len(closeness)), closeness, color=BLUE)
         ax.set_xticks(np.arange(len(closeness)), [f"{sample}\n{row}" for sample, row in rows])
-        ax.set_ylabel("distance / neighbour's own")
-        ax.set_xlabel("row of the sample, and of the training point")
+        ax.set(xlabel="row of the sample, and of the training point", ylabel="distance / neighbour's own")
     return ax
 
 
@@ -198,7 +179,6 @@ def _plane(ax: Axes, points: Array, cloud: Array) -> None:
     ax.plot(*points[:, 1].T, "s", color=ORANGE, markersize=7, fillstyle="none", label="training point")
     ax.margins(0.08)
     ax.set_aspect("equal", adjustable="datalim")
-    ax.set_xlabel("$x_1$")
-    ax.set_ylabel("$x_2$")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     ax.set_position((0.08, ax.get_position().y0, 0.7, ax.get_position().height))

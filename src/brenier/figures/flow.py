@@ -75,8 +75,7 @@ def plot_flow_map(flow: MongeAmpere | xr.Dataset, ax: Axes | None = None) -> Axe
     """
     found = images.line_map(_dataset(flow))
     ax = panel(ax, "The map")
-    (curve,) = ax.plot(found.y, found.x, color=BLUE, linewidth=1.8, label="map $T(y)$", gid="map")
-    handles: list[Artist] = [curve]
+    handles: list[Artist] = [*ax.plot(found.y, found.x, color=BLUE, linewidth=1.8, label="map $T(y)$", gid="map")]
     if found.quantiles is not None:
         (exact,) = ax.plot(found.y, found.quantiles, color=ORANGE, linewidth=1.4, linestyle="--", gid="quantiles")
         exact.set_label("quantiles to quantiles")
@@ -84,8 +83,7 @@ def plot_flow_map(flow: MongeAmpere | xr.Dataset, ax: Axes | None = None) -> Axe
     ax.set(xlabel="$y$, of the reference", ylabel="$x$, of the target (unit of the data)", xlim=found.shown)
     seen = (found.y >= ax.get_xlim()[0]) & (found.y <= ax.get_xlim()[1])
     ax.set_ylim(*roomy(np.sort(found.x[seen])))
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def plot_flow_density(flow: MongeAmpere | xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -109,8 +107,7 @@ def plot_flow_density(flow: MongeAmpere | xr.Dataset, ax: Axes | None = None) ->
     second.set_gid("image")
     top = float(ax.dataLim.y1 if target.counted else np.nanmax(target.heights))
     ax.set(xlabel="$x$ (unit of the data)", ylabel="density", xlim=window, ylim=(0, 1.35 * top))
-    legend_below(ax, [first, second])
-    return ax
+    return legend_below(ax, [first, second])
 
 
 # In the plane and beyond
@@ -152,8 +149,7 @@ def plot_flow_image(flow: MongeAmpere | xr.Dataset, ax: Axes | None = None) -> A
     middle, half = (low + high) / 2, 0.54 * float((high - low).max()) or 1.0
     ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
     ax.set_aspect("equal", adjustable="box")
-    legend_below(ax, handles)
-    return ax
+    return legend_below(ax, handles)
 
 
 def _dots(ax: Axes, places: Array, colour: str, marker: str, label: str) -> Artist:

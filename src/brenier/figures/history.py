@@ -73,8 +73,7 @@ def roomy(x: Array) -> tuple[float, float]:
 
 def _draw_kl(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
     kl = values_of(history, "kl")
-    (line,) = ax.plot(x, kl, color=BLUE, linewidth=1.4, label="KL from the target", gid="kl")
-    handles: list[Artist] = [line]
+    handles: list[Artist] = [*ax.plot(x, kl, color=BLUE, linewidth=1.4, label="KL from the target", gid="kl")]
     constant = int(history.attrs.get("kl_constant", 0))
     logarithmic = not constant and _logarithmic(ax, kl)
     if "kl_se" in history:
@@ -129,8 +128,7 @@ def _draw_displacement(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
 
 def _draw_eta(ax: Axes, x: Array, history: xr.Dataset) -> list[Artist]:
     eta, halved = values_of(history, "eta"), values_of(history, "halvings") > 0
-    (line,) = ax.plot(x, eta, color=BLACK, linewidth=1.2, linestyle="-.", label="step size", gid="eta")
-    handles: list[Artist] = [line]
+    handles: list[Artist] = [*ax.plot(x, eta, color=BLACK, linewidth=1.2, linestyle="-.", label="step size", gid="eta")]
     if halved.any():
         (marks,) = ax.plot(
             x[halved], eta[halved], linestyle="none", marker="v", markersize=4, color=ORANGE, gid="halved"

@@ -75,11 +75,9 @@ def plot_compared(
         style = (COLOURS[k], MARKERS[k], DASHES[k % len(DASHES)])
         handles.append(curve(ax, x, y, f"{name}-{k}", _ending(called), *style, offset=k))
     ax.axhline(1, color="0.35", linewidth=1, linestyle=":")
-    ax.set_ylim(bottom=0)
-    ax.set_ylabel(label)
+    ax.set(ylim=(0, None), ylabel=label)
     sigma_axis(ax, r"noise level $\sigma=1/r$")
-    legend_below(ax, handles, _columns(named))
-    return ax
+    return legend_below(ax, handles, _columns(named))
 
 
 def _ending(name: str) -> str:

@@ -4,6 +4,8 @@ A grid is drawn over the SNR r = 1/sigma, so that a sampler runs from left to ri
 place on a logarithmic axis, ends behind a gap at r = infinity.
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
@@ -58,7 +60,7 @@ def plot_schedule_steps(schedule: Schedule, ax: Axes | None = None, *, profile: 
     edges = places[:-1] if last else places
     handles: list[Artist] = []
     if len(edges) > 1:
-        density = 1 / np.diff(np.log10(edges))
+        density = schedule.steps_per_decade
         steps = ax.stairs(density, edges, fill=True, color=BLUE, alpha=0.35, linewidth=0)
         handles.append(ax.stairs(density, edges, color=BLUE, linewidth=1.4, label="steps per decade", baseline=None))
         steps.set_gid("density")
@@ -71,8 +73,7 @@ def plot_schedule_steps(schedule: Schedule, ax: Axes | None = None, *, profile: 
     if profile is not None:
         handles += _behind(ax, profile)
     ax.set_ylabel(r"steps per decade of $\sigma$")
-    legend_below(ax, handles, columns=4)
-    return ax
+    return legend_below(ax, handles, columns=4)
 
 
 def plot_schedule_error(schedule: Schedule, ax: Axes | None = None) -> Axes:
@@ -86,17 +87,8 @@ def plot_schedule_error(schedule: Schedule, ax: Axes | None = None) -> Axes:
     shares = np.asarray(schedule.predicted_error)
     ax = panel(ax, f"Predicted end error of {tick_label(float(f'{shares.sum():.3g}'))}, by step")
     places = _level_axis(ax, schedule)
-    ax.bar(
-        places[:-1],
-        shares,
-        np.diff(places),
-        align="edge",
-        color=ORANGE,
-        alpha=0.75,
-        edgecolor="white",
-        linewidth=0.8,
-        gid="share",
-    )
+    look: dict[str, Any] = {"color": ORANGE, "alpha": 0.75, "edgecolor": "white", "linewidth": 0.8, "gid": "share"}
+    ax.bar(places[:-1], shares, np.diff(places), align="edge", **look)
     low, high = 1.08 * shares.min(initial=0.0), 1.08 * shares.max(initial=0.0)
     ax.set_ylim(low, high if low < high else 1)
     ax.axhline(0, color=BLACK, linewidth=0.8)
@@ -115,8 +107,7 @@ def _level_axis(ax: Axes, schedule: Schedule) -> Array:
         ax.axvspan(snr[-1], places[-1], facecolor="0.94", linewidth=0, zorder=0, gid="to-zero")
     room = (places[-1] / places[0]) ** 0.02
     low, high = float(places[0] / room), float(places[-1] * room)
-    ax.set_xscale("log")
-    ax.set_xlim(low, high)
+    ax.set(xscale="log", xlim=(low, high))
     end = high if sigmas[-1] > 0 else float(places[-1] / (high / low) ** GAP)
     top = ax.secondary_xaxis("top")
     for axis, unit, limit in ((ax, lambda r: r, r"$\infty$"), (top, lambda r: 1 / r, "0")):

@@ -45,5 +45,4 @@ def plot_sinkhorn_limit(data: xr.Dataset, ax: Axes | None = None) -> Axes:
     log_axis(ax, least / 1.3, float(errors.max()) * 1.5)
     ax.set_xlabel(r"regularisation $\varepsilon$")
     ax.set_ylabel(rf"error of $\psi$ after $t/\varepsilon$ iterations, $t={float(data.attrs['time']):g}$")
-    legend_below(ax, [*handles, guide], columns=1)
-    return ax
+    return legend_below(ax, [*handles, guide], columns=1)

@@ -85,8 +85,7 @@ def plot_line_map(transport: SemiDiscrete, ax: Axes | None = None, *, threshold:
     lines = [[(edges[k + 1], levels[k]), (edges[k + 1], levels[k + 1])] for k in np.flatnonzero(jumps)]
     ax.add_collection(LineCollection(lines, colors=RED, linewidths=2.2, zorder=4, gid="singular"))
     ax.set(xlabel=_axis("x", transport), ylabel="point $y$ of the target", xlim=(x[0, 0], x[-1, 0]))
-    legend_below(ax, [steps, borders, *_key(facets, jumps, "jump")])
-    return ax
+    return legend_below(ax, [steps, borders, *_key(facets, jumps, "jump")])
 
 
 def plot_line_potential(transport: SemiDiscrete, ax: Axes | None = None, *, threshold: float | None = None) -> Axes:
@@ -107,8 +106,7 @@ def plot_line_potential(transport: SemiDiscrete, ax: Axes | None = None, *, thre
     (dots,) = ax.plot(kinks[:, 0], heights, linestyle="none", marker="o", color=RED, markersize=4)
     dots.set_gid("singular")
     ax.set(xlabel=_axis("x", transport), ylabel="potential $u(x)$", xlim=(x[0, 0], x[-1, 0]))
-    legend_below(ax, [curve, *_key(facets, jumps, "kink", marker="o")], columns=1)
-    return ax
+    return legend_below(ax, [curve, *_key(facets, jumps, "kink", marker="o")], columns=1)
 
 
 # In the plane
@@ -139,8 +137,7 @@ def _draw_cells(ax: Axes | None, transport: SemiDiscrete, plane: Cells, threshol
     ax.add_collection(LineCollection(list(facets.ends[singular]), colors=RED, linewidths=2, gid="singular"))
     ax.set(xlabel=_axis("x_1", transport), ylabel="$x_2$", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     ax.set_aspect("equal")
-    legend_below(ax, [*handles, *_key(facets, singular, "edge")])
-    return ax
+    return legend_below(ax, [*handles, *_key(facets, singular, "edge")])
 
 
 def plot_image(transport: SemiDiscrete, ax: Axes | None = None, *, threshold: float | None = None) -> Axes:
@@ -161,8 +158,7 @@ def plot_image(transport: SemiDiscrete, ax: Axes | None = None, *, threshold: fl
         Line2D([], [], color="0.55", linewidth=0.8, label="image of a square grid"),
         Line2D([], [], color=RED, linewidth=0.8, label="where it jumps"),
     ]
-    legend_below(ax, [dots, *lines[: 1 + bool(jumps.any())]])
-    return ax
+    return legend_below(ax, [dots, *lines[: 1 + bool(jumps.any())]])
 
 
 # In more dimensions
@@ -181,8 +177,7 @@ def plot_points(transport: SemiDiscrete, ax: Axes | None = None) -> Axes:
     dots = _scatter(transport, places, ax)
     ax.set(xlabel=f"first principal axis ({share[0]:.0%} of the variance)", ylabel=f"second ({share[1]:.0%})")
     ax.set_aspect("equal", adjustable="datalim")
-    legend_below(ax, [dots])
-    return ax
+    return legend_below(ax, [dots])
 
 
 def plot_masses(transport: SemiDiscrete, ax: Axes | None = None, *, seed: int = 2) -> Axes:
@@ -201,8 +196,7 @@ def plot_masses(transport: SemiDiscrete, ax: Axes | None = None, *, seed: int = 
         (noise,) = ax.plot(masses.places, masses.noise, color=ORANGE, linewidth=1.6, linestyle="--", gid="noise")
     noise.set_label("noise of the draws alone")
     ax.set(xlabel="relative error of the mass, $w_i/b_i - 1$", ylabel="cells", xlim=masses.edges[[0, -1]])
-    legend_below(ax, [bars, noise])
-    return ax
+    return legend_below(ax, [bars, noise])
 
 
 # What they share
@@ -228,9 +222,7 @@ def _key(facets: Facets, singular: NDArray[np.bool_], what: str, marker: str = "
 
 def _colours(transport: SemiDiscrete) -> Array:
     """A colour for each point by its rank along the first two principal axes, shape (N, 3)."""
-    places, _ = images.projection(transport)
-    count = max(len(places) - 1, 1)
-    hue, light = (places[:, k].argsort().argsort() / count for k in range(2))
+    hue, light = images.ranks(transport).T
     cold, warm = np.array(to_rgb(BLUE)), np.array(to_rgb(ORANGE))
     base = (1 - hue)[:, None] * cold + hue[:, None] * warm
     return np.clip(base * (0.45 + 0.55 * light)[:, None] + 0.45 * (light**2)[:, None], 0, 1)

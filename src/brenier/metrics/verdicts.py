@@ -10,6 +10,18 @@ if TYPE_CHECKING:
 
     from brenier.metrics.copying import Memorisation
 
+WORDS = {  # for metrics that are not called by their names
+    "frechet": "Frechet distance",
+    "frechet_debiased": "  without its bias",
+    "kernel": "kernel distance",
+    "w2": "W2",
+    "mmr": "mode mixture ratio",
+    "stray": "outside all modes",
+    "closer": "closer than data are",
+    "copied": "copied",
+    "ratio": "nearest / second",
+}
+
 
 def against_control(evaluation: "xr.Dataset", metric: str) -> Literal["less", "same", "more"]:
     """How a metric compares with that of a perfect sampler, two standard errors aside; without any, its interval."""

@@ -4,7 +4,7 @@ import xarray as xr
 from rich.console import Console
 
 from brenier.probing.verdicts import CARRIED, VERDICTS, Band, confirmed, doubt, verdict_bands
-from brenier.reports.tables import Column, distinct, number, say, scale, stdout, tables
+from brenier.reports.tables import Column, beside, distinct, number, print_tables, say, scale, stdout
 
 STYLES = {"good": "", "fair": "yellow", "poor": "red", "undecided": "dim"}
 CAPTION = (
@@ -20,9 +20,7 @@ def print_calibration(calibration: xr.Dataset, console: Console | None = None) -
     console.print()
     console.print(CAPTION, markup=False)
     styles = [STYLES[VERDICTS[int(code)]] or None for code in calibration["verdict"].to_numpy()]
-    for table in tables(columns(calibration), console.width, styles):
-        console.print(table)
-        console.print()
+    print_tables(columns(calibration), styles, console)
     for line in sentences(calibration):
         console.print(line, markup=False)
 
@@ -40,11 +38,11 @@ def headline(calibration: xr.Dataset) -> str:
 def columns(calibration: xr.Dataset) -> list[Column]:
     """The columns of the table, one cell per SNR."""
 
+    def numbers(name: str) -> list[str]:
+        return [number(value) for value in calibration[name].to_numpy()]
+
     def column(title: str, name: str) -> Column:
-        plain = [number(value) for value in calibration[name].to_numpy()]
-        errors = [number(error) for error in calibration[f"{name}_se"].to_numpy()]
-        width = max(len(error) for error in errors)
-        return Column(title, plain, [f"{v} ±{e:<{width}}" for v, e in zip(plain, errors, strict=True)])
+        return Column(title, numbers(name), beside(numbers(name), numbers(f"{name}_se")))
 
     return [
         Column("SNR", distinct(calibration["snr"].to_numpy())),
@@ -53,9 +51,9 @@ def columns(calibration: xr.Dataset) -> list[Column]:
         column("balance", "balance"),
         column("top", "directional"),
         column("halves", "dependence"),
-        Column("asymm.", [number(value) for value in calibration["asymmetry"].to_numpy()]),
-        Column("negative", [number(value) for value in calibration["negative"].to_numpy()]),
-        Column("E L", [number(value) for value in calibration["mean_localization"].to_numpy()]),
+        Column("asymm.", numbers("asymmetry")),
+        Column("negative", numbers("negative")),
+        Column("E L", numbers("mean_localization")),
         Column("verdict", [VERDICTS[int(code)] for code in calibration["verdict"].to_numpy()]),
     ]
 
@@ -75,7 +73,7 @@ def sentences(calibration: xr.Dataset) -> list[str]:
         if band.verdict == "undecided":
             lines.append(f"Undecided {_span(band)}: {_doubt(calibration, band)}; give more queries.")
         elif band.verdict != "good":
-            said = [_MEANINGS[name](value) for name, value in band.worst.items()]
+            said = [_meaning(name, value) for name, value in band.worst.items()]
             lines.append(f"{band.verdict.capitalize()} {_span(band)}: {'; '.join(said)}.")
     signs = {value > 0 for band in bands for name, value in band.worst.items() if name in ("balance", "directional")}
     lines += [_CAUSES[above] for above in (False, True) if above in signs]
@@ -90,25 +88,8 @@ def _percent(value: float) -> str:
     return f"{abs(value):.0%}" if abs(value) < 10 else f"{1 + abs(value):.3g} times"
 
 
-def _balance(value: float) -> str:
-    return f"the predicted error is up to {_percent(value)} {'below' if value < 0 else 'above'} the true one"
-
-
-def _directional(value: float) -> str:
-    side = "below" if value < 0 else "above"
-    return f"the localization is up to {_percent(value)} {side} the error in its direction"
-
-
-def _dependence(value: float) -> str:
-    return f"halves of equal predicted error differ by up to {_percent(value)} of the true one"
-
-
-def _asymmetry(value: float) -> str:
-    return f"up to {_percent(value)} of the Jacobian is antisymmetric"
-
-
-def _negative(value: float) -> str:
-    return f"up to {_percent(value)} of the directions have a negative eigenvalue"
+def _meaning(name: str, value: float) -> str:
+    return _MEANINGS[name].format(size=_percent(value), side="below" if value < 0 else "above")
 
 
 _CAUSES = {
@@ -117,11 +98,11 @@ _CAUSES = {
     "told too low a noise level.",
 }
 _MEANINGS = {
-    "balance": _balance,
-    "directional": _directional,
-    "dependence": _dependence,
-    "asymmetry": _asymmetry,
-    "negative": _negative,
+    "balance": "the predicted error is up to {size} {side} the true one",
+    "directional": "the localization is up to {size} {side} the error in its direction",
+    "dependence": "halves of equal predicted error differ by up to {size} of the true one",
+    "asymmetry": "up to {size} of the Jacobian is antisymmetric",
+    "negative": "up to {size} of the directions have a negative eigenvalue",
 }
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from rich.console import Console
 
 from brenier.probing.chain.growth import SMALL, Measured, contrast, fastest, gap, measured, values
-from brenier.reports.tables import GAP, Column, number, say, scale, stdout, tables
+from brenier.reports.tables import GAP, Column, beside, number, print_tables, say, scale, stdout
 
 ROWS = 12
 TINY = 1e-14  # relative growth of a step that is no more than its last digits
@@ -37,9 +37,7 @@ def print_chain(chain: xr.Dataset, console: Console | None = None) -> None:
         (rates, rate_columns(chain, rows)),
     ):
         console.print(caption, markup=False)
-        for table in tables(columns, console.width, styles):
-            console.print(table)
-            console.print()
+        print_tables(columns, styles, console)
     if len(rows) < chain.sizes["step"]:
         console.print(f"{len(rows)} of {chain.sizes['step']} steps shown.")
     for text in sentences(chain):
@@ -84,10 +82,9 @@ def distance_columns(chain: xr.Dataset, rows: list[int], width: int) -> list[Col
         found = measured(chain, name)
         pairs = [found[row] for row in rows]
         cells = [scale(pair.value) for pair in pairs]
-        errors = [f" ±{scale(pair.se, 2)}" if 0 < pair.se < math.inf else "" for pair in pairs]
-        room = max(map(len, errors))
+        errors = [scale(pair.se, 2) if 0 < pair.se < math.inf else "" for pair in pairs]
         plain.append(Column(title, cells))
-        detailed.append(Column(title, [f"{v}{e:<{room}}" for v, e in zip(cells, errors, strict=True)]))
+        detailed.append(Column(title, beside(cells, errors)))
     fits = sum(column.width() + GAP for column in places + detailed) - GAP <= width
     return places + (detailed if fits else plain)
 

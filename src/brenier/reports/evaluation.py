@@ -5,20 +5,8 @@ import math
 import xarray as xr
 from rich.console import Console
 
-from brenier.metrics.verdicts import against_control, frechet_needs
+from brenier.metrics.verdicts import WORDS, against_control, frechet_needs
 from brenier.reports.tables import grid, many, number, say, scale, stdout
-
-WORDS = {
-    "frechet": "Frechet distance",
-    "frechet_debiased": "  without its bias",
-    "kernel": "kernel distance",
-    "w2": "W2",
-    "mmr": "mode mixture ratio",
-    "stray": "outside all modes",
-    "closer": "closer than data are",
-    "copied": "copied",
-    "ratio": "nearest / second",
-}
 
 
 def print_evaluation(evaluation: xr.Dataset, console: Console | None = None) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 
-from brenier.reports.tables import ROWS, Column, grid, lay_out, many, number, say, scale, stdout, tables
+from brenier.reports.tables import ROWS, Column, beside, grid, lay_out, many, number, print_tables, say, scale, stdout
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.verdicts import against_hand, predicted
 
@@ -74,9 +74,7 @@ def print_comparison(comparison: xr.Dataset, console: Console | None = None) -> 
         fits = len(lay_out([names, *ends, *laws], console.width)) == 1
         styles = ["bold" if name == "error" else None for name in names.plain]
         for columns in [ends + laws] if fits else [ends, laws]:
-            for table in tables([names, *columns], console.width, styles, left=1):
-                console.print(table)
-                console.print()
+            print_tables([names, *columns], styles, console, left=1)
     for text in sentences(comparison):
         console.print(text, markup=False)
 
@@ -87,13 +85,10 @@ def _columns(part: xr.Dataset, name: str) -> list[Column]:
     for steps in part["steps"].to_numpy():
         values, errors = (part[key].sel(steps=steps).to_numpy() for key in (name, f"{name}_se"))
         if not np.isnan(values).all():
-            width = max(len(number(error)) for error in errors)
-            cells = [
-                f"{number(value)} ±{number(error):<{width}}{'*' if value == np.nanmin(values) else ' '}"
-                for value, error in zip(values, errors, strict=True)
-            ]
-            cells = ["-" if math.isnan(value) else cell for value, cell in zip(values, cells, strict=True)]
-            columns.append(Column(f"{MEASURES[name]} {steps}", cells))
+            cells = zip(values, beside([*map(number, values)], [*map(number, errors)]), strict=True)
+            least = np.nanmin(values)
+            shown = ["-" if math.isnan(value) else f"{cell}{'*' if value == least else ' '}" for value, cell in cells]
+            columns.append(Column(f"{MEASURES[name]} {steps}", shown))
     return columns
 
 

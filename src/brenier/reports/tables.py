@@ -121,6 +121,20 @@ def grid(
     return table
 
 
+def beside(cells: Sequence[str], errors: Sequence[str]) -> list[str]:
+    """The cells of a column with their standard errors, which begin at one place; "" where there is none."""
+    shown = [f" ±{error}" if error else "" for error in errors]
+    width = max(map(len, shown))
+    return [f"{cell}{error:<{width}}" for cell, error in zip(cells, shown, strict=True)]
+
+
+def print_tables(columns: list[Column], styles: Sequence[str | None], console: Console, left: int = 0) -> None:
+    """Print the columns as `tables` lays them out, with an empty line after each."""
+    for table in tables(columns, console.width, styles, left):
+        console.print(table)
+        console.print()
+
+
 def tables(columns: list[Column], width: int, styles: Sequence[str | None], left: int = 0) -> list[Table]:
     """The columns as one table, or as several where they do not fit; each begins with the first column."""
     return [

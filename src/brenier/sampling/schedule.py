@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier.core import records
@@ -77,16 +77,11 @@ class Schedule:
         shares = None if predicted_error is None else _numbers(predicted_error, "predicted_error")
         if shares is not None and len(shares) != len(levels) - 1:
             raise ValueError(f"predicted_error must be {len(levels) - 1} numbers, one per step, got {list(shares)[:8]}")
-        checked = {
-            "sigmas": levels,
-            "solver": solver,
-            "criterion": criterion,
-            "predicted_error": shares,
-            "law": law,
-            "seed": None if seed is None else whole_number(seed, "seed", 0),
-            "evaluations": None if evaluations is None else whole_number(evaluations, "evaluations", 0),
-        }
-        for name, value in checked.items():
+        known: dict[str, object] = {"sigmas": levels, "solver": solver, "criterion": criterion}
+        known |= {"predicted_error": shares, "law": law}
+        for name, count in (("seed", seed), ("evaluations", evaluations)):
+            known[name] = None if count is None else whole_number(count, name, 0)
+        for name, value in known.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -103,6 +98,12 @@ class Schedule:
     def end_error(self) -> float | None:
         """The predicted end error, in the unit of the data."""
         return None if self.predicted_error is None else math.fsum(self.predicted_error)
+
+    @property
+    def steps_per_decade(self) -> NDArray[np.float64]:
+        """One over the length of each step between two positive noise levels, in powers of ten."""
+        levels = np.asarray(self.sigmas)
+        return 1 / np.diff(np.log10(1 / levels[levels > 0]))
 
     def to_dataset(self) -> "xr.Dataset":
         """The schedule over `level`: `sigma`, `snr`, and with a prediction `predicted_error`, NaN at the last level."""

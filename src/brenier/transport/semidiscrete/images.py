@@ -145,6 +145,12 @@ def projection(transport: SemiDiscrete) -> tuple[Array, Array]:
     return centred @ axes * unit, share
 
 
+def ranks(transport: SemiDiscrete) -> Array:
+    """Ranks of the points along their first two principal axes, from 0 to 1, shape (N, 2)."""
+    places, _ = projection(transport)
+    return places[:, :2].argsort(0).argsort(0) / max(len(places) - 1, 1)
+
+
 def mass_errors(transport: SemiDiscrete, seed: int = 2) -> Masses:
     """Relative errors of the cells' masses on fresh draws, counted in 40 bins.
 
@@ -177,10 +183,9 @@ def _plane(transport: SemiDiscrete) -> Array:
 
 def _window(transport: SemiDiscrete) -> Array:
     """The corners of a box that holds nearly all of the source, shape (2, d)."""
-    if transport.source == "normal":
-        return np.array([[-3.0], [3.0]]).repeat(transport.dim, 1)
-    if transport.source == "uniform":
-        return np.array([[0.0], [1.0]]).repeat(transport.dim, 1)
+    ends = {"normal": [-3.0, 3.0], "uniform": [0.0, 1.0]}.get(transport.source)
+    if ends is not None:
+        return np.array(ends)[:, None].repeat(transport.dim, 1)
     x = transport.draw(4096).double().cpu().numpy()
     middle, half = (x.max(0) + x.min(0)) / 2, (x.max(0) - x.min(0)).max() / 2 or 1.0
     return np.stack([middle - half, middle + half])
