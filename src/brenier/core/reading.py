@@ -7,6 +7,7 @@ Every problem with a file is a `ValueError` (a `TypeError` where the values have
 the file, says what is wrong with it, and what would be right.
 """
 
+import json
 import os
 import re
 import struct
@@ -17,7 +18,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,23 @@ def _one_line(path: Path) -> Generator[None, None, None]:
     except _CORRUPT as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{str(path)!r}: {line(error)}") from None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ValueError: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{str(file)!r} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{str(file)!r} is damaged: it is not JSON") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{str(file)!r} is damaged: it must hold a JSON object")
+    return cast(dict[str, Any], content)
 
 
 def line(message: object) -> str:

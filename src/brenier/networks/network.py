@@ -38,6 +38,7 @@ from brenier.networks.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, f
 
 Network: TypeAlias = Callable[..., Tensor]
 
+KNOWN = ("norm", "trace", "norm_error", "symmetric", "asymmetry", "trace_se")  # of a localization, beside its mean
 BLEND = 0.5  # share of randomness in the start of a bidiagonalisation that follows one at another SNR
 
 
@@ -200,15 +201,7 @@ class NetworkTarget(Target):
     def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
         """Posterior mean and localization by the network's Jacobian at y ([LDK24] Definition 4)."""
         found = self.jacobian(y, snr, spectrum=False)
-        return Localization(
-            norm=found.norm,
-            trace=found.trace,
-            mean=found.mean,
-            norm_error=found.norm_error,
-            symmetric=found.symmetric,
-            asymmetry=found.asymmetry,
-            trace_se=found.trace_se,
-        )
+        return Localization(mean=found.mean, **{name: getattr(found, name) for name in KNOWN})
 
     def localize_path(
         self,
@@ -218,8 +211,7 @@ class NetworkTarget(Target):
         advance: Callable[[float], None] = lambda share: None,
     ) -> Localization:
         """Localize y = r x + z for each r in `snrs`, each norm starting from the direction found at the one before."""
-        fields = ("norm", "trace", "norm_error", "symmetric", "asymmetry", "trace_se")
-        found = {name: x.new_zeros(len(snrs), len(x)) for name in fields}
+        found = {name: x.new_zeros(len(snrs), len(x)) for name in KNOWN}
         for rows in torch.arange(len(x)).split(self.batch):
             direction: Tensor | None = None
             for k, snr in enumerate(snrs):

@@ -6,7 +6,6 @@ state.safetensors      weights, their average, Adam's moments, the step, the los
 history.csv            loss per SNR band
 """
 
-import json
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers
-from brenier.core.reading import exists
+from brenier.core.reading import exists, read_json
 from brenier.laws.base import Target
 from brenier.networks.architectures import Denoiser, build
 from brenier.networks.network import NetworkTarget
@@ -136,15 +135,7 @@ def _config_of(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{str(folder)!r} does not exist: give the folder that `brenier train -o` wrote")
     if not folder.is_dir() or not exists(file):
         raise ValueError(f"{str(folder)!r} holds no {CONFIG}: give the folder that `brenier train -o` wrote")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{str(file)!r}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise ValueError(f"{str(file)!r} is not JSON: give the folder that `brenier train -o` wrote") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{str(file)!r} is damaged: it must be a JSON object")
-    return config
+    return read_json(file)
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

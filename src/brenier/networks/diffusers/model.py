@@ -5,22 +5,20 @@ say how it is called and what it needs beside the noisy point. A folder is read 
 safetensors only, and no code from it.
 """
 
-import contextlib
 import importlib
 import inspect
-import json
 import os
-import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers
+from brenier.core.reading import read_json
 from brenier.laws.base import Target
 from brenier.networks.conventions import Prediction
-from brenier.networks.diffusers.scheduler import config_of, read_scheduler, says
+from brenier.networks.diffusers.scheduler import config_of, quiet, read_scheduler, says
 from brenier.networks.network import NetworkTarget
 
 # What a model's configuration says about the arguments that it cannot do without, beyond those without a default.
@@ -244,7 +242,7 @@ def load_diffusers(
     folder = Path(path)
     places = [folder / "scheduler", folder.resolve().parent / "scheduler"]
     if (folder / "model_index.json").is_file():
-        index = _json(folder / "model_index.json")
+        index = read_json(folder / "model_index.json")
         parts = [part for part in ("unet", "transformer") if isinstance(index.get(part), list) and index[part][0]]
         if len(parts) != 1 or (isinstance(index.get("transformer_2"), list) and index["transformer_2"][0]):
             raise ValueError(f"{str(path)!r} has not one denoiser in unet or transformer: give the folder of a model")
@@ -252,28 +250,16 @@ def load_diffusers(
     else:
         model_folder, places = folder, [folder, *places]
     options = {"name": folder.resolve().name, **options}
-    with _quiet():
+    with quiet():
         model = _load_model(model_folder)
         if not {"scheduler", "time", "scale"} & options.keys():
             options["scheduler"] = _load_scheduler(places)
     return from_diffusers(model, condition=condition, data=data, **options)
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{str(file)!r} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise ValueError(f"{str(file)!r} is damaged: it is not JSON") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{str(file)!r} is damaged: it must hold a JSON object")
-    return cast(dict[str, Any], content)
-
-
 def _class(file: Path, base: str) -> Any:
     """The class that a configuration names: one of diffusers, and of the right kind."""
-    name: object = _json(file).get("_class_name")
+    name: object = read_json(file).get("_class_name")
     diffusers: Any = importlib.import_module("diffusers")
     found = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
     if not isinstance(found, type) or not issubclass(found, getattr(diffusers, base)):
@@ -318,29 +304,9 @@ def _load_scheduler(places: Sequence[Path]) -> object:
         file = place / "scheduler_config.json"
         if file.is_file():
             try:
-                return _class(file, "SchedulerMixin").from_config(_json(file))
+                return _class(file, "SchedulerMixin").from_config(read_json(file))
             except (TypeError, ValueError, NotImplementedError, KeyError) as error:
                 line = " ".join(str(error).split())[:200]
                 raise ValueError(line if str(file) in line else f"{str(file)!r}: {line}") from None
     shown = ", ".join(repr(str(place)) for place in places)
     raise ValueError(f"no scheduler_config.json in {shown}: save the scheduler there, or give scheduler")
-
-
-@contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """No progress bars, deprecations and advice from diffusers, while it loads."""
-    try:
-        importlib.import_module("diffusers")
-        from diffusers.utils import logging
-    except ImportError as error:
-        raise ValueError(f"models of diffusers need the diffusers library: pip install diffusers ({error})") from None
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -12,11 +12,15 @@ What samplers do besides is no part of the law: `clip_sample`, `thresholding`, a
 or Karras sigmas choose noise levels and not the t that belongs to one; of these, only `shift` enters the range of SNRs.
 """
 
+import importlib
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
 from torch import Tensor
 
 from brenier.networks.conventions import NoiseScale, Prediction, ddpm_scale, edm_scale, flow_scale, sigma_scale
@@ -155,3 +159,27 @@ def _continuous(config: dict[str, Any], table: NoiseScale) -> NoiseScale:
     low = 1 / config["sigma_max"] if config.get("sigma_max") else table.low
     high = 1 / config["sigma_min"] if config.get("sigma_min") else table.high
     return NoiseScale(level, low, high, "log(sigma)/4")
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """No progress bars, deprecations and advice from diffusers, nor what it thinks of a form not meant for it.
+
+    Raises:
+        ValueError: diffusers cannot be imported.
+    """
+    try:
+        importlib.import_module("diffusers")
+        from diffusers.utils import logging
+    except ImportError as error:
+        raise ValueError(f"models of diffusers need the diffusers library: pip install diffusers ({error})") from None
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -16,7 +16,6 @@ import inspect
 import math
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier.networks.conventions import ddpm_scale
-from brenier.networks.diffusers.scheduler import EDM, FLOW, config_of, read_scheduler
+from brenier.networks.diffusers.scheduler import EDM, FLOW, config_of, quiet, read_scheduler
 
 Levels = NDArray[np.float64]
 
@@ -126,7 +125,7 @@ def to_diffusers(sigmas: Sequence[float], scheduler: object, rounding: float = R
     for arguments, tolerance in _candidates(levels, own, scheduler, taken, rounding):
         trial: Any = copy.deepcopy(scheduler)
         try:
-            with _quiet():
+            with quiet():
                 trial.set_timesteps(**copy.deepcopy(arguments))
         except REFUSALS as error:
             refusal = f"refuses: {' '.join(str(error).split())[:200]}"
@@ -143,20 +142,6 @@ def to_diffusers(sigmas: Sequence[float], scheduler: object, rounding: float = R
         f"{name}={config[name]!r}" for name in SPACINGS if config.get(name, False) not in (*IDLE, USUAL.get(name))
     ]
     raise ValueError(f"{title}{' with ' + ', '.join(options) if options else ''} {refusal}")
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Nothing heard of what a scheduler thinks of a form that it was not meant to be given."""
-    from diffusers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _is(scheduler: object, kinds: set[str]) -> bool:
