@@ -11,6 +11,7 @@ draws noise on the way has no end point to reach: it is judged by W2 alone.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -109,9 +110,10 @@ def compare(
     cells = list(product(names, samplers, counts))
     with progress_bar(f"comparing schedules for {law.name}", progress) as advance:
         plans, spent = _plans(law, cells, sigma_max, sigma_min, pilots, seed, lambda share: advance(0.5 * share))
-        x, goal, drawn = _references(
-            law, n, high, end, seed, not all(SOLVERS[solver].stochastic for solver in samplers)
-        )
+        noise, draws = seeds(seed, 0xC0A5E, count=2)
+        x = start(law, n, high, noise)
+        drawn = None if law.drawn_from is None else law.sample(n, draws)
+        goal = None if all(SOLVERS[solver].stochastic for solver in samplers) else reference(law, x, high, end)
         rows: list[dict[str, float]] = []
         for schedule, cost in zip(plans, spent, strict=True):
             distances = _distances(law, schedule, x, goal, drawn, seed)
@@ -168,27 +170,13 @@ def _plans(
     if any(name in INFORMED for name, _, _ in cells):
         high, low, _ = noise_range(law, sigma_max, sigma_min)
         profile = probe(law, needed_snrs(high, low), seed=seed, progress=False)
+    make = partial(plan, law, sigma_max=sigma_max, sigma_min=sigma_min, pilots=pilots, seed=seed, progress=False)
     plans: list[Schedule | None] = []
     spent: list[int] = []
     for name, solver, steps in cells:
         informed = profile if name in INFORMED else None
-        if name == "error" and SOLVERS[solver].stochastic:
-            plans.append(None)
-        else:
-            plans.append(
-                plan(
-                    law,
-                    steps,
-                    solver=solver,
-                    criterion=name,
-                    sigma_max=sigma_max,
-                    sigma_min=sigma_min,
-                    profile=informed,
-                    pilots=pilots,
-                    seed=seed,
-                    progress=False,
-                )
-            )
+        unfit = name == "error" and SOLVERS[solver].stochastic
+        plans.append(None if unfit else make(steps, solver=solver, criterion=name, profile=informed))
         spent.append(0 if plans[-1] is None else plans[-1].evaluations or 0)
         if informed is not None:  # the plan itself took nothing more
             spent[-1] += informed.sizes["snr"] * informed.sizes["query"]
@@ -199,16 +187,6 @@ def _plans(
     for k, made in zip(silent, predict(law, schedules, pilots=pilots, seed=seed) if schedules else [], strict=True):
         plans[k] = made
     return plans, spent
-
-
-def _references(
-    law: Target, n: int, high: float, end: float, seed: int, deterministic: bool
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Noise, where the flow carries it, and points of the law; None where there are none."""
-    noise, draws = seeds(seed, 0xC0A5E, count=2)
-    x = start(law, n, high, noise)
-    drawn = None if law.drawn_from is None else law.sample(n, draws)
-    return x, reference(law, x, high, end) if deterministic else None, drawn
 
 
 def _distances(

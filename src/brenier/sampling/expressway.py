@@ -20,7 +20,6 @@ y = x_i + sigma z with a new z for each sample; and a measure of copying beside 
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self, TypeAlias, cast
 
@@ -37,8 +36,8 @@ from brenier.laws.empirical import Empirical
 from brenier.sampling.driver import check_points, integrate
 from brenier.sampling.handmade import log_snr
 from brenier.sampling.handover import Handover, find_handover, within
-from brenier.sampling.planning import CRITERIA, noise_range, plan
-from brenier.sampling.sample import Samples
+from brenier.sampling.planning import CRITERIA, noise_range, plan, usual_criterion
+from brenier.sampling.sample import Samples, check_made_for
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import find_solver
 from brenier.transport import SemiDiscrete
@@ -239,16 +238,13 @@ class Expressway:
             lowest = max(sigma / DEEP, 1 / law.snr_range[1])
             levels = [*log_snr(self._steps, sigma, lowest), 0.0]
             return Schedule(levels, self.solver, criterion="log-snr", law=law.name, seed=self._seed)
-        if criterion is None:
-            usual = "kl" if find_solver(self.solver).stochastic else "error"
-            criterion = "log-snr" if self.solver == "annealed-langevin" else usual
         rows = self.data.sample(PILOTS, self._seed)
         points = self._diffuse(rows, self._seed, 0x9107)
         return plan(
             law,
             self._steps,
             solver=self.solver,
-            criterion=criterion,
+            criterion=criterion or usual_criterion(self.solver),
             sigma_max=sigma,
             seed=self._seed,
             progress=progress,
@@ -281,12 +277,9 @@ def _check_schedule(
             raise ValueError(f"no criterion {schedule!r}: it is one of {', '.join(CRITERIA)}")
         find_solver("dpmpp-2m" if solver is None else solver)
         return whole_number(10 if steps is None else steps, "steps", 1, 10_000), solver or "dpmpp-2m", schedule
-    if steps is not None and steps != schedule.steps:
-        raise ValueError(f"the schedule has {schedule.steps} steps, not {steps}: leave steps out, or plan anew")
+    check_made_for(schedule, law.name, steps)
     if solver is not None and solver != schedule.solver:
         raise ValueError(f"the schedule was made for {schedule.solver}, not for {solver!r}: leave solver out")
-    if schedule.law is not None and schedule.law != law.name:
-        warnings.warn(f"the schedule was made for {schedule.law}, not for {law.name}", stacklevel=3)
     return schedule.steps, schedule.solver, schedule
 
 

@@ -20,7 +20,7 @@ at the same cost.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -99,7 +99,7 @@ class Pilots:
         if solver == "dpmpp-2m":
             known = np.isfinite(before)
             ratio = np.log(sigma / after)[known] / np.log(before / sigma)[known]
-            past = _value(self.denoised, _at(there, known), self._place(before[known]))
+            past = _value(self.denoised, (there[0][known], there[1][known]), self._place(before[known]))
             local[known] += ((1 - c[known]) * ratio[:, None] / 2) * (denoised[known] - past)
         if solver == "heun":  # which sees D' + J e where Euler's step, with its error e, went
             error = _value(self.pulled_denoised, there, here) - _value(self.pulled_denoised, there, there)
@@ -111,9 +111,8 @@ class Pilots:
     def thinned(self, count: int) -> Self:
         """The same with at most so many columns in its tables: for predictions only."""
         every = slice(None, None, -(-self.last.shape[1] // count))
-        tables = (self.denoised, self.noise, self.pulled_denoised, self.pulled_noise)
         names = ("denoised", "noise", "pulled_denoised", "pulled_noise")
-        few = {name: np.ascontiguousarray(table[..., every]) for name, table in zip(names, tables, strict=True)}
+        few: dict[str, Any] = {name: np.ascontiguousarray(getattr(self, name)[..., every]) for name in names}
         return replace(self, last=self.last[:, every], **few)
 
     def project(self, x: Float[Tensor, "n d"]) -> Array:
@@ -140,10 +139,6 @@ def _value(table: Array, left: Place, right: Place) -> Array:
     """A table's value at pairs of levels."""
     (k, a), (j, b) = left, right
     return np.einsum("ik,ij,ikjm->im", a, b, table[k[:, :, None], j[:, None, :]], optimize=True)
-
-
-def _at(place: Place, rows: NDArray[np.bool_]) -> Place:
-    return place[0][rows], place[1][rows]
 
 
 def fly(

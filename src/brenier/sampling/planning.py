@@ -190,6 +190,13 @@ def noise_range(law: Target, sigma_max: float | None, sigma_min: float | None) -
     return high, low, sigma_min is None
 
 
+def usual_criterion(solver: str) -> str:
+    """The criterion that a sampler's steps are planned by unless told otherwise."""
+    if solver == "annealed-langevin":
+        return "log-snr"  # its steps are none that "kl" describes (NCSNv2, Technique 2)
+    return "kl" if find_solver(solver).stochastic else "error"
+
+
 def find_name(solver: str) -> SolverName:
     """The solver's name, for a type checker: `find_solver` has refused others."""
     find_solver(solver)

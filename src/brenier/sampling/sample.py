@@ -10,7 +10,7 @@ from torch import Tensor
 from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
 from brenier.sampling.driver import integrate, start
-from brenier.sampling.planning import plan
+from brenier.sampling.planning import plan, usual_criterion
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import find_solver
 
@@ -86,17 +86,10 @@ def sample(
         _check(schedule, law.name, steps, solver, sigma_max)
         solver = solver or schedule.solver
     else:
-        solver = solver or "dpmpp-2m"
-        usual = "log-snr" if solver == "annealed-langevin" else "kl" if find_solver(solver).stochastic else "error"
-        criterion = schedule or usual
+        solver, steps = solver or "dpmpp-2m", 10 if steps is None else steps
+        criterion = schedule or usual_criterion(solver)
         schedule = plan(
-            law,
-            10 if steps is None else steps,
-            solver=solver,
-            criterion=criterion,
-            sigma_max=sigma_max,
-            seed=seed,
-            progress=progress,
+            law, steps, solver=solver, criterion=criterion, sigma_max=sigma_max, seed=seed, progress=progress
         )
     x = start(law, n, schedule.sigmas[0], seed)
     run = integrate(law, x, schedule.sigmas, solver, seed, batch, trajectory, progress)
@@ -105,13 +98,18 @@ def sample(
 
 def _check(schedule: Schedule, name: str, steps: int | None, solver: str | None, sigma_max: float | None) -> None:
     """Refuse what contradicts the schedule, warn of what it was not made for."""
-    if steps is not None and steps != schedule.steps:
-        raise ValueError(f"the schedule has {schedule.steps} steps, not {steps}: leave steps out, or plan anew")
+    check_made_for(schedule, name, steps)
     if sigma_max is not None and sigma_max != schedule.sigmas[0]:
         raise ValueError(f"the schedule starts at {schedule.sigmas[0]:g}, not at {sigma_max:g}: leave sigma_max out")
     if solver is not None:
         find_solver(solver)
         if solver != schedule.solver:
             warnings.warn(f"the schedule was made for {schedule.solver}, not for {solver}", stacklevel=3)
+
+
+def check_made_for(schedule: Schedule, name: str, steps: int | None) -> None:
+    """Refuse another number of steps than the schedule's, warn of another law than it was made for."""
+    if steps is not None and steps != schedule.steps:
+        raise ValueError(f"the schedule has {schedule.steps} steps, not {steps}: leave steps out, or plan anew")
     if schedule.law is not None and schedule.law != name:
-        warnings.warn(f"the schedule was made for {schedule.law}, not for {name}", stacklevel=3)
+        warnings.warn(f"the schedule was made for {schedule.law}, not for {name}", stacklevel=4)
