@@ -188,12 +188,10 @@ class Target(ABC):
         for snr in snrs:
             path.append(self.localize(snr * x + z, snr))
             advance(1 / len(snrs))
-        return Localization(
-            norm=torch.stack([point.norm for point in path]),
-            trace=torch.stack([point.trace for point in path]),
-            ess=_stack([point.ess for point in path]),
-            norm_error=_stack([point.norm_error for point in path]),
-        )
+        known: dict[str, Any] = {
+            name: _stack([getattr(point, name) for point in path]) for name in ("norm", "trace", "ess", "norm_error")
+        }
+        return Localization(**known)
 
     def breakpoints(self, snr: float) -> Float[Tensor, " m"] | None:
         """Sorted points that enclose the mass of Y_r and separate its features: explicit 1-D laws only, else None."""

@@ -105,20 +105,10 @@ def train(
     started = time.monotonic()
     if resume and force:
         raise ValueError("resume goes on with what is there, force replaces it: give one of the two")
-    options = {
-        "steps": steps,
-        "minutes": minutes,
-        "batch": batch,
-        "width": width,
-        "depth": depth,
-        "channels": channels,
-        "learning_rate": learning_rate,
-        "decay": decay,
-        "clip": clip,
-        "ema": ema,
-        "seed": seed,
-        "precision": precision,
-    }
+    options: dict[str, Any] = {"steps": steps, "minutes": minutes, "batch": batch}
+    options |= {"width": width, "depth": depth, "channels": channels}
+    options |= {"learning_rate": learning_rate, "decay": decay, "clip": clip, "ema": ema}
+    options |= {"seed": seed, "precision": precision}
     asked = {name: value for name, value in options.items() if value is not None}
     check_settings(asked | ({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}))
     folder = Path(output)

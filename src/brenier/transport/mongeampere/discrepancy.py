@@ -81,15 +81,13 @@ class Exact(Discrepancy):
 
     def value(self, potential: Potential, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """h(T(y)); NaN where psi is not convex."""
-        assert self.reference.log_density is not None
-        assert self.target.log_density is not None
         pushed = potential.gradient(y)
-        target = self.target.log_density(pushed)
+        target = self.target.log_at(pushed)
         if not bool(torch.isfinite(target).all()):
             at = pushed.detach()[~torch.isfinite(target)][0].tolist()
             place = ", ".join(f"{number:.4g}" for number in at[:4]) + (", ..." if len(at) > 4 else "")
             raise NotFinite(f"the log density of {self.target.name} is not finite at x = ({place})")
-        return self.reference.log_density(y) - potential.log_determinant(y) - target
+        return self.reference.log_at(y) - potential.log_determinant(y) - target
 
 
 class Field(Discrepancy):

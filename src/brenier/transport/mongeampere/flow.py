@@ -115,10 +115,9 @@ def iterate(
     Raises:
         Diverged: numbers that are not finite, or no step that keeps the potential convex.
     """
-    assert reference.draw is not None
     largest, shrunk = max(etas, default=1.0), 1.0
     for k in range(len(etas)):
-        y = reference.draw(points, generator) if fixed is None else fixed[0]
+        y = reference.drawn(points, generator) if fixed is None else fixed[0]
         mass = torch.full_like(y[:, 0], 1 / len(y)) if fixed is None else fixed[1]
         try:
             measured = discrepancy.measure(potential, y, k, generator)

@@ -32,10 +32,9 @@ class Judge:
     """
 
     def __init__(self, reference: Marginal, target: Marginal, discrepancy: Discrepancy, seed: int) -> None:
-        assert reference.draw is not None
         generator = torch.Generator().manual_seed(seed)
         self._exact = discrepancy if isinstance(discrepancy, Exact) else None
-        self._y = reference.draw(POINTS, generator)
+        self._y = reference.drawn(POINTS, generator)
         self._x = None if target.draw is None else target.draw(POINTS, generator)
         self._guess = self._x
         self.floor = math.nan

@@ -87,9 +87,8 @@ class _Learner(Discrepancy):
 
     def pushed(self, potential: Potential, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """n fresh points of rho_k."""
-        assert self.reference.draw is not None
         with torch.no_grad():
-            return potential.gradient(self.reference.draw(n, generator))
+            return potential.gradient(self.reference.drawn(n, generator))
 
     def output(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """What the network says of points of the target space."""
@@ -132,8 +131,7 @@ class Classified(_Learner):
 
     def loss(self, pushed: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, ""]:
         """The loss of what is learned, on points of rho_k."""
-        assert self.target.draw is not None
-        real = self.smoothed(self.target.draw(len(pushed), generator), generator)
+        real = self.smoothed(self.target.drawn(len(pushed), generator), generator)
         return (
             softplus(self.output(real)).mean() + softplus(-self.output(self.smoothed(pushed, generator))).mean()
         ) / 2
@@ -152,9 +150,8 @@ class Classified(_Learner):
 
     def _judged(self, x: Float[Tensor, "n d"], generator: torch.Generator) -> dict[str, float]:
         """Divergences of the smoothed laws, and how far predicted probabilities are from observed shares."""
-        assert self.target.draw is not None
         with torch.no_grad():
-            real = self.output(self.smoothed(self.target.draw(len(x), generator), generator))[:, 0].double()
+            real = self.output(self.smoothed(self.target.drawn(len(x), generator), generator))[:, 0].double()
             pushed = self.output(self.smoothed(x, generator))[:, 0].double()
         p = torch.sigmoid(torch.cat([real, pushed]))
         label = torch.cat([torch.zeros_like(real), torch.ones_like(pushed)])
@@ -192,13 +189,12 @@ class Matched(_Learner):
     def measure(self, potential: Potential, y: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> Measured:
         """h at T(y), and its gradient in y."""
         self.smooth(k)
-        assert self.target.log_density is not None
         loss = self.learn(potential, generator)
         with torch.no_grad():
             x, hessian = potential.gradient(y), potential.hessian(y)
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
-            density = self.target.log_density(x)
+            density = self.target.log_at(x)
             (slope,) = torch.autograd.grad(density.sum(), x)
         if not bool(torch.isfinite(slope).all()):
             raise NotFinite(f"the gradient of the log density of {self.target.name} is not finite on the samples")

@@ -53,11 +53,20 @@ class Marginal:
         """Shape of a point before it was flattened."""
         return (self.dim,) if self.shape is None else self.shape
 
+    def drawn(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """n points, of a law that can be sampled."""
+        assert self.draw is not None
+        return self.draw(n, generator)
+
+    def log_at(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """The log density at x, of a law that has one."""
+        assert self.log_density is not None
+        return self.log_density(x)
+
     def even(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """n points for averages: evenly spread ones where the law has them, else drawn ones."""
-        assert self.draw is not None
         if self.spread is None:
-            return self.draw(n, generator)
+            return self.drawn(n, generator)
         return self.spread(n, int(torch.randint(2**31, (), generator=generator)))
 
 

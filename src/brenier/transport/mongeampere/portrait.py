@@ -51,9 +51,8 @@ def portrait(flow: MongeAmpere, seed: int = 0) -> xr.Dataset:
     """
     data, potential = flow.to_dataset(), flow.psi
     assert potential is not None  # or to_dataset would have refused
-    assert flow.reference.draw is not None
     generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0) + 2)  # fits take seed, judges seed + 1
-    fresh = flow.reference.draw(FRESH, generator)
+    fresh = flow.reference.drawn(FRESH, generator)
     curvature = potential.curvatures(fresh)
     found: dict[str, Any] = {
         "seed": seed,
@@ -61,7 +60,7 @@ def portrait(flow: MongeAmpere, seed: int = 0) -> xr.Dataset:
         "nonconvex": float((curvature <= 0).double().mean()),
     }
     data.attrs |= found | _divergence(flow, potential, fresh) | _distance(flow, potential, generator)
-    y = flow.reference.draw(SHOWN, generator)
+    y = flow.reference.drawn(SHOWN, generator)
     data["reference_points"] = (("reference_point", "axis"), y.numpy())
     if flow.target.draw is not None:
         data["target_points"] = (("target_point", "axis"), flow.target.draw(SHOWN, generator).numpy())
@@ -100,17 +99,16 @@ def _divergence(flow: MongeAmpere, potential: Potential, fresh: Float[Tensor, "n
 
 
 def _distance(flow: MongeAmpere, potential: Potential, generator: torch.Generator) -> dict[str, float | int]:
-    draw, from_reference = flow.target.draw, flow.reference.draw
-    if draw is None:
+    if flow.target.draw is None:
         return {}
-    assert from_reference is not None
     found = dict[str, float | int]()
-    for name, law in (("w2", None), ("floor", draw)):
+    for name, law in (("w2", flow.reference), ("floor", flow.target)):
         squares: list[float] = []
         for _ in range(PAIRS):
+            x = law.drawn(POINTS, generator)
             with torch.no_grad():
-                x = potential.gradient(from_reference(POINTS, generator)) if law is None else law(POINTS, generator)
-            squares.append(exact_w2(x, draw(POINTS, generator)).value ** 2)
+                x = potential.gradient(x) if name == "w2" else x
+            squares.append(exact_w2(x, flow.target.drawn(POINTS, generator)).value ** 2)
         root = math.sqrt(statistics.fmean(squares))
         found[name] = root
         found[f"{name}_se"] = statistics.stdev(squares) / math.sqrt(PAIRS) / (2 * root) if root > 0 else 0.0

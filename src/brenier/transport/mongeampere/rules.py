@@ -8,6 +8,7 @@ adaptive     eta, and over the last half of the steps down to eta/20: the noise 
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
 from brenier.core.checks import whole_number
@@ -34,16 +35,12 @@ def step_sizes(rule: str, eta: float, steps: int) -> list[float]:
     if not 0 < eta < math.inf:
         raise ValueError(f"eta must be positive and finite, got {eta}")
     steps = whole_number(steps, "steps", 0)
-    if steps == 0:
-        return []
-    if rule == "root":
-        return [eta / math.sqrt(steps)] * steps
-    if rule == "log":
-        return [eta * math.log(max(steps, 2)) / steps] * steps
-    if rule == "harmonic":
-        return [eta / (k + 1) for k in range(steps)]
-    if rule == "growing":
-        return [eta * min(GROWTH ** min(k, 30), MOST) for k in range(steps)]
-    if rule == "constant":
-        return [eta] * steps
-    return [eta * min(1.0, LAST + (1 - LAST) * 2 * (steps - k) / steps) for k in range(steps)]
+    sizes: dict[str, Callable[[int], float]] = {
+        "constant": lambda k: eta,
+        "root": lambda k: eta / math.sqrt(steps),
+        "harmonic": lambda k: eta / (k + 1),
+        "log": lambda k: eta * math.log(max(steps, 2)) / steps,
+        "adaptive": lambda k: eta * min(1.0, LAST + (1 - LAST) * 2 * (steps - k) / steps),
+        "growing": lambda k: eta * min(GROWTH ** min(k, 30), MOST),
+    }
+    return [sizes[rule](k) for k in range(steps)]

@@ -25,7 +25,7 @@ from scipy import sparse
 from scipy.special import logsumexp
 
 from brenier.core.checks import Array
-from brenier.transport.mongeampere.marginal import LogDensity, Marginal
+from brenier.transport.mongeampere.marginal import Marginal
 
 _GAUSS = 1 / np.sqrt(12)  # of the two nodes on an interval of length 1, from its middle
 _PANELS = {1: 4096, 2: 96}  # of the target's box, along an axis: no panel of an integral over an image is longer
@@ -278,27 +278,21 @@ def log_densities(law: Marginal, points: Array) -> Array:
     Raises:
         ValueError: it is not finite somewhere.
     """
-    density = _density(law)
     with torch.no_grad():
-        values = torch.cat([density(part) for part in torch.from_numpy(points).split(_CHUNK)])
+        values = torch.cat([law.log_at(part) for part in torch.from_numpy(points).split(_CHUNK)])
     return _finite(law, values, points)
 
 
 def _differentiated(law: Marginal, points: Array) -> tuple[Array, Array]:
     """log density at points, and its gradient."""
-    density, values, gradients = _density(law), [], []
+    values, gradients = [], []
     with torch.enable_grad():
         for part in torch.from_numpy(points).split(_CHUNK):
             x = part.requires_grad_()
-            value = density(x)
+            value = law.log_at(x)
             gradients.append(torch.autograd.grad(value.sum(), x)[0])
             values.append(value.detach())
     return _finite(law, torch.cat(values), points), torch.cat(gradients).numpy()
-
-
-def _density(law: Marginal) -> LogDensity:
-    assert law.log_density is not None  # checked where laws come in
-    return law.log_density
 
 
 def _finite(law: Marginal, values: torch.Tensor, points: Array) -> Array:

@@ -6,6 +6,7 @@ Along an axis the map is linear between its values (c_{i+1} - c_i)/h at the face
 it jumps, and is right to second order where it is smooth. On the line psi is convex where the c_i are.
 """
 
+from dataclasses import dataclass, fields
 from itertools import product
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from brenier.transport.mongeampere.potentials import Potential
 
 
+@dataclass(eq=False)
 class GridPotential(Potential):
     """A potential from the values at the centres of equal cells: their quadratic B-splines.
 
@@ -30,24 +32,22 @@ class GridPotential(Potential):
         image_low, image_high: corners of the image.
     """
 
-    def __init__(
-        self,
-        values: Float[Tensor, "..."],
-        low: Float[Tensor, " d"],
-        high: Float[Tensor, " d"],
-        image_low: Float[Tensor, " d"],
-        image_high: Float[Tensor, " d"],
-    ) -> None:
-        self.values, self.low, self.high, self.image_low, self.image_high = values, low, high, image_low, image_high
-        self.dim = len(low)
-        self._cells = torch.tensor(values.shape)
-        self._step = (high - low) / self._cells
-        self._ratio = (image_high - image_low) / (high - low)
-        padded = values
+    values: Float[Tensor, "..."]
+    low: Float[Tensor, " d"]
+    high: Float[Tensor, " d"]
+    image_low: Float[Tensor, " d"]
+    image_high: Float[Tensor, " d"]
+
+    def __post_init__(self) -> None:
+        self.dim = len(self.low)
+        self._cells = torch.tensor(self.values.shape)
+        self._step = (self.high - self.low) / self._cells
+        self._ratio = (self.image_high - self.image_low) / (self.high - self.low)
+        padded = self.values
         for k in range(self.dim):  # one more cell on each side, across the slope that the boundary has
             first, last = padded.narrow(k, 0, 1), padded.narrow(k, padded.shape[k] - 1, 1)
             step = self._step[k]
-            padded = torch.cat([first - step * image_low[k], padded, last + step * image_high[k]], k)
+            padded = torch.cat([first - step * self.image_low[k], padded, last + step * self.image_high[k]], k)
         self.padded = padded
 
     def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
@@ -75,7 +75,7 @@ class GridPotential(Potential):
 
     def arrays(self) -> dict[str, Tensor]:
         """Its numbers by name."""
-        return {name: getattr(self, name) for name in ("values", "low", "high", "image_low", "image_high")}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _inside(self, y: Tensor, order: int) -> Float[Tensor, "n d"]:
         """Derivatives of one order along each axis."""
