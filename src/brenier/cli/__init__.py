@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from brenier.cli.options import memory
+from brenier.core.work import enough_memory
 
 COMMANDS = (
     *("probe", "chain", "plan", "sample", "express", "compare", "evaluate", "transport", "flow", "train"),
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
         advice = "fewer --queries, --particles or --pilots, a smaller --max-memory or --batch"
-        with memory(advice), warnings.catch_warnings():  # which --quiet changes
+        with enough_memory(advice), warnings.catch_warnings():  # which --quiet changes
             return app(args=given or ["--help"], prog_name="brenier", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         return 130

@@ -1,8 +1,6 @@
 """What commands share: each option once, with one name, one unit and one meaning; and the law that they name."""
 
 import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -59,21 +57,6 @@ Dataset: TypeAlias = Annotated[Path | None, typer.Option("--output", "-o", help=
 Figure: TypeAlias = Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence, help="Print nothing but errors.")]
-
-
-@contextmanager
-def memory(advice: str) -> Generator[None, None, None]:
-    """Where memory runs out, `advice` in one line.
-
-    Raises:
-        ValueError: in place of the error that says so.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        raise ValueError(f"out of memory: give {advice}, or fewer points") from None
 
 
 def open_law(name: str, data: str | None = None, device: str | None = None, dtype: str | None = None) -> "Target":

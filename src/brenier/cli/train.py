@@ -46,6 +46,7 @@ def run_train(
     sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
 
     from brenier import train
+    from brenier.core.work import enough_memory
     from brenier.reports.training import show_training
 
     begun = time.monotonic()
@@ -55,7 +56,7 @@ def run_train(
         seen[:] = seen[0] + 1, step
 
     try:
-        with options.memory("a smaller --batch, --width or --channels"):
+        with enough_memory("a smaller --batch, --width or --channels"):
             train(
                 data,
                 output,

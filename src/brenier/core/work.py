@@ -1,4 +1,4 @@
-"""Long work: how it shows itself, and on how many threads it is done."""
+"""Long work: how it shows itself, on how many threads it is done, and what to do where memory runs out."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -18,6 +18,21 @@ def progress_bar(title: str, show: bool) -> Generator[Callable[[float], None], N
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda share: bar.advance(task, share)
+
+
+@contextmanager
+def enough_memory(advice: str) -> Generator[None, None, None]:
+    """What to do where memory runs out, `advice`, in one line.
+
+    Raises:
+        ValueError: in place of the error that says so.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise ValueError(f"out of memory: give {advice}, or fewer points") from None
 
 
 @contextmanager
