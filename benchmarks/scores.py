@@ -8,7 +8,8 @@ For each law: a network trained with the defaults, and the same with a twentieth
 
     worst        largest relative deviation of the network's E L_r from the exact one (target: 5%)
     bottleneck   SNRs of the grid between the network's largest m* and the law's (target: at most 1)
-    verdicts     of `brenier.calibrate` there (target: all good; for the short run: not all)
+    sampling     verdicts of `brenier.calibrate` there (target: all good)
+    probing      likewise (target: all good; for the short run: not all)
 """
 
 import argparse
@@ -23,7 +24,7 @@ from rich.table import Table
 
 import brenier
 from brenier.networks.noise_levels import NoiseLevels
-from brenier.probing.verdicts import VERDICTS
+from brenier.probing.verdicts import PURPOSES, VERDICTS
 from brenier.training.train import train
 
 GRID = 12
@@ -69,9 +70,11 @@ def compare(law: brenier.GaussianMixture, steps: int, queries: int) -> tuple[str
     k = int(abs(relative).argmax())
     apart = int(abs(of_net["m_star"].to_numpy().argmax() - of_law["m_star"].to_numpy().argmax()))
     found = brenier.calibrate(net, law, snrs=grid, progress=False)
-    counts = [f"{int((found['verdict'] == code).sum())} {name}" for code, name in enumerate(VERDICTS)]
-    shown = ", ".join(count for count in counts if not count.startswith("0 "))
-    return f"{seconds:.0f} s", f"{relative[k]:+.1%} at r = {grid[k]:.3g}", str(apart), shown
+    shown: list[str] = []
+    for purpose in PURPOSES:
+        counts = [f"{int((found[f'verdict_{purpose}'] == code).sum())} {name}" for code, name in enumerate(VERDICTS)]
+        shown.append(", ".join(count for count in counts if not count.startswith("0 ")))
+    return f"{seconds:.0f} s", f"{relative[k]:+.1%} at r = {grid[k]:.3g}", str(apart), *shown
 
 
 def main() -> None:
@@ -79,7 +82,7 @@ def main() -> None:
     parser.add_argument("--law", choices=[*LAWS])
     parser.add_argument("--queries", type=int, default=2048)
     arguments = parser.parse_args()
-    table = Table("law", "steps", "training", "worst", "bottleneck", "verdicts")
+    table = Table("law", "steps", "training", "worst", "bottleneck", *PURPOSES)
     for name in [arguments.law] if arguments.law else LAWS:
         for steps in (STEPS[name] // 20, STEPS[name]):
             table.add_row(name, str(steps), *compare(LAWS[name](), steps, arguments.queries))

@@ -93,7 +93,8 @@ def labels(ax: Axes) -> list[str]:
 
 def test_cells_have_the_colour_and_hatch_of_their_level(wrong):
     ax = panels.plot_verdicts(wrong)
-    table = np.vstack([wrong["verdict"], wrong["level"]])
+    verdicts = np.stack([wrong["verdict_sampling"], wrong["verdict_probing"]])
+    table = np.vstack([verdicts, wrong["level"]])
     assert len(np.unique(table)) >= 3
     cells = {patch.get_gid(): patch for patch in ax.patches if patch.get_gid()}
     assert len(cells) == table.size
@@ -102,14 +103,14 @@ def test_cells_have_the_colour_and_hatch_of_their_level(wrong):
         assert cell.get_facecolor()[:3] == to_rgb(panels.SHADES[VERDICTS[code]])
         assert cell.get_hatch() == panels.HATCHES[VERDICTS[code]]
         assert cell.get_x() < wrong["snr"][column] < cell.get_x() + cell.get_width()
-    assert [text.get_text() for text in ax.texts] == [VERDICTS[code][0] for code in wrong["verdict"].to_numpy()]
+    assert [text.get_text() for text in ax.texts] == [VERDICTS[code][0] for code in verdicts.ravel()]
     assert labels(ax) == list(VERDICTS)
 
 
 def test_rows_are_named_in_the_order_of_the_checks(wrong):
     names = [text.get_text() for text in panels.plot_verdicts(wrong).get_yticklabels()]
-    assert list(panels.ROWS) == ["verdict", *wrong["check"].to_numpy()]
-    assert names == list(panels.ROWS.values())
+    assert list(panels.ROWS) == list(wrong["check"].to_numpy())
+    assert names == ["sampling", "probing", *panels.ROWS.values()]
 
 
 @pytest.mark.parametrize("name", ["denoising_error", "predicted"])
@@ -145,6 +146,7 @@ def test_halves_are_those_of_each_feature(wrong):
     ax = panels.plot_halves(wrong)
     for feature in wrong["feature"].to_numpy():
         np.testing.assert_array_equal(line(ax, feature)[:, 1], wrong["contrast"].sel(feature=feature))
+    np.testing.assert_array_equal(line(ax, "excess")[:, 1], deviations(wrong)["excess"][0])
 
 
 @pytest.mark.parametrize("name", ["asymmetry", "negative"])

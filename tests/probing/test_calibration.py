@@ -15,7 +15,7 @@ from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
 from brenier.networks.network import NetworkTarget
 from brenier.probing.calibration import FAIR, POOR, calibrate, default_queries
-from brenier.probing.verdicts import VERDICTS, deviations, verdict_bands
+from brenier.probing.verdicts import PURPOSES, VERDICTS, deviations, verdict_bands
 
 Denoise = Callable[[Tensor, float], Tensor]
 
@@ -64,8 +64,8 @@ LAWS = {
 }
 
 
-def verdicts(calibration: xr.Dataset) -> list[str]:
-    return [VERDICTS[code] for code in calibration["verdict"].to_numpy()]
+def verdicts(calibration: xr.Dataset, purpose: str = "probing") -> list[str]:
+    return [VERDICTS[code] for code in calibration[f"verdict_{purpose}"].to_numpy()]
 
 
 def levels(calibration: xr.Dataset, check: str) -> list[str]:
@@ -80,12 +80,13 @@ def test_an_exact_denoiser_is_good_everywhere(name):
     law = LAWS[name]
     queries = 4096 if law.dim <= 2 else 1024
     found = calibrated(posterior(law), law, np.geomspace(*brenier.default_snrs(law)[[0, -1]], 6), queries)
-    assert verdicts(found) == ["good"] * 6
+    assert verdicts(found) == verdicts(found, "sampling") == ["good"] * 6
     for value, error in deviations(found).values():
         assert np.all(np.abs(value) <= 5 * error + 1e-6)
     assert float(found["asymmetry"].max()) < 1e-6
     assert float(found["negative"].max()) == 0
-    assert verdict_bands(found) == [(found["snr"][0], found["snr"][-1], "good", {})]
+    for purpose in PURPOSES:
+        assert verdict_bands(found, purpose) == [(found["snr"][0], found["snr"][-1], "good", {})]
 
 
 def test_both_errors_are_the_minimum_mean_squared_error_of_the_law():
@@ -145,6 +146,61 @@ def test_standard_errors_from_few_points_are_those_of_drawing_the_points():
 # Wrong denoisers
 
 
+@pytest.mark.parametrize("name", ["1-d", "2-d", "8-d"])
+def test_a_ripple_of_the_denoiser_spoils_the_jacobian_alone(name):
+    law = LAWS[name]
+
+    def rippled(x: Tensor, sigma: float) -> Tensor:  # by 2% of the noise, with slopes up to 1.2
+        return posterior(law)(x, sigma) + 0.02 * sigma * torch.sin(60 * x / sigma)
+
+    found = calibrated(rippled, law, [0.5, 2.0, 8.0])
+    assert verdicts(found, "sampling") == ["good"] * 3
+    assert levels(found, "balance") == ["good"] * 3  # by Stein's lemma: on average the slopes go with the height
+    assert verdicts(found, "probing") == ["poor"] * 3
+    assert verdict_bands(found, "sampling")[0].worst == {}
+
+
+def test_a_sampler_does_not_see_such_a_ripple():
+    exact, rippled = (
+        brenier.sample(
+            network(
+                lambda x, sigma, size=size: posterior(FOUR)(x, sigma) + size * sigma * torch.sin(60 * x / sigma), FOUR
+            ),
+            200,
+            steps=40,
+            solver="euler",
+            seed=1,
+            progress=False,
+        )
+        for size in (0.0, 0.02)
+    )
+    assert float((exact.points - rippled.points).abs().median()) < 0.02
+
+
+def test_a_shifted_denoiser_is_poor_for_either_purpose():
+    found = calibrated(lambda x, sigma: posterior(FOUR)(x, sigma) + 0.4, FOUR, [2.0, 10.0])
+    assert verdicts(found, "sampling") == verdicts(found, "probing") == ["poor"] * 2
+    # Of the error E|X - D|^2 the square of the shift, and no more, can be saved.
+    shift = 2 * 0.4**2 / found["denoising_error"]
+    assert np.all(np.abs(found["excess"] - shift) < 4 * found["excess_se"])
+
+
+def test_the_excess_is_the_share_of_the_error_of_the_denoiser():
+    # D = a x on N(0, I_2), where (x - E x)/(1 + sigma^2) is best: it is a correction of the kind that is tried.
+    snrs = np.asarray([0.3, 1.0, 3.0])
+    found = calibrated(lambda x, sigma: 0.3 * x, NORMAL, snrs)
+    best = 2 / (1 + snrs**2)
+    excess = 1 - best / (2 * (0.7**2 + 0.3**2 / snrs**2))
+    assert np.all(np.abs(found["excess"] - excess) < 4 * found["excess_se"] + 1e-3)
+
+
+def test_a_balance_off_at_high_noise_is_next_to_no_error():
+    found = calibrated(lambda x, sigma: posterior(FOUR)(x, 1.2 * sigma), FOUR, [0.05, 0.1])
+    assert levels(found, "balance") == ["poor"] * 2
+    assert verdicts(found, "sampling") == ["good"] * 2
+    assert float(found["excess"].max()) < 0.01
+
+
 def test_a_shrunken_denoiser_is_too_sure():
     found = calibrated(lambda x, sigma: 0.85 * posterior(FOUR)(x, sigma), FOUR, [0.1, 0.5, 2.0, 10.0])
     assert np.all(found["balance"] < 0.9)
@@ -197,7 +253,7 @@ def test_a_rotation_of_the_jacobian_is_asymmetry():
     # ||J - J^T||/||J|| = 1/sqrt(2.5)
     assert float(found["asymmetry"][0]) == pytest.approx(np.sqrt(2 / 2.5), rel=1e-6)
     assert levels(found, "asymmetry") == ["poor"]
-    assert verdict_bands(found)[0].worst["asymmetry"] == pytest.approx(np.sqrt(2 / 2.5) / 2, rel=1e-6)
+    assert verdict_bands(found, "probing")[0].worst["asymmetry"] == pytest.approx(np.sqrt(2 / 2.5) / 2, rel=1e-6)
 
 
 def test_directions_that_it_turns_round_are_negative():
@@ -243,7 +299,7 @@ def test_the_wrong_direction_is_found_where_the_trace_is_right():
 
 def test_few_queries_leave_it_undecided():
     found = calibrated(posterior(BIMODAL), BIMODAL, [0.2, 5.0], 20)
-    assert verdicts(found) == ["undecided"] * 2
+    assert verdicts(found) == verdicts(found, "sampling") == ["undecided"] * 2
     assert np.all(np.abs(found["balance"] - 1) + 2 * found["balance_se"] > POOR)
 
 
@@ -251,7 +307,7 @@ def test_rare_events_leave_it_undecided():
     law = brenier.load_target("two-points")
     for seed in range(5):
         found = calibrated(posterior(law), law, [4.5], 2000, seed)  # one sign in 300,000 is taken for the other
-        assert verdicts(found) == ["undecided"]
+        assert verdicts(found) == verdicts(found, "sampling") == ["undecided"]
         assert float(found["carried"][0]) < 16
 
 
@@ -264,7 +320,7 @@ def test_a_point_mass_is_good_without_an_error():
 
 def test_a_single_point_of_data_says_nothing():
     found = calibrated(lambda x, sigma: x / 2, np.ones((1, 2)), [1.0], 50)
-    assert verdicts(found) == ["undecided"]
+    assert verdicts(found) == verdicts(found, "sampling") == ["undecided"]
     assert np.isnan(found["balance_se"]).all()
 
 
@@ -307,8 +363,9 @@ def test_it_survives_a_file(tmp_path: Path):
     found.to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
     back = xr.load_dataset(tmp_path / "c.nc", engine="h5netcdf")
     xr.testing.assert_equal(back, found)
-    assert verdict_bands(back) == verdict_bands(found)
-    assert back["verdict"].attrs["flag_meanings"] == "good fair poor undecided"
+    for purpose in PURPOSES:
+        assert verdict_bands(back, purpose) == verdict_bands(found, purpose)
+        assert back[f"verdict_{purpose}"].attrs["flag_meanings"] == "good fair poor undecided"
     assert (back.attrs["fair"], back.attrs["poor"]) == (FAIR, POOR)
 
 
@@ -329,11 +386,15 @@ BAD = {
     "seed": (lambda: calibrated(posterior(NORMAL), NORMAL, [1.0], 50, -1), "seed must be a whole number"),
     "snrs": (lambda: calibrated(posterior(NORMAL), NORMAL, [1.0, -1.0]), "must be positive and finite"),
     "half": (
-        lambda: verdict_bands(calibrated(posterior(NORMAL), NORMAL, [1.0], 50).drop_vars("balance")),
+        lambda: verdict_bands(calibrated(posterior(NORMAL), NORMAL, [1.0], 50).drop_vars("balance"), "probing"),
         "not a calibration, it has no variable 'balance'",
     ),
+    "before-there-were-two-verdicts": (
+        lambda: deviations(calibrated(posterior(NORMAL), NORMAL, [1.0], 50).drop_vars("verdict_sampling")),
+        "not a calibration, it has no variable 'verdict_sampling': give what `brenier calibrate` makes",
+    ),
     "profile": (
-        lambda: verdict_bands(brenier.probe("point-mass", [1.0], queries=2, method="monte-carlo", progress=False)),
+        lambda: deviations(brenier.probe("point-mass", [1.0], queries=2, method="monte-carlo", progress=False)),
         "holds a profile, and a calibration is wanted",
     ),
 }

@@ -1,8 +1,8 @@
 """The figure of a calibration: where a network is a posterior mean, where it is not, and in what way.
 
-On top a table of verdicts, check by check; below, each a function of its own: the denoising error and the error that
-the Jacobian predicts; their ratios; the differences between halves of equal predicted error; asymmetry and negative
-directions. Bands reach two standard errors to each side.
+On top a table of verdicts, for sampling, for probing and check by check; below, each a function of its own: the
+denoising error and the error that the Jacobian predicts; their ratios; the differences between halves of equal
+predicted error, and the excess; asymmetry and negative directions. Bands reach two standard errors to each side.
 """
 
 import textwrap
@@ -31,13 +31,13 @@ from brenier.figures.axes import (
     values_of,
 )
 from brenier.figures.page import counted, letter_panels, page, plain, short
-from brenier.probing.verdicts import VERDICTS, deviations
+from brenier.probing.verdicts import CHECKS, PURPOSES, VERDICTS, deviations
 
 # Okabe and Ito's colours, which the colour-blind tell apart; letters and hatches say the same again in grey print.
 SHADES = {"good": "#56B4E9", "fair": "#F0E442", "poor": "#D55E00", "undecided": "white"}
 HATCHES = {"good": "", "fair": "//", "poor": "xx", "undecided": ".."}
 ROWS = {
-    "verdict": "verdict",
+    "excess": "excess",
     "balance": "balance",
     "directional": "top direction",
     "dependence": "halves",
@@ -45,11 +45,12 @@ ROWS = {
     "negative": "positivity",
 }
 SPLITS = {"predicted": "by predicted error", "outlying": r"by $|D-\mathrm{E}D|$", "moved": r"by $|x-D|$"}
+APART = 0.35  # between the verdicts and the checks, in rows
 NARROW, WIDE = 0.3, 3.0  # ratios of errors: what an axis shows at least, and at most, to each side of 1
 
 
 def plot_calibration(calibration: xr.Dataset) -> Figure:
-    """Draw a calibration: verdicts, errors, ratios, halves and symmetry in one figure of 9 x 9.8 inches.
+    """Draw a calibration: verdicts, errors, ratios, halves and symmetry in one figure of 9 x 10.2 inches.
 
     Args:
         calibration: what `brenier.calibrate` returned, or a file of it.
@@ -61,9 +62,9 @@ def plot_calibration(calibration: xr.Dataset) -> Figure:
         ValueError: the dataset is not a calibration.
     """
     deviations(calibration)  # or it says what is missing
-    with page(9, 9.8, _title(calibration), at=0.985) as figure:
+    with page(9, 10.2, _title(calibration), at=0.985) as figure:
         grid = figure.add_gridspec(
-            *(3, 2), height_ratios=(0.75, 1, 1), left=0.12, right=0.97, bottom=0.1, top=0.875, hspace=0.72, wspace=0.25
+            *(3, 2), height_ratios=(0.95, 1, 1), left=0.12, right=0.97, bottom=0.1, top=0.875, hspace=0.72, wspace=0.25
         )
         panels: list[Axes] = [figure.add_subplot(grid[0, :])]
         panels += [figure.add_subplot(grid[row, column]) for row in (1, 2) for column in (0, 1)]
@@ -78,26 +79,29 @@ def plot_calibration(calibration: xr.Dataset) -> Figure:
 
 
 def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """The verdict at each SNR, and below it what each check says by itself. The top axis is sigma = 1/r."""
+    """The verdicts at each SNR, and below them what each check says by itself. The top axis is sigma = 1/r."""
     deviations(calibration)
-    ax, snr = panel(ax, "Verdicts"), values_of(calibration, "snr")
+    ax, snr = panel(ax, "Verdicts: sampling goes by the excess, probing by all checks"), values_of(calibration, "snr")
     low, high = snr_axis(ax, snr)
     edges = np.concatenate([[low], np.sqrt(snr[1:] * snr[:-1]), [high]])
-    table = np.vstack([calibration["verdict"].to_numpy(), calibration["level"].to_numpy()])
+    verdicts = [calibration[f"verdict_{purpose}"].to_numpy() for purpose in PURPOSES]
+    table = np.vstack([*verdicts, calibration["level"].to_numpy()])
+    places = -np.arange(len(table)) - np.where(np.arange(len(table)) < len(verdicts), 0, APART)
     for row, codes in enumerate(table):
-        height = 0.9 if row else 1.0
+        height = 0.9 if row >= len(verdicts) else 1.0
         for k, code in enumerate(codes):
             name = VERDICTS[int(code)]
-            cell = Rectangle((edges[k], -row - height / 2), edges[k + 1] - edges[k], height, gid=f"{row}-{k}")
+            cell = Rectangle((edges[k], places[row] - height / 2), edges[k + 1] - edges[k], height, gid=f"{row}-{k}")
             cell.set(facecolor=SHADES[name], edgecolor="0.25", hatch=HATCHES[name], linewidth=0.6)
             ax.add_patch(cell)
-            if row == 0 and len(snr) <= 24:
+            if row < len(verdicts) and len(snr) <= 24:
                 box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
-                ax.text(snr[k], 0, name[0], ha="center", va="center", weight="bold", bbox=box)
-    ax.set_ylim(-len(table) + 0.5, 0.5)
-    ax.set_yticks(-np.arange(len(table)), list(ROWS.values()))
+                ax.text(snr[k], places[row], name[0], ha="center", va="center", weight="bold", bbox=box)
+    ax.set_ylim(places[-1] - 0.5, 0.5)
+    ax.set_yticks(places, [*PURPOSES, *(ROWS[name] for name in CHECKS)])
     ax.tick_params(axis="y", length=0)
-    ax.get_yticklabels()[0].set(fontweight="bold")
+    for label in ax.get_yticklabels()[: len(verdicts)]:
+        label.set(fontweight="bold")
     sigma_axis(ax)
     handles: list[Artist] = []
     for name in VERDICTS:
@@ -160,16 +164,19 @@ def plot_balance(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Differences in true error between halves of equal predicted error, as a share of it: 0 where it is as predicted.
+    """Differences in true error between halves of equal predicted error, and the excess, as shares of the error.
 
-    Above 0 the half with the smaller feature has the larger error.
+    Both are 0 for an exact posterior. Above 0 the half with the smaller feature has the larger error.
     """
     deviations(calibration)
-    ax, snr = panel(ax, "Halves of equal predicted error"), values_of(calibration, "snr")
+    ax, snr = panel(ax, "Halves of equal predicted error, and excess"), values_of(calibration, "snr")
     snr_axis(ax, snr)
     handles: list[Artist] = []
     styles = zip(calibration["feature"].to_numpy(), (BLUE, ORANGE, GREEN), "o^s", ("-", "--", ":"), strict=True)
-    largest = 0.0
+    values, error = values_of(calibration, "excess"), values_of(calibration, "excess_se")
+    handles.append(curve(ax, snr, np.maximum(values, 0), "excess", "excess", BLACK, "D", "-.", markers=16))
+    band(ax, snr, values, error, BLACK, (0.0, 1.0))
+    largest = float(values[np.isfinite(values)].max(initial=0))
     for k, (feature, colour, marker, dash) in enumerate(styles):
         one = calibration.isel(feature=k)
         values, error = values_of(one, "contrast"), values_of(one, "contrast_se")
@@ -179,7 +186,7 @@ def plot_halves(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     side = float(np.clip(1.15 * largest, NARROW, 1.1))
     ax.set_ylim(-side, side)
     handles += _zones(ax, calibration, 0.0)
-    ax.set_ylabel("difference/error")
+    ax.set_ylabel("share of the error")
     return legend_below(ax, handles, columns=3)
 
 

@@ -1,13 +1,14 @@
-"""Whether a network's denoiser is a posterior mean: what its Jacobian says of the error, against the error it makes.
+"""Whether a network's denoiser is a posterior mean: how large its error is, and what its Jacobian says of that error.
 
 Where D(x; sigma) = E[X | x] for the law that X is drawn from, x = X + sigma Z, J = dD/dx and sigma = 1/r,
 
     Cov[X | x] = sigma^2 J,    so    E[|X - D|^2 | x] = sigma^2 tr J,    E[(v.(X - D))^2 | x] = sigma^2 v.Jv
 
 for every direction v that depends on x alone, and J is symmetric without negative eigenvalues ([LDK24] Propositions 2
-and 3). The left sides are measured with fresh X and Z, the right ones are the network's own. Each of five checks is a
+and 3). The left sides are measured with fresh X and Z, the right ones are the network's own. Each of six checks is a
 relative deviation, 0 for an exact posterior of the law:
 
+    excess       share of E|X - D|^2 that a correction of D, fitted to one half of the queries, saves on the other
     balance      sigma^2 E tr J / E|X - D|^2 - 1
     directional  sigma^2 E ||J|| / E(v.(X - D))^2 - 1,    v the top singular direction of J: the number that a probe
                  reports, against the error in its direction
@@ -18,11 +19,29 @@ relative deviation, 0 for an exact posterior of the law:
     asymmetry    ||J - J^T||/||J|| / 2: the antisymmetric part, as a share of J
     negative     share of the eigenvalues of (J + J^T)/2 below -1% of ||J||
 
+There are two verdicts at each SNR, by the checks that matter (`PURPOSES`).
+
+Sampling: the excess alone. A sampler is told D(x) and nothing of J, so that all that can go wrong is the error
+delta = D - E[X | x] of the denoiser. The reverse SDE with D in place of the posterior mean ends in a law at most
+
+    1/2 int E|delta|^2 d(r^2)    away in relative entropy, beside    1/2 int E|X - E[X | x]|^2 d(r^2),
+
+the information that all of denoising brings; and E|delta|^2/E|X - D|^2 is what the excess measures, from below: what
+no correction finds is not seen. A correction is D + A(x - D) + B(D - E D) + c with a vector c, and numbers A and B that
+may differ between halves of the points, by |D - E D| and by |x - D|. The other checks say nothing to a sampler of first
+order. A ripple of D of small height and small wavelength is as good as none, and changes J entirely (a method of higher
+order takes differences of D along its way, and may then lose its order). The balance is, by Stein's lemma,
+1 + E[delta.(x - D)]/E|X - D|^2: it does see the error, but magnified, as x - D is as long as the noise. A balance of
+1 + b betrays an excess of b^2 E|X - D|^2/E|x - D|^2, next to nothing where the noise is large.
+
+Probing: all six. A probe reports ||J|| and tr J as the posterior's own, so each of its properties counts; and a
+denoiser that errs is the posterior mean of another law, if of any, however regular its Jacobian.
+
 A deviation beyond `FAIR` makes a network fair at an SNR, beyond `POOR` poor, if it is larger than `SIGNIFICANT`
-standard errors. Otherwise it is good if the balance is known to lie within `POOR` (its deviation and two standard
-errors do), and undecided if not: more queries would tell. The first three checks decide nothing where fewer than
-`CARRIED` queries carry the error e = |X - D|^2, by their effective number (sum e)^2/sum e^2: most samples miss events
-that rare, and their standard error is no guide.
+standard errors. Otherwise it is good if the first check of the purpose, for sampling the excess and for probing the
+balance, is known to lie within `POOR` (its deviation and two standard errors do), and undecided if not: more queries
+would tell. The first four checks decide nothing where fewer than `CARRIED` queries carry the error e = |X - D|^2, by
+their effective number (sum e)^2/sum e^2: most samples miss events that rare, and their standard error is no guide.
 
 Errors vary more from query to query than their mean should be uncertain, and much of that is the draw of Z: whatever D
 is, |Z|^2 - d, Z.X and Z.D - sigma tr J (Stein's lemma) have mean zero, and what linear regression on them explains is
@@ -49,7 +68,7 @@ from brenier.core.work import progress_bar
 from brenier.laws.levels import default_snrs, given_snrs
 from brenier.networks.jacobian import DENSE
 from brenier.networks.network import NetworkTarget
-from brenier.probing.verdicts import CHECKS, FAIR, POOR, SIGNIFICANT, VERDICTS, judge
+from brenier.probing.verdicts import CHECKS, FAIR, POOR, PURPOSES, SIGNIFICANT, VERDICTS, judge
 from brenier.scales import sigma_from_snr
 
 Array: TypeAlias = NDArray[np.float64]
@@ -65,6 +84,7 @@ class _Sample(NamedTuple):
     """n queries at one SNR."""
 
     error: Array  # |X - D|^2, (n,)
+    saved: Array  # what a correction fitted to other queries takes off it, (n,)
     predicted: Array  # sigma^2 tr J, (n,)
     along: Array  # (v.(X - D))^2, (n,)
     norm: Array  # ||J||, (n,)
@@ -110,12 +130,14 @@ def calibrate(
         Dataset over `snr` (with `sigma`), `feature` and `check`; `*_se` are standard errors:
 
         - `denoising_error`, `predicted`: E|X - D|^2 and sigma^2 E tr J, in squared units of the data.
+        - `excess`: share of the denoising error that a correction saves; below 0 where it saves nothing and costs some.
         - `balance`, `directional`: ratios of predicted to true error, in all directions and in the top one.
         - `contrast` (snr, feature): differences between two halves of equal predicted error; `dependence`, the
           largest that is significant, or the most significant if none is.
         - `asymmetry`: E ||J - J^T||_F/||J||_F, weighted by ||J||. `negative`: mean share of negative eigenvalues.
         - `mean_localization`: E ||J||. `carried`: effective number of queries that carry the error.
-        - `level` (check, snr): 0 good, 1 fair, 2 poor, 3 undecided, check by check; `verdict`: the same in all.
+        - `level` (check, snr): 0 good, 1 fair, 2 poor, 3 undecided, check by check; `verdict_sampling` and
+          `verdict_probing`: the same for either purpose, the worst of its checks.
 
         Attributes hold what is needed to repeat the run.
 
@@ -150,7 +172,7 @@ def calibrate(
                 blocks.append(_look(net, x[rows], z[rows], snr, signs + start))
                 advance(len(x[rows]) / len(x) / len(grid))
             floor = _rounding(x)
-            columns.append(_statistics(_sample(blocks), clusters, snr, floor))
+            columns.append(_statistics(_sample(blocks, clusters), clusters, snr, floor))
     variables, coordinates = _variables(columns, grid)
     result = records.dataset(
         "calibration",
@@ -168,7 +190,7 @@ def calibrate(
         significant=SIGNIFICANT,
         call={"snrs": grid.tolist(), "queries": count, "seed": seed},
     ).assign_attrs(law=law.name)
-    for name in ("level", "verdict"):
+    for name in ("level", *(f"verdict_{purpose}" for purpose in PURPOSES)):
         result[name].attrs |= FLAGS
     return result
 
@@ -206,27 +228,32 @@ def _look(net: NetworkTarget, x: Tensor, z: Tensor, snr: float, seed: int) -> di
     found = net.jacobian(snr * x + z, snr, seed)
     assert found.negative is not None  # asked for
     mean, miss, noise = found.mean.double(), (x - found.mean).double(), z.double()
-    trace = found.trace.double()
+    trace, step = found.trace.double(), noise / snr + miss
     inside = (noise * x.double()).sum(1)
     return {
         "mean": mean,
+        "miss": miss,
+        "step": step,
         "error": miss.square().sum(1),
         "predicted": trace / snr**2,
         "along": (found.direction.double() * miss).sum(1).square(),
         "norm": found.norm.double(),
         "asymmetry": found.asymmetry.double(),
         "negative": found.negative.double(),
-        "moved": (noise / snr + miss).square().sum(1),
+        "moved": step.square().sum(1),
         "length": noise.square().sum(1) - x.shape[1],
         "inside": inside,
         "stein": (noise * mean).sum(1) - trace / snr,
     }
 
 
-def _sample(blocks: Sequence[dict[str, Tensor]]) -> _Sample:
+def _sample(blocks: Sequence[dict[str, Tensor]], clusters: NDArray[np.int64]) -> _Sample:
     found = {name: torch.cat([block[name] for block in blocks]).cpu().numpy() for name in blocks[0]}
-    outlying = np.square(found["mean"] - found["mean"].mean(0)).sum(1)
+    centred = found["mean"] - found["mean"].mean(0)
+    outlying = np.square(centred).sum(1)
+    signs = [_halves(feature, np.ones_like(feature)) for feature in (outlying, found["moved"])]
     return _Sample(
+        saved=_saved(found["miss"], (found["step"], centred), signs, clusters),
         **{name: found[name] for name in ("error", "predicted", "along", "norm", "asymmetry", "negative")},
         features=np.stack([found["predicted"], outlying, found["moved"]]),
         controls=np.stack([found["length"], found["inside"], found["stein"]]),
@@ -246,6 +273,7 @@ def _statistics(sample: _Sample, clusters: NDArray[np.int64], snr: float, floor:
     found: dict[str, tuple[float, float]] = {
         "denoising_error": estimate.mean(error),
         "predicted": estimate.mean(predicted),
+        "excess": estimate.ratio(sample.saved, error, floor),
         "balance": estimate.ratio(predicted, error, floor, 1.0),
         "directional": estimate.ratio(variance, sample.along, floor, 1.0),
         "dependence": (values[worst], errors[worst]),
@@ -309,14 +337,57 @@ def _halves(feature: Array, weights: Array) -> Array:
     return signs
 
 
+def _saved(miss: Array, fields: Sequence[Array], signs: Sequence[Array], clusters: NDArray[np.int64]) -> Array:
+    """What a correction of D takes off each squared error: fitted to half of the clusters, tried on the other half.
+
+    Args:
+        miss: X - D, shape (n, d).
+        fields: directions to correct D in, functions of the noisy point, each of shape (n, d). One vector, the same
+            for all, is added first.
+        signs: by which their factors may differ, functions of the noisy point, each of shape (n,).
+        clusters: as in `_Estimate`.
+
+    Returns:
+        Shape (n,); 0 where all queries are from one cluster.
+    """
+    saved = np.zeros(len(miss))
+    weights = np.stack([np.ones(len(miss)), *signs])
+    for fitted in (clusters % 2 == 0, clusters % 2 == 1):
+        if fitted.all() or not fitted.any():
+            continue
+        shifted = miss - _shift(miss[fitted], len(np.unique(clusters[fitted])))
+        vectors = (shifted, *fields)
+        products = np.asarray([[np.einsum("nd,nd->n", a, b) for a in vectors] for b in vectors])
+        inner, gram = products[0, 1:], products[1:, 1:]
+        scale = np.sqrt(gram[..., fitted].mean(2).diagonal())
+        scale = np.where(scale > 0, scale, 1)
+        inner, gram = inner / scale[:, None], gram / np.multiply.outer(scale, scale)[..., None]
+        here = weights[:, fitted]
+        left = np.einsum("abn,wn,vn->awbv", gram[..., fitted], here, here)
+        right = np.einsum("an,wn->aw", inner[:, fitted], here)
+        factors = np.linalg.lstsq(left.reshape(right.size, -1), right.ravel(), rcond=1e-6)[0].reshape(right.shape)
+        moved = factors @ weights[:, ~fitted]
+        gained = 2 * (moved * inner[:, ~fitted]).sum(0) - np.einsum("an,abn,bn->n", moved, gram[..., ~fitted], moved)
+        saved[~fitted] = (np.square(miss).sum(1) - products[0, 0])[~fitted] + gained
+    return saved
+
+
+def _shift(miss: Array, clusters: int) -> Array:
+    """E[X - D], shrunk as James and Stein do: in many dimensions the mean of a few queries is mostly noise."""
+    mean = miss.mean(0)
+    noise, size = float(np.square(miss - mean).sum(1).mean()) / clusters, float(mean @ mean)
+    return mean * max(0.0, 1 - noise / size) if size > 0 else mean
+
+
 def _variables(columns: Sequence[dict[str, float | Array]], grid: Array) -> tuple[Variables, Variables]:
     """All statistics, with the verdicts that they imply, and the coordinates."""
     variables: Variables = {
         name: (("snr", "feature") if name.startswith("contrast") else ("snr",), np.asarray([c[name] for c in columns]))
         for name in columns[0]
     }
-    level, verdict = judge({name: np.asarray(values) for name, (_, values) in variables.items()})
-    variables |= {"level": (("check", "snr"), level), "verdict": (("snr",), verdict)}
+    level, verdicts = judge({name: np.asarray(values) for name, (_, values) in variables.items()})
+    variables["level"] = (("check", "snr"), level)
+    variables |= {f"verdict_{purpose}": (("snr",), verdict) for purpose, verdict in verdicts.items()}
     coordinates: Variables = {
         "snr": (("snr",), grid),
         "sigma": (("snr",), sigma_from_snr(grid)),
