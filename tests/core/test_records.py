@@ -75,6 +75,27 @@ def test_every_variable_has_a_name_and_a_unit(made: dict[str, xr.Dataset]) -> No
     }
 
 
+def test_the_ends_of_brackets_are_labelled_after_what_they_are_of(made: dict[str, xr.Dataset]) -> None:
+    profile = made["profile"]
+    assert profile["m_star_low"].attrs == {"long_name": "lower end of minimal relative tail m*", "units": "1"}
+    assert profile["survival_high"].attrs["long_name"] == "upper end of survival function s_r(u) = P(L_r > u)"
+    beside = records.dataset("profile", {"model_m_star_high": (("snr",), [1.0])}, {"snr": [1.0]})
+    assert beside["model_m_star_high"].attrs["long_name"] == "upper end of minimal relative tail m* of the model"
+    # A whole name goes before its ending.
+    low = records.dataset("evaluation", {"low": (("metric",), [1.0])}, {"metric": ["fid"]})
+    assert low["low"].attrs["long_name"] == "lower end of its 95% interval"
+
+
+def test_of_a_profile_behind_data_the_resolved_part_is_to_be_relied_on(made: dict[str, xr.Dataset]) -> None:
+    profile = made["profile"].assign(resolved_snr=((), 0.5))
+    assert records.resolved(profile)["snr"].to_numpy().tolist() == [0.5]
+    assert records.resolved(profile)["survival"].shape == (1, profile.sizes["u"])
+    assert records.resolved(profile.assign(resolved_snr=((), 2.0))).sizes["snr"] == 2
+    assert records.resolved(profile.assign(resolved_snr=((), np.nan))).sizes["snr"] == 0
+    other = brenier.probe("two-points", [0.5, 2.0], progress=False)
+    assert records.resolved(other) is other
+
+
 def test_what_is_required_is_labelled() -> None:
     assert set(RECORDS) == set(get_args(Kind))
     for record in RECORDS.values():
@@ -154,7 +175,10 @@ def test_columns_hold_the_numbers_of_the_dataset(made: dict[str, xr.Dataset]) ->
         np.testing.assert_array_equal(frame[name], profile[name])
     np.testing.assert_array_equal(frame["zeta_star_5"], profile["zeta_star"].sel(perturbation=5))
     np.testing.assert_array_equal(frame["zeta_star_5_se"], profile["zeta_star_se"].sel(perturbation=5))
-    assert not {"localization", "survival", "onset_snr"} & set(frame.columns)
+    np.testing.assert_array_equal(frame["zeta_star_5_low"], profile["zeta_star_low"].sel(perturbation=5))
+    np.testing.assert_array_equal(frame["m_star_high"], profile["m_star_high"])
+    np.testing.assert_array_equal(frame["bracket_width"], profile["bracket_width"])
+    assert not {"localization", "survival", "survival_low", "onset_snr", "resolved_snr"} & set(frame.columns)
 
     frame = table(made["comparison"]).set_index(["criterion", "solver", "steps"])
     cell = made["comparison"].sel(criterion="cosine", solver="euler", steps=4)

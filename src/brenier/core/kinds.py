@@ -1,6 +1,7 @@
 """The kinds of dataset that there are, and what each holds: its variables, their names and units, what it must have.
 
-Standard errors end in `_se`: they are labelled after what they are of, and not listed.
+Standard errors end in `_se` and brackets in `_low` and `_high`: they are labelled after what they are of, and not
+listed.
 """
 
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ _PROFILE: Labels = _COMPLEXITY | {
     "mean_symmetric": ("largest eigenvalue of the Jacobian's symmetric part", "1"),
     "asymmetry": ("asymmetry of the Jacobian ||J - J^T||_F/||J||_F", "1"),
     "m_star_replicate": ("m* of bootstrap resamples of the queries", "1"),
+    "model_mean_localization": ("mean localization E L_r of the model", "1"),
+    "model_m_star": ("minimal relative tail m* of the model", "1"),
+    "resolved_snr": ("largest SNR up to which the data can tell", "1"),
+    "bracket_width": ("width of the bracket, of E L_r relative to it or of m*", "1"),
+    "effective_dimension": ("effective dimension E tr Cov/E L of the posterior", "1"),
 }
 _DENSITIES: Labels = {
     "step": ("steps k of the way there", "1"),

@@ -91,21 +91,37 @@ def describe(
     return data
 
 
+ENDINGS = {"_se": "standard error", "_low": "lower end", "_high": "upper end"}
+
+
+def _stem(name: str) -> tuple[str, str]:
+    """A name without what it ends in if that says what of a variable it is, and that."""
+    end = next((end for end in ENDINGS if name.endswith(end)), "")
+    return name.removesuffix(end), end
+
+
 def label(data: "xr.Dataset", kind: Kind) -> None:
     """Give each variable of the dataset its `long_name` and `units`."""
     labels = RECORDS[kind].labels
     for name, variable in data.variables.items():
-        stem = str(name).removesuffix("_se")
+        stem, end = _stem(str(name))
         if str(name) in labels:
             text, unit = labels[str(name)]
-        elif stem in labels and stem != name:
-            text, unit = f"standard error of {labels[stem][0]}", labels[stem][1]
+        elif end and stem in labels:
+            text, unit = f"{ENDINGS[end]} of {labels[stem][0]}", labels[stem][1]
         else:
             continue
         variable.attrs |= {"long_name": text, "units": unit}
 
 
 # Reading
+
+
+def resolved(profile: "xr.Dataset") -> "xr.Dataset":
+    """Of a profile, the SNRs at which it can be relied on: about the law behind data, those that the data resolve."""
+    if "resolved_snr" not in profile:
+        return profile
+    return profile.isel(snr=(profile["snr"] <= profile["resolved_snr"]).to_numpy())
 
 
 def check(
@@ -241,7 +257,7 @@ def table(result: Any) -> "pd.DataFrame":
 def _columns(values: "xr.DataArray", further: Sequence[Any]) -> Iterator[tuple[str, "xr.Variable"]]:
     """A variable as one column, or as one for each place of its further dimensions."""
     name = str(values.name)
-    stem, end = (name.removesuffix("_se"), "_se") if name.endswith("_se") else (name, "")
+    stem, end = _stem(name)
     for place in product(*(range(values.sizes[dim]) for dim in further)):
         at = dict(zip(further, place, strict=True))
         places = [values[dim].to_numpy()[k] for dim, k in at.items()]

@@ -142,6 +142,11 @@ class PosteriorNorms:
     def _subspace(self) -> Subspace:
         return Subspace.of(self.moments, self._squares)
 
+    @property
+    def leading(self) -> Float[Tensor, "N k"]:
+        """The atoms in the leading directions of the data, first ones first."""
+        return self._subspace.atoms
+
     @cached_property
     def _second_moments(self) -> SecondMoments:
         """Of the atoms, or of their leading coordinates where they have too many."""

@@ -1,0 +1,310 @@
+"""What data tell about the curvature of the law behind them: localizations by cross-fitting.
+
+The posterior of N atoms is a kernel estimate of the posterior of the law behind them, with n_e = 1/sum w_i^2 points.
+The operator norm of its covariance is a maximum over directions, and a maximum turns sampling noise into bias: a
+covariance of n points whose norm l stands out of a bulk of d directions shows l (1 + g) (Johnstone, Ann. Stat. 29,
+2001; Baik and Silverstein, J. Multivar. Anal. 97, 2006; g depends on d/n and vanishes with it), long before posteriors
+collapse.
+
+Two estimates stand on both sides of the truth. The direction v from some atoms and the variance along v from others:
+given v that is an estimate of v'Cov v <= l, so its bias is downwards. And the plug-in, upwards. Where l is one
+direction that stands out of an even bulk by so much that it can be seen, the first is l/(1 + g) to the same order, so
+the geometric mean of the two is l; where it cannot be seen, the first is right and the geometric mean too large. So the
+truth lies between the cross-fitted value and the geometric mean, and which it is nearer to can be told by how well
+directions from disjoint halves of the atoms agree.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from brenier.core.linalg import norm_by_squaring
+from brenier.laws.empirical import Empirical
+
+GROUPS = 16  # of atoms and queries, each left out in turn by the jackknife
+FOLDS = 4  # of groups: directions for the atoms of one come from the other three
+LEAST = 2 * GROUPS  # distinct points without which a group may hold a single one
+NARROW = 32  # coordinates in which directions are sought: all there are, or those in the leading directions of the data
+SOME = 4  # one query in so many is asked how far two halves of the atoms disagree
+SQUARINGS, PRODUCTS = 3, 4  # 2^3 (1 + 4) = 40 steps of the power method: what it has not told apart is as good
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """Localizations at Q queries and S SNRs that are no atoms, all in float64.
+
+    Attributes:
+        floor: variance along cross-fitted directions as it is, below the truth in expectation, shape (S, Q).
+        form: the same, free of the bias of a variance from few points.
+        ceiling: geometric mean of `form` and the plug-in norm, likewise freed.
+        agreement: squared cosine of the leading directions of two halves of the atoms, less what it is by chance: 1
+            where they are the same, 0 in the mean where they have nothing in common.
+        ess: effective sample size of the posterior.
+        trace: tr Cov[rX | y].
+        noise: squared relative standard error of `form` along the directions that it has, by the jackknife over groups
+            of atoms.
+        disagreement: square of half the difference of two such values, one from each half of the atoms and so
+            independent, over the square of `form`; it includes what directions scatter. NaN where it was not measured.
+        group: of each query, shape (Q,).
+        form_without: `form` without the atoms of each group, shape (G, S, Q).
+        trace_without: `trace` likewise.
+    """
+
+    floor: Float[Tensor, "S Q"]
+    form: Float[Tensor, "S Q"]
+    ceiling: Float[Tensor, "S Q"]
+    agreement: Float[Tensor, "S Q"]
+    ess: Float[Tensor, "S Q"]
+    trace: Float[Tensor, "S Q"]
+    noise: Float[Tensor, "S Q"]
+    disagreement: Float[Tensor, "S Q"]
+    group: Int[Tensor, " Q"]
+    form_without: Float[Tensor, "G S Q"]
+    trace_without: Float[Tensor, "G S Q"]
+
+
+class CrossFit(Empirical):
+    """Data in groups, at whose noisy points the posterior is that of all other groups.
+
+    Make one with `CrossFit.of`.
+    """
+
+    _ends: list[int]  # of the groups, in the order of the atoms
+
+    @classmethod
+    def of(cls, law: Empirical, seed: int = 0) -> Self:
+        """The same law in `GROUPS` random groups of equal size; equal points are one atom, of their weights together.
+
+        Raises:
+            ValueError: there are fewer than `LEAST` distinct points.
+        """
+        law = law.distinct()
+        points, distinct = law._restore(law._atoms.double()).cpu(), len(law)
+        if distinct < LEAST:
+            raise ValueError(
+                f"{law.name} has {distinct} distinct point{'s' * (distinct > 1)}: what they tell about the law behind "
+                f"them needs at least {LEAST}; ask for what the points are themselves with about='atoms'"
+            )
+        group = np.random.default_rng(seed).permutation(distinct) % GROUPS
+        order = torch.from_numpy(np.argsort(group, kind="stable"))
+        self = cls(
+            points[order],
+            law.weights.cpu()[order],
+            event_shape=law.event_shape,
+            name=law.name,
+            tolerance=law.tolerance,
+            dropped=law.dropped,
+            max_memory=law.max_memory,
+            dtype=law.dtype,
+            device=law.device,
+        )
+        self._ends = np.bincount(group, minlength=GROUPS).cumsum().tolist()
+        return self
+
+    def draw(self, n: int, seed: int = 0) -> Int[Tensor, " n"]:
+        """Numbers of n atoms to make queries of: spread over all as evenly as their weights say, so over all groups."""
+        shift = np.random.default_rng(seed).random()
+        edges = self.weights.double().cpu().numpy().cumsum()
+        index = np.searchsorted(edges / edges[-1], (shift + np.arange(n)) / n, side="right")
+        return torch.from_numpy(index.clip(0, len(self) - 1)).to(self.device)
+
+    def crossfit(
+        self,
+        index: Int[Tensor, " Q"],
+        z: Float[Tensor, "Q d"],
+        snrs: Sequence[float],
+        advance: Callable[[float], None] = lambda share: None,
+    ) -> CrossFitted:
+        """Localize y = r x + z, x the atoms of these numbers, for each r, by the atoms of all groups but x's own."""
+        group = torch.bucketize(torch.arange(len(self)), torch.tensor(self._ends), right=True).to(self.device)
+        own, ratios = group[index], [self._ratio(snr) for snr in snrs]
+        x, z = self._atoms[index], z.to(self.dtype)
+        found = torch.zeros(8 + 2 * GROUPS, len(ratios), len(index), dtype=torch.float64, device=self.device)
+        share = GROUPS * self._features_per_atom  # numbers that a query takes in the sums
+        rows = max(1, min(self._rows(), int(self._bytes / (32 * share)), max(16, 2**21 // share)))
+        for i in range(0, len(index), rows):
+            block = slice(i, i + rows)
+            grams, hidden = self._grams(x[block], z[block]), own[block, None] == group
+            for k, r in enumerate(ratios):
+                weights = self._logits(*grams, r).masked_fill_(hidden, -torch.inf)
+                weights.sub_(weights.amax(1, keepdim=True)).exp_()
+                weights.div_(weights.sum(1, keepdim=True))
+                found[:, k, block] = self._summarise(weights, own[block], x[block], z[block], grams[0], r)
+                advance(len(x[block]) / len(x) / len(ratios))
+        without = found[8:].reshape(2, GROUPS, len(ratios), len(index))
+        parts: Any = (*found[:8], own, *without)
+        return CrossFitted(*parts)
+
+    def _summarise(self, weights: Tensor, own: Tensor, x: Tensor, z: Tensor, distances: Tensor, r: float) -> Tensor:
+        """All that is asked of the posteriors of one block at one SNR, one above the other."""
+        ess = 1 / torch.linalg.vector_norm(weights, dim=1, dtype=torch.float64).square()
+        sums, squares = self._sums(weights)
+        folds = sums.sum(2)
+        others = 1 - torch.eye(FOLDS, dtype=sums.dtype, device=sums.device)
+        sides = torch.eye(2, dtype=sums.dtype, device=sums.device).repeat_interleave(FOLDS // 2, 1)
+        chosen = torch.einsum("jk,nkp->njp", torch.cat([others, sides]), folds)
+        directions, halves = self._directions(chosen).split([FOLDS, 2], 1)
+        r2 = r**2
+        floor, form, form_without = self._forms(sums, squares, directions)
+        whole = self._covariance(folds.sum(1, keepdim=True))[:, 0]
+        trace = whole.diagonal(dim1=1, dim2=2).sum(1).double().clamp_min(0)
+        trace_without = self._traces_without(sums.flatten(1, 2)).T.double().clamp_min(0)
+        if self.dim <= NARROW:
+            norm = norm_by_squaring(whole, self.tolerance)[0]
+        else:
+            norm, full, _ = self._norms.of(weights, x, z, distances, ess.to(weights), r)
+            norm, full = norm / r**2, full.double() / r**2
+            trace_without, trace = trace_without * torch.where(trace > 0, full / trace, 1), full
+        gain = 1 + (form / floor.clamp_min(1e-300) - 1) / FOLDS  # all atoms are so many more than those of a fold
+        trace, trace_without = trace * gain, trace_without * gain
+        ceiling = (form * gain * norm.double().clamp_min(0)).sqrt().maximum(form)
+        chance = 1 / max(2, self._coordinates.shape[1])
+        cosine = (halves[:, 0] * halves[:, 1]).sum(1).double().square()
+        agreement = torch.ones_like(cosine) if self.dim == 1 else (cosine - chance) / (1 - chance)
+        elsewhere = torch.arange(GROUPS, device=own.device)[:, None] != own
+        count = elsewhere.sum(0)
+        mean = (form_without * elsewhere).sum(0) / count
+        spread = ((form_without - mean).square() * elsewhere).sum(0) * (count - 1) / count
+        noise = spread / mean.square().clamp_min(1e-300)
+        disagreement = torch.full_like(form, torch.nan)
+        apart = self._apart(folds[::SOME])
+        disagreement[::SOME] = apart.square() / form[::SOME].square().clamp_min(1e-300)
+        found = [floor * r2, form * r2, ceiling * r2, agreement, ess, trace * r2, noise, disagreement]
+        return torch.cat([torch.stack(found), form_without * r2, trace_without * r2])
+
+    @cached_property
+    def _coordinates(self) -> Float[Tensor, "N c"]:
+        """The atoms, or where they have too many coordinates their leading ones, in which directions are sought."""
+        return self._norms.moments if self.dim <= NARROW else self._norms.leading[:, :NARROW].contiguous()
+
+    @cached_property
+    def _upper(self) -> Int[Tensor, "2 p"]:
+        dim = self._coordinates.shape[1]
+        return torch.triu_indices(dim, dim, device=self.device)
+
+    @property
+    def _features_per_atom(self) -> int:
+        return 1 + self._coordinates.shape[1] + self._upper.shape[1]
+
+    def _features(self, atoms: slice) -> Tensor:
+        """1, the coordinates and their products."""
+        part = self._coordinates[atoms]
+        return torch.cat([torch.ones_like(part[:, :1]), part, part[:, self._upper[0]] * part[:, self._upper[1]]], 1)
+
+    @cached_property
+    def _kept(self) -> list[Tensor] | None:
+        size = len(self) * self._features_per_atom * self._coordinates.element_size()
+        return [self._features(atoms) for atoms in self._slices] if size <= self._bytes / 4 else None
+
+    @cached_property
+    def _slices(self) -> list[slice]:
+        return [slice(start, stop) for start, stop in zip([0, *self._ends], self._ends, strict=False)]
+
+    def _sums(self, weights: Tensor) -> tuple[Float[Tensor, "n k g p"], Float[Tensor, "n k p"]]:
+        """Weighted sums of the features over each group, groups by fold; and over folds with squared weights."""
+        weights = weights.to(self._coordinates.dtype)
+        squares = weights.square()
+        features = self._kept if self._kept is not None else map(self._features, self._slices)
+        parts: list[Tensor] = []
+        squared = weights.new_zeros(FOLDS, len(weights), self._features_per_atom)
+        for k, (atoms, part) in enumerate(zip(self._slices, features, strict=True)):
+            parts.append(weights[:, atoms] @ part)
+            squared[k * FOLDS // GROUPS].addmm_(squares[:, atoms], part)
+        return torch.stack(parts, 1).unflatten(1, (FOLDS, -1)), squared.movedim(0, 1)
+
+    def _covariance(self, sums: Float[Tensor, "n m p"]) -> Float[Tensor, "n m c c"]:
+        dim = self._coordinates.shape[1]
+        mass = sums[..., :1].clamp_min(torch.finfo(sums.dtype).tiny)
+        first, second = (sums[..., 1:] / mass).split([dim, sums.shape[-1] - 1 - dim], -1)
+        whole = second.index_select(-1, self._place).unflatten(-1, (dim, dim))
+        return whole.sub_(first[..., None] * first[..., None, :])
+
+    @cached_property
+    def _place(self) -> Int[Tensor, " cc"]:
+        """Where each entry of a symmetric matrix stands among those of its upper triangle."""
+        dim = self._coordinates.shape[1]
+        place = torch.empty(dim, dim, dtype=torch.long, device=self.device)
+        order = torch.arange(self._upper.shape[1], device=self.device)
+        place[self._upper[0], self._upper[1]] = place[self._upper[1], self._upper[0]] = order
+        return place.reshape(-1)
+
+    def _traces_without(self, sums: Float[Tensor, "n G p"]) -> Float[Tensor, "n G"]:
+        """Trace of the covariance without each group."""
+        dim = self._coordinates.shape[1]
+        square = sums[..., 1 + dim :][..., self._upper[0] == self._upper[1]].sum(-1)
+        few = torch.cat([sums[..., : 1 + dim], square[..., None]], -1)
+        mass, first, second = ((1 - torch.eye(GROUPS).to(few)) @ few).split([1, dim, 1], -1)
+        mass = mass.maximum(1e-6 * few[..., :1].sum(1, keepdim=True))  # what is less tells nothing
+        return (second / mass)[..., 0] - (first / mass).square().sum(-1)
+
+    def _scatter(self, sums: Float[Tensor, "n *m p"], directions: Float[Tensor, "n *k c"]) -> Float[Tensor, "3 n *m"]:
+        """Mass, first and second sums along directions, in float64."""
+        dim = directions.shape[-1]
+        doubled = torch.where(self._upper[0] == self._upper[1], 1.0, 2.0).to(directions)
+        products = directions[..., self._upper[0]] * directions[..., self._upper[1]] * doubled
+        first = (sums[..., 1 : 1 + dim] * directions).sum(-1)
+        return torch.stack([sums[..., 0], first, (sums[..., 1 + dim :] * products).sum(-1)]).double()
+
+    def _forms(
+        self, sums: Float[Tensor, "n k g p"], squares: Float[Tensor, "n k p"], directions: Float[Tensor, "n k c"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "G n"]]:
+        """Variance within each fold along its direction, pooled: as it is, freed of bias, and so without each group.
+
+        With S = sum w^2 (a - m)^2 and Q = sum w^2, the variance V under weights w of sum M is too small by
+        (2 S - V Q)/M^2, to first order in 1/n_e.
+        """
+        parts = self._scatter(sums, directions[:, :, None])
+        remaining = 1 - torch.eye(parts.shape[-1], dtype=torch.float64, device=parts.device)
+        whole, without = _within(parts.sum(3)), _within(parts @ remaining)  # (2, n, k), (2, n, k, g)
+        total = whole.sum(2)
+        left = total[:, :, None, None] - whole[..., None] + without
+        floor = _quotient(*total)
+        some = left[1].maximum(1e-9 * total[1, :, None, None])  # what is less is rounding
+        mass, first, _ = parts.sum(3)
+        mean = first / mass.clamp_min(1e-300)
+        mass2, first2, second2 = self._scatter(squares, directions)
+        moment = second2 - 2 * mean * first2 + mean.square() * mass2
+        short = _quotient(2 * moment - _quotient(*whole) * mass2, mass).sum(1).clamp_min(0)
+        gain = 1 + _quotient(short, total[0]).clamp_max(GROUPS)
+        return floor, floor * gain, (left[0].clamp_min(0) / some * gain[:, None, None]).flatten(1).T
+
+    def _apart(self, folds: Float[Tensor, "n 4 p"]) -> Float[Tensor, " n"]:
+        """Half the difference of the variances that the first two folds and the last two, cross-fitted, tell of."""
+        partner = torch.tensor([1, 0, 3, 2], device=folds.device)
+        part = _within(self._scatter(folds, self._directions(folds[:, partner])))
+        value = _quotient(*part.unflatten(2, (2, 2)).sum(3))
+        return (value[:, 0] - value[:, 1]) / 2
+
+    def _directions(self, sums: Float[Tensor, "n m p"]) -> Float[Tensor, "n m c"]:
+        """Leading directions of the covariances."""
+        return _leading(self._covariance((sums / sums[..., :1].clamp_min(1e-300)).float())).to(sums)
+
+
+def _leading(matrices: Float[Tensor, "*n c c"]) -> Float[Tensor, "*n c"]:
+    """About the leading eigenvector of each; an error in it lowers what is found along it, to second order."""
+    power, tiny = matrices, torch.finfo(matrices.dtype).tiny
+    for step in range(SQUARINGS + 1):
+        power = power @ power if step else power
+        power = power / power.abs().amax((-2, -1), keepdim=True).clamp_min(tiny)
+    largest = power.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    vector = power.gather(-1, largest[..., None, None].expand(*power.shape[:-1], 1))
+    for _ in range(PRODUCTS):
+        vector = power @ torch.nn.functional.normalize(vector, dim=-2, eps=tiny)
+    return torch.nn.functional.normalize(vector[..., 0], dim=-1, eps=tiny)
+
+
+def _within(parts: Float[Tensor, "3 *n"]) -> Float[Tensor, "2 *n"]:
+    """Of mass, first and second sums: the sum of squares about the mean, and the mass."""
+    mass, first, second = parts
+    return torch.stack([(second - _quotient(first.square(), mass)).clamp_min(0), mass])
+
+
+def _quotient(above: Tensor, below: Tensor) -> Tensor:
+    """A ratio of sums, 0 where there is nothing below."""
+    return torch.where(below > 1e-290, above / below.clamp_min(1e-290), 0)

@@ -1,0 +1,61 @@
+"""The law of a positive quantity of which each draw is known with an error of its own.
+
+Estimated variances scatter about the true ones like l ~ L chi^2_nu/nu, nu = 2/cv^2 for a relative standard error cv, so
+their law is wider than that of L: its tails are too heavy, and quantities above a level are counted that are not. The
+nonparametric maximum likelihood estimate of the law of L (Robbins 1950; Kiefer and Wolfowitz, Ann. Math. Stat. 27,
+1956) takes the scatter back out: weights on a grid by expectation-maximisation, with no shape assumed.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+POINTS = 96  # of the grid
+STEPS = 300  # of expectation-maximisation from equal weights
+NEGLIGIBLE = 1e-9  # weight: enough for what was seen to stay possible, and in the end left out
+TINY = 1e-12  # of the largest value: what lies below is as good as zero
+LEAST = 1e-280  # stands for the largest where all are zero
+
+
+def support(values: Float[Tensor, "*b Q"], points: int = POINTS) -> Float[Tensor, "*b m"]:
+    """A grid for the law of L: quantiles of the values, so that it is fine where they are many, and the ends."""
+    inner = torch.quantile(values, torch.linspace(0, 1, points, dtype=values.dtype, device=values.device), dim=-1)
+    return inner.movedim(0, -1).maximum(_tiny(values)).contiguous()
+
+
+def _tiny(values: Float[Tensor, "*b Q"]) -> Float[Tensor, "*b 1"]:
+    return TINY * values.amax(-1, keepdim=True).clamp_min(LEAST)
+
+
+def mixing_weights(
+    values: Float[Tensor, "*b Q"],
+    noise: Float[Tensor, "*b Q"],
+    grid: Float[Tensor, "*b m"],
+    start: Float[Tensor, "*b m"] | None = None,
+    steps: int = STEPS,
+    counts: Float[Tensor, "*b Q"] | None = None,
+) -> Float[Tensor, "*b m"]:
+    """Weights on the grid under which the values are likeliest.
+
+    Args:
+        values: what was seen, positive, along the last axis; earlier axes are problems of their own.
+        noise: squared relative standard error of each.
+        grid: places where L may lie.
+        start: weights to begin from. Default: equal ones.
+        steps: of expectation-maximisation.
+        counts: how often each value counts. Default: once.
+    """
+    values = values.maximum(_tiny(values))
+    half = (1 / noise.clamp(1e-4, 4.0))[..., None]  # nu/2
+    fit = -half * (grid.log()[..., None, :] + values[..., None] / grid[..., None, :])
+    fit = (fit - fit.amax(-1, keepdim=True)).exp().float()
+    share = torch.ones_like(values) if counts is None else counts
+    share = (share / share.sum(-1, keepdim=True)).float()[..., None, :]
+    weights = torch.full_like(grid, 1 / grid.shape[-1]) if start is None else start.clamp_min(NEGLIGIBLE)
+    weights = (weights / weights.sum(-1, keepdim=True)).float()[..., None]
+    for _ in range(steps):
+        seen = (fit @ weights)[..., 0]
+        weights = (weights * ((share / seen[..., None, :]) @ fit).mT).clamp_min(NEGLIGIBLE)
+    weights = weights[..., 0].double()
+    weights = torch.where(weights > 1e3 * NEGLIGIBLE, weights, 0)
+    return weights / weights.sum(-1, keepdim=True)
