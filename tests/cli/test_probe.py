@@ -76,7 +76,7 @@ def test_an_end_that_is_not_given_is_the_laws_own(brenier: Command, points: Path
 def test_the_options_reach_the_profile(brenier: Command, points: Path) -> None:
     numbers = ("--snr", "1,2", "--perturbation", "3,inf", "--queries", 30, "--beta", 2, "--holdout", 0.25, "--seed", 5)
     saved = points.with_name("p.nc")
-    options = ("--dtype", "float64", "--max-memory", 0.5, "-o", saved)
+    options = ("--about", "atoms", "--dtype", "float64", "--max-memory", 0.5, "-o", saved)
     assert brenier("probe", points, *numbers, *options)[0] == 0
     profile = xr.load_dataset(saved, engine="h5netcdf")
     expected = package.probe(
@@ -85,6 +85,7 @@ def test_the_options_reach_the_profile(brenier: Command, points: Path) -> None:
         queries=30,
         perturbations=(3.0, np.inf),
         beta=2.0,
+        about="atoms",
         holdout=0.25,
         seed=5,
         progress=False,
@@ -93,6 +94,31 @@ def test_the_options_reach_the_profile(brenier: Command, points: Path) -> None:
         np.testing.assert_allclose(profile[name], expected[name], rtol=1e-9, err_msg=str(name))
     np.testing.assert_array_equal(profile["perturbation"], [3, np.inf])
     np.testing.assert_allclose(profile["time"], np.log1p(2 / profile["snr"] ** 2) / 2)
+
+
+def test_data_are_asked_about_their_law_unless_told_otherwise(brenier: Command, points: Path) -> None:
+    saved, options = points.with_name("p.nc"), ("--queries", 30, "--snr", "0.2,0.5", "--force")
+    for chosen, about in ((("--about", "law"), "law"), ((), "law"), (("--about", "atoms"), "atoms")):
+        result = brenier("probe", points, *options, *chosen, "-o", saved)
+        assert result.code == 0
+        assert ("the law behind the data" in result.out) == (about == "law")
+        profile = xr.load_dataset(saved, engine="h5netcdf")
+        assert profile.attrs["about"] == about
+        expected = package.probe(package.load_target(points), [0.2, 0.5], queries=30, about=about, progress=False)
+        xr.testing.assert_allclose(profile, expected)
+    assert brenier("probe", points, *options, "-o", saved)[1] == brenier("show", saved)[1]
+
+
+def test_a_model_is_shown_beside(brenier: Command, points: Path) -> None:
+    files = ("-o", points.with_name("p.nc"), "--figure", points.with_name("p.png"))
+    normal = points.with_name("normal.json")
+    normal.write_text('{"type": "gaussian-mixture", "weights": [1], "means": [[0, 0, 0]], "covariances": [1]}')
+    for model in ("mixture", normal):
+        result = brenier("probe", points, "--queries", 30, "--snr", "0.2,0.5", "--model", model, *files, "--force")
+        assert result.code == 0, result.err
+        profile = xr.load_dataset(points.with_name("p.nc"), engine="h5netcdf")
+        assert {"model_m_star", "model_m_star_low", "model_mean_localization_high"} <= set(profile.data_vars)
+        assert profile.attrs["model"] in " ".join(result.out.split())
 
 
 def test_the_same_seed_makes_the_same_files(brenier: Command, points: Path) -> None:
@@ -167,6 +193,12 @@ def test_quiet_is_quiet(brenier: Command, points: Path) -> None:
         (("fine.npy", "--holdout", "-0.1"), ["holdout"]),
         (("normal", "--holdout", "0.2"), ["holdout"]),
         (("fine.npy", "--method", "quadrature"), ["quadrature"]),
+        (("fine.npy",), ["fine.npy has 10 distinct points", "at least 32", "about='atoms'"]),
+        (("many.npy", "--holdout", "0.2"), ["leave holdout out", "about='atoms'"]),
+        (("normal", "--about", "atoms"), ["about='atoms' needs data", "normal has no atoms"]),
+        (("normal", "--model", "mixture"), ["a model says what data cannot tell", "normal"]),
+        (("many.npy", "--about", "atoms", "--model", "mixture"), ["a model says what data cannot tell"]),
+        (("many.npy", "--snr", "0.1", "--model", "mixtur"), ["'mixtur'"]),
         (("fine.npy", "--seed", "-1"), ["seed"]),
         (("normal", "--device", "warp"), ["'warp'", "cpu"]),
         (("fine.npy", "--max-memory", "0"), ["memory"]),
@@ -198,6 +230,7 @@ def bad_files(folder: Path) -> None:
         "text": ["a"],
         "number": 3.0,
         "fine": np.arange(10.0),
+        "many": np.arange(40.0),
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=name == "objects")

@@ -15,7 +15,7 @@ def points(tmp_path: Path) -> Path:
     return tmp_path / "points.npy"
 
 
-@pytest.mark.parametrize("options", [(), ("--snr", "0.5,1,2"), ("--holdout", "0.2")])
+@pytest.mark.parametrize("options", [(), ("--snr", "0.5,1,2"), ("--about", "atoms", "--holdout", "0.2")])
 def test_a_saved_profile_prints_as_when_it_was_made(brenier: Command, points: Path, options: tuple[str, ...]) -> None:
     saved = points.with_name("profile.nc")
     made = brenier("probe", points, "--queries", 50, "-o", saved, *options)

@@ -15,7 +15,7 @@ def profiles() -> dict[str, xr.Dataset]:
     points = np.random.default_rng(0).normal(size=(40, 2))
     return {
         "exact": brenier.probe("four-gaussians", [0.1, 0.3, 1.0, 3.0], progress=False),
-        "data": brenier.probe(points, [0.2, 0.6, 2.0], queries=50, progress=False),
+        "data": brenier.probe(points, [0.2, 0.6, 2.0], about="atoms", queries=50, progress=False),
     }
 
 
@@ -43,6 +43,43 @@ def test_only_what_was_sampled_has_a_band(profiles: dict[str, xr.Dataset]) -> No
     found = profiles["data"]
     assert high == pytest.approx(float((found["m_star"] + 2 * found["m_star_se"]).max()))
     assert low >= 0
+
+
+@pytest.fixture(scope="module")
+def asked_both_ways() -> dict[str, xr.Dataset]:
+    points, snrs = np.random.default_rng(0).normal(size=(300, 3)), [0.2, 0.6, 1.5, 8.0, 60.0]
+    law, atoms = (brenier.probe(points, snrs, about=about, queries=128, progress=False) for about in ("law", "atoms"))
+    return {"law": law, "atoms": atoms}
+
+
+@pytest.mark.parametrize("name", ["mean_localization", "m_star"])
+def test_what_is_not_told_is_left_out_and_what_is_memorised_is_faint(
+    asked_both_ways: dict[str, xr.Dataset], name: str
+) -> None:
+    law, atoms = asked_both_ways.values()
+    ax = plot_compared(asked_both_ways, name=name)
+    lines = {line.get_gid(): np.asarray(line.get_ydata()) for line in ax.lines}
+    resolved, collapse = float(law["resolved_snr"]), brenier.bottleneck(atoms)["collapse_snr"]
+    for gid, profile, last in ((f"{name}-0", law, resolved), (f"{name}-1", atoms, collapse)):
+        told = profile["snr"].to_numpy() <= last
+        assert 0 < told.sum() < 5
+        np.testing.assert_array_equal(lines[gid], np.where(told, profile[name], np.nan))
+    faint = [gid for gid in lines if str(gid).endswith("-memorised")]
+    assert faint == [f"{name}-1-memorised"]
+    start = atoms["snr"].to_numpy()[atoms["snr"].to_numpy() <= collapse][-1]  # the two are joined
+    np.testing.assert_array_equal(lines[faint[0]], atoms[name].where(atoms["snr"] >= start))
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["law", "atoms", "faint: memorised (ESS < 2)"]
+
+
+def test_a_bracket_is_drawn_as_wide_as_it_is(asked_both_ways: dict[str, xr.Dataset]) -> None:
+    law = asked_both_ways["law"]
+    (band,) = plot_compared({"law": law}, name="mean_localization").collections
+    told = law.sel(snr=slice(None, float(law["resolved_snr"])))
+    low, high = band.get_paths()[0].get_extents().get_points()[:, 1]
+    assert low == pytest.approx(float(told["mean_localization_low"].min()))
+    assert high == pytest.approx(float(told["mean_localization_high"].max()))
 
 
 def test_a_list_goes_by_the_targets_names(profiles: dict[str, xr.Dataset]) -> None:

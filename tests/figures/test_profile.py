@@ -38,7 +38,14 @@ def points() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def by_monte_carlo() -> xr.Dataset:
-    return brenier.probe(points(), queries=200, progress=False)
+    return brenier.probe(points(), about="atoms", queries=200, progress=False)
+
+
+@pytest.fixture(scope="module")
+def behind() -> xr.Dataset:
+    """Of the law behind data, from all noise to where they cannot tell."""
+    two = points()[np.arange(240) % 60] + 0.3 * np.random.default_rng(1).normal(size=(240, 3))
+    return brenier.probe(two, np.geomspace(0.05, 40, 14), queries=128, progress=False)
 
 
 def in_place_of(profile: xr.Dataset, **values: float) -> xr.Dataset:
@@ -47,7 +54,7 @@ def in_place_of(profile: xr.Dataset, **values: float) -> xr.Dataset:
 
 
 def odd_points(**options: Any) -> xr.Dataset:
-    return brenier.probe(points(), progress=False, **{"queries": 50, **options})
+    return brenier.probe(points(), progress=False, **{"about": "atoms", "queries": 50, **options})
 
 
 # Each has several oddities at once where they do not meet in the same panel.
@@ -63,15 +70,32 @@ ODD = {
     ),
     "log-concave": lambda: brenier.probe("normal", snrs=np.geomspace(0.1, 10, 5), progress=False),
     "no-localization": lambda: brenier.probe("point-mass", snrs=np.geomspace(0.1, 10, 5), progress=False),
-    "one-atom": lambda: brenier.probe(np.ones((1, 2)), queries=20, progress=False),
+    "one-atom": lambda: brenier.probe(np.ones((1, 2)), about="atoms", queries=20, progress=False),
     "one-query-one-richness": lambda: odd_points(queries=1, perturbations=(2,)),
     "eight-richnesses-of-a-long-name": lambda: brenier.probe(
         Empirical(points(), name="$5 \\frac{_^日本 " + "n" * 90),
+        about="atoms",
         queries=50,
         perturbations=(1, 1.5, 2, 3, 5, 20, 100, 1e6),
         progress=False,
     ),
     "held-out-with-infinite-zeta": lambda: in_place_of(odd_points(holdout=0.25), zeta_star=-np.inf),
+}
+
+
+def behind_points(**options: Any) -> xr.Dataset:
+    cloud = np.random.default_rng(2).normal(size=(300, 3)) * np.asarray([3.0, 1.0, 0.2])
+    return brenier.probe(cloud, progress=False, **{"queries": 64, **options})
+
+
+ODD |= {
+    "law-behind": behind_points,
+    "law-behind-with-a-model": lambda: behind_points(
+        model=brenier.GaussianMixture([1.0], [[0.0, 0, 0]], 1.0, name="$m \\frac{_" + "n" * 60)
+    ),
+    "law-behind-at-one-snr-not-resolved": lambda: behind_points(snrs=[30.0]),
+    "law-behind-all-resolved": lambda: behind_points(snrs=[0.05, 0.1, 0.2]),
+    "law-behind-the-first-resolved": lambda: behind_points(snrs=[0.05, 50.0, 100.0]),
 }
 
 
@@ -152,8 +176,77 @@ def test_the_marks_sit_where_bottleneck_says(by_quadrature, by_monte_carlo):
         assert hatched.get_x() + hatched.get_width() == pytest.approx(ax.get_xlim()[1])
 
 
+@pytest.mark.parametrize("panel", PANELS[1:])
+def test_what_data_cannot_tell_of_their_law_is_hatched_from_the_last_that_they_can(behind, panel):
+    resolved = float(behind["resolved_snr"])
+    ax = panel(behind)
+    assert float(behind["snr"][0]) < resolved < float(behind["snr"][-1])
+    (hatched,) = (patch for patch in ax.patches if patch.get_gid() in ("untold", "memorised"))
+    assert hatched.get_gid() == "untold"
+    assert hatched.get_hatch()
+    assert hatched.get_x() == pytest.approx(resolved)
+    assert hatched.get_x() + hatched.get_width() == pytest.approx(ax.get_xlim()[1])
+    assert "240 data cannot tell" in labels(ax)
+
+
+@pytest.mark.parametrize(
+    ("panel", "names"),
+    [
+        (figures.plot_complexity, ["m_star", "delta_star"]),
+        (figures.plot_contraction, ["zeta_star", "zeta_sharp"]),
+        (figures.plot_localization, ["mean_localization"]),
+    ],
+)
+def test_curves_of_the_law_behind_data_end_where_they_cannot_tell(behind, panel, names):
+    resolved = float(behind["resolved_snr"])
+    ax = panel(behind)
+    for name in names:
+        drawn = [artist for artist in ax.lines if artist.get_gid() == name]
+        values = behind[name].to_numpy().reshape(behind.sizes["snr"], -1)
+        for k, artist in enumerate(drawn):
+            x, y = np.asarray(artist.get_xdata()), np.asarray(artist.get_ydata())
+            told = x <= resolved * 1.01
+            np.testing.assert_array_equal(y[told], values[: told.sum(), k])
+            assert np.isnan(y[~told]).all()
+            assert told.any()
+    assert "sup_localization" not in [artist.get_gid() for artist in ax.lines]
+
+
+def test_brackets_are_drawn_from_end_to_end(behind):
+    ax = figures.plot_complexity(behind)
+    colour = next(artist for artist in ax.lines if artist.get_gid() == "m_star").get_color()
+    told = behind.sel(snr=slice(None, float(behind["resolved_snr"])))
+    shaded = [a for a in ax.collections if tuple(a.get_facecolor()[0][:3]) == to_rgba(colour)[:3]]
+    highest = max(path.vertices[:, 1].max() for a in shaded for path in a.get_paths())
+    assert highest == pytest.approx(float(told["m_star_high"].max()))
+
+
+def test_the_survival_curves_of_the_law_behind_data_are_those_that_are_told(behind):
+    (curves,) = (a for a in figures.plot_survival(behind).collections if isinstance(a, LineCollection))
+    told = behind.sel(snr=slice(None, float(behind["resolved_snr"])))
+    np.testing.assert_array_equal(curves.get_array(), told["snr"])
+    np.testing.assert_array_equal(np.stack(curves.get_segments())[:, :, 1], told["survival"])
+
+
+def test_a_model_is_drawn_to_the_end():
+    profile = odd("law-behind-with-a-model")
+    assert float(profile["resolved_snr"]) < float(profile["snr"][-1])
+    for panel, name in ((figures.plot_complexity, "m_star"), (figures.plot_localization, "mean_localization")):
+        drawn = line(panel(profile), f"model_{name}")
+        np.testing.assert_array_equal(drawn[:, 0], profile["snr"])
+        np.testing.assert_array_equal(drawn[:, 1], profile[f"model_{name}"])
+
+
+def test_where_all_is_resolved_nothing_is_hatched_and_where_nothing_is_all():
+    for panel in PANELS[1:]:
+        assert not [patch for patch in panel(odd("law-behind-all-resolved")).patches if patch.get_gid() == "untold"]
+        ax = panel(odd("law-behind-at-one-snr-not-resolved"))
+        (hatched,) = (patch for patch in ax.patches if patch.get_gid() == "untold")
+        assert (hatched.get_x(), hatched.get_x() + hatched.get_width()) == pytest.approx(ax.get_xlim())
+
+
 def test_speciation_is_marked_where_the_mean_localization_reaches_one():
-    profile = brenier.probe(10 * points(), queries=200, holdout=0.25, progress=False)
+    profile = brenier.probe(10 * points(), about="atoms", queries=200, holdout=0.25, progress=False)
     speciation = brenier.bottleneck(profile)["speciation_snr"]
     assert np.isfinite(speciation)
     assert line(figures.plot_localization(profile), "speciation")[:, 0] == pytest.approx([speciation] * 2)
@@ -228,6 +321,9 @@ def test_the_title_says_what_was_probed_and_how(by_quadrature):
         return figures.plot_profile(profile).get_suptitle()
 
     assert title(by_quadrature) == "two-points in 1 dimension: quadrature"
+    assert (
+        title(odd("law-behind")) == "the law behind data in 3 dimensions: Monte Carlo, 64 queries, bands: 95% brackets"
+    )
     held = title(odd("held-out-with-infinite-zeta"))
     assert held == "data in 3 dimensions: Monte Carlo, 50 queries from the 25% held out, bands ±2 standard errors"
 

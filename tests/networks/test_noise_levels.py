@@ -110,9 +110,20 @@ def test_the_order_of_a_profile_does_not_matter() -> None:
     assert PLAIN.with_profile(PROFILE.isel(snr=slice(None, None, -1))) == HARD
 
 
+def test_past_what_data_resolve_m_star_does_not_count() -> None:
+    behind = PROFILE.assign(m_star=("snr", [0.0, 0.2, 0.5, 0.1, 3.0, 4.0, np.nan]), resolved_snr=((), 2.0))
+    assert PLAIN.with_profile(behind) == PLAIN.with_profile(behind.isel(snr=slice(0, 4)).drop_vars("resolved_snr"))
+    assert PLAIN.with_profile(behind).nodes[0] == -math.log(2.0)
+    assert PLAIN.with_profile(PROFILE.assign(resolved_snr=((), 100.0))) == HARD
+
+
 @pytest.mark.parametrize(
     ("profile", "words"),
     [
+        (PROFILE.assign(resolved_snr=((), 0.1)), "resolves no more than a single SNR"),
+        (PROFILE.assign(resolved_snr=((), np.nan)), "resolves no more than a single SNR"),
+        (PROFILE.isel(snr=[2]).assign(resolved_snr=((), 1.0)), "holds a single SNR"),
+        (PROFILE.isel(snr=[0, 3]).assign(resolved_snr=((), 2.0)), "m. = 0 throughout"),
         (PROFILE.drop_vars("m_star"), "no variable 'm_star'"),
         (PROFILE.isel(snr=[2]), "single SNR"),
         (PROFILE * 0, "m. = 0 throughout"),

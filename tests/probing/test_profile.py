@@ -8,6 +8,7 @@ import xarray as xr
 from brenier import Empirical, GaussianMixture, Uniform, bottleneck, complexity, default_snrs, probe
 from brenier.laws.base import Target
 from brenier.laws.line.quadrature import localization_quadrature
+from brenier.probing.bottleneck import needed
 
 FOUR = GaussianMixture([0.1, 0.2, 0.4, 0.3], [-4, -2, 2, 4], [1, 0.5, 0.5, 1])
 
@@ -83,7 +84,8 @@ def test_the_default_grid_runs_from_all_noise_to_all_resolved():
     for target in (FOUR, Uniform(-1, 1), rotated(1, 0.2), Empirical(torch.randn(300, 3))):
         grid = default_snrs(target)
         assert len(grid) == 32
-        profile = probe(target, grid[[0, -1]], queries=200, progress=False)
+        about = "atoms" if target.atoms else None
+        profile = probe(target, grid[[0, -1]], about=about, queries=200, progress=False)
         assert float(profile["mean_localization"][0]) < 0.011
         smallest, largest = target.scales()
         assert grid[0] == pytest.approx(0.1 / largest)
@@ -121,7 +123,7 @@ def test_data_speciate_and_collapse_where_their_curves_cross():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(300, 8, generator=generator) * 0.3
     points[:150, 0] += 3
-    profile = probe(Empirical(points), queries=400, progress=False)
+    profile = probe(Empirical(points), about="atoms", queries=400, progress=False)
     found = bottleneck(profile)
     log_r = np.log(profile["snr"].to_numpy())
     mean = np.exp(np.interp(np.log(found["speciation_snr"]), log_r, np.log(profile["mean_localization"])))
@@ -133,8 +135,10 @@ def test_data_speciate_and_collapse_where_their_curves_cross():
 
 def test_held_out_queries_are_not_atoms():
     points = torch.randn(400, 5, generator=torch.Generator().manual_seed(0))
-    near = probe(Empirical(points), [20.0], queries=300, progress=False)
-    far = probe(Empirical(points), [20.0], queries=300, holdout=0.2, progress=False)
+    near, far = (
+        probe(Empirical(points), [20.0], about="atoms", queries=300, holdout=share, progress=False)
+        for share in (None, 0.2)
+    )
     assert (far.attrs["holdout"], far.attrs["atoms"], near.attrs["atoms"]) == (0.2, 400, 400)
     # Past the collapse a query sits on its own atom; a held-out one has none, and its error is a step to a neighbour.
     assert float(far["mmse"][0]) > 0
@@ -193,17 +197,86 @@ def test_levels_may_be_given_as_sigmas():
         ({"seed": -1}, "seed must be"),
         ({"max_memory": 0.0}, "max_memory must be positive"),
         ({"holdout": 0.2}, "holdout needs data"),
-        ({"law": Empirical(torch.randn(10, 2)), "holdout": 1.5}, "must lie in"),
+        ({"law": Empirical(torch.randn(10, 2)), "about": "atoms", "holdout": 1.5}, "must lie in"),
+        ({"law": Empirical(torch.randn(40, 2)), "holdout": 0.2}, "leave holdout out, or ask with about='atoms'"),
+        ({"law": Empirical(torch.randn(10, 2))}, "has 10 distinct points: .* needs at least 32"),
+        ({"law": Empirical(torch.ones(500, 2))}, "has 1 distinct point: "),
+        ({"about": "atoms"}, "about='atoms' needs data"),
         ({"law": Empirical(torch.randn(10, 2)), "method": "quadrature"}, "use monte-carlo"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
     target: Target = arguments.get("law", FOUR)
     rest = {name: value for name, value in arguments.items() if name != "law"}
+    # Where the annotation alone would stop a bad value, the checker of the tests comes before our own message.
+    call = getattr(probe, "__wrapped__", probe)
     with pytest.raises(ValueError, match=message):
-        probe(target, progress=False, **rest)
+        call(target, progress=False, **rest)
 
 
 def test_a_dataset_that_is_no_profile_is_refused():
     with pytest.raises(ValueError, match="not a profile"):
         bottleneck(xr.Dataset({"x": 1.0}))
+
+
+def behind(resolved: float, **values: list[float]) -> xr.Dataset:
+    """A profile about the law behind data, with two modes or what is given of it."""
+    known = {
+        "m_star": [0.0, 0.2, 0.5, 0.3, 0.9],
+        "m_star_low": [0.0, 0.1, 0.4, 0.2, 0.0],
+        "delta_star": [1.0, 0.9, 0.8, 0.7, 0.6],
+        "mean_localization": [0.1, 0.4, 0.8, 1.6, 3.0],
+        "ess": [1000.0, 500.0, 200.0, 100.0, 1.0],
+        "bracket_width": [0.01, 0.05, 0.1, 0.2, 2.0],
+        "effective_dimension": [4.0, 4.0, 3.0, 2.0, 1.0],
+    } | values
+    variables: dict = {name: ("snr", each) for name, each in known.items()}
+    variables |= {"resolved_snr": ((), resolved), "onset_snr": ((), 0.5)}
+    return xr.Dataset(variables, {"snr": [0.5, 1.0, 2.0, 4.0, 8.0]}, {"kind": "profile", "beta": 1.0, "atoms": 1000})
+
+
+def test_the_bottleneck_behind_data_is_sought_where_they_can_tell():
+    found = bottleneck(behind(4.0))
+    assert (found["snr"], found["m_star"], found["resolved_snr"]) == (2.0, 0.5, 4.0)
+    assert (found["hard_low"], found["hard_high"]) == (1.0, 4.0)
+    assert (found["half_low"], found["half_high"]) == (2.0, 4.0)
+    assert found["speciation_snr"] == pytest.approx(2 * 2 ** (np.log(1.25) / np.log(2)))
+    assert np.isnan(found["collapse_snr"])  # which is past what they resolve
+    last = bottleneck(behind(1.0))
+    assert (last["snr"], last["hard_high"]) == (1.0, 1.0)
+    assert np.isnan(last["speciation_snr"])
+
+
+def test_behind_data_m_star_counts_where_its_bracket_is_above_zero():
+    found = bottleneck(behind(4.0, m_star_low=[0.0, 0.0, 0.0, 0.2, 0.0]))
+    assert (found["snr"], found["m_star"], found["hard_low"]) == (4.0, 0.3, 4.0)
+    none = bottleneck(behind(4.0, m_star_low=[0.0] * 5))
+    assert np.isnan(none["snr"])
+    assert none["resolved_snr"] == 4.0
+
+
+def test_where_nothing_is_resolved_nothing_is_hard():
+    found = bottleneck(behind(np.nan))
+    for name in ("snr", "m_star", "hard_low", "half_high", "resolved_snr", "speciation_snr", "collapse_snr", "time"):
+        assert np.isnan(found[name]), name
+    assert found["onset_snr"] == 0.5
+
+
+def test_other_profiles_are_resolved_throughout():
+    assert bottleneck(probe("two-points", [1.5], progress=False))["resolved_snr"] == np.inf
+
+
+def test_how_many_data_would_be_needed():
+    """n_e in proportion to (width/0.2)^2 and to the effective dimension, 64 at least; N in proportion to n_e."""
+    assert needed(behind(2.0)) == (4.0, pytest.approx(1000 * max(64, 2 * 0.5**2 * 200 / 3) / 100))
+    wide = behind(4.0, bracket_width=[0.01, 0.05, 0.1, 0.2, 2.0], ess=[1000, 500, 400, 300, 3])
+    assert needed(wide) == (8.0, pytest.approx(1000 * (1 / 2 * 300) / 3))
+    assert needed(behind(np.nan, bracket_width=[0.4] * 5))[0] == 0.5
+    assert needed(behind(np.nan, bracket_width=[0.4] * 5))[1] == pytest.approx(1000 * 4)
+
+
+def test_data_are_needed_past_what_is_resolved():
+    """On a coarse grid, too, where the last SNR resolved is the nearest to twice itself."""
+    profile = behind(4.0).isel(snr=[0, 3, 4]).assign_coords(snr=[0.5, 4.0, 400.0])
+    assert needed(profile)[0] == 400.0
+    assert needed(behind(8.0))[0] == 8.0

@@ -15,7 +15,7 @@ from brenier.reports.tables import number, scale
 @pytest.fixture(scope="module")
 def data_profile() -> xr.Dataset:
     points = np.random.default_rng(0).normal(size=(60, 4))
-    return brenier.probe(points, queries=80, progress=False)
+    return brenier.probe(points, about="atoms", queries=80, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +104,14 @@ def test_standard_errors_stand_beside_their_figures_where_they_fit(
 
 
 def test_snrs_that_differ_look_different() -> None:
-    text = printed(brenier.probe([0.0, 1.0, 3.0], [1.00001, 1.00002, 2.0], queries=9, progress=False), 80)
+    text = printed(
+        brenier.probe([0.0, 1.0, 3.0], [1.00001, 1.00002, 2.0], about="atoms", queries=9, progress=False), 80
+    )
     assert cells(text, "SNR") == ["1.00001", "1.00002", "2"]
 
 
 def test_of_many_snrs_a_few_are_shown_the_hardest_among_them() -> None:
-    profile = brenier.probe([-1.0, 1.0], np.geomspace(0.5, 20, 90), queries=50, progress=False)
+    profile = brenier.probe([-1.0, 1.0], np.geomspace(0.5, 20, 90), about="atoms", queries=50, progress=False)
     text = printed(profile, 80)
     rows = cells(text, "m*")
     assert len(rows) <= 41
@@ -166,8 +168,116 @@ def test_memory_is_told_from_the_law(data_profile: xr.Dataset, two_points: xr.Da
     assert "single points" not in sentence(two_points)
 
 
-def test_every_sentence_is_one_line_that_ends(data_profile: xr.Dataset, two_points: xr.Dataset) -> None:
-    for profile in (data_profile, two_points):
+# The sentence on the law behind data
+
+
+def behind(resolved: float, **values: float | list[float]) -> xr.Dataset:
+    """A profile of 1,000 points about the law behind them, at five SNRs, or what is given of it."""
+    known: dict[str, float | list[float]] = {
+        "m_star": [0.0, 0.2, 0.5, 0.3, 0.9],
+        "m_star_low": [0.0, 0.1, 0.4, 0.2, 0.0],
+        "m_star_high": [0.05, 0.3, 0.6, 0.4, 2.0],
+        "delta_star": [1.0, 0.9, 0.8, 0.7, 0.6],
+        "mean_localization": [0.1, 0.4, 0.8, 1.6, 3.0],
+        "mean_localization_low": [0.1, 0.3, 0.7, 1.4, 0.0],
+        "mean_localization_high": [0.1, 0.5, 0.9, 1.8, 9.0],
+        "ess": [1000, 500, 200, 100, 1],
+        "bracket_width": [0.01, 0.05, 0.1, 0.2, 2.0],
+        "effective_dimension": [4, 4, 4, 4, 4],
+        "onset_snr": 0.5,
+    }
+    variables = {name: ("snr", each) if isinstance(each, list) else each for name, each in (known | values).items()}
+    about = {"kind": "profile", "law": "points", "dim": 4, "beta": 1.0, "atoms": 1000, "method": "monte-carlo"}
+    return xr.Dataset(variables | {"resolved_snr": resolved}, {"snr": [0.5, 1.0, 2.0, 4.0, 8.0]}, about)
+
+
+def modelled(profile: xr.Dataset, means: list[float], stars: list[float]) -> xr.Dataset:
+    """The profile with a model beside it whose E L is within 10% and whose m* is within 0.1."""
+    m, s = np.asarray(means), np.asarray(stars)
+    new = {
+        "model_mean_localization": m,
+        "model_mean_localization_low": 0.9 * m,
+        "model_mean_localization_high": 1.1 * m,
+    }
+    new |= {"model_m_star": s, "model_m_star_low": np.maximum(s - 0.1, 0), "model_m_star_high": s + 0.1}
+    return profile.assign({name: ("snr", each) for name, each in new.items()}).assign_attrs(model="the model")
+
+
+RIGHT = [0.1, 0.4, 0.8, 1.6, 2.5]
+PLACE = "The law behind the data is hardest to denoise at SNR 2 (sigma 0.5, OU time 0.112)"
+INSIDE = f"{PLACE}, with m* = 0.500 (0.400 to 0.600)"
+BEYOND = "past SNR 4, 1,000 points cannot tell, and about 100,000 would be needed at SNR 8"
+AFTER = "past SNR 2, 1,000 points cannot tell, and about 600 would be needed at SNR 4"
+STARS = [0.0, 0.1, 0.4, 0.7, 0.2]
+MODEL = "the model is hardest at SNR 4, with m* = 0.700 (0.600 to 0.800)"
+SEEN = f"{INSIDE}; m* > 0 is seen from SNR 1 on"
+NONE = "No bottleneck in the law behind the data is seen up to SNR"
+UNTOLD = "1,000 points cannot tell where the law behind them is hard to denoise: about 4,000 would be needed at SNR 0.5"
+WIDE, FLAT = {"bracket_width": [0.4] * 5}, {"m_star_low": [0.0] * 5, "onset_snr": np.inf}
+OFF = "but its E L is outside what the data allow"
+GROWING = (
+    "The law behind the data grows hard to denoise up to SNR 2 (sigma 0.5, OU time 0.112), the last that they resolve, "
+    "with m* = 0.500 (0.400 to 0.600): the bottleneck may lie above it"
+)
+SENTENCES = {
+    "nothing-resolved": (behind(np.nan, **WIDE), f"{UNTOLD}."),
+    "no-bottleneck": (behind(4.0, **FLAT), f"{NONE} 4 (m* at most 0.600); {BEYOND}."),
+    "no-bottleneck-all-resolved": (behind(8.0, **FLAT), f"{NONE} 8 (m* at most 2.000)."),
+    "inside": (behind(4.0), f"{SEEN}; {BEYOND}."),
+    "inside-all-resolved": (behind(8.0, m_star=[0, 0.2, 0.5, 0.3, 0.1]), f"{SEEN}."),
+    "at-the-last-resolved": (behind(2.0), f"{GROWING}; {AFTER}."),
+    "model-agrees": (
+        modelled(behind(4.0), RIGHT, STARS),
+        f"{SEEN}; {BEYOND}; {MODEL}, and agrees with the data where they can tell.",
+    ),
+    "model-without-a-bottleneck": (
+        modelled(behind(8.0, **FLAT), RIGHT, [0.0] * 5),
+        f"{NONE} 8 (m* at most 2.000); the model has no bottleneck, and agrees with the data where they can tell.",
+    ),
+    "model-where-nothing-is-resolved": (modelled(behind(np.nan, **WIDE), [9.0] * 5, STARS), f"{UNTOLD}; {MODEL}."),
+    "model-off-at-one": (
+        modelled(behind(4.0), [0.1, 0.4, 0.2, 1.6, 99.0], STARS),
+        f"{SEEN}; {BEYOND}; {MODEL}, {OFF} at SNR 2.",
+    ),
+    "model-off-at-several": (
+        modelled(behind(4.0), [0.1, 0.7, 0.2, 3.0, 99.0], STARS),
+        f"{SEEN}; {BEYOND}; {MODEL}, {OFF} at 3 SNRs from 1 to 4.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_the_sentence_on_the_law_behind_data(case: str) -> None:
+    profile, text = SENTENCES[case]
+    assert sentence(profile) == text
+
+
+@pytest.fixture(scope="module")
+def told() -> xr.Dataset:
+    points = np.random.default_rng(0).normal(size=(300, 3))
+    normal = brenier.GaussianMixture([1.0], [[0.0, 0.0, 0.0]], 1.0, name="normal")
+    return brenier.probe(points, np.geomspace(0.1, 10, 9), queries=64, model=normal, progress=False)
+
+
+def test_the_report_on_the_law_behind_data_ends_where_they_cannot_tell(told: xr.Dataset) -> None:
+    resolved = float(told["resolved_snr"])
+    text = printed(told, 120)
+    assert text.startswith("data, the law behind the data: 3 dimensions, monte-carlo, 64 queries, seed 0\n")
+    kept = told["snr"].to_numpy()[told["snr"].to_numpy() <= resolved]
+    assert 1 < len(kept) < 9
+    assert cells(text, "SNR") == [scale(value) for value in kept]
+    assert f"{len(kept)} of 9 SNRs shown." in text
+    # Where none is resolved all are shown: the sentence says what they are worth.
+    none = printed(told.assign(resolved_snr=((), np.nan)), 120)
+    assert len(cells(none, "SNR")) == 9
+    assert "300 points cannot tell" in none
+
+
+def test_every_sentence_is_one_line_that_ends(
+    data_profile: xr.Dataset, two_points: xr.Dataset, told: xr.Dataset
+) -> None:
+    collapsed = told.isel(snr=[-1]).assign(resolved_snr=((), np.nan))
+    for profile in (data_profile, two_points, told, collapsed, *(profile for profile, _ in SENTENCES.values())):
         text = sentence(profile)
         assert "\n" not in text
         assert "nan" not in text

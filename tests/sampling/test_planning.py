@@ -82,7 +82,8 @@ def target(request):
     """A law, data or a network, with a profile of it."""
     law = {"law": FOUR, "data": POINTS, "network": network()}[request.param]
     high, low, _ = noise_range(law, None, None)
-    return law, probe(law, needed_snrs(high, low), queries=32 if request.param == "data" else None, progress=False)
+    data = {"about": "atoms", "queries": 32} if request.param == "data" else {}
+    return law, probe(law, needed_snrs(high, low), progress=False, **data)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -322,3 +323,27 @@ def test_there_is_no_predicting_a_stochastic_sampler(solver):
 def test_a_profile_of_another_target_is_pointed_out(normal):
     with pytest.warns(UserWarning, match=r"the profile is of 'normal' \(seed 7\), the schedule for 'four'"):
         quick(FOUR, 3, criterion="information", profile=normal, sigma_max=10, sigma_min=0.1)
+
+
+@pytest.mark.parametrize(
+    ("resolved", "words"), [(1.5, r"up to SNR 1\.5, the schedule goes on to 10"), (np.nan, "at no SNR, the")]
+)
+def test_a_profile_that_cannot_tell_as_far_as_the_schedule_goes_is_pointed_out(normal, resolved, words):
+    behind = normal.assign(resolved_snr=((), resolved))
+    with pytest.warns(UserWarning, match=f"the profile tells of the law behind the data {words}"):
+        quick(NORMAL, 3, criterion="information", profile=behind, sigma_max=5, sigma_min=0.1)
+
+
+def test_a_profile_that_tells_as_far_is_not(normal):
+    behind = normal.assign(resolved_snr=((), 10.0))
+    assert quick(NORMAL, 3, criterion="information", profile=behind, sigma_max=5, sigma_min=0.1) == quick(
+        NORMAL, 3, criterion="information", profile=normal, sigma_max=5, sigma_min=0.1
+    )
+
+
+def test_data_are_planned_for_by_their_own_profile():
+    """They are sampled by their own score, whatever is known of the law behind them."""
+    high, low, _ = noise_range(POINTS, None, None)
+    atoms = probe(POINTS, needed_snrs(high, low), about="atoms", progress=False)
+    given = quick(POINTS, 3, "heun", "information", profile=atoms)
+    assert quick(POINTS, 3, "heun", "information").sigmas == given.sigmas

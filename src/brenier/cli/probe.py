@@ -20,7 +20,14 @@ def run_probe(
     data: options.Data = None,
     perturbation: options.Perturbation = "1,2,5,20",
     beta: options.Beta = 1.0,
-    holdout: Annotated[float | None, typer.Option(help="Share of the data that queries are drawn from.")] = None,
+    about: Annotated[
+        Literal["law", "atoms"] | None,
+        typer.Option(help="Of data: the law behind them (default), or the points themselves."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model of the law behind data to show beside: mixture, or a law or network.")
+    ] = None,
+    holdout: Annotated[float | None, typer.Option(help="With --about atoms: share of the data to draw from.")] = None,
     method: Annotated[
         Literal["auto", "quadrature", "monte-carlo"], typer.Option(help="Auto: quadrature for explicit 1-D laws.")
     ] = "auto",
@@ -50,6 +57,8 @@ def run_probe(
         queries=queries,
         perturbations=richness,
         beta=beta,
+        about=about,
+        model=model,
         holdout=holdout,
         method=method,
         seed=seed,

@@ -17,7 +17,7 @@ from brenier.core.checks import Array
 from brenier.scales import sigma_from_snr, snr_from_sigma
 
 # Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes say the same again in grey print.
-BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "black"
+BLUE, ORANGE, GREEN, BLACK, PURPLE = "#0072B2", "#D55E00", "#009E73", "black", "#CC79A7"
 MARKERS = "osD^vPX*"
 GAP = 0.1  # of the axis between two labelled ticks
 BELOW = 34  # points from the axes down to their legend: tick labels and the axis label lie between
@@ -158,6 +158,15 @@ def band(ax: Axes, x: Array, y: Array, error: Array, colour: Any, limits: tuple[
     low, high = (np.clip(y + sign * 2 * error, *limits) for sign in (-1, 1))
     if len(x) == 1:
         ax.errorbar(x, y, np.stack([np.maximum(y - low, 0), np.maximum(high - y, 0)]), color=colour, capsize=3)
+    else:
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def bracket(ax: Axes, x: Array, ends: Sequence[Array], colour: Any) -> None:
+    """What a bracket allows, from its lower to its upper end."""
+    low, high = ends
+    if len(x) == 1:
+        ax.plot(np.repeat(x, 2), [low[0], high[0]], color=colour, marker="_")
     else:
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 

@@ -9,12 +9,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from brenier.core import records
-from brenier.figures.axes import BLACK, BLUE, GAP, GREEN, MARKERS, ORANGE, Array, log_axis, panel, tick_label, values_of
+from brenier.figures.axes import (
+    BLACK,
+    BLUE,
+    GAP,
+    GREEN,
+    MARKERS,
+    ORANGE,
+    PURPLE,
+    Array,
+    log_axis,
+    panel,
+    tick_label,
+    values_of,
+)
 from brenier.figures.page import counted, page, plain, short, stacked
 from brenier.sampling.handmade import HANDMADE
 
 HEIGHTS = {"above": 0.75, "panel": 2.1, "between": 0.85}  # on the page, in inches
-COLOURS = (ORANGE, BLUE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito's but black and yellow
+COLOURS = (ORANGE, BLUE, GREEN, PURPLE, "#56B4E9", "#E69F00")  # Okabe and Ito's but black and yellow
 MEASURES = {"rms": "RMS distance to the end point", "w2": "$W_2$ to the law"}
 MISSING = {"rms": "draws noise on the way:\nno end point to compare with", "w2": "no data to compare with"}
 DEPTH = 1e4  # ratio of largest to smallest error that is shown

@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from brenier.core import records
 from brenier.figures.axes import (
@@ -15,7 +16,9 @@ from brenier.figures.axes import (
     GREEN,
     MARKERS,
     ORANGE,
+    PURPLE,
     band,
+    bracket,
     curve,
     legend_below,
     panel,
@@ -24,9 +27,11 @@ from brenier.figures.axes import (
     values_of,
 )
 from brenier.figures.page import letter_panels, page
+from brenier.probing.bottleneck import bottleneck
 
-COLOURS = (BLUE, ORANGE, GREEN, BLACK, "#CC79A7", "#56B4E9", "#E69F00")  # all of Okabe and Ito's but yellow
+COLOURS = (BLUE, ORANGE, GREEN, BLACK, PURPLE, "#56B4E9", "#E69F00")  # all of Okabe and Ito's but yellow
 DASHES = ("-", "--", "-.", ":")
+END = ("low", "high")
 BESIDE, LONGEST = 22, 50  # letters of names that stand side by side below a panel, and of any name there
 PANELS = {
     "mean_localization": ("mean localization $E\\,L_r$", "Localization"),
@@ -67,17 +72,36 @@ def plot_compared(
     everything = np.concatenate([values_of(profile, "snr") for profile in named.values()])
     snr_axis(ax, np.unique(everything))
     handles: list[Artist] = []
+    lost = ""
     for k, (called, profile) in enumerate(named.items()):
         records.check(profile, "profile", ("snr", name))
         x, y = values_of(profile, "snr"), values_of(profile, name)
-        if f"{name}_se" in profile:
+        told = x <= _told(profile)
+        y, beyond = np.where(told, y, np.nan), np.where(told & np.append(told[1:], True), np.nan, y)
+        if f"{name}_low" in profile:
+            bracket(ax, x, [np.where(told, values_of(profile, f"{name}_{end}"), np.nan) for end in END], COLOURS[k])
+        elif f"{name}_se" in profile:
             band(ax, x, y, values_of(profile, f"{name}_se"), COLOURS[k], (0.0, np.inf))
         style = (COLOURS[k], MARKERS[k], DASHES[k % len(DASHES)])
         handles.append(curve(ax, x, y, f"{name}-{k}", _ending(called), *style, offset=k))
+        if "resolved_snr" not in profile and not told.all():
+            (faint,) = ax.plot(x, beyond, DASHES[k % len(DASHES)], color=COLOURS[k], alpha=0.35, linewidth=1)
+            faint.set_gid(f"{name}-{k}-memorised")
+            lost = "faint: memorised (ESS < 2)"
     ax.axhline(1, color="0.35", linewidth=1, linestyle=":")
     ax.set(ylim=(0, None), ylabel=label)
     sigma_axis(ax, r"noise level $\sigma=1/r$")
+    if lost:
+        handles.append(Line2D([], [], color="0.3", alpha=0.35, linewidth=1, label=lost))
     return legend_below(ax, handles, _columns(named))
+
+
+def _told(profile: xr.Dataset) -> float:
+    """The SNR up to which a profile tells of a law, not of single points."""
+    if "resolved_snr" in profile:
+        return float(profile["resolved_snr"])
+    collapse = bottleneck(profile)["collapse_snr"] if int(profile.attrs.get("atoms", 0)) else np.nan
+    return np.inf if np.isnan(collapse) else collapse
 
 
 def _ending(name: str) -> str:

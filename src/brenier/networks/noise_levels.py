@@ -66,18 +66,30 @@ class NoiseLevels:
     def with_profile(self, profile: "xr.Dataset") -> Self:
         """Half of these levels, half in proportion to m* of a profile that `brenier.probe` returned.
 
+        Of a profile about the law behind data, m* counts up to the SNR that they resolve, where its bracket is above 0.
+
         Raises:
-            ValueError: the dataset is no profile, holds fewer than two SNRs, or m* = 0 throughout.
+            ValueError: the dataset is no profile, holds fewer than two SNRs, m* = 0 throughout, or data do not resolve
+                where it is largest.
         """
         records.check(profile, "profile", ("snr", "m_star"), "noise: this")
+        probed, profile = profile, records.resolved(profile)
         snr = np.atleast_1d(profile["snr"].to_numpy().astype(float))
         heights = np.atleast_1d(profile["m_star"].to_numpy().astype(float))
+        if "m_star_low" in profile:
+            heights = np.where(profile["m_star_low"].to_numpy() > 1e-15, heights, 0)
         if len(snr) < 2:
-            raise ValueError("noise: the profile holds a single SNR: probe at least two")
+            few = "holds" if len(np.atleast_1d(probed["snr"])) < 2 else "resolves no more than"
+            raise ValueError(f"noise: the profile {few} a single SNR: probe at least two")
         if not (np.isfinite(heights).all() and (heights >= 0).all() and (snr > 0).all() and np.isfinite(snr).all()):
             raise ValueError("noise: the profile holds SNRs or m* that are negative or not finite: probe again")
         if not heights.max() > 0:
             raise ValueError('noise: m* = 0 throughout the profile, no level is hard: use noise="log-normal"')
+        if probed.sizes["snr"] > profile.sizes["snr"] and heights.argmax() == snr.argmax():
+            raise ValueError(
+                f"noise: m* still grows at SNR {snr.max():.3g}, the last that the data resolve: give a profile of a "
+                'model, or one about="atoms", or use noise="log-normal"'
+            )
         order = np.argsort(-snr)
         nodes = -np.log(snr[order])
         return type(self)(self.mean, self.std, tuple(nodes.tolist()), tuple(heights[order].tolist()))

@@ -8,7 +8,7 @@ that what differs between two SNRs is the law and not the draw.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.levels import default_snrs, given_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
+from brenier.probing.behind import look_behind
+from brenier.probing.beside import profiles_of
 from brenier.scales import sigma_from_snr, time_from_snr
 
 Array: TypeAlias = NDArray[np.float64]
@@ -43,6 +45,7 @@ class _Sample(NamedTuple):
     localization: Array  # (snr, query)
     weights: Array  # (snr, query)
     extra: Variables  # variables that only the method at hand can give
+    drawn: bool = False  # whether it is one of independent queries, so that standard errors are theirs
 
 
 def probe(
@@ -53,6 +56,8 @@ def probe(
     queries: int | None = None,
     perturbations: Sequence[float] = (1, 2, 5, 20),
     beta: float = 1.0,
+    about: Literal["law", "atoms"] | None = None,
+    model: LawLike | None = None,
     holdout: float | None = None,
     method: Literal["auto", "quadrature", "monte-carlo"] = "auto",
     seed: int = 0,
@@ -71,8 +76,13 @@ def probe(
         queries: noisy points per SNR (Monte Carlo only). Default: 2,048, or 64 for a network in many dimensions.
         perturbations: richnesses M >= 1 of the perturbations that zeta_M bounds ([LDK24] Definition 6).
         beta: inverse temperature of the Ornstein-Uhlenbeck process; enters through its time only.
-        holdout: share of the data to draw queries from instead of making them atoms (data only). Queries from the
-            atoms themselves sit next to one; held-out queries show what the law behind the data would give.
+        about: of data, what is asked: "law", the default, what they tell about the law behind them, with brackets for
+            what they leave open; or "atoms", the profile of the N points themselves, a law of its own, which is what a
+            sampler with their exact score meets.
+        model: of the law behind data, to be profiled beside them: "mixture", fitted with its size chosen by held-out
+            likelihood (`fit_mixture`), or a law or network. Gives `model_mean_localization` and `model_m_star` with
+            their brackets.
+        holdout: share of the data to draw queries from instead of making them atoms (with about="atoms" only).
         method: "quadrature" for explicit laws on the line (the default there), "monte-carlo" for any.
         seed: of every random number.
         max_memory: GiB that blocks of work may take beyond the data.
@@ -96,6 +106,12 @@ def probe(
           over queries for delta* and ess. `sup_localization` has none: a sample maximum only bounds it from below.
           `m_star_replicate` (replicate, snr): m* of the bootstrap resamples. `localization_error` (snr): largest
           relative error bound of an operator norm.
+        - About the law behind data (`about="law"`), `localization` is a grid with the estimated weights of L_r, `*_se`
+          come from a jackknife over groups of data, and there are brackets, `*_low` and `*_high` with 95% of sampling
+          at either end, of all but `delta_star`. `bracket_width` (snr): without sampling, of E L relative to it or of
+          m*, whichever is larger. `resolved_snr` (): up to where that is at most 0.2, so that the data can tell; NaN:
+          nowhere. `effective_dimension` (snr): E tr/E L. `m_star_replicate`: draws from the normal law that the
+          jackknife implies. `onset_snr`: the last SNR before P(L > 1) is significantly positive.
         - For a network, means over queries with their `*_se`: `mean_symmetric` (snr), the largest eigenvalue of the
           symmetric part of the denoiser's Jacobian J, and `asymmetry` (snr), ||J - J^T||_F/||J||_F. A posterior's J is
           symmetric: there the one equals `mean_localization`, and the other is 0.
@@ -114,21 +130,38 @@ def probe(
     queries = whole_number(law.default_queries if queries is None else queries, "queries", 1, MOST - 1)
     seed = whole_number(seed, "seed", 0)
     chosen = _choose_method(method, law)
+    asked = _choose_question(about, holdout, law)
+    if model is not None and not (law.atoms and asked == "law"):
+        raise ValueError(f"a model says what data cannot tell about their law: {law.name} is not asked for that")
     if holdout is not None and not law.atoms:
         what = "a network, which has no atoms" if law.learned else "an explicit law"
         raise ValueError(f"holdout needs data, and {law.name} is {what}: leave holdout out")
     with progress_bar(f"probing {law.name}", progress) as advance:
         if chosen == "quadrature":
             sample = _by_quadrature(law, grid, richness, advance)
+        elif isinstance(law, Empirical) and asked == "law":
+            levels: dict[str, Any] = {"u": U, "delta": DELTA, "richness": richness, "beta": beta}
+            sample = _Sample(*look_behind(law, grid, queries, **levels, seed=seed, advance=advance))
         else:
             sample = _by_monte_carlo(law, grid, queries, holdout, seed, advance)
     variables, coordinates = _profile(sample, grid, richness, beta)
+    modelled: dict[str, Any] = {}
+    if model is not None:
+        assert isinstance(law, Empirical)  # only data have atoms
+        shared: dict[str, Any] = {"perturbations": perturbations, "beta": beta, "seed": seed, "progress": progress}
+
+        def run(other: Target, levels: Array, number: int) -> xr.Dataset:
+            return probe(other, levels, queries=number, method="monte-carlo", max_memory=max_memory, **shared)
+
+        beside, modelled = profiles_of(law, model, grid, run, seed=seed, progress=progress)
+        variables |= beside
     return records.dataset(
         "profile",
         variables,
         coordinates,
         title=f"multi-scale complexity of {law.name}",
         law=law,
+        about=asked,
         method=chosen,
         queries=queries if chosen == "monte-carlo" else 0,
         seed=seed,
@@ -140,6 +173,7 @@ def probe(
         tolerance=law.tolerance,
         queries_from="the network's own chain" if law.drawn_from is None else law.drawn_from.name,
         call={"snrs": grid.tolist(), "perturbations": richness.tolist()},
+        **modelled,
     )
 
 
@@ -154,6 +188,18 @@ def _choose_method(method: str, law: Target) -> Literal["quadrature", "monte-car
     if method == "monte-carlo":
         return "monte-carlo"
     raise ValueError(f"method must be auto, quadrature or monte-carlo, got {method!r}")
+
+
+def _choose_question(about: str | None, holdout: float | None, law: Target) -> Literal["law", "atoms"]:
+    if about not in (None, "law", "atoms"):
+        raise ValueError(f"about must be law or atoms, got {about!r}")
+    if about == "atoms" and not law.atoms:
+        raise ValueError(f"about='atoms' needs data, and {law.name} has no atoms: leave about out")
+    if about != "atoms" and holdout is not None and law.atoms:
+        raise ValueError(
+            "about the law behind data every datum is held out in turn: leave holdout out, or ask with about='atoms'"
+        )
+    return "atoms" if about == "atoms" else "law"
 
 
 def _by_quadrature(law: Target, grid: Array, richness: Array, advance: Callable[[float], None]) -> _Sample:
@@ -217,7 +263,7 @@ def _by_monte_carlo(
     extra["delta_star_se"] = (("snr",), _deviation(np.stack([delta for _, delta in stars]).T))
     medians = np.stack([np.median(np.repeat(ess, n, axis=1), axis=1) for n in resamples])
     extra["ess_se"] = (("snr",), _deviation(medians.T))
-    return _Sample(localization, np.full_like(localization, 1 / queries), extra)
+    return _Sample(localization, np.full_like(localization, 1 / queries), extra, drawn=True)
 
 
 def _deviation(rows: Array) -> Array:
@@ -242,7 +288,7 @@ def _profile(sample: _Sample, grid: Array, richness: Array, beta: float) -> tupl
         "sup_localization": (("snr",), np.where(weights > 0, values, -np.inf).max(1)),
         **sample.extra,
     }
-    if "mmse_se" in variables:
+    if sample.drawn:
         variables |= _standard_errors(values, variables, grid, richness, beta)
     coordinates: Variables = {
         "snr": (("snr",), grid),

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 
-from brenier.probing.bottleneck import bottleneck
+from brenier.core import records
+from brenier.probing.bottleneck import bottleneck, disputed, needed
 from brenier.reports.tables import ROWS, Column, distinct, number, say, scale, stdout, tables
 
 
@@ -15,10 +16,12 @@ def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
     console = console or stdout()
     say(headline(profile), console)
     console.print()
-    rows = _rows(profile)
-    hardest = int(np.argmax(profile["m_star"].values[rows])) if float(profile["m_star"].max()) > 0 else None
+    known = records.resolved(profile)
+    known = profile if known.sizes["snr"] == 0 else known
+    rows = _rows(known)
+    hardest = int(np.argmax(known["m_star"].values[rows])) if float(known["m_star"].max()) > 0 else None
     styles = ["bold" if row == hardest else None for row in range(len(rows))]
-    for table in tables(columns(profile.isel(snr=rows)), console.width, styles):
+    for table in tables(columns(known.isel(snr=rows)), console.width, styles):
         console.print(table)
         console.print()
     if len(rows) < profile.sizes["snr"]:
@@ -31,12 +34,13 @@ def headline(profile: xr.Dataset) -> str:
     about = profile.attrs
     dim = int(about["dim"])
     shape = " x ".join(str(side) for side in np.atleast_1d(about.get("event_shape", dim)))
+    whose = ", the law behind the data" if "resolved_snr" in profile else ""
     parts = [f"{dim} dimension{'s' * (dim > 1)}" + (f" ({shape})" if " x " in shape else ""), str(about["method"])]
     if about["method"] == "monte-carlo":
         drawn = about.get("queries_from", about["law"])
         drawn = "" if drawn == about["law"] else f" from {drawn}"
         parts.append(f"{int(about['queries'])} queries{drawn}, seed {int(about['seed'])}")
-    return f"{about['law']}: {', '.join(parts)}"
+    return f"{about['law']}{whose}: {', '.join(parts)}"
 
 
 def columns(profile: xr.Dataset) -> list[Column]:
@@ -81,6 +85,8 @@ def _rows(profile: xr.Dataset) -> list[int]:
 
 def sentence(profile: xr.Dataset) -> str:
     """One true sentence on the bottleneck of a profile."""
+    if "resolved_snr" in profile:
+        return _behind(profile)
     found = bottleneck(profile)
     grid, m_star = profile["snr"].to_numpy(), profile["m_star"].to_numpy()
     exact = profile.attrs["method"] == "quadrature"
@@ -111,6 +117,62 @@ def sentence(profile: xr.Dataset) -> str:
             f"m* > 0 is seen {'at no other SNR' if alone else band}"
         )
     return text + _memory(found["snr"], found["collapse_snr"]) + "."
+
+
+def _behind(profile: xr.Dataset) -> str:
+    """The sentence on the law behind data: what they tell, up to where, and what a model says."""
+    found, count = bottleneck(profile), int(profile.attrs["atoms"])
+    resolved, known = found["resolved_snr"], records.resolved(profile)
+    beyond, more = needed(profile)
+    wanted = f"about {float(f'{more:.1g}'):,.0f} would be needed at SNR {scale(beyond)}"
+    if not known.sizes["snr"]:
+        text = f"{count:,} points cannot tell where the law behind them is hard to denoise: {wanted}"
+        return f"{text}{_model(profile)}."
+    if not found["m_star"] > 0:
+        text = f"No bottleneck in the law behind the data is seen up to SNR {scale(resolved)}"
+        text += f" (m* at most {number(float(known['m_star_high'].max()))})"
+    else:
+        row = profile.sel(snr=found["snr"])
+        size = f"m* = {number(found['m_star'])} ({_between(row, 'm_star')})"
+        other = f"sigma {scale(found['sigma'])}, OU time {scale(found['time'])}"
+        place = f"SNR {scale(found['snr'])} ({other})"
+        if found["snr"] == resolved:
+            text = (
+                f"The law behind the data grows hard to denoise up to {place}, the last that they resolve, with {size}"
+            )
+            text += ": the bottleneck may lie above it"
+        else:
+            text = f"The law behind the data is hardest to denoise at {place}, with {size}"
+        if found["snr"] != resolved and np.isfinite(found["onset_snr"]):
+            text += f"; m* > 0 is seen from SNR {scale(found['hard_low'])} on"
+    if resolved < float(profile["snr"][-1]):
+        text += f"; past SNR {scale(resolved)}, {count:,} points cannot tell, and {wanted}"
+    return f"{text}{_model(profile)}."
+
+
+def _model(profile: xr.Dataset) -> str:
+    """What the model says, and whether it agrees with the data where they can tell."""
+    if "model_m_star" not in profile:
+        return ""
+    m_star = profile["model_m_star"].to_numpy()
+    row = profile.isel(snr=int(m_star.argmax()))
+    said = f"{profile.attrs['model']} is hardest at SNR {scale(float(row['snr']))}, with m* = "
+    said += f"{number(float(row['model_m_star']))} ({_between(row, 'model_m_star')})"
+    if not m_star.max() > 0:
+        said = f"{profile.attrs['model']} has no bottleneck"
+    off = disputed(profile)
+    if not records.resolved(profile).sizes["snr"]:
+        return f"; {said}"
+    if not off:
+        return f"; {said}, and agrees with the data where they can tell"
+    span = (
+        f"at SNR {scale(off[0])}" if len(off) == 1 else f"at {len(off)} SNRs from {scale(off[0])} to {scale(off[-1])}"
+    )
+    return f"; {said}, but its E L is outside what the data allow {span}"
+
+
+def _between(row: xr.Dataset, name: str) -> str:
+    return " to ".join(number(float(row[f"{name}_{end}"])) for end in ("low", "high"))
 
 
 def _memory(snr: float, collapse: float) -> str:

@@ -169,7 +169,8 @@ def _plans(
     profile = None
     if any(name in INFORMED for name, _, _ in cells):
         high, low, _ = noise_range(law, sigma_max, sigma_min)
-        profile = probe(law, needed_snrs(high, low), seed=seed, progress=False)
+        about = "atoms" if law.atoms else None
+        profile = probe(law, needed_snrs(high, low), about=about, seed=seed, progress=False)
     make = partial(plan, law, sigma_max=sigma_max, sigma_min=sigma_min, pilots=pilots, seed=seed, progress=False)
     plans: list[Schedule | None] = []
     spent: list[int] = []

@@ -9,8 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.laws.base import Target
+from brenier.laws.crossfit import LEAST
 from brenier.laws.empirical import Empirical
 from brenier.probing.bottleneck import bottleneck
 from brenier.probing.profile import probe
@@ -64,7 +66,8 @@ def find_handover(
     """Choose the SNR of the handover: past the hard band, while many data are still behind a noisy point.
 
     - The hard band ends where m* falls below half of its maximum. It is read from the profile that is given, else from
-      that of an explicit law, else from that of the data as far as they are crowded. Where there is none, the SNR at
+      that of an explicit law, else from what the data tell about the law behind them, as far as they resolve it; of
+      fewer than 32 distinct points, from their own profile as far as they are crowded. Where there is none, the SNR at
       which the noise is as large as the law stands in its place: 1/largest length.
     - The data are crowded up to the SNR at which the median effective sample size of their posteriors falls below
       `CROWD`, or the square root of their number if that is less. From there on, and certainly past the collapse SNR
@@ -89,15 +92,18 @@ def find_handover(
     single = data.distinct()
     if len(single) == 1:
         raise ValueError(f"all points of {data.name} are the same, and have no SNR to choose: give the handover's")
-    own = probe(single, queries=QUERIES, seed=seed, progress=progress)
+    own = probe(single, about="atoms", queries=QUERIES, seed=seed, progress=progress)
     least = min(CROWD, math.sqrt(len(single)))
     crowded = _last_above(own["snr"].to_numpy(), own["ess"].to_numpy(), least)
     whose = law.name
     if profile is None and (law.atoms or law.learned):
-        profile, whose = own.sel(snr=slice(None, max(crowded, float(own["snr"][0])))), data.name
+        few, whose = own.sel(snr=slice(None, max(crowded, float(own["snr"][0])))), data.name
+        profile = few if len(single) < LEAST else probe(single, queries=QUERIES, seed=seed, progress=progress)
     elif profile is None:
         profile = probe(law, queries=QUERIES, seed=seed, progress=progress)
     hard = _band_end(profile)
+    if math.isnan(hard) and float(profile.get("resolved_snr", math.inf)) < float(profile["snr"][-1]):
+        hard = math.inf  # it may begin past what the data resolve
     many = f"{least:.2g} or more of the {len(data):,} points of {data.name} are behind a noisy one"
     low = 1 / law.scales()[1] if math.isnan(hard) else hard
     if low <= crowded:
@@ -124,7 +130,7 @@ def _band_end(profile: xr.Dataset) -> float:
     last = bottleneck(profile)["half_high"]
     if math.isnan(last):
         return last
-    past = profile["snr"].to_numpy()
+    past = records.resolved(profile)["snr"].to_numpy()
     past = past[past > last]
     return float(past[0]) if len(past) else math.inf
 

@@ -99,13 +99,14 @@ def plan(
     high, low, to_zero = noise_range(law, sigma_max, sigma_min)
     count = steps if to_zero else steps + 1
     if profile is not None:
-        _check_profile(profile, law)
+        _check_profile(profile, law, low)
     name, spent, blame = find_name(solver), 0, None
     if criterion in HANDMADE:
         levels = _by_hand(criterion, law, count, high, low)
     elif criterion in INFORMED:
         if profile is None:
-            profile = probe(law, needed_snrs(high, low), seed=seed, progress=progress)
+            about = "atoms" if law.atoms else None  # data are sampled by their own score
+            profile = probe(law, needed_snrs(high, low), about=about, seed=seed, progress=progress)
             spent = int(profile.sizes["snr"] * profile.sizes["query"])
         levels = INFORMED[criterion](profile, count, high, low, name)
     else:
@@ -248,11 +249,19 @@ def _noise(law: Target, count: int, seed: int) -> Tensor:
     return torch.special.ndtri(uniform.clamp(edge, 1 - edge)).to(law.device, law.dtype)
 
 
-def _check_profile(profile: xr.Dataset, law: Target) -> None:
+def _check_profile(profile: xr.Dataset, law: Target, low: float) -> None:
     name, seed = profile.attrs.get("law"), profile.attrs.get("seed")
     if name != law.name:
         warnings.warn(
             f"the profile is of {name!r} (seed {seed}), the schedule for {law.name!r}: where that is hard to denoise, "
             "this may not be",
+            stacklevel=3,
+        )
+    resolved = float(profile.get("resolved_snr", math.inf))
+    if not resolved >= 1 / low:
+        until = "at no SNR" if math.isnan(resolved) else f"up to SNR {resolved:.3g}"
+        warnings.warn(
+            f"the profile tells of the law behind the data {until}, the schedule goes on to {1 / low:.3g}: beyond, it "
+            "follows what the data cannot tell",
             stacklevel=3,
         )

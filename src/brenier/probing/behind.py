@@ -1,0 +1,225 @@
+"""The law behind data: what N points tell about its localization, with brackets for what they leave open.
+
+At each SNR there are three samples of localizations (see `laws.crossfit`): from below, from above, and between them,
+each freed of the scatter of its values (see `deconvolution`). What follows from the lower and the upper one are the
+ends of a bracket. Standard errors are a jackknife's that leaves out one of 16 groups in turn, as atoms and as queries
+at once (Quenouille 1956; Shao and Wu, Ann. Stat. 17, 1989), so they cover the sampling of data and of noise.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from brenier import complexity
+from brenier.core.checks import Array
+from brenier.core.random import seeds
+from brenier.core.records import Variables
+from brenier.laws.crossfit import GROUPS, CrossFit, CrossFitted
+from brenier.laws.empirical import Empirical
+from brenier.probing.deconvolution import mixing_weights, support
+
+SHARE = 0.2  # width of a bracket, of E L or of m* on its scale of 1, up to which data can tell
+LEVEL = float(stats.t.ppf(0.975, GROUPS - 1))  # standard errors in half an interval of 95%
+CROWD = 64  # median effective sample size from which on estimates hold: 16 in each of the folds
+MOST = 4.0  # squared relative error, and inflation of one
+# Of the scatter that was measured so much is taken out: it may be more or less.
+DOUBT = {"low": 2.0, "": 1.0, "high": 0.5}
+ALIKE = 16  # sets of queries of like localization, over which the agreement of directions is averaged
+BINS = 512  # of values that are nearly equal, which the deconvolution takes as one
+ITERATIONS, MORE = 200, 30  # of it: from equal weights, and from those of all data for a replicate
+DRAWS = 64  # of m* from the normal law with the jackknife's covariance
+INCREASING = ("mean_localization", "survival", "integrated_tail", "m_star")
+DECREASING = ("zeta_star", "zeta_sharp")
+
+
+class Behind(NamedTuple):
+    """What is known of the localization of the law behind data.
+
+    Attributes:
+        localization, weights: the sample between the bounds, shape (snr, m).
+        variables: brackets, standard errors and what else only data have.
+    """
+
+    localization: Array
+    weights: Array
+    variables: Variables
+
+
+class _Levels(NamedTuple):
+    """Where tails and rates are asked for."""
+
+    snr: Array
+    u: Array
+    delta: Array
+    richness: Array
+    beta: float
+
+    def of(self, values: Array, weights: Array) -> dict[str, Array]:
+        """All that a weighted sample at each SNR implies, shape (snr, ...)."""
+        with np.errstate(invalid="ignore"):
+            rates = (values, self.richness, self.snr, weights, self.beta)
+            m_star, delta_star = complexity.minimal_relative_tail(values, weights)
+            return {
+                "mean_localization": (values * weights).sum(1),
+                "survival": complexity.survival(values, self.u, weights),
+                "integrated_tail": complexity.integrated_tail(values, self.delta, weights),
+                "m_star": m_star,
+                "delta_star": delta_star,
+                "zeta_star": complexity.net_contraction(*rates),
+                "zeta_sharp": complexity.sharp_contraction(*rates),
+            }
+
+
+DIMENSIONS = {
+    "mean_localization": ("snr",),
+    "survival": ("snr", "u"),
+    "integrated_tail": ("snr", "delta"),
+    "m_star": ("snr",),
+    "delta_star": ("snr",),
+    "zeta_star": ("snr", "perturbation"),
+    "zeta_sharp": ("snr", "perturbation"),
+}
+
+
+def look_behind(
+    law: Empirical,
+    snr: Array,
+    queries: int,
+    *,
+    u: Array,
+    delta: Array,
+    richness: Array,
+    beta: float,
+    seed: int,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Behind:
+    """Localizations of the law that data were drawn from, with brackets.
+
+    Raises:
+        ValueError: there are too few distinct points to leave some out.
+    """
+    parts, points, noise, draws = seeds(seed, count=4)
+    folded = CrossFit.of(law, parts)
+    index = folded.draw(queries, points)
+    z = torch.randn(queries, law.dim, generator=torch.Generator().manual_seed(noise), dtype=torch.float64)
+    found = folded.crossfit(index, z.to(law.device, law.dtype), snr.tolist(), advance)
+    levels = _Levels(snr, u, delta, richness, beta)
+    inflation = _inflation(found)
+    found = replace(found, noise=found.noise * inflation[:, None])
+    share = _seen(found)
+    between = found.form ** (1 - share) * found.ceiling**share
+    ends = {"low": found.floor, "": between, "high": found.ceiling}
+    samples = {end: _sample(found, values, DOUBT[end]) for end, values in ends.items()}
+    grid, weights, _ = samples[""]
+    known = {end: _jackknife(levels, *sample, inflation.sqrt().cpu().numpy()) for end, sample in samples.items()}
+    value, error, replicates = known[""]
+    variables: Variables = {f"{name}_se": (DIMENSIONS[name], error[name]) for name in DIMENSIONS}
+    bare = {name: tuple(known[end][0][name] for end in ("low", "high")) for name in (*INCREASING, *DECREASING)}
+    for name in (*INCREASING, *DECREASING):
+        below, above = ("low", "high") if name in INCREASING else ("high", "low")
+        low = np.fmin(known[below][0][name] - LEVEL * np.nan_to_num(known[below][1][name]), value[name])
+        high = np.fmax(known[above][0][name] + LEVEL * np.nan_to_num(known[above][1][name]), value[name])
+        if name == "survival":  # it falls, so that it is below what it was at any u before, and above what it will be
+            low = np.maximum.accumulate(low[:, ::-1], axis=1)[:, ::-1]
+            high = np.minimum.accumulate(high, axis=1)
+        least, most = (0.0 if name in INCREASING else -np.inf), (1.0 if name == "survival" else np.inf)
+        variables[f"{name}_low"] = (DIMENSIONS[name], low.clip(least, most))
+        variables[f"{name}_high"] = (DIMENSIONS[name], high.clip(least, most))
+    width = np.maximum(
+        (bare["mean_localization"][1] - bare["mean_localization"][0]) / np.maximum(value["mean_localization"], 1e-300),
+        bare["m_star"][1] - bare["m_star"][0],
+    )
+    ess = found.ess.median(1).values.cpu().numpy()
+    told = int(np.argmax(np.append((width > SHARE) | (ess < CROWD), True)))
+    resolved = float(snr[told - 1]) if told else np.nan
+    surely = np.asarray(variables["survival_low"][1])[:told, np.argmin(abs(u - 1))]
+    significant = np.flatnonzero(surely > 0)
+    onset = np.inf if len(significant) == 0 else float(snr[significant[0] - 1]) if significant[0] else np.nan
+    trace = found.trace.cpu().numpy()
+    dimension = trace.mean(1) / np.maximum(
+        found.form.mean(1).cpu().numpy(), np.maximum(trace.mean(1) / law.dim, 1e-300)
+    )
+    kept = np.arange(GROUPS)[:, None] != found.group.cpu().numpy()
+    traces = (found.trace_without.cpu().numpy() * kept[:, None]).sum(2) / kept.sum(1).clip(1)[:, None]
+    traces = np.where(kept.any(1)[:, None], traces, trace.mean(1))
+    deviations = np.random.default_rng(draws).normal(size=(DRAWS, GROUPS)) @ (replicates - replicates.mean(0))
+    variables |= {
+        "m_star_replicate": (
+            ("replicate", "snr"),
+            np.maximum(value["m_star"] + deviations * np.sqrt((GROUPS - 1) / GROUPS), 0),
+        ),
+        "bracket_width": (("snr",), width),
+        "resolved_snr": ((), resolved),
+        "onset_snr": ((), onset),
+        "mmse": (("snr",), trace.mean(1) / snr**2),
+        "mmse_se": (("snr",), _spread(traces) / snr**2),
+        "ess": (("snr",), ess),
+        "effective_dimension": (("snr",), dimension.clip(1)),
+    }
+    return Behind(grid, weights, variables)
+
+
+def _inflation(found: CrossFitted) -> Float[Tensor, " S"]:
+    """By how much the scatter of values is larger than along fixed directions, over all queries of an SNR."""
+    asked = found.disagreement.isfinite()
+    both = [torch.where(asked, each, 0).clamp_max(MOST).sum(1) for each in (found.disagreement, found.noise)]
+    return (both[0] / both[1].clamp_min(1e-300)).clamp(1, MOST)
+
+
+def _seen(found: CrossFitted) -> Float[Tensor, "S Q"]:
+    """How far leading directions can be seen, from 0 to 1: the mean over queries of like localization."""
+    rank = found.form.argsort(1).argsort(1) * ALIKE // found.form.shape[1]
+    sums = torch.zeros(len(rank), ALIKE, dtype=torch.float64, device=rank.device)
+    counts = torch.zeros_like(sums).scatter_add_(1, rank, torch.ones_like(found.form)).clamp_min(1)
+    mean = sums.scatter_add(1, rank, found.agreement) / counts
+    return mean.clamp(0, 1).sqrt().gather(1, rank)
+
+
+def _sample(found: CrossFitted, values: Float[Tensor, "S Q"], doubt: float = 1.0) -> tuple[Array, Array, Array]:
+    """Grid and weights (snr, m) of the localization behind the values, and both without each group (2, G, snr, m)."""
+    scale = (values / found.form.clamp_min(1e-300)).clamp_max(GROUPS)  # a group is taken to change all ends alike
+    grids, weights, without = [], [], []
+    groups = torch.arange(GROUPS, device=found.group.device)[:, None] != found.group
+    for k in range(len(values)):
+        rank = values[k].argsort().argsort() * min(BINS, values.shape[1]) // values.shape[1]
+        bins = torch.nn.functional.one_hot(rank).double()
+        kept = groups.double() @ bins
+        seen = ((found.form_without[:, k] * scale[k] * groups) @ bins) / kept.clamp_min(1)
+        count = bins.sum(0)
+        value, noise = (values[k] @ bins) / count, doubt * (found.noise[k] @ bins) / count
+        grid = support(values[k])
+        weight = mixing_weights(value, noise, grid, steps=ITERATIONS, counts=count)
+        many = (GROUPS, -1)
+        seen = torch.where(kept > 0, seen, value)
+        kept = torch.where(kept.sum(1, keepdim=True) > 0, kept, count)  # all queries are of one group: it tells nothing
+        shift = (seen * kept).sum(1) / (value * kept).sum(1).clamp_min(1e-300)  # so that only the shape is left to find
+        moved = grid * shift[:, None].clamp_min(1e-9)
+        part = mixing_weights(seen, noise.expand(*many), moved, weight.expand(*many), MORE, kept)
+        grids.append(grid)
+        weights.append(weight)
+        without.append(torch.stack([moved, part]))
+    stacked = torch.stack(grids), torch.stack(weights), torch.stack(without, 2)
+    grid, weight, part = (each.cpu().numpy() for each in stacked)
+    return grid, weight, part
+
+
+def _jackknife(
+    levels: _Levels, grid: Array, weights: Array, without: Array, inflation: Array
+) -> tuple[dict[str, Array], dict[str, Array], Array]:
+    """What a sample implies, its standard errors, and m* without each group, shape (G, snr)."""
+    value = levels.of(grid, weights)
+    replicates = [levels.of(*one) for one in without.swapaxes(0, 1)]
+    with np.errstate(invalid="ignore"):
+        error = {name: (_spread(np.stack([one[name] for one in replicates])).T * inflation).T for name in value}
+    return value, error, np.stack([one["m_star"] for one in replicates])
+
+
+def _spread(replicates: Array) -> Array:
+    """The jackknife's standard error from what is found without each group, along the first axis."""
+    return np.sqrt((len(replicates) - 1) * np.var(replicates, axis=0))

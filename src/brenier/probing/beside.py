@@ -1,0 +1,71 @@
+"""A model of the law behind data, profiled beside them: what it says where the data cannot tell."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brenier.catalog import LawLike, load_target
+from brenier.core.checks import Array
+from brenier.core.records import Variables
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+from brenier.laws.fitted import fit_mixture
+
+CURVES = ("mean_localization", "m_star")
+QUERIES = 1024  # at most, per SNR, of an explicit model
+
+
+def profiles_of(
+    data: Empirical,
+    model: LawLike,
+    snr: Array,
+    run: Callable[[Target, Array, int], xr.Dataset],
+    *,
+    seed: int,
+    progress: bool,
+) -> tuple[Variables, dict[str, Any]]:
+    """The model's curves with what they leave open, and what it is.
+
+    Args:
+        data: what it is a model of.
+        model: "mixture", which is fitted here, or a law or network, by what `load_target` takes.
+        snr: those of the data's profile. Outside of what a network was trained for its curves are NaN.
+        run: probes a law at given SNRs with so many queries.
+        seed: of the fit.
+        progress: show its bar.
+
+    Returns:
+        `model_*`, with `model_*_low` and `model_*_high`: of a mixture the ends of what it and its refits say, of
+        another law two standard errors to each side; and attributes `model`, for a mixture its `model_held_out` mean
+        log-likelihood of held-out data in nats, with `_se`.
+    """
+
+    def curves(law: Target) -> xr.Dataset:
+        known = snr[(snr >= law.snr_range[0]) & (snr <= law.snr_range[1])]
+        if not len(known):
+            low, high = law.snr_range
+            raise ValueError(f"{law.name} knows SNRs from {low:.3g} to {high:.3g}, and none of those to be probed")
+        found = run(law, known, law.default_queries if law.learned else min(QUERIES, law.default_queries))
+        return found.reindex(snr=snr)
+
+    known: dict[str, Any] = {}
+    if isinstance(model, str) and model == "mixture":
+        fit = fit_mixture(data, seed=seed, progress=progress)
+        known = {"model": fit.law.name, "model_held_out": fit.held_out, "model_held_out_se": fit.held_out_se}
+        found = [curves(law.to(dtype=data.dtype)) for law in (fit.law, *fit.refits)]
+        ends = {name: np.stack([one[name].to_numpy() for one in found]) for name in CURVES}
+        spread = {name: (each.min(0), each.max(0)) for name, each in ends.items()}
+    else:
+        law = load_target(model)
+        law = law.with_data(data) if law.learned else law
+        known, found = {"model": law.name}, [curves(law)]
+        spread = {}
+        for name in CURVES:
+            value, error = (found[0][end].to_numpy() for end in (name, f"{name}_se"))
+            spread[name] = (np.maximum(value - 2 * error, 0), value + 2 * error)
+    variables: Variables = {f"model_{name}": (("snr",), found[0][name].to_numpy()) for name in CURVES}
+    for name, (low, high) in spread.items():
+        variables |= {f"model_{name}_low": (("snr",), low), f"model_{name}_high": (("snr",), high)}
+    return variables, known
