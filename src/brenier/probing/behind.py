@@ -51,7 +51,7 @@ class Behind(NamedTuple):
     variables: Variables
 
 
-class _Levels(NamedTuple):
+class Levels(NamedTuple):
     """Where tails and rates are asked for."""
 
     snr: Array
@@ -109,7 +109,7 @@ def look_behind(
     index = folded.draw(queries, points)
     z = torch.randn(queries, law.dim, generator=torch.Generator().manual_seed(noise), dtype=torch.float64)
     found = folded.crossfit(index, z.to(law.device, law.dtype), snr.tolist(), advance)
-    levels = _Levels(snr, u, delta, richness, beta)
+    levels = Levels(snr, u, delta, richness, beta)
     inflation = _inflation(found)
     found = replace(found, noise=found.noise * inflation[:, None])
     share = _seen(found)
@@ -210,7 +210,7 @@ def _sample(found: CrossFitted, values: Float[Tensor, "S Q"], doubt: float = 1.0
 
 
 def _jackknife(
-    levels: _Levels, grid: Array, weights: Array, without: Array, inflation: Array
+    levels: Levels, grid: Array, weights: Array, without: Array, inflation: Array
 ) -> tuple[dict[str, Array], dict[str, Array], Array]:
     """What a sample implies, its standard errors, and m* without each group, shape (G, snr)."""
     value = levels.of(grid, weights)

@@ -26,7 +26,7 @@ from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.levels import default_snrs, given_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
-from brenier.probing.behind import look_behind
+from brenier.probing.behind import DIMENSIONS, Levels, look_behind
 from brenier.probing.beside import profiles_of
 from brenier.scales import sigma_from_snr, time_from_snr
 
@@ -274,17 +274,11 @@ def _deviation(rows: Array) -> Array:
 def _profile(sample: _Sample, grid: Array, richness: Array, beta: float) -> tuple[Variables, Variables]:
     """All that the sample of L_r at each SNR implies, and the coordinates."""
     values, weights = sample.localization, sample.weights
-    m_star, delta_star = complexity.minimal_relative_tail(values, weights)
+    implied = Levels(grid, U, DELTA, richness, beta).of(values, weights)
     variables: Variables = {
         "localization": (("snr", "query"), values),
         "query_weight": (("snr", "query"), weights),
-        "survival": (("snr", "u"), complexity.survival(values, U, weights)),
-        "integrated_tail": (("snr", "delta"), complexity.integrated_tail(values, DELTA, weights)),
-        "m_star": (("snr",), m_star),
-        "delta_star": (("snr",), delta_star),
-        "zeta_star": (("snr", "perturbation"), complexity.net_contraction(values, richness, grid, weights, beta)),
-        "zeta_sharp": (("snr", "perturbation"), complexity.sharp_contraction(values, richness, grid, weights, beta)),
-        "mean_localization": (("snr",), (values * weights).sum(1)),
+        **{name: (DIMENSIONS[name], found) for name, found in implied.items()},
         "sup_localization": (("snr",), np.where(weights > 0, values, -np.inf).max(1)),
         **sample.extra,
     }
