@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from brenier.core.points import Numbers
-from brenier.core.reading import exists, read_array, split_member
+from brenier.core.reading.files import exists, split_member
+from brenier.core.reading.read import read_array
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.given import as_law, points_law
@@ -98,7 +99,7 @@ def load_target(
     Args:
         law: one of
             a name in `BUILT_IN` (it wins over a file of the same name: write "./digits" for that);
-            the path of a data file or of a folder of images, see `brenier.core.reading.read_array`;
+            the path of a data file or of a folder of images, see `brenier.core.reading.read.read_array`;
             the path of a network: a folder that `brenier train` wrote, or a model or pipeline that diffusers saved;
             the path of a mixture, `.json`: see `brenier.laws.mixture_file`;
             an array, list or tensor of shape (n,), (n, d) or (n, *event_shape), one point per row;

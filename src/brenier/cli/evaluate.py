@@ -40,7 +40,7 @@ def run_evaluate(
     """Judge SAMPLES: how far from the data, how precise, how complete, how mixed, how much copied."""
     from brenier import evaluate
     from brenier.cli.outputs import check_outputs, finish
-    from brenier.core.reading import read_array
+    from brenier.core.reading.read import read_array
 
     check_outputs(output, figure, force, (".nc", ".json"))
     classes = None if labels is None else read_array(labels)

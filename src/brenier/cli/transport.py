@@ -34,7 +34,7 @@ def run_transport(
     """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
     from brenier.cli.outputs import check_outputs, finish, write_interrupted
     from brenier.core.checks import whole_number
-    from brenier.core.reading import read_array
+    from brenier.core.reading.read import read_array
 
     check_outputs(output, figure, force)
     whole_number(samples, "--samples", 512)

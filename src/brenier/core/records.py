@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from numpy.typing import ArrayLike
 
 from brenier.core.kinds import RECORDS, Kind
-from brenier.core.reading import exists
+from brenier.core.reading.files import exists
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brenier.core.reading import line
+from brenier.core.reading.files import line
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core.points import Numbers
-from brenier.core.reading import check_array
+from brenier.core.reading.values import check_array
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers
-from brenier.core.reading import exists, read_json
+from brenier.core.reading.files import exists, read_json
 from brenier.laws.base import Target
 from brenier.networks.architectures import Denoiser, build
 from brenier.networks.network import NetworkTarget

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from brenier.core.reading import exists
+from brenier.core.reading.files import exists
 from brenier.core.writing import atomic_path
 from brenier.networks.saved import CONFIG, FORMAT, MODEL, VERSION, read_tensors
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from brenier.core.random import spawned_seeds
-from brenier.core.reading import exists
+from brenier.core.reading.files import exists
 from brenier.laws.base import Target
 from brenier.networks.architectures import Denoiser, build, weighted_loss
 from brenier.networks.noise_levels import NoiseLevels

@@ -21,7 +21,7 @@ import xarray as xr
 
 from brenier.catalog import LawLike, load_target
 from brenier.core import records
-from brenier.core.reading import exists
+from brenier.core.reading.files import exists
 from brenier.laws.base import Target
 from brenier.networks.network import NetworkTarget
 from brenier.networks.noise_levels import NoiseLevels

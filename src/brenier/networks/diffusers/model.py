@@ -15,7 +15,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers
-from brenier.core.reading import read_json
+from brenier.core.reading.files import read_json
 from brenier.laws.base import Target
 from brenier.networks.conventions import Prediction
 from brenier.networks.diffusers.scheduler import config_of, quiet, read_scheduler, says

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from brenier.catalog import load_target
 from brenier.core.checks import whole_number
-from brenier.core.reading import exists
+from brenier.core.reading.files import exists
 from brenier.laws.base import Target
 from brenier.transport.mongeampere.marginal import Marginal, laplace, standard_normal
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier.core.checks import Array
-from brenier.core.reading import check_array
+from brenier.core.reading.values import check_array
 
 
 @dataclass(frozen=True)

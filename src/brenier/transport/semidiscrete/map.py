@@ -25,7 +25,7 @@ from brenier.core import records
 from brenier.core.checks import Array, whole_number
 from brenier.core.points import Numbers, arrays_too, as_points
 from brenier.core.random import generator_for, seeds
-from brenier.core.reading import check_array
+from brenier.core.reading.values import check_array
 from brenier.core.work import progress_bar
 from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost

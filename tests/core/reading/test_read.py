@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from brenier.core.reading import check_array, read_array
+from brenier.core.reading.read import read_array
+from brenier.core.reading.values import check_array
 
 POINTS = np.array([[0.5, -1.25, 3.0], [1e-6, 1e6, 0.0], [0.1, 0.2, 0.3], [7.0, 8.0, 9.0]])
 

@@ -1,0 +1,65 @@
+"""Names of files, and errors about them in one line."""
+
+import json
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+_MEMBER = re.compile(r"(?P<file>.*?\.npz):(?P<name>.*)", re.IGNORECASE | re.DOTALL)
+# What the readers raise on corrupt, truncated or encrypted files.
+_CORRUPT = (ValueError, TypeError, EOFError, OverflowError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder at `path`; False for what cannot be a path, such as too long a name."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def split_member(source: str) -> tuple[str, str | None]:
+    """Split "file.npz:name" into the file and the name of an array in it; the name is None where there is none."""
+    match = None if exists(Path(source)) else _MEMBER.fullmatch(source)
+    return (source, None) if match is None else (match["file"], match["name"])
+
+
+@contextmanager
+def one_line(path: Path) -> Generator[None, None, None]:
+    """Turn whatever a reader raises into one line that names the file."""
+    try:
+        yield
+    except MemoryError:
+        raise ValueError(f"{str(path)!r}: the array does not fit into memory") from None
+    except OSError as error:
+        raise ValueError(f"{str(path)!r}: cannot be read: {line(error.strerror or error)}") from None
+    except _CORRUPT as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{str(path)!r}: {line(error)}") from None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ValueError: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{str(file)!r} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{str(file)!r} is damaged: it is not JSON") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{str(file)!r} is damaged: it must hold a JSON object")
+    return cast(dict[str, Any], content)
+
+
+def line(message: object) -> str:
+    """A message as one line."""
+    return " ".join(str(message).split())
