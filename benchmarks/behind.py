@@ -153,7 +153,7 @@ def main() -> None:
                     "seed": seed,
                     "progress": False,
                 }
-                profiles.append(brenier.probe(data, grid, progress=False, **call))
+                profiles.append(brenier.probe(data, grid, **call))
                 found += brenier.bottleneck(profiles[-1])["m_star"] > 0
             seconds = (time.perf_counter() - start) / options.seeds
             title = f"{name}, {points:,} points: bottleneck in {found} of {options.seeds}, {seconds:.1f} s each"

@@ -116,53 +116,72 @@ def look_behind(
     between = found.form ** (1 - share) * found.ceiling**share
     ends = {"low": found.floor, "": between, "high": found.ceiling}
     samples = {end: _sample(found, values, DOUBT[end]) for end, values in ends.items()}
-    grid, weights, _ = samples[""]
     known = {end: _jackknife(levels, *sample, inflation.sqrt().cpu().numpy()) for end, sample in samples.items()}
     value, error, replicates = known[""]
+    deviations = np.random.default_rng(draws).normal(size=(DRAWS, GROUPS)) @ (replicates - replicates.mean(0))
+    drawn = np.maximum(value["m_star"] + deviations * np.sqrt((GROUPS - 1) / GROUPS), 0)
+    grid, weights, _ = samples[""]
     variables: Variables = {f"{name}_se": (DIMENSIONS[name], error[name]) for name in DIMENSIONS}
-    bare = {name: tuple(known[end][0][name] for end in ("low", "high")) for name in (*INCREASING, *DECREASING)}
+    variables |= _brackets(known) | _posteriors(found, snr, law.dim)
+    variables |= {"m_star_replicate": (("replicate", "snr"), drawn)}
+    variables |= _resolution(known, variables, snr, u)
+    return Behind(grid, weights, variables)
+
+
+class _End(NamedTuple):
+    """What one of the three samples implies."""
+
+    value: dict[str, Array]
+    error: dict[str, Array]  # standard errors
+    m_star: Array  # without each group, (G, snr)
+
+
+def _brackets(known: dict[str, _End]) -> Variables:
+    """Ends of the brackets with sampling: outside of the value, and in the range that a quantity has."""
+    found: Variables = {}
     for name in (*INCREASING, *DECREASING):
         below, above = ("low", "high") if name in INCREASING else ("high", "low")
-        low = np.fmin(known[below][0][name] - LEVEL * np.nan_to_num(known[below][1][name]), value[name])
-        high = np.fmax(known[above][0][name] + LEVEL * np.nan_to_num(known[above][1][name]), value[name])
+        value = known[""].value[name]
+        low = np.fmin(known[below].value[name] - LEVEL * np.nan_to_num(known[below].error[name]), value)
+        high = np.fmax(known[above].value[name] + LEVEL * np.nan_to_num(known[above].error[name]), value)
         if name == "survival":  # it falls, so that it is below what it was at any u before, and above what it will be
             low = np.maximum.accumulate(low[:, ::-1], axis=1)[:, ::-1]
             high = np.minimum.accumulate(high, axis=1)
         least, most = (0.0 if name in INCREASING else -np.inf), (1.0 if name == "survival" else np.inf)
-        variables[f"{name}_low"] = (DIMENSIONS[name], low.clip(least, most))
-        variables[f"{name}_high"] = (DIMENSIONS[name], high.clip(least, most))
-    width = np.maximum(
-        (bare["mean_localization"][1] - bare["mean_localization"][0]) / np.maximum(value["mean_localization"], 1e-300),
-        bare["m_star"][1] - bare["m_star"][0],
-    )
-    ess = found.ess.median(1).values.cpu().numpy()
-    told = int(np.argmax(np.append((width > SHARE) | (ess < CROWD), True)))
-    resolved = float(snr[told - 1]) if told else np.nan
-    surely = np.asarray(variables["survival_low"][1])[:told, np.argmin(abs(u - 1))]
-    significant = np.flatnonzero(surely > 0)
-    onset = np.inf if len(significant) == 0 else float(snr[significant[0] - 1]) if significant[0] else np.nan
-    trace = found.trace.cpu().numpy()
-    dimension = trace.mean(1) / np.maximum(
-        found.form.mean(1).cpu().numpy(), np.maximum(trace.mean(1) / law.dim, 1e-300)
-    )
+        found[f"{name}_low"] = (DIMENSIONS[name], low.clip(least, most))
+        found[f"{name}_high"] = (DIMENSIONS[name], high.clip(least, most))
+    return found
+
+
+def _posteriors(found: CrossFitted, snr: Array, dim: int) -> Variables:
+    """What posteriors are like: size, spread, dimension."""
+    total, form = found.trace.cpu().numpy().mean(1), found.form.mean(1).cpu().numpy()
     kept = np.arange(GROUPS)[:, None] != found.group.cpu().numpy()
-    traces = (found.trace_without.cpu().numpy() * kept[:, None]).sum(2) / kept.sum(1).clip(1)[:, None]
-    traces = np.where(kept.any(1)[:, None], traces, trace.mean(1))
-    deviations = np.random.default_rng(draws).normal(size=(DRAWS, GROUPS)) @ (replicates - replicates.mean(0))
-    variables |= {
-        "m_star_replicate": (
-            ("replicate", "snr"),
-            np.maximum(value["m_star"] + deviations * np.sqrt((GROUPS - 1) / GROUPS), 0),
-        ),
-        "bracket_width": (("snr",), width),
-        "resolved_snr": ((), resolved),
-        "onset_snr": ((), onset),
-        "mmse": (("snr",), trace.mean(1) / snr**2),
-        "mmse_se": (("snr",), _spread(traces) / snr**2),
-        "ess": (("snr",), ess),
+    without = (found.trace_without.cpu().numpy() * kept[:, None]).sum(2) / kept.sum(1).clip(1)[:, None]
+    without = np.where(kept.any(1)[:, None], without, total)
+    dimension = total / np.maximum(form, np.maximum(total / dim, 1e-300))
+    return {
+        "mmse": (("snr",), total / snr**2),
+        "mmse_se": (("snr",), _spread(without) / snr**2),
+        "ess": (("snr",), found.ess.median(1).values.cpu().numpy()),
         "effective_dimension": (("snr",), dimension.clip(1)),
     }
-    return Behind(grid, weights, variables)
+
+
+def _resolution(known: dict[str, _End], variables: Variables, snr: Array, u: Array) -> Variables:
+    """Up to which SNR brackets are narrow and posteriors large, and from which on L > 1 is certain up to there."""
+    value, low, high = (known[end].value for end in ("", "low", "high"))
+    name = "mean_localization"
+    width = np.maximum((high[name] - low[name]) / np.maximum(value[name], 1e-300), high["m_star"] - low["m_star"])
+    vague = (width > SHARE) | (np.asarray(variables["ess"][1]) < CROWD)
+    told = int(np.argmax(np.append(vague, True)))
+    surely = np.flatnonzero(np.asarray(variables["survival_low"][1])[:told, np.argmin(abs(u - 1))] > 0)
+    onset = np.inf if len(surely) == 0 else float(snr[surely[0] - 1]) if surely[0] else np.nan
+    return {
+        "bracket_width": (("snr",), width),
+        "resolved_snr": ((), float(snr[told - 1]) if told else np.nan),
+        "onset_snr": ((), onset),
+    }
 
 
 def _inflation(found: CrossFitted) -> Float[Tensor, " S"]:
@@ -209,15 +228,13 @@ def _sample(found: CrossFitted, values: Float[Tensor, "S Q"], doubt: float = 1.0
     return grid, weight, part
 
 
-def _jackknife(
-    levels: Levels, grid: Array, weights: Array, without: Array, inflation: Array
-) -> tuple[dict[str, Array], dict[str, Array], Array]:
-    """What a sample implies, its standard errors, and m* without each group, shape (G, snr)."""
+def _jackknife(levels: Levels, grid: Array, weights: Array, without: Array, inflation: Array) -> _End:
+    """What a sample implies, with its standard errors."""
     value = levels.of(grid, weights)
     replicates = [levels.of(*one) for one in without.swapaxes(0, 1)]
     with np.errstate(invalid="ignore"):
         error = {name: (_spread(np.stack([one[name] for one in replicates])).T * inflation).T for name in value}
-    return value, error, np.stack([one["m_star"] for one in replicates])
+    return _End(value, error, np.stack([one["m_star"] for one in replicates]))
 
 
 def _spread(replicates: Array) -> Array:

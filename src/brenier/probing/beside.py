@@ -1,7 +1,7 @@
 """A model of the law behind data, profiled beside them: what it says where the data cannot tell."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -17,9 +17,29 @@ CURVES = ("mean_localization", "m_star")
 QUERIES = 1024  # at most, per SNR, of an explicit model
 
 
+def find_model(data: Target, model: LawLike, snr: Array) -> Target | Literal["mixture"]:
+    """The law that `model` names; "mixture" is left for `profiles_of` to fit.
+
+    Raises:
+        ValueError: it is of another dimension, or knows none of the SNRs; also as `load_target`.
+    """
+    if isinstance(model, str) and model == "mixture":
+        return "mixture"
+    law = load_target(model)
+    law = law.with_data(data) if law.learned else law
+    if law.dim != data.dim:
+        raise ValueError(
+            f"{law.name} lives in {law.dim} dimensions and {data.name} in {data.dim}: it is no model of it"
+        )
+    low, high = law.snr_range
+    if not ((snr >= low) & (snr <= high)).any():
+        raise ValueError(f"{law.name} knows SNRs from {low:.3g} to {high:.3g}, and none of those to be probed")
+    return law
+
+
 def profiles_of(
     data: Empirical,
-    model: LawLike,
+    model: Target | Literal["mixture"],
     snr: Array,
     run: Callable[[Target, Array, int], xr.Dataset],
     *,
@@ -30,7 +50,7 @@ def profiles_of(
 
     Args:
         data: what it is a model of.
-        model: "mixture", which is fitted here, or a law or network, by what `load_target` takes.
+        model: what `find_model` found; "mixture" is fitted here.
         snr: those of the data's profile. Outside of what a network was trained for its curves are NaN.
         run: probes a law at given SNRs with so many queries.
         seed: of the fit.
@@ -44,23 +64,18 @@ def profiles_of(
 
     def curves(law: Target) -> xr.Dataset:
         known = snr[(snr >= law.snr_range[0]) & (snr <= law.snr_range[1])]
-        if not len(known):
-            low, high = law.snr_range
-            raise ValueError(f"{law.name} knows SNRs from {low:.3g} to {high:.3g}, and none of those to be probed")
         found = run(law, known, law.default_queries if law.learned else min(QUERIES, law.default_queries))
         return found.reindex(snr=snr)
 
     known: dict[str, Any] = {}
-    if isinstance(model, str) and model == "mixture":
+    if model == "mixture":
         fit = fit_mixture(data, seed=seed, progress=progress)
         known = {"model": fit.law.name, "model_held_out": fit.held_out, "model_held_out_se": fit.held_out_se}
         found = [curves(law.to(dtype=data.dtype)) for law in (fit.law, *fit.refits)]
         ends = {name: np.stack([one[name].to_numpy() for one in found]) for name in CURVES}
         spread = {name: (each.min(0), each.max(0)) for name, each in ends.items()}
     else:
-        law = load_target(model)
-        law = law.with_data(data) if law.learned else law
-        known, found = {"model": law.name}, [curves(law)]
+        known, found = {"model": model.name}, [curves(model)]
         spread = {}
         for name in CURVES:
             value, error = (found[0][end].to_numpy() for end in (name, f"{name}_se"))

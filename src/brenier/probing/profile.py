@@ -27,7 +27,7 @@ from brenier.laws.empirical import Empirical
 from brenier.laws.levels import default_snrs, given_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
 from brenier.probing.behind import DIMENSIONS, Levels, look_behind
-from brenier.probing.beside import profiles_of
+from brenier.probing.beside import find_model, profiles_of
 from brenier.scales import sigma_from_snr, time_from_snr
 
 Array: TypeAlias = NDArray[np.float64]
@@ -133,6 +133,7 @@ def probe(
     asked = _choose_question(about, holdout, law)
     if model is not None and not (law.atoms and asked == "law"):
         raise ValueError(f"a model says what data cannot tell about their law: {law.name} is not asked for that")
+    beside = None if model is None else find_model(law, model, grid)
     if holdout is not None and not law.atoms:
         what = "a network, which has no atoms" if law.learned else "an explicit law"
         raise ValueError(f"holdout needs data, and {law.name} is {what}: leave holdout out")
@@ -146,15 +147,15 @@ def probe(
             sample = _by_monte_carlo(law, grid, queries, holdout, seed, advance)
     variables, coordinates = _profile(sample, grid, richness, beta)
     modelled: dict[str, Any] = {}
-    if model is not None:
+    if beside is not None:
         assert isinstance(law, Empirical)  # only data have atoms
         shared: dict[str, Any] = {"perturbations": perturbations, "beta": beta, "seed": seed, "progress": progress}
 
         def run(other: Target, levels: Array, number: int) -> xr.Dataset:
             return probe(other, levels, queries=number, method="monte-carlo", max_memory=max_memory, **shared)
 
-        beside, modelled = profiles_of(law, model, grid, run, seed=seed, progress=progress)
-        variables |= beside
+        curves, modelled = profiles_of(law, beside, grid, run, seed=seed, progress=progress)
+        variables |= curves
     return records.dataset(
         "profile",
         variables,
