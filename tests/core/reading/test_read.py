@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from brenier.core.reading.read import read_array
 from brenier.core.reading.values import check_array
@@ -261,75 +260,3 @@ def test_parquet_that_is_no_table_of_numbers_is_refused(
 ) -> None:
     pd.DataFrame(columns).to_parquet(tmp_path / "a.parquet")
     refused(tmp_path / "a.parquet", "a.parquet", *words, kind=kind)
-
-
-# Images
-
-GREY = np.array([[0, 51, 255], [10, 20, 30]], dtype=np.uint8)
-RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
-
-
-def save(folder: Path, name: str, pixels: np.ndarray) -> Path:
-    folder.mkdir(exist_ok=True)
-    Image.fromarray(pixels).save(folder / name)
-    return folder
-
-
-def test_grey_images_are_scaled_to_plus_minus_one(tmp_path: Path) -> None:
-    save(tmp_path, "b.png", GREY)
-    save(tmp_path, "a.PNG", 255 - GREY)
-    (tmp_path / "labels.csv").write_text("cat\n")
-    (tmp_path / ".hidden.png").write_text("not an image")
-    (tmp_path / "more").mkdir()
-    points = read_array(tmp_path)
-    assert points.dtype == np.float32
-    np.testing.assert_allclose(points, np.stack([255 - GREY, GREY]) / 127.5 - 1, atol=1e-7)
-    assert points.min() == -1
-    assert points.max() == 1
-
-
-def test_coloured_images_put_the_channel_first(tmp_path: Path) -> None:
-    save(tmp_path, "a.png", RGB)
-    save(tmp_path, "b.png", GREY)
-    expected = np.stack([np.moveaxis(RGB, -1, 0), np.stack([GREY] * 3)])
-    np.testing.assert_allclose(read_array(tmp_path), expected / 127.5 - 1, atol=1e-7)
-
-
-def test_jpeg_is_read(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "a.jpeg", quality=100, subsampling=0)
-    points = read_array(tmp_path)
-    assert points.shape == (1, 3, 8, 8)
-    np.testing.assert_allclose(points.mean((0, 2, 3)), [1, -1, -1], atol=0.03)
-
-
-def test_palette_bilevel_and_opaque_images_are_what_they_show(tmp_path: Path) -> None:
-    opaque = np.dstack([RGB, np.full_like(GREY, 255)])
-    save(tmp_path / "opaque", "a.png", opaque)
-    np.testing.assert_allclose(read_array(tmp_path / "opaque")[0], np.moveaxis(RGB, -1, 0) / 127.5 - 1, atol=1e-7)
-    (tmp_path / "palette").mkdir()
-    Image.fromarray(RGB).quantize(6).save(tmp_path / "palette" / "a.png")
-    np.testing.assert_allclose(read_array(tmp_path / "palette")[0], np.moveaxis(RGB, -1, 0) / 127.5 - 1, atol=0.02)
-    save(tmp_path / "bilevel", "a.png", GREY > 25)
-    np.testing.assert_array_equal(read_array(tmp_path / "bilevel")[0], np.where(GREY > 25, 1, -1))
-
-
-def test_images_that_are_no_data_are_refused(tmp_path: Path) -> None:
-    save(tmp_path / "size", "a.png", GREY)
-    save(tmp_path / "size", "b.png", GREY.T)
-    refused(tmp_path / "size", "b.png", "2 x 3", "'a.png' is 3 x 2", "one size")
-    see_through = np.dstack([RGB, GREY])
-    refused(save(tmp_path / "alpha", "a.png", see_through), "a.png", "transparent")
-    refused(save(tmp_path / "deep", "a.png", GREY.astype(np.uint16) * 257), "a.png", "8-bit")
-    (tmp_path / "cmyk").mkdir()
-    Image.new("CMYK", (2, 2)).save(tmp_path / "cmyk" / "a.jpg")
-    refused(tmp_path / "cmyk", "CMYK", "RGB")
-    (tmp_path / "none").mkdir()
-    refused(tmp_path / "none", "no PNG or JPEG")
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake" / "a.png").write_text("not an image")
-    refused(tmp_path / "fake", "a.png", "not a PNG or JPEG")
-    (tmp_path / "fake" / "a.png").write_bytes(b"")
-    refused(tmp_path / "fake", "a.png", "not a PNG or JPEG")
-    save(tmp_path / "cut", "a.png", np.random.default_rng(0).integers(0, 255, (50, 50), dtype=np.uint8))
-    (tmp_path / "cut" / "a.png").write_bytes((tmp_path / "cut" / "a.png").read_bytes()[:1500])
-    refused(tmp_path / "cut", "a.png")

@@ -1,74 +1,152 @@
-"""Folders of images."""
+"""Sets of images: folders and zip archives of them."""
 
+import os
+import warnings
+from collections.abc import Callable
+from io import BufferedIOBase
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brenier.core.reading.files import one_line
+from brenier.core.reading.image_files import ImageFiles, image_files
 from brenier.core.reading.values import Array
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of TIFF
 
 
-def read_images(folder: Path) -> Array:
-    """Read the PNG and JPEG images in a folder, in the order of their names, pixels scaled by x/127.5 - 1 to [-1, 1].
+def read_images(source: Path) -> Array:
+    """Read the images in a folder or zip archive in the order of their names, pixels scaled from 0..255 to [-1, 1].
 
-    Subfolders, hidden files and files of other kinds are left aside. Bilevel and grey images have one channel, palette
-    images are looked up as RGB; an alpha channel is dropped where it is opaque throughout and refused otherwise. One
-    coloured image makes the whole folder RGB. Pixels are taken as stored (an EXIF orientation is not applied).
+    That is x/127.5 - 1, and x/32767.5 - 1 for 16-bit grey. They lie at the top or in subfolders, see `image_files`.
+    Bilevel and grey images have one channel, palette images are looked up as RGB; an alpha channel is dropped where it
+    is opaque throughout and refused otherwise. One coloured image makes the whole set RGB. Images are turned as their
+    EXIF orientation says. Arrays (.npy) in an archive, one per image, are taken as they are, scaled where they are
+    uint8.
 
     Returns:
         float32 of shape (n, height, width) for grey and (n, 3, height, width) for RGB images.
 
     Raises:
-        ValueError: no image, images of mixed size, transparency, more than 8 bits per channel, CMYK and other modes.
+        ValueError: no image, images of mixed size, transparency, more than 8 bits per channel in colour, several
+            frames or pages, CMYK and other modes; more than fits into memory.
     """
-    with one_line(folder):
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-        if not paths:
-            raise ValueError("no PNG or JPEG images in this folder (its subfolders are not read)")
-    first = _pixels(paths[0])
-    height, width = first.shape[:2]
-    pixels = np.empty((len(paths), height, width, 3), dtype=np.uint8)
-    coloured = False
-    for row, path in enumerate(paths):
-        image = _pixels(path)
-        if image.shape[:2] != (height, width):
-            size = f"{image.shape[1]} x {image.shape[0]}"
+    with image_files(source) as files, warnings.catch_warnings():
+        from PIL import Image
+
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        arrays = [name for name in files.names if name.lower().endswith(".npy")]
+        if 0 < len(arrays) < len(files.names):
             raise ValueError(
-                f"{str(path)!r} is {size} pixels, but {paths[0].name!r} is {width} x {height}: all must have one size"
+                f"{str(source)!r} holds {len(arrays)} arrays (.npy) among images: keep only one kind in it"
             )
-        coloured |= image.ndim == 3
-        pixels[row] = image if image.ndim == 3 else image[:, :, None]
-    points = np.moveaxis(pixels, -1, 1) if coloured else pixels[..., 0]
-    scaled = points.astype(np.float32, order="C")
-    scaled /= np.float32(127.5)
-    scaled -= 1
-    return scaled
+        if arrays:
+            return _stacked(_all_of(files, _array, _shape))
+        images = _all_of(files, _pixels, _size)
+        coloured = any(image.ndim == 3 for image in images)
+        points = np.empty((len(images), *([3] if coloured else []), *images[0].shape[:2]), dtype=np.float32)
+        for row, image in enumerate(images):
+            points[row] = np.moveaxis(image, -1, 0) if image.ndim == 3 else image
+            points[row] /= np.float32(np.iinfo(image.dtype).max / 2)
+        points -= 1
+        return points
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
-    """An image as uint8, shape (height, width) if it is grey and (height, width, 3) if it is coloured."""
-    from PIL import Image
+def _all_of(
+    files: ImageFiles, read: Callable[[BufferedIOBase], NDArray[Any]], described: Callable[[NDArray[Any]], str]
+) -> list[NDArray[Any]]:
+    """Every image as an array, all of one size as `described` has it."""
+    images: list[NDArray[Any]] = []
+    for name in files.names:
+        with one_line(files.source / name), files.open(name) as stream:
+            image = read(stream)
+            if images and described(image) != described(images[0]):
+                first = f"{files.names[0]!r} is {described(images[0])}"
+                raise ValueError(f"the image is {described(image)}, but {first}: all must have one size")
+        if not images:
+            with one_line(files.source):
+                if len(files.names) * image.size * (image.itemsize + 4) > _memory():
+                    raise MemoryError
+        images.append(image)
+    return images
 
-    with one_line(path):
-        try:
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                image.load()
-        except (Image.UnidentifiedImageError, SyntaxError):
-            raise ValueError("not a PNG or JPEG image, in spite of its name") from None
-        except Image.DecompressionBombError:
-            raise ValueError("the image has too many pixels to be read safely") from None
-        if image.has_transparency_data:
-            alpha = np.asarray(image.convert("RGBA"))[..., 3]
-            if alpha.min() < 255:
-                raise ValueError("the image has transparent pixels: put it on a background first")
-            image = image.convert("L" if image.mode in ("L", "LA", "La", "1") else "RGB")
-        if image.mode == "P":
-            image = image.convert("RGB")
-        if image.mode == "1":
-            image = image.convert("L")
-        if image.mode not in ("L", "RGB"):
-            raise ValueError(f"the image has mode {image.mode}: convert it to 8-bit grey or RGB")
-        return np.asarray(image)
+
+def _memory() -> float:
+    """Bytes of memory that this machine has, where it says so."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else np.inf
+
+
+def _size(image: NDArray[Any]) -> str:
+    return f"{image.shape[1]} x {image.shape[0]} pixels"
+
+
+def _shape(image: NDArray[Any]) -> str:
+    return f"of shape {image.shape}"
+
+
+def _array(stream: BufferedIOBase) -> NDArray[Any]:
+    """An image as numpy saved it."""
+    try:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+    except SyntaxError:
+        raise ValueError("the header of the array is damaged") from None
+
+
+def _stacked(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    points = np.stack(arrays)
+    return points.astype(np.float32) / np.float32(127.5) - np.float32(1) if points.dtype == np.uint8 else points
+
+
+def _pixels(stream: BufferedIOBase) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """An image as it is shown, shape (height, width) if it is grey and (height, width, 3) if it is coloured."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(cast(IO[bytes], stream), formats=FORMATS) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":  # a camera's JPEG, whose further pictures are previews
+                raise ValueError(f"the file holds {frames} frames or pages: save every one as an image of its own")
+            bits, mode, kind = _bits(image, stream), image.mode, image.format
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except (Image.UnidentifiedImageError, SyntaxError):
+        raise ValueError("not an image in PNG, JPEG, WebP, TIFF, BMP or GIF, in spite of its name") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError("the image has too many pixels to be read safely") from None
+    if bits == 16 and (mode.startswith("I;16") or (mode, kind) == ("I", "PNG")) and "transparency" not in image.info:
+        return np.asarray(image).astype(np.uint16)
+    if bits > 8:
+        raise ValueError(
+            f"the image has {bits} bits per channel: only grey is read so, make it 8 bits or an .npy array"
+        )
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if alpha.min() < 255:
+            raise ValueError("the image has transparent pixels: put it on a background first")
+        image = image.convert("L" if image.mode in ("L", "LA", "La", "1") else "RGB")
+    if image.mode == "P":
+        image = image.convert("RGB")
+    if image.mode == "1":
+        image = image.convert("L")
+    if image.mode not in ("L", "RGB"):
+        raise ValueError(f"the image has mode {image.mode}: convert it to 8-bit grey or RGB")
+    return np.asarray(image)
+
+
+def _bits(image: Any, stream: BufferedIOBase) -> int:
+    """Bits per channel in the file: of colours Pillow keeps the upper 8, and says nothing."""
+    if image.format == "TIFF":
+        bits = int(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))))
+        if bits == 16 and image.tag_v2.get(PHOTOMETRIC) == 0:
+            raise ValueError("the image counts 16-bit grey from white: save it with black as 0")
+        return bits
+    if image.format == "PNG":
+        place = stream.tell()
+        stream.seek(24)
+        depth = stream.read(1)[0]  # IHDR comes first
+        stream.seek(place)
+        return depth
+    return 8

@@ -22,7 +22,7 @@ def read_array(source: str | os.PathLike[str]) -> Array:
             `.npy`; `.npz`, as "file.npz:name" where it holds several arrays;
             `.csv`, separated by commas, with a header or without, every column numeric;
             `.parquet`, every column numeric;
-            a folder of PNG and JPEG images, see `read_images`.
+            a folder of images, or a `.zip` archive of them, see `read_images`.
 
     Raises:
         ValueError, TypeError: see `check_array`; also where the file is missing, unreadable or of another kind.
@@ -32,12 +32,14 @@ def read_array(source: str | os.PathLike[str]) -> Array:
     path = Path(file)
     if not exists(path):
         raise ValueError(f"{text!r} does not exist: give the path of a data file or of a folder of images")
-    if path.is_dir():
+    if path.is_dir() or path.suffix.lower() == ".zip":
         return read_images(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         kinds = ", ".join(READERS)
-        raise ValueError(f"{text!r} has no suffix that says how to read it: give {kinds}, or a folder of images")
+        raise ValueError(
+            f"{text!r} has no suffix that says how to read it: give {kinds}, or a folder or .zip of images"
+        )
     with one_line(path):
         if path.stat().st_size == 0:
             raise ValueError("the file is empty: it must hold at least one point")
