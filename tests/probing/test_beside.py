@@ -9,6 +9,7 @@ import xarray as xr
 from brenier import GaussianMixture, fit_mixture, load_target, probe
 from brenier.probing.beside import CURVES
 from brenier.probing.bottleneck import disputed
+from brenier.probing.likelihood import log_likelihood
 
 MEANS = [[1.5, 0.0, 0.0], [-1.5, 0.0, 0.0]]
 LAW = GaussianMixture([0.5, 0.5], MEANS, 0.49, name="true")
@@ -76,6 +77,8 @@ def test_a_network_is_a_model_whose_queries_are_the_data() -> None:
     profile = probe(digits, [0.2], queries=64, model="digits-network", progress=False)
     own = probe(network.with_data(digits), [0.2], queries=network.default_queries, progress=False)
     np.testing.assert_allclose(profile["model_mean_localization"], own["mean_localization"], rtol=1e-5)
+    said = tuple(profile.attrs[f"model_held_out{end}"] for end in ("", "_se", "_sigma"))
+    assert said == log_likelihood(network.with_data(digits), digits, 512)
 
 
 def test_a_wrong_model_is_disputed_where_the_data_can_tell(true: xr.Dataset) -> None:
@@ -98,3 +101,9 @@ def test_what_is_no_law_behind_data_takes_no_model(law: Any, options: dict[str, 
         ValueError, match=r"a model says what data cannot tell about their law: .* is not asked for that"
     ):
         probe(law, [1.0], model="mixture", progress=False, **options)
+
+
+def test_a_model_of_other_dimensions_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brenier.probing.profile.look_behind", None)
+    with pytest.raises(ValueError, match=r"^normal lives in 1 dimensions and data in 3: it is no model of it$"):
+        probe(POINTS, SNRS, model="normal", progress=False)

@@ -12,9 +12,11 @@ from brenier.core.records import Variables
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.fitted import fit_mixture
+from brenier.probing.likelihood import log_likelihood
 
 CURVES = ("mean_localization", "m_star")
 QUERIES = 1024  # at most, per SNR, of an explicit model
+LIKELY = 512  # points whose likelihood a network is asked for
 
 
 def find_model(data: Target, model: LawLike, snr: Array) -> Target | Literal["mixture"]:
@@ -58,8 +60,9 @@ def profiles_of(
 
     Returns:
         `model_*`, with `model_*_low` and `model_*_high`: of a mixture the ends of what it and its refits say, of
-        another law two standard errors to each side; and attributes `model`, for a mixture its `model_held_out` mean
-        log-likelihood of held-out data in nats, with `_se`.
+        another law two standard errors to each side; and attributes `model` and its `model_held_out` mean
+        log-likelihood in nats, with `_se`: of a mixture, of the data held out; of a network, a lower bound for the data
+        with noise `model_held_out_sigma`, which are held out if it was not trained on them (see `log_likelihood`).
     """
 
     def curves(law: Target) -> xr.Dataset:
@@ -76,6 +79,9 @@ def profiles_of(
         spread = {name: (each.min(0), each.max(0)) for name, each in ends.items()}
     else:
         known, found = {"model": model.name}, [curves(model)]
+        if model.learned:
+            names = ("model_held_out", "model_held_out_se", "model_held_out_sigma")
+            known |= dict(zip(names, log_likelihood(model, data, LIKELY, seed=seed), strict=True))
         spread = {}
         for name in CURVES:
             value, error = (found[0][end].to_numpy() for end in (name, f"{name}_se"))
