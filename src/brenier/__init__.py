@@ -5,4 +5,4 @@ Public names and where they live are in `__init__.pyi`; each is loaded when it i
 
 from brenier.core.face import names_on_use
 
-__getattr__, __dir__, __all__ = names_on_use(__name__)  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = names_on_use(__name__)

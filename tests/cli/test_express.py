@@ -172,10 +172,10 @@ def test_bad_input_is_one_line_and_changes_nothing(
 
 
 def test_all_files_or_none(brenier: Command, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: object, path: Path, force: bool = False) -> None:
+    def full(data: xr.Dataset, **how: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(SemiDiscrete, "save", full)
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
     before = sorted(data.parent.iterdir())
     options = ("--network", "law.json", *FEW, "-n", 5, "-o", "x.npy", "--map", "map.nc")
     brenier("express", "points.npy", *options).refused("No space left on device")

@@ -1,10 +1,13 @@
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
 import pytest
+
+from brenier import __main__, cli
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 COMMANDS = ("probe", "chain", "plan", "sample", "compare", "show", "laws", "reproduce")
@@ -47,3 +50,63 @@ def test_every_command_has_help(brenier: Command, command: str) -> None:
 )
 def test_wrong_usage_is_one_line_and_status_2(brenier: Command, arguments: tuple[str, ...], word: str) -> None:
     brenier(*arguments).refused(word)
+
+
+# Ctrl-C
+
+AT_IMPORT = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == MODULE:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+MODULE = sys.argv.pop(1)
+from brenier.__main__ import run
+sys.exit(run())
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "torch"])
+def test_ctrl_c_at_an_import_is_status_130_and_no_traceback(module: str) -> None:
+    arguments = [sys.executable, "-c", AT_IMPORT, module, "probe", "normal", "--snr", "1"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
+    yield
+    signal.signal(signal.SIGINT, before[0])
+    sys.unraisablehook = before[1]
+
+
+@pytest.mark.parametrize("how", ["raised", "as another error", "swallowed"])
+def test_ctrl_c_is_status_130_whatever_comes_of_it(monkeypatch: pytest.MonkeyPatch, handlers: None, how: str) -> None:
+    def work() -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            if how == "as another error":
+                raise RuntimeError("half an import") from None
+            if how == "raised":
+                raise
+        return 0
+
+    monkeypatch.setattr(cli, "main", work)
+    assert __main__.run() == 130
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+
+
+def test_other_errors_and_ignored_interrupts_stay_as_they_are(monkeypatch: pytest.MonkeyPatch, handlers: None) -> None:
+    def broken() -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "main", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        __main__.run()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    monkeypatch.setattr(cli, "main", lambda: signal.raise_signal(signal.SIGINT) or 0)
+    assert __main__.run() == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -1,4 +1,5 @@
 import json
+import resource
 import sys
 import warnings
 from collections.abc import Callable
@@ -126,12 +127,11 @@ def test_samples_need_a_place(brenier: Command) -> None:
     brenier("sample", "normal").refused("--output")
 
 
-def test_a_full_disk_leaves_nothing(brenier: Command, grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, points: object) -> None:
-        path.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "save", full)
-    saved = grid.with_name("x.npy")
-    brenier("sample", "normal", "-n", 4, "--schedule", grid, "-o", saved).refused("No space left on device")
+def test_a_full_disk_leaves_nothing(brenier: Command, grid: Path) -> None:
+    limits, saved = resource.getrlimit(resource.RLIMIT_FSIZE), grid.with_name("x.npy")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        brenier("sample", "normal", "-n", 4000, "--schedule", grid, "-o", saved).refused("x.npy", "File too large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(grid.parent.iterdir()) == [grid]

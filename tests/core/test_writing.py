@@ -1,11 +1,20 @@
+import errno
 import json
+import os
 import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import xarray as xr
 
-from brenier.core.writing import atomic_path, atomic_paths, check_output, write_dataset
+from brenier.core import writing as writing_module
+from brenier.core.writing import atomic_path, atomic_paths, check_output, locked, write_dataset
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -85,3 +94,145 @@ def test_the_same_dataset_makes_the_same_bytes(tmp_path: Path) -> None:
     write_dataset(data, tmp_path / "a.nc")
     write_dataset(xr.load_dataset(tmp_path / "a.nc", engine="h5netcdf"), tmp_path / "b.nc")
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+
+
+# Other processes
+
+HELD = """
+import os, signal, sys
+from brenier.core.writing import atomic_paths
+with atomic_paths(*sys.argv[1:], force=True) as drafts:
+    drafts[0].write_text("half")
+    print("writing", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.fixture
+def writing(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """A process that has begun to write files and stands still; it is killed in the end."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(*names: str) -> subprocess.Popen[str]:
+        arguments = [sys.executable, "-c", HELD, *(str(tmp_path / name) for name in names)]
+        begun.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True))
+        stream = begun[-1].stdout
+        assert stream is not None
+        assert stream.readline() == "writing\n"
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def test_drafts_of_a_killed_process_are_removed_by_the_next_and_those_of_a_live_one_are_not(
+    tmp_path: Path, writing: Callable[..., subprocess.Popen[str]]
+) -> None:
+    (tmp_path / "a.nc").write_text("old")
+    process = writing("a.nc", "a.png")
+    drafts = {path for path in tmp_path.iterdir() if path.name != "a.nc"}
+    assert len(drafts) == 2
+    with atomic_path(tmp_path / "a.nc", force=True) as draft:
+        draft.write_text("new")
+    assert set(tmp_path.iterdir()) == drafts | {tmp_path / "a.nc"}
+    process.kill()
+    process.wait()
+    with atomic_paths(tmp_path / "a.nc", tmp_path / "a.png", force=True) as new:
+        assert set(tmp_path.iterdir()) == {*new, tmp_path / "a.nc"}
+        new[0].write_text("newer")
+    assert content(tmp_path) == {"a.nc": "newer", "a.png": ""}
+
+
+@pytest.mark.parametrize("name", ["b.nc", "a.png", "a.nc.nc", "ab.nc", "a-b.nc", "A.nc"])
+def test_drafts_of_other_files_stay(tmp_path: Path, name: str) -> None:
+    left = tmp_path / f".{Path(name).stem}.brenier-0123456789ab{Path(name).suffix}"
+    left.write_text("")
+    for path in (".a.brenier-notes.nc", ".a.nc", "a.brenier-0123456789ab.nc", ".a.brenier-0123456789abc.nc"):
+        (tmp_path / path).write_text("mine")
+    with atomic_path(tmp_path / "a.nc") as draft:
+        draft.write_text("")
+    assert left.exists()
+    assert len(content(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("stem", ["a" * 252, "é" * 126, "図" * 84, "🙂" * 63, "a[b]*?", "a.b", "$x_1^2$", "a\nb", " "])
+def test_names_of_any_letters_are_written_and_cleaned_up(tmp_path: Path, stem: str) -> None:
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / f"{stem}.nc") as draft:
+        left = draft
+        raise RuntimeError
+    left.write_text("as if it had been killed")
+    with atomic_path(tmp_path / f"{stem}.nc") as draft:
+        draft.write_text("new")
+    assert content(tmp_path) == {f"{stem}.nc": "new"}
+
+
+def test_of_two_writers_of_one_file_the_later_is_refused_or_replaces_it_with_force(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.nc", force=True) as forced, ExitStack() as stack:
+        second = stack.enter_context(atomic_path(tmp_path / "a.nc"))
+        first = stack.enter_context(atomic_path(tmp_path / "a.nc"))
+        assert len({forced, first, second}) == len(content(tmp_path)) == 3
+        for draft, text in ((first, "first"), (second, "second"), (forced, "forced")):
+            draft.write_text(text)
+        with pytest.raises(ValueError, match=r"a\.nc' exists: give another name"):
+            stack.close()
+        assert (tmp_path / "a.nc").read_text() == "first"
+    assert content(tmp_path) == {"a.nc": "forced"}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_made_at_the_last_moment_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """After all checks, when the first of two has its name already: it is taken back, the other's is not touched."""
+    real = os.link
+
+    def late(draft: Path, target: Path) -> None:
+        if not links:
+            raise PermissionError(errno.EPERM, "no hard links here")
+        if target.name == "b.nc":
+            target.write_text("somebody else's")
+        real(draft, target)
+
+    monkeypatch.setattr(os, "link", late)
+    if links:
+        with pytest.raises(ValueError, match=r"b\.nc' exists"), atomic_paths(tmp_path / "a.nc", tmp_path / "b.nc"):
+            pass
+        assert content(tmp_path) == {"b.nc": "somebody else's"}
+    else:
+        with atomic_paths(tmp_path / "a.nc", tmp_path / "b.nc") as drafts:
+            drafts[0].write_text("a")
+        assert content(tmp_path) == {"a.nc": "a", "b.nc": ""}
+
+
+def test_a_folder_that_is_gone_or_replaced_by_a_file_is_one_line(tmp_path: Path) -> None:
+    for become in (lambda path: None, lambda path: path.write_text("")):
+        (tmp_path / "out").mkdir()
+        with (
+            pytest.raises(ValueError, match=r"cannot be written|does not exist"),
+            atomic_path(tmp_path / "out" / "a.nc"),
+        ):
+            shutil.rmtree(tmp_path / "out")
+            become(tmp_path / "out")
+    assert content(tmp_path) == {"out": ""}
+
+
+def test_a_folder_is_held_by_one_process_until_it_ends(tmp_path: Path) -> None:
+    with locked(tmp_path) as mine, locked(tmp_path) as second:
+        assert (mine, second) == (True, False)
+    with locked(tmp_path) as again:
+        assert again
+
+
+def test_without_locks_files_are_written_and_leftovers_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / ".a.brenier-0123456789ab.nc").write_text("perhaps alive")
+    for system in (None, SimpleNamespace(flock=unknown, LOCK_EX=2, LOCK_NB=4)):
+        monkeypatch.setattr(writing_module, "fcntl", system)
+        with atomic_path(tmp_path / "a.nc", force=True) as draft, locked(tmp_path) as held:
+            assert held
+            draft.write_text("new")
+        assert content(tmp_path) == {"a.nc": "new", ".a.brenier-0123456789ab.nc": "perhaps alive"}

@@ -92,8 +92,8 @@ def run_express(
     seconds = time.monotonic() - begun
     flow = None if way.flow is None else portrait(way.flow, seed=seed)
     files = ((output, partial(write_points, found.events)),)
-    files += () if way.transport is None else ((save, way.transport.save),)
-    files += () if flow is None else ((save, partial(write_dataset, flow)),)
+    mapped = flow if way.transport is None else way.transport.to_dataset()
+    files += () if mapped is None else ((save, partial(write_dataset, mapped)),)
     write_files(*files, force=force)
     if not quiet:
         fitted = None if way.transport is None else way.transport.result

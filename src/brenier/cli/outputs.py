@@ -94,7 +94,10 @@ def write_points(points: "Tensor", path: Path) -> None:
     """Write points as an array."""
     import numpy as np
 
-    np.save(path, points.cpu().numpy())
+    array = np.ascontiguousarray(points.cpu().numpy())
+    with path.open("wb") as stream:  # by hand, as `np.save` does not say that a disk is full
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.data)
 
 
 def read_result(path: Path) -> "xr.Dataset | Schedule":

@@ -55,11 +55,14 @@ def run_plan(
     )
     seconds = time.monotonic() - begun
 
+    def write(path: Path) -> None:
+        path.write_text(schedule.to_json(), encoding="utf-8")
+
     def draw(path: Path) -> None:
         from brenier.figures import plot_schedule, save_figure
 
         save_figure(plot_schedule(schedule, known), path)
 
-    write_files((output, schedule.to_json), (figure, draw), force=force)
+    write_files((output, write), (figure, draw), force=force)
     if not quiet:
         show(schedule, seconds=seconds)

@@ -1,13 +1,15 @@
 """Writing results that are either whole or not there.
 
-`atomic_paths` hands out temporary names in the folder of the results and renames them at the end: a reader never sees
-half a file, and a failure leaves none.
+`atomic_paths` hands out drafts in the folder of the results and renames them at the end: a reader never sees half a
+file, and a failure leaves none. A process holds a lock on its drafts for as long as it lives, so that those of a dead
+one can be told, and removed.
 """
 
 import os
+import re
 import secrets
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,11 @@ from brenier.core.reading.files import line
 
 if TYPE_CHECKING:
     import xarray as xr
+
+try:
+    import fcntl
+except ImportError:  # where there are no such locks, what killed processes leave behind stays
+    fcntl = None
 
 
 def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = (), force: bool = False) -> Path:
@@ -42,31 +49,45 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = (), for
 
 @contextmanager
 def atomic_paths(*paths: str | os.PathLike[str], force: bool = False) -> Generator[tuple[Path, ...], None, None]:
-    """Write several files, all or none: yields a temporary name for each, and renames them when the block ends.
+    """Write several files, all or none: yields an empty file for each, and gives them their names when the block ends.
 
-    The temporary names lie in the same folders and have the same suffixes. Whatever goes wrong, an interrupt included,
-    they are removed.
+    These drafts lie in the same folders and have the same suffixes. Whatever goes wrong, an interrupt included, they
+    are removed; those that a killed process has left are removed by the next one that writes to the same name.
+
+    Each file is replaced at once. Several are one after another: a process that is killed in these microseconds leaves
+    some new ones beside old ones, each whole.
 
     Raises:
-        ValueError: as `check_output`; and in place of any `OSError` in the block (a full disk, no permission).
+        ValueError: as `check_output`; and in place of any `OSError` in the block (a full disk, no permission). Without
+            `force` also where another process was first to write the file.
     """
     targets = [check_output(path, force=force) for path in paths]
-    drafts = [t.with_name(f".{t.stem[:100]}-{secrets.token_hex(6)}{t.suffix}") for t in targets]
-    placed: list[Path] = []
+    drafts: list[Path] = []
     try:
-        yield tuple(drafts)
-        for draft, target in zip(drafts, targets, strict=True):
-            existed = os.path.lexists(check_output(target, force=force))
-            draft.replace(target)
-            placed += [] if existed else [target]
+        with ExitStack() as held:
+            for target in targets:
+                _remove_leftovers(target)
+                drafts.append(_make(target, held))
+            yield tuple(drafts)
+            for draft in drafts:
+                _flush(draft)
+            for target in targets:
+                check_output(target, force=force)
+            for draft, target in zip(drafts, targets, strict=True):
+                _place(draft, target, force)
     except BaseException as error:
-        for path in drafts + placed:
+        for draft, target in zip(drafts, targets, strict=False):
             with suppress(OSError):
-                path.unlink()
+                if target.samefile(draft):
+                    target.unlink()
         if isinstance(error, OSError):
             names = " and ".join(repr(str(target)) for target in targets)
             raise ValueError(f"{names} cannot be written: {line(error.strerror or error)}") from None
         raise
+    finally:
+        for draft in drafts:
+            with suppress(OSError):
+                draft.unlink()
 
 
 @contextmanager
@@ -80,3 +101,67 @@ def write_dataset(data: "xr.Dataset", path: Path) -> None:
     """Write a dataset as netCDF. The same data make the same bytes."""
     # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
     path.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
+
+
+@contextmanager
+def locked(path: Path) -> Generator[bool, None, None]:
+    """Hold a file or folder for this process; yields False where another one holds it.
+
+    The system lets go of it when the process ends, however it ends. Where locks are unknown, as on some file systems
+    over a network, every process may believe that it holds it.
+    """
+    with ExitStack() as held:
+        yield _lock(path, held) is not False
+
+
+def _lock(path: Path, held: ExitStack, wait: bool = False) -> bool | None:
+    """Lock a file until `held` ends; False where another process has it, None where locks are unknown."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    held.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _beginning(target: Path) -> str:
+    """What the names of drafts of `target` begin with; cut, as names may be no longer than 255 bytes."""
+    return f".{os.fsencode(target.stem)[:100].decode(errors='ignore')}.brenier-"
+
+
+def _make(target: Path, held: ExitStack) -> Path:
+    """An empty draft of `target` that is locked until `held` ends."""
+    draft = target.with_name(f"{_beginning(target)}{secrets.token_hex(6)}{target.suffix}")
+    draft.touch(exist_ok=False)
+    with suppress(FileNotFoundError):
+        _lock(draft, held, wait=True)
+    return draft if draft.exists() else _make(target, held)  # it looked like a leftover before it was locked
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the drafts of `target` whose process is dead."""
+    name = re.compile(f"{re.escape(_beginning(target))}[0-9a-f]{{12}}{re.escape(target.suffix)}")
+    with suppress(OSError), ExitStack() as held:
+        for path in target.parent.iterdir():
+            if name.fullmatch(path.name) and _lock(path, held):
+                path.unlink()
+
+
+def _flush(draft: Path) -> None:
+    """Have the file on the disk before it gets its name: else power that fails may leave an empty one under it."""
+    with draft.open("rb+") as stream:
+        os.fsync(stream)
+
+
+def _place(draft: Path, target: Path, force: bool) -> None:
+    """Give a draft its name; where that is new, as a second name, which can be taken back."""
+    try:
+        os.link(draft, target)
+    except OSError:  # the name exists, or the file system gives none twice
+        check_output(target, force=force)
+        draft.replace(target)

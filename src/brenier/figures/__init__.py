@@ -9,4 +9,4 @@ matplotlib is loaded when something is drawn.
 
 from brenier.core.face import names_on_use
 
-__getattr__, __dir__, __all__ = names_on_use(__name__)  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = names_on_use(__name__)
