@@ -63,7 +63,7 @@ def test_quiet_prints_nothing(brenier: Command, net: Path, points: Path) -> None
     [
         (("normal", "--snr", 1), "normal is not a network"),
         (("{net}", "--snr", 1), "give data"),
-        (("{net}", "--data", "normal"), "the network takes"),
+        (("{net}", "--data", "normal"), "one shape"),
         (("{net}", "--data", "{net}"), "is a network itself"),
         (("{net}", "--data", "{points}", "--snr", "1", "--snrs", 3), "leave out --snr-min"),
         (("{net}", "--data", "{points}", "--snr", "1,x"), "'x' is not a number"),

@@ -130,7 +130,7 @@ def test_files_of_the_same_name_are_told_apart(brenier: Command, two_points: xr.
 
 def test_refused(brenier: Command, net: Path, unet: Path, tmp_path: Path) -> None:
     brenier("probe", "two-points", "--data", "digits").refused("two-points is no network")
-    brenier("probe", net, "--data", "digits").refused("digits has points of shape (8, 8), the network takes (1,)")
+    brenier("probe", net, "--data", "digits").refused("points of digits have shape (8, 8), those of net (1,)")
     brenier("probe", net, "--data", net).refused("is a network itself")
     brenier("probe", net, "--snr", "1e6").refused("the SNR 1e+06 is not one that net was trained for")
     brenier("probe", net, "--holdout", 0.2).refused("holdout needs data")

@@ -20,11 +20,12 @@ def made(shape: tuple[int, ...]) -> xr.Dataset:
 @pytest.fixture(scope="module")
 def evaluations() -> dict[str, xr.Dataset]:
     return {
-        name: made(shape) for name, shape in {"grey": (5, 6), "colour": (3, 4, 4), "plane": (2,), "rows": (4,)}.items()
+        name: made(shape)
+        for name, shape in {"grey": (5, 6), "colour": (3, 4, 4), "last": (4, 4, 3), "plane": (2,), "rows": (4,)}.items()
     }
 
 
-@pytest.mark.parametrize("name", ["grey", "colour", "plane", "rows"])
+@pytest.mark.parametrize("name", ["grey", "colour", "last", "plane", "rows"])
 def test_nothing_overlaps(
     evaluations: dict[str, xr.Dataset], name: str, nothing_overlaps: Callable[[Figure], None]
 ) -> None:

@@ -138,8 +138,8 @@ def test_refused() -> None:
     for samples, reference, train, words in (
         (x[:49], x, None, "49 points in samples are too few: at least 50"),
         (x, x[:49], None, "49 points in reference are too few: at least 50"),
-        (x, points(100, 3, 0), None, "samples have 2 numbers each, reference 3"),
-        (x, x, points(100, 3, 0), "samples have 2 numbers each, train 3"),
+        (x, points(100, 3, 0), None, r"points of samples have shape \(2,\), those of reference \(3,\)"),
+        (x, x, points(100, 3, 0), r"points of train have shape \(3,\), those of samples \(2,\)"),
         (points(60, 64, 0), points(90, 64, 1), None, "64 features needs more than 64 points.*there are 60"),
         (x, x, "normal", "train must be the points"),
         (x * math.nan, x, None, "NaN or infinite"),
@@ -162,3 +162,26 @@ def test_refused() -> None:
             evaluate(x, points(100, 2, 1), progress=False, **options)
     with pytest.raises(ValueError, match="labels belong to points"):
         evaluate(x, brenier.GaussianMixture([1, 1], [[0.0, 0], [1, 1]], 1.0), labels=[0], progress=False)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_images_with_channels_last_are_held_against_those_with_channels_first(place: int) -> None:
+    first = [points(90, 3 * 4 * 5, seed).reshape(90, 3, 4, 5) for seed in range(3)]
+    turned = [one.movedim(1, -1) if k == place else one for k, one in enumerate(first)]
+    expected = evaluate(first[0], first[1], train=first[2], progress=False)
+    with pytest.warns(UserWarning, match="channels of"):
+        found = evaluate(turned[0], turned[1], train=turned[2], progress=False)
+    both = [each[["value", "control"]].drop_sel(metric="w2") for each in (found, expected)]
+    xr.testing.assert_allclose(*both, rtol=1e-3, atol=1e-6)
+    if place != 1:  # random directions are those of the reference's order
+        sliced = [float(each["value"].sel(metric="w2")) for each in (found, expected)]
+        assert sliced[0] == pytest.approx(sliced[1], rel=1e-6)
+    assert found["pair_sample"].to_numpy().tolist() == expected["pair_sample"].to_numpy().tolist()
+
+
+def test_values_of_another_scale_are_said() -> None:
+    x, y = points(60, 20, 0).tanh(), points(60, 20, 1).tanh()
+    with pytest.warns(UserWarning, match="values of samples go from .* of reference .*: bring both to one scale"):
+        evaluate((x + 1) * 127.5, y, progress=False)
+    with pytest.warns(UserWarning, match="values of train go from"):
+        evaluate(x, y, train=(points(60, 20, 2).tanh() + 1) * 127.5, progress=False)

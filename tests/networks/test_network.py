@@ -181,7 +181,7 @@ def test_grey_images_with_and_without_a_channel() -> None:
     target = NetworkTarget(lambda x, t: x / 2, np.zeros((4, 5, 5)), event_shape=(1, 5, 5))
     assert target.event_shape == (1, 5, 5)
     assert target.with_data(np.zeros((4, 25))).event_shape == (1, 5, 5)
-    with pytest.raises(ValueError, match="points of shape"):
+    with pytest.raises(ValueError, match=r"have shape \(5, 6\), those of network \(1, 5, 5\)"):
         target.with_data(np.zeros((4, 5, 6)))
 
 
@@ -219,7 +219,7 @@ def refused(message: str, *arguments: Any, **options: Any) -> None:
 
 def test_bad_arguments() -> None:
     refused("give event_shape or data", Linear())
-    refused("points of shape \\(2,\\), the network takes \\(3,\\)", Linear(), LAW, event_shape=(3,))
+    refused("have shape \\(2,\\), those of network \\(3,\\)", Linear(), LAW, event_shape=(3,))
     refused("event_shape must be one or more positive sizes", Linear(), event_shape=(0,))
     refused("tolerance must lie in", Linear(), LAW, tolerance=0.0)
     refused("batch must be a whole number", Linear(), LAW, batch=0)
@@ -352,3 +352,17 @@ def test_names_are_no_data_below_the_catalog() -> None:
 def test_data_belong_to_networks() -> None:
     with pytest.raises(ValueError, match="is no network"):
         brenier.load_target("digits", data="digits")
+
+
+def test_data_are_put_in_the_order_of_the_network() -> None:
+    images = np.random.default_rng(0).normal(size=(6, 3, 4, 5))
+    last = np.moveaxis(images, 1, -1)
+    law = brenier.load_target(images, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="channels of data come last"):
+        found = NetworkTarget(Exact(law), last, event_shape=(3, 4, 5), dtype=torch.float64)
+    with pytest.warns(UserWarning, match="channels of data come last"):
+        again = network(law).with_data(last)
+    for target in (found, again):
+        assert target.data is not None
+        np.testing.assert_allclose(target.data.point_masses()[0], images.reshape(6, -1), atol=1e-6)
+        assert target.event_shape == (3, 4, 5)

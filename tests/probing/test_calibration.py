@@ -377,7 +377,7 @@ def test_data_replace_those_of_the_network():
 
 BAD = {
     "no-data": (lambda: calibrate(network(posterior(NORMAL), None, event_shape=(2,))), "comes without data: give data"),
-    "other-shape": (lambda: calibrate(network(posterior(NORMAL), NORMAL), BIMODAL), "the network takes"),
+    "other-shape": (lambda: calibrate(network(posterior(NORMAL), NORMAL), BIMODAL), "one shape"),
     "outside": (
         lambda: calibrate(network(posterior(NORMAL), NORMAL, snr_range=(0.1, 10.0)), snrs=[1, 20]),
         "20 is not one that network was trained for: it must lie between 0.1 and 10",

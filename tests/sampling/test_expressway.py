@@ -388,7 +388,7 @@ def test_one_datum_and_equal_data(ring: GaussianMixture) -> None:
         ({"assignment": "monge-ampere", "fresh_noise": True}, "fresh_noise.* a Monge-Ampère map"),
         ({"assignment": "monge-ampere", "source": "uniform"}, "starts from the normal law"),
         ({"seed": -1}, "seed"),
-        ({"data": np.zeros((5, 3))}, "data has points of 3 numbers, ring of 2"),
+        ({"data": np.zeros((5, 3))}, "points of data have shape \\(3,\\), those of ring \\(2,\\)"),
         ({"data": None}, "ring is a law, and what is diffused are points"),
         ({"data": "normal"}, "normal is a law, and what is diffused are points"),
         ({"data": "digits-network"}, "digits-network is a network, and what is diffused"),
@@ -444,3 +444,15 @@ def test_a_source_of_ones_own(ring: GaussianMixture) -> None:
     assert isinstance(way.transport, SemiDiscrete)
     assert way.transport.source == "sampler"
     assert way.sample(10, progress=False).points.shape == (10, 2)
+
+
+def test_data_are_put_in_the_order_of_the_law() -> None:
+    images = np.random.default_rng(0).normal(size=(30, 3, 4, 5))
+    law = Empirical(images, name="law")
+    with pytest.warns(UserWarning, match="channels of data come last"):
+        way = Expressway(law, np.moveaxis(images, 1, -1))
+    np.testing.assert_allclose(way.data.data, images.reshape(30, -1), atol=1e-6)
+    with pytest.warns(UserWarning, match="values of data go from .* of law .*: bring both to one scale"):
+        Expressway(law, images * 50)
+    with pytest.raises(ValueError, match=r"points of data have shape \(60,\), those of ring \(2,\)"):
+        Expressway(GaussianMixture([1], np.zeros((1, 2)), 1.0, name="ring"), images.reshape(30, -1))

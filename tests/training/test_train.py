@@ -489,3 +489,11 @@ def test_a_network_is_no_data(tmp_path):
     with pytest.raises(ValueError, match="digits-network is a network itself: give data or a law to train on"):
         train("digits-network", tmp_path / "net", steps=1, progress=False)
     assert not (tmp_path / "net").exists()
+
+
+def test_images_with_channels_last_are_trained_as_images(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(6, 16, 16, 3))
+    with pytest.warns(UserWarning, match=r"channels of data come last, \(16, 16, 3\): turned to \(3, 16, 16\)"):
+        net = train(images, tmp_path / "net", steps=1, batch=4, device="cpu", progress=False)
+    assert json.loads((tmp_path / "net" / "config.json").read_text())["network"]["kind"] == "unet"
+    assert net.event_shape == (3, 16, 16)

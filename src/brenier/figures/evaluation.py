@@ -143,7 +143,8 @@ def plot_pairs(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 def _is_image(evaluation: xr.Dataset) -> bool:
     shape = [int(side) for side in np.atleast_1d(evaluation.attrs["event_shape"])]
-    return (len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))) and min(shape[-2:]) > 1
+    sides = shape[1:] if shape[0] in (1, 3) else shape[:-1] if shape[-1] in (1, 3) else []
+    return min(shape if len(shape) == 2 else sides if len(shape) == 3 else [0], default=0) > 1
 
 
 def _images(ax: Axes, points: Array, distances: Array) -> None:
@@ -151,7 +152,7 @@ def _images(ax: Axes, points: Array, distances: Array) -> None:
     low, high = float(points.min()), float(points.max())
     scaled = (points - low) / (high - low or 1.0)
     if scaled.ndim == 5:  # channels come last in a picture; a single one is grey
-        scaled = np.moveaxis(scaled, 2, -1)
+        scaled = np.moveaxis(scaled, 2, -1) if scaled.shape[2] in (1, 3) else scaled
         scaled = scaled[..., 0] if scaled.shape[-1] == 1 else scaled
     tall, wide = scaled.shape[2:4]
     gap = max(1, round(0.12 * wide))

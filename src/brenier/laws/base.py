@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.core.checks import check_memory
@@ -157,6 +157,15 @@ class Target(ABC):
         """The same law, of which one call may take `max_memory` GiB: itself, where no call takes that much."""
         check_memory(max_memory)
         return self
+
+    def arranged(self, order: Int[Tensor, " d"], event_shape: Sequence[int]) -> Self:
+        """The same law with the coordinates of its points in another order, which makes this shape of them.
+
+        Raises:
+            ValueError: the law is no set of points.
+        """
+        shapes = f"{self.event_shape}: give it in {tuple(event_shape)}"
+        raise ValueError(f"{self.name} is no set of points that could be rearranged, of shape {shapes}")
 
     def with_data(self, data: "Target") -> Self:
         """The same law, with queries drawn from `data`: networks only.

@@ -122,6 +122,15 @@ class Empirical(Target):
         vars(other).pop("_norms", None)
         return other
 
+    def arranged(self, order: Int[Tensor, " d"], event_shape: Sequence[int]) -> Self:
+        """The same atoms with their coordinates in another order, which makes this shape of them."""
+        other = copy.copy(self)
+        order = order.to(self.device)
+        other._atoms, other._centre = self._atoms[:, order], self._centre[order]
+        other.event_shape = tuple(event_shape)
+        vars(other).pop("_norms", None)
+        return other
+
     def distinct(self) -> Self:
         """The same law with every point once: the weights of repeated ones are added up."""
         points = self.data.cpu().numpy()

@@ -7,7 +7,7 @@ of held-out points or of training points among each other. Without it, none of t
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.work import progress_bar
 from brenier.distances.wasserstein import debiased_w2, sliced_w2
+from brenier.laws.alike import order_of, warn_of_scales
 from brenier.laws.base import Target
 from brenier.metrics.copying import Memorisation, memorisation
 from brenier.metrics.digits import load_digits_classifier
@@ -64,6 +65,18 @@ class _Read(NamedTuple):
     from_data: bool
     event_shape: tuple[int, ...]
     name: str
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether points are more than a row of numbers."""
+        return len(self.event_shape) > 1
+
+    def ordered_as(self, other: Self) -> Self:
+        """The same points in the order of the other's, such as with channels first; and says where scales differ."""
+        order = order_of(self.event_shape, other.event_shape, self.name, other.name)
+        points = self.points if order is None else self.points[:, order]
+        warn_of_scales(points, other.points, self.name, other.name)
+        return self._replace(points=points, event_shape=self.event_shape if order is None else other.event_shape)
 
 
 def evaluate(
@@ -111,14 +124,20 @@ def evaluate(
 
     Raises:
         ValueError: too few points, points that do not fit each other, a classifier or labels that do not fit.
+
+    Warns:
+        UserWarning: points were put in the reference's order (see `laws.alike`), or are on another scale.
     """
     seed, k = whole_number(seed, "seed", 0), whole_number(k, "k", 1)
     given = _read(samples, "samples", 0, seed)
     data = _read(reference, "reference", len(given.points), seed + 1)
+    given = given.ordered_as(data)
     trained = data if train is None and data.from_data else None
-    trained = _read(train, "train", len(given.points), seed + 2) if train is not None else trained
-    if trained is not None and not trained.from_data:
-        raise ValueError(f"{trained.name} is a law, and train must be the points that the sampler was trained on")
+    if train is not None:
+        trained = _read(train, "train", len(given.points), seed + 2)
+        if not trained.from_data:
+            raise ValueError(f"{trained.name} is a law, and train must be the points that the sampler was trained on")
+        trained = trained.ordered_as(data if data.has_shape else given)
     note = ": shares of fewer are uncertain by more than 0.14"
     x, y = points_of(given.points, data.points, least=LEAST, note=note)
     model, held = _classifier(classifier, labels, data, y, seed)

@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from brenier.core.checks import whole_number
 from brenier.core.points import Numbers
 from brenier.core.random import seeds
+from brenier.laws.alike import in_order
 from brenier.laws.base import Localization, Target, of_points
 from brenier.laws.given import as_law
 from brenier.networks.conventions import (
@@ -112,8 +113,9 @@ class NetworkTarget(Target):
         self.prediction: Prediction = prediction
         self.name, self._tolerance = name, tolerance
         self._snr_range = _check_range(snr_range, self.scale)
-        self.data = None if data is None else _drawn(data, self.dtype, self.device)
-        self.event_shape = _event_shape(event_shape, self.data)
+        law = None if data is None else _drawn(data, self.dtype, self.device)
+        self.event_shape = _event_shape(event_shape, law)
+        self.data = None if law is None else in_order(law, self.event_shape, name)
         self._batch = None if batch is None else whole_number(batch, "batch", 1)
         self._check_network()
 
@@ -150,9 +152,8 @@ class NetworkTarget(Target):
     def with_data(self, data: Target | Numbers | None) -> Self:
         """The same network, with queries drawn from other data; None: by running the chain."""
         other = copy.copy(self)
-        other.data = None if data is None else _drawn(data, self.dtype, self.device)
-        if other.data is not None:
-            other.event_shape = _event_shape(self.event_shape, other.data)
+        law = None if data is None else _drawn(data, self.dtype, self.device)
+        other.data = None if law is None else in_order(law, self.event_shape, self.name)
         return other
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
@@ -393,15 +394,7 @@ def _event_shape(given: Sequence[int] | None, data: Target | None) -> tuple[int,
         shape = ()
     if not shape:
         raise ValueError(f"event_shape must be one or more positive sizes, such as (3, 32, 32), got {given}")
-    if data is not None and not _same(data.event_shape, shape):
-        raise ValueError(f"{data.name} has points of shape {data.event_shape}, the network takes {shape}")
     return shape
-
-
-def _same(data: Sequence[int], network: Sequence[int]) -> bool:
-    """Whether the data's points are the network's but for axes of length 1, or flattened."""
-    first, second = ([size for size in shape if size > 1] for shape in (data, network))
-    return first in (second, [math.prod(second)])
 
 
 def _generator(seed: int, part: int) -> torch.Generator:

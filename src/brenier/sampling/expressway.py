@@ -31,6 +31,7 @@ from torch import Tensor
 from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
 from brenier.core.random import generator_for
+from brenier.laws.alike import ROWS, in_order, warn_of_scales
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.sampling.driver import check_points, integrate
@@ -263,8 +264,9 @@ def _points(law: Target, data: LawLike | None) -> Empirical:
     if not isinstance(found, Empirical):
         kind = "a network" if found.learned else "a law"
         raise ValueError(f"{found.name} is {kind}, and what is diffused are points: give data, an array or a file")
-    if found.dim != law.dim:
-        raise ValueError(f"{found.name} has points of {found.dim} numbers, {law.name} of {law.dim}: give as many")
+    found = cast(Empirical, in_order(found, law.event_shape, law.name))
+    if not law.learned:
+        warn_of_scales(found.sample(ROWS, 0), law.sample(ROWS, 0), found.name, law.name)
     return found.to(law.device, law.dtype)
 
 

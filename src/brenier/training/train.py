@@ -22,6 +22,7 @@ import xarray as xr
 from brenier.catalog import LawLike, load_target
 from brenier.core import records
 from brenier.core.reading.files import exists
+from brenier.laws.alike import channels_first
 from brenier.laws.base import Target
 from brenier.networks.network import NetworkTarget
 from brenier.networks.noise_levels import NoiseLevels
@@ -117,6 +118,7 @@ def train(
     law = load_target(data, device=device)
     if law.learned:
         raise ValueError(f"{law.name} is a network itself: give data or a law to train on")
+    law = channels_first(law)
     moments = Moments.of(law)
     config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
     workers = Workers(None if device is None else torch.device(device))

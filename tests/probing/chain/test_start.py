@@ -57,8 +57,8 @@ def test_laws_files_and_names(tmp_path):
         ([1.0, 2.0], SPACE, "start is a point of 2 coordinates, space has 3 dimensions: give one finite number, or 3"),
         ("1,2", LINE, "start is a point of 2 coordinates, line has 1 dimension: give one finite number, or 1"),
         (float("nan"), LINE, "give one finite number"),
-        (LINE, SPACE, "the start line has dimension 1, space has 3: they must agree"),
-        ("two-points", SPACE, "has dimension 1, space has 3"),
+        (LINE, SPACE, "points of line have shape \\(1,\\), those of space \\(3,\\)"),
+        ("two-points", SPACE, "have shape \\(1,\\), those of space \\(3,\\)"),
         ("nowhere.npy", LINE, "does not exist"),
         ("normla", LINE, "no target 'normla'"),
     ],
@@ -66,3 +66,10 @@ def test_laws_files_and_names(tmp_path):
 def test_refused(start, target, message):
     with pytest.raises(ValueError, match=message):
         start_law(start, target)
+
+
+def test_images_are_put_in_the_order_of_the_law():
+    images = np.random.default_rng(0).normal(size=(6, 3, 4, 5))
+    with pytest.warns(UserWarning, match="channels of data come last"):
+        found = start_law(np.moveaxis(images, 1, -1), Empirical(images, dtype=torch.float64))
+    np.testing.assert_allclose(found.point_masses()[0], images.reshape(6, -1), atol=1e-6)

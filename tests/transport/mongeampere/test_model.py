@@ -364,3 +364,11 @@ def test_arrays_and_lists_are_as_good_as_tensors(linear):
             found = call(given)
             assert isinstance(found, np.ndarray)
             np.testing.assert_array_equal(found, call(x))
+
+
+def test_images_of_both_laws_are_in_one_order():
+    images = draw(40, 3, 4, 5)
+    with pytest.warns(UserWarning, match="channels of data come last"):
+        flow = MongeAmpere(images, images.movedim(1, -1), method="gaussian")
+    torch.testing.assert_close(flow.target.mean, images.flatten(1).mean(0), rtol=0, atol=1e-6)
+    assert flow.target.event_shape == (3, 4, 5)

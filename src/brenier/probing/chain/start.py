@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
+from brenier.laws.alike import in_order
 from brenier.laws.base import Target
 from brenier.laws.mixture import GaussianMixture
 
@@ -48,9 +49,7 @@ def start_law(start: Start, law: Target, beta: float = 1.0) -> Target:
             )
         name = "point " + ",".join(f"{c:g}" for c in point[:4]) + ",..." * (len(point) > 4)
         return _gaussian(torch.from_numpy(np.broadcast_to(point, (dim,)).copy()), 0.0, name, law)
-    if found.dim != dim:
-        raise ValueError(f"the start {found.name} has dimension {found.dim}, {law.name} has {dim}: they must agree")
-    return found.to(device=law.device, dtype=law.dtype)
+    return in_order(found, law.event_shape, law.name).to(device=law.device, dtype=law.dtype)
 
 
 def _read_point(text: str) -> list[float] | None:

@@ -19,11 +19,12 @@ from torch import Tensor
 from brenier.catalog import load_target
 from brenier.core.checks import whole_number
 from brenier.core.reading.files import exists
+from brenier.laws.alike import in_order
 from brenier.laws.base import Target
 from brenier.transport.mongeampere.marginal import Marginal, laplace, standard_normal
 
 
-def find_marginal(source: Any, dim: int | None = None) -> Marginal:
+def find_marginal(source: Any, dim: int | None = None, like: Marginal | None = None) -> Marginal:
     """The law that `source` names, as a flow knows it.
 
     Args:
@@ -31,6 +32,7 @@ def find_marginal(source: Any, dim: int | None = None) -> Marginal:
             function log_density(x) of points (n, d) -> (n,), which needs `dim`, or a Python file, `.py`, that defines
             it and `dim`; or a `Marginal`.
         dim: d, for a normal law or a function; checked against all others.
+        like: the other law, in whose order points are put, see `laws.alike`.
 
     Raises:
         ValueError: the dimension is missing or another; a law that is neither a mixture nor points; a function whose
@@ -48,7 +50,10 @@ def find_marginal(source: Any, dim: int | None = None) -> Marginal:
     elif isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".py":
         law = _python(Path(source))
     else:
-        law = _from_target(load_target(source))
+        found = load_target(source)
+        if like is not None and like.shape is not None and found.dim == like.dim:
+            found = in_order(found, like.shape, like.name)
+        law = _from_target(found)
     if dim is not None and law.dim != dim:
         raise ValueError(f"{law.name} is in {law.dim} dimensions, the other law in {dim}: give two of one dimension")
     return law
@@ -67,7 +72,7 @@ def pair(reference: Any, target: Any, dim: int | None) -> tuple[Marginal, Margin
         return laplace(law), law
     if not is_normal(reference):
         first = find_marginal(reference, dim)
-        return first, find_marginal(target, first.dim)
+        return first, find_marginal(target, first.dim, first)
     second = find_marginal(target, 1 if is_normal(target) and dim is None else dim)
     return standard_normal(second.dim), second
 
