@@ -5,6 +5,7 @@ from brenier import metrics as metrics
 from brenier import scales as scales
 from brenier import transport as transport
 from brenier.catalog import load_target as load_target
+from brenier.core.reading.options import Reading as Reading
 from brenier.core.records import table as table
 from brenier.distances.wasserstein import w2 as w2
 from brenier.laws.base import Localization as Localization

@@ -18,7 +18,8 @@ import torch
 
 from brenier.core.points import Numbers
 from brenier.core.reading.files import exists, split_member
-from brenier.core.reading.read import read_array
+from brenier.core.reading.options import Reading
+from brenier.core.reading.read import check_fields, fields_of, read_array
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.given import as_law, points_law
@@ -92,6 +93,7 @@ def load_target(
     device: torch.device | str | None = None,
     max_memory: float | None = None,
     data: LawLike | None = None,
+    reading: Reading | None = None,
 ) -> Target:
     """Make the law that `law` names.
 
@@ -110,35 +112,61 @@ def load_target(
         max_memory: GiB that the blocks of an `Empirical` may take.
         data: what the queries of a network are drawn from, anything that this function takes but a network. Default:
             they are drawn by running the network's own chain.
+        reading: how a file is to be read, that of `data` where there are some: columns, separator, shape, ...
 
     Raises:
-        ValueError, TypeError: one line, for names and files that do not exist or do not hold a law.
+        ValueError, TypeError: one line, for names and files that do not exist or do not hold a law, or where `reading`
+            says what does not apply to them.
     """
     device = _device(device)
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype {dtype} is not supported: choose torch.float32 or torch.float64")
-    named = isinstance(law, str | os.PathLike)
-    found = _named(os.fspath(law), isinstance(law, str), dtype, device) if named else as_law(law, dtype, device)
+    reading = Reading() if reading is None else reading
+    of_law = reading.given if data is None else readable(law)
+    own = reading.only(of_law)
+    if isinstance(law, str | os.PathLike):
+        found = _named(os.fspath(law), isinstance(law, str), dtype, device, own)
+    else:
+        check_fields("what is no file", own, ())
+        found = as_law(law, dtype, device)
     if max_memory is not None:
         found = found.within(max_memory)
-    return found if data is None else found.with_data(load_target(data, max_memory=max_memory))
+    if data is None:
+        return found
+    others = [field for field in reading.given if field not in of_law or field in readable(data)]
+    return found.with_data(load_target(data, max_memory=max_memory, reading=reading.only(others)))
 
 
-def _named(text: str, built_in: bool, dtype: torch.dtype | None, device: torch.device | None) -> Target:
+def readable(law: LawLike) -> tuple[str, ...]:
+    """The fields of a `Reading` that say something about what is named: none where that is no file of data."""
+    if not isinstance(law, str | os.PathLike) or (isinstance(law, str) and law in BUILT_IN):
+        return ()
+    file = Path(split_member(os.fspath(law))[0])
+    if not exists(file) or file.suffix.lower() in (".json", ".py"):
+        return ()
+    network = file.is_dir() and (saved.is_checkpoint(file) or model.is_diffusers(file))
+    return ("shape",) if network else fields_of(file)
+
+
+def _named(
+    text: str, built_in: bool, dtype: torch.dtype | None, device: torch.device | None, reading: Reading
+) -> Target:
     """The law of a name that may be `built_in`, or of a file or folder."""
     options: dict[str, Any] = {"dtype": dtype, "device": device}
     if built_in and text in BUILT_IN:
+        check_fields(text, reading, ())
         return BUILT_IN[text].make(name=text, **options)
     file = Path(split_member(text)[0])
     if not text or not exists(file):
         raise ValueError(_unknown(text, file))
+    check_fields(text, reading, readable(Path(text)))
     if file.is_dir() and saved.is_checkpoint(file):
         return saved.load(file).to(**options)
     if file.is_dir() and model.is_diffusers(file):
         return model.load_diffusers(file).to(**options)
     if file.suffix.lower() == ".json":
         return read_mixture(file, **options)
-    return points_law(read_array(text), _label(text), **options)
+    return points_law(read_array(text, reading), _label(text), **options)
 
 
 def _label(text: str) -> str:

@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 
+@options.reads_files
 def run_calibrate(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="A trained network: a folder or a file.")],
     data: Annotated[
@@ -25,6 +27,8 @@ def run_calibrate(
     figure: options.Figure = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Compare the error that NETWORK's Jacobian predicts with the error that it makes on DATA."""
     from brenier.cli.numbers import given_levels, snr_grid
@@ -33,7 +37,8 @@ def run_calibrate(
 
     check_outputs(output, figure, force)
     levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
-    net = load_network(network, data, device=device, dtype=options.torch_dtype(dtype))
+    files = options.Files(reading, data, network, device=device, dtype=dtype)
+    net = load_network(files.open(network), files.open(data), device=device, dtype=options.torch_dtype(dtype))
     if (snr_min, snr_max, snrs) != (None, None, None):
         levels["snrs"] = snr_grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
     calibration = calibrate(net, **levels, queries=queries, seed=seed, progress=not quiet)

@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 
+@options.reads_files
 def run_chain(
     law: options.LawName,
     start: Annotated[
@@ -41,6 +43,8 @@ def run_chain(
     figure: options.Figure = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Diffuse START, denoise it by LAW's score, and show where it closes in on LAW and where errors grow."""
     from brenier import chain
@@ -54,9 +58,10 @@ def run_chain(
         raise ValueError(f"--error-band {error_band!r}: give two SNRs, LOW,HIGH")
     if band is not None and not score_error:
         raise ValueError("--error-band says where the score is wrong: give --score-error, by how much")
+    files = options.Files(reading, data, law, start, device=device, dtype=dtype)
     found = chain(
-        options.open_law(law, data, device, dtype),
-        start,
+        options.open_law(files.open(law), files.open(data), device, dtype),
+        files.open(start),
         steps=steps,
         eta=eta,
         mode=mode,

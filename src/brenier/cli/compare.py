@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 
+@options.reads_files
 def run_compare(
     law: options.LawName,
     steps: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of steps.")] = "5,10,20",
@@ -26,6 +28,8 @@ def run_compare(
     figure: options.Figure = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Sample LAW with the steps placed in every way, and hold the results against each other."""
     from brenier import compare
@@ -35,7 +39,7 @@ def run_compare(
     check_outputs(output, figure, force)
     counts = read_numbers(steps, "--steps")
     comparison = compare(
-        options.open_law(law, data, device, dtype),
+        options.open_law(law, data, device, dtype, reading),
         counts,
         solvers=_names(solvers),
         criteria=None if criteria is None else _names(criteria),

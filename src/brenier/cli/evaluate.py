@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 
+@options.reads_files
 def run_evaluate(
     samples: Annotated[
         str, typer.Argument(metavar="SAMPLES", help="A file of samples: see `brenier laws` for the formats.")
@@ -36,6 +38,8 @@ def run_evaluate(
     figure: options.Figure = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Judge SAMPLES: how far from the data, how precise, how complete, how mixed, how much copied."""
     from brenier import evaluate
@@ -43,11 +47,12 @@ def run_evaluate(
     from brenier.core.reading.read import read_array
 
     check_outputs(output, figure, force, (".nc", ".json"))
-    classes = None if labels is None else read_array(labels)
+    files = options.Files(reading, reference, samples, train)
+    classes = None if labels is None else read_array(labels, files.values(labels))
     found = evaluate(
-        samples,
-        reference,
-        train=train,
+        files.open(samples),
+        files.open(reference),
+        train=files.open(train),
         classifier=classifier,
         labels=classes,
         features=features,

@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 FRESH = 2**18  # draws that the transport is judged by
 
 
+@options.reads_files
 def run_express(
     data: Annotated[str, typer.Argument(metavar="DATA", help="The points that are diffused: see `brenier laws`.")],
     output: options.Samples,
@@ -50,6 +52,8 @@ def run_express(
     dtype: options.Dtype = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Sample by transport from noise to DATA diffused to one noise level, and a few steps of a network from there."""
     from brenier import Expressway, SemiDiscrete
@@ -74,9 +78,10 @@ def run_express(
     if network is None:
         warnings.warn(f"without --network, followed is the denoiser of {data} itself, which copies it", stacklevel=1)
     begun = time.monotonic()
+    files = options.Files(reading, data, network, device=device, dtype=dtype)
     way = Expressway(
-        network,
-        data,
+        files.open(network),
+        files.open(data),
         handover=where,
         steps=steps,
         solver=solver,

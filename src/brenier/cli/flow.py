@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 
+@options.reads_files
 def run_flow(
     target: Annotated[
         str,
@@ -44,6 +46,8 @@ def run_flow(
     figure: options.Figure = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Find Brenier's map to TARGET step by step. After Ctrl-C it is saved as it is, and --start goes on from there."""
     from brenier.cli.outputs import check_outputs, finish, write_interrupted, write_points
@@ -66,7 +70,8 @@ def run_flow(
     from brenier.transport.mongeampere.portrait import portrait
 
     settings = {name: asked.pop(name) for name in ("drive", "units", "noise") if name in asked}
-    flow = MongeAmpere(reference, target, method=method, **settings)
+    files = options.Files(reading, target, reference)
+    flow = MongeAmpere(files.open(reference), files.open(target), method=method, **settings)
     about = {name: given[name] for name in ("rule", "eta", "noise") if given[name] is not None}
     try:
         flow.fit(**asked, seed=seed, progress=not quiet)

@@ -1,15 +1,24 @@
 """What commands share: each option once, with one name, one unit and one meaning; and the law that they name."""
 
+import csv
+import functools
+import inspect
 import warnings
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import typer
+
+from brenier.core.reading.options import Reading
 
 if TYPE_CHECKING:
     import torch
 
     from brenier.laws.base import Target
+
+Name = TypeVar("Name", str, str | None)
 
 LawName: TypeAlias = Annotated[
     str, typer.Argument(metavar="LAW", help="A law, data, images or a network: see `brenier laws`.")
@@ -59,11 +68,134 @@ Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what ex
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence, help="Print nothing but errors.")]
 
 
-def open_law(name: str, data: str | None = None, device: str | None = None, dtype: str | None = None) -> "Target":
+def _about_files(help_text: str, *names: str, metavar: str | None = None, parser: Any = None) -> Any:
+    return typer.Option(*names, metavar=metavar, help=help_text, parser=parser, rich_help_panel="Reading files")
+
+
+def _names(text: str) -> list[str]:
+    """The names in "a,b,c", quoted as in a CSV file where they hold commas."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+def _separator(text: str) -> str:
+    return {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}.get(text, text)
+
+
+def _shape(text: str) -> list[int]:
+    try:
+        return [int(size) for size in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--shape {text!r}: give whole numbers and commas between them, such as 3,32,32") from None
+
+
+# One option for each field of a `Reading`.
+_READING: dict[str, Any] = {
+    "columns": Annotated[
+        Any, _about_files("Columns of tables to read, in this order.", metavar="NAME,NAME,...", parser=_names)
+    ],
+    "drop": Annotated[Any, _about_files("Columns of tables to leave out.", metavar="NAME,NAME,...", parser=_names)],
+    "separator": Annotated[
+        Any, _about_files("What stands between fields (default: found).", metavar="CHARACTER", parser=_separator)
+    ],
+    "decimal": Annotated[str | None, _about_files("Decimal mark: . or , (default: found).", metavar="CHARACTER")],
+    "header": Annotated[
+        bool | None, _about_files("Whether the first line names columns (default: found).", "--header/--no-header")
+    ],
+    "shape": Annotated[
+        Any, _about_files("Shape of a point, of flat rows or of a network.", metavar="N,N,...", parser=_shape)
+    ],
+    "standardize": Annotated[
+        bool, _about_files("Shift and scale coordinates to mean 0 and deviation 1.", "--standardize")
+    ],
+}
+
+
+def reads_files(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how files are read, in place of its argument `reading`, a `Reading`."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        asked = {name: given.pop(name) for name in _READING}
+        command(**given, reading=Reading(**{name: value for name, value in asked.items() if value is not None}))
+
+    own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "reading"]
+    default = {field.name: False if field.name == "standardize" else None for field in fields(Reading)}
+    extra = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default[name], annotation=kind)
+        for name, kind in _READING.items()
+    ]
+    shown = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *extra)]
+    vars(run)["__signature__"] = inspect.Signature(shown)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return run
+
+
+def open_law(
+    name: "Target | str",
+    data: "Target | str | None" = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    reading: Reading | None = None,
+) -> "Target":
     """The law that the arguments of a command name."""
     from brenier import load_target
 
-    return load_target(name, data=data, device=device, dtype=torch_dtype(dtype))
+    return load_target(name, data=data, device=device, dtype=torch_dtype(dtype), reading=reading)
+
+
+class Files:
+    """The files that a command names, and how they are read.
+
+    Args:
+        reading: what the options say. Each file takes what says something about its kind.
+        names: of the command's files and laws; data that are standardized are so by the first of them.
+        device: where their laws live.
+        dtype: of their laws.
+
+    Raises:
+        ValueError: an option applies to none of them; data are to be standardized by what are no data.
+    """
+
+    def __init__(
+        self, reading: Reading, *names: str | None, device: str | None = None, dtype: str | None = None
+    ) -> None:
+        self._reading, self._options = reading, (device, dtype)
+        self._fields: dict[str, tuple[str, ...]] = {}
+        if not reading.given:
+            return
+
+        from brenier.catalog import readable
+
+        known = [name for name in names if name is not None]
+        self._fields = {name: readable(name) for name in known}
+        for option in reading.given:
+            if not any(option in fields for fields in self._fields.values()):
+                raise ValueError(f"--{option} says nothing about {' or '.join(map(repr, known))}: leave it out")
+        if reading.standardize:
+            if "standardize" not in self._fields[known[0]]:
+                raise ValueError(f"--standardize goes by the mean of data, and {known[0]!r} holds none: leave it out")
+
+            from brenier.core.reading.read import read_array
+
+            own = reading.only({*self._fields[known[0]]} - {"standardize"})
+            self._reading = replace(reading, standardize=read_array(known[0], own))
+
+    def open(self, name: Name) -> "Target | Name":
+        """The law of one of the names; a name about which the options say nothing stays one."""
+        own = self._reading.only(self._fields.get(name, ())) if name is not None else self._reading
+        if name is None or not own.given:
+            return name
+
+        from brenier.catalog import load_target
+
+        device, dtype = self._options
+        return load_target(name, device=device, dtype=torch_dtype(dtype), reading=own)
+
+    def values(self, name: str) -> Reading:
+        """How a file beside them is read that holds a value for each point: in its columns they have no say."""
+        from brenier.catalog import readable
+
+        return self._reading.only({"separator", "decimal", "header"} & {*readable(name)})
 
 
 def torch_dtype(name: str | None) -> "torch.dtype | None":

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 
+@options.reads_files
 def run_plan(
     law: options.LawName,
     steps: Annotated[int, typer.Option(help="Steps of the sampler: intervals of the grid.")] = 10,
@@ -30,6 +32,8 @@ def run_plan(
     figure: options.Figure = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Place the steps of a sampler of LAW where they leave the least error."""
     from brenier import plan
@@ -39,7 +43,7 @@ def run_plan(
 
     check_outputs(output, figure, force, SCHEDULE_SUFFIXES)
     known = None if profile is None else read(profile, "profile")
-    source = options.open_law(law, data, device, dtype)
+    source = options.open_law(law, data, device, dtype, reading)
     begun = time.monotonic()
     schedule = plan(
         source,

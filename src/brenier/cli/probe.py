@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 
+@options.reads_files
 def run_probe(
     law: options.LawName,
     snr: options.Snrs = None,
@@ -39,6 +41,8 @@ def run_probe(
     figure: options.Figure = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Show at which noise levels LAW is hard to denoise, and how hard."""
     from brenier import probe
@@ -48,7 +52,8 @@ def run_probe(
     check_outputs(output, figure, force)
     levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
     richness = read_numbers(perturbation, "--perturbation")
-    source = options.open_law(law, data, device, dtype)
+    files = options.Files(reading, data, law, model, device=device, dtype=dtype)
+    source = options.open_law(files.open(law), files.open(data), device, dtype)
     if (snr_min, snr_max, snrs) != (None, None, None):
         levels["snrs"] = snr_grid(source, snr_min, snr_max, 32 if snrs is None else snrs)
     profile = probe(
@@ -58,7 +63,7 @@ def run_probe(
         perturbations=richness,
         beta=beta,
         about=about,
-        model=model,
+        model=files.open(model),
         holdout=holdout,
         method=method,
         seed=seed,

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 ENOUGH = 256  # samples from which their distance to the law is worth saying
 
 
+@options.reads_files
 def run_sample(
     law: options.LawName,
     output: options.Samples,
@@ -29,6 +31,8 @@ def run_sample(
     dtype: options.Dtype = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Draw samples of LAW by a few steps, at the noise levels of a schedule or at new ones."""
     from brenier import sample
@@ -41,7 +45,7 @@ def run_sample(
     check_output(output, (".npy",), force)
     whole_number(n, "-n", 1)
     grid = given_schedule(schedule, criterion)
-    source = options.open_law(law, data, device, dtype)
+    source = options.open_law(law, data, device, dtype, reading)
     begun = time.monotonic()
     found = sample(source, n, steps=steps, solver=solver, schedule=grid, seed=seed, batch=batch, progress=not quiet)
     seconds = time.monotonic() - begun

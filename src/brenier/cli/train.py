@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 
+@options.reads_files
 def run_train(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, a folder of images, a law.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the network; it is made.")],
@@ -41,6 +43,8 @@ def run_train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Train a denoising network on DATA. What `--resume` is not told, it takes from the run that it goes on with."""
     sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
@@ -58,7 +62,7 @@ def run_train(
     try:
         with enough_memory("a smaller --batch, --width or --channels"):
             train(
-                data,
+                options.Files(reading, data, device=device).open(data),
                 output,
                 steps=steps,
                 minutes=minutes,

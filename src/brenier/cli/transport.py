@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.options import Reading
 
 FRESH = 2**20  # draws that the map is judged by, unless asked otherwise
 
 
+@options.reads_files
 def run_transport(
     data: Annotated[str, typer.Argument(metavar="DATA", help="The points to carry to: see `brenier laws`.")],
     output: options.SavedMap,
@@ -30,6 +32,8 @@ def run_transport(
     figure: options.Figure = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
     from brenier.cli.outputs import check_outputs, finish, write_interrupted
@@ -38,13 +42,14 @@ def run_transport(
 
     check_outputs(output, figure, force)
     whole_number(samples, "--samples", 512)
-    shares = None if weights is None else read_array(weights)
+    files = options.Files(reading, data, device=device)
+    shares = None if weights is None else read_array(weights, files.values(weights))
 
     from brenier.catalog import load_target
     from brenier.transport import SemiDiscrete
     from brenier.transport.semidiscrete.portrait import portrait
 
-    law = load_target(data, device=device)
+    law = load_target(files.open(data), device=device)
     if not law.atoms:
         raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
     known = None if start is None else SemiDiscrete.load(start)

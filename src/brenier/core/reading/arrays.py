@@ -2,12 +2,14 @@
 
 import tokenize
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from brenier.core.reading.files import choices
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -29,14 +31,10 @@ def read_npz(path: Path, name: str | None = None) -> NDArray[Any]:
         if not names:
             raise ValueError("the archive holds no array")
         if name is None and len(names) > 1:
-            raise ValueError(f"holds {len(names)} arrays: choose one as '{path.name}:NAME', NAME = {_choices(names)}")
+            raise ValueError(f"holds {len(names)} arrays: choose one as '{path.name}:NAME', NAME = {choices(names)}")
         if name is not None and name not in names:
-            raise ValueError(f"holds no array {name!r}: choose one of {_choices(names)}")
+            raise ValueError(f"holds no array {name!r}: choose one of {choices(names)}")
         return _loaded(lambda: archive[names[0] if name is None else name])
-
-
-def _choices(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
 
 
 def _loaded(load: Callable[[], object]) -> NDArray[Any]:

@@ -5,7 +5,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -58,6 +58,11 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{str(file)!r} is damaged: it must hold a JSON object")
     return cast(dict[str, Any], content)
+
+
+def choices(names: Sequence[str]) -> str:
+    """Names to choose from, the first of them where they are many."""
+    return ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
 
 
 def line(message: object) -> str:

@@ -1,7 +1,7 @@
 """A file or folder of whatever kind to an array, by its suffix."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from brenier.core.reading.arrays import read_npy, read_npz
 from brenier.core.reading.files import exists, one_line, split_member
 from brenier.core.reading.images import read_images
+from brenier.core.reading.options import Reading
+from brenier.core.reading.points import shaped, standardized
 from brenier.core.reading.tables import read_csv, read_parquet
 from brenier.core.reading.values import Array, check_array
 
 
-def read_array(source: str | os.PathLike[str]) -> Array:
+def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -> Array:
     """Read the points in a data file, shape (n, *event_shape), float32 or float64.
 
     Args:
@@ -23,33 +25,70 @@ def read_array(source: str | os.PathLike[str]) -> Array:
             `.csv`, separated by commas, with a header or without, every column numeric;
             `.parquet`, every column numeric;
             a folder of images, or a `.zip` archive of them, see `read_images`.
+        reading: how, where the file does not say it itself.
 
     Raises:
-        ValueError, TypeError: see `check_array`; also where the file is missing, unreadable or of another kind.
+        ValueError, TypeError: see `check_array`; also where the file is missing, unreadable or of another kind, or
+            `reading` says what does not apply to it.
     """
     text = os.fspath(source)
+    reading = Reading() if reading is None else reading
     file, name = split_member(text)
     path = Path(file)
     if not exists(path):
         raise ValueError(f"{text!r} does not exist: give the path of a data file or of a folder of images")
-    if path.is_dir() or path.suffix.lower() == ".zip":
-        return read_images(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        kinds = ", ".join(READERS)
+    check_fields(text, reading, fields_of(path))
+    points = (
+        read_images(path) if path.is_dir() or path.suffix.lower() == ".zip" else _read_file(path, name, text, reading)
+    )
+    if reading.shape is not None:
+        points = shaped(points, reading.shape, text)
+    if reading.standardize is False:
+        return points
+    by = points if reading.standardize is True else check_array(reading.standardize, "standardize")
+    return standardized(points, by, text)
+
+
+def fields_of(path: Path) -> tuple[str, ...]:
+    """The fields of a `Reading` that say something about a file of this kind."""
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    named = ("columns", "drop") if suffix in TABLES else ()
+    return (*named, *(("separator", "decimal", "header") if suffix in TEXTS else ()), "shape", "standardize")
+
+
+def check_fields(name: str, reading: Reading, fields: Collection[str]) -> None:
+    """Refuse a `Reading` that says what does not apply.
+
+    Raises:
+        ValueError: it says more than `fields`.
+    """
+    lost = [field for field in reading.given if field not in fields]
+    if lost:
+        kind = {"columns": "tables", "drop": "tables", "shape": "points", "standardize": "points"}
+        about = kind.get(lost[0], "tables of text")
+        raise ValueError(f"{lost[0]} says how {about} are read, and {name!r} is of another kind: leave it out")
+
+
+def _read_file(path: Path, name: str | None, text: str, reading: Reading) -> Array:
+    suffix = path.suffix.lower()
+    if suffix not in READERS and suffix not in TABLES:
+        kinds = ", ".join((*READERS, *TABLES))
         raise ValueError(
             f"{text!r} has no suffix that says how to read it: give {kinds}, or a folder or .zip of images"
         )
     with one_line(path):
         if path.stat().st_size == 0:
             raise ValueError("the file is empty: it must hold at least one point")
-        array = read_npz(path, name) if name is not None else reader(path)
+        if name is not None:
+            array = read_npz(path, name)
+        else:
+            array = TABLES[suffix](path, reading) if suffix in TABLES else READERS[suffix](path)
     return check_array(array, text)
 
 
 READERS: dict[str, Callable[[Path], NDArray[Any]]] = {
     ".npy": read_npy,
     ".npz": read_npz,
-    ".csv": read_csv,
-    ".parquet": read_parquet,
 }
+TEXTS: dict[str, Callable[[Path, Reading], NDArray[Any]]] = {".csv": read_csv}
+TABLES = TEXTS | {".parquet": read_parquet}

@@ -8,30 +8,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brenier.core.reading.files import line
+from brenier.core.reading.files import choices, line
+from brenier.core.reading.options import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_csv(path: Path) -> NDArray[Any]:
+def read_csv(path: Path, reading: Reading) -> NDArray[Any]:
     """The numbers in a .csv file, with a header or without, shape (rows, columns)."""
     import pandas as pd
 
     def read(header: int | None, **options: Any) -> "pd.DataFrame":
-        return pd.read_csv(path, header=header, encoding="utf-8-sig", **options)
+        separator, decimal = reading.separator or ",", reading.decimal or "."
+        return pd.read_csv(path, header=header, sep=separator, decimal=decimal, encoding="utf-8-sig", **options)
 
     try:
         first = read(None, nrows=1, dtype=str, keep_default_na=False)
         names = [str(field).strip() for field in first.iloc[0]]
         if len(names) == 1 and re.search(r"[;\t ]", names[0]):
             raise ValueError(f"the first line is one field, {names[0][:40]!r}: separate the numbers by commas")
-        header = None if all(name == "" or _is_number(name) for name in names) else 0
+        unnamed = (
+            all(name == "" or _is_number(name) for name in names) if reading.header is None else not reading.header
+        )
+        header = None if unnamed else 0
         if header == 0 and "" in names:
             position = names.index("") + 1
             raise ValueError(f"column {position} has no name (row numbers, perhaps): leave it out, or name it")
         frame = read(header, low_memory=False)
-        if names == [str(column) for column in range(len(names))] and len(frame) > 1:
+        counted = names == [str(column) for column in range(len(names))]
+        if counted and reading.header is None and len(frame) > 1:
             # 0, 1, 2, ... above fractions are column names, which pandas writes for an array without any.
             named = read(0, low_memory=False)
             frame = named if any(dtype.kind == "f" for dtype in named.dtypes) else frame
@@ -43,7 +49,7 @@ def read_csv(path: Path) -> NDArray[Any]:
         raise ValueError(f"not a table: {line(error).removeprefix('Error tokenizing data. C error: ')}") from None
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"the rows have more fields than the {len(names)} names in the header")
-    return _numbers(frame)
+    return _numbers(_chosen(frame, reading))
 
 
 def _is_number(field: object) -> bool:
@@ -54,14 +60,25 @@ def _is_number(field: object) -> bool:
     return True
 
 
-def read_parquet(path: Path) -> NDArray[Any]:
+def read_parquet(path: Path, reading: Reading) -> NDArray[Any]:
     """The numbers in a Parquet file, shape (rows, columns)."""
     import pandas as pd
 
     with path.open("rb") as stream:
         if stream.read(4) != b"PAR1":
             raise ValueError("not a Parquet file, in spite of its name")
-    return _numbers(pd.read_parquet(path))
+    return _numbers(_chosen(pd.read_parquet(path), reading))
+
+
+def _chosen(frame: "pd.DataFrame", reading: Reading) -> "pd.DataFrame":
+    """The columns that are asked for, in that order."""
+    names = [str(label).strip() for label in frame.columns]
+    for name in (*(reading.columns or ()), *reading.drop):
+        if names.count(name) != 1:
+            found = "no column" if name not in names else "several columns"
+            raise ValueError(f"there is {found} {name!r}: choose of {choices(names)}")
+    kept = [name for name in names if name not in reading.drop] if reading.columns is None else reading.columns
+    return frame.iloc[:, [names.index(name) for name in kept]]
 
 
 def _numbers(frame: "pd.DataFrame") -> NDArray[Any]:
