@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
@@ -19,6 +20,8 @@ from torch import Tensor
 
 # ArrayLike as the static checker knows it; the rest says the same to a checker at run time.
 Numbers: TypeAlias = ArrayLike | Tensor | Sequence[Any] | float | int
+
+PLACES = 64  # of a dtype between the smallest and the largest value, below which they say more of it than of the data
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,6 +93,33 @@ def as_points(
     if finite and not bool((good := torch.isfinite(x).all(1)).all()):
         raise ValueError(f"{name} holds values that are not finite, first in row {int((~good).nonzero()[0, 0])}")
     return x
+
+
+def put_back(points: Float[Tensor, "*n d"], origin: Float[Tensor, " d"]) -> Float[Tensor, "*n d"]:
+    """Points of a law that was moved to zero, where they belong: in float64, unless `origin` is 0."""
+    return points.double() + origin.to(points.device) if bool((origin != 0).any()) else points
+
+
+def warn_of_lattice(points: Float[Tensor, "n d"], name: str) -> None:
+    """Say where points lie so far from zero that their dtype leaves few places for them.
+
+    Warns:
+        UserWarning: of a coordinate that takes more than one value, and all within `PLACES` steps of the dtype.
+    """
+    low, high = points.amin(0), points.amax(0)
+    step = torch.finfo(points.dtype).eps / 2 * torch.maximum(low.abs(), high.abs()).double()
+    step = 2.0 ** (step.clamp_min(1e-300).log2().floor() + 1)
+    span = high.double() - low.double()
+    share = torch.where(span > 0, step / span, 0)
+    k = int(share.argmax())
+    if float(share[k]) > 1 / PLACES:
+        what = str(points.dtype).removeprefix("torch.")
+        remedy = "give float64" if what != "float64" else "subtract what they have in common before they are rounded"
+        where = f"coordinate {k} of the points" if len(span) > 1 else "the points"
+        message = (
+            f"{name}: {what} resolves {where} to {float(step[k]):.2g}, and they span {float(span[k]):.2g}: {remedy}"
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def as_weights(values: Numbers | None, n: int, name: str = "weights") -> Float[Tensor, " n"]:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brenier.core.points import Numbers, as_points
+from brenier.core.points import Numbers, as_points, warn_of_lattice
 from brenier.distances.couplings import Array, by_any, by_entropy, by_entropy_alone, by_simplex, by_sorting
 from brenier.distances.debiasing import covariance, debiased
 from brenier.distances.distance import Distance
@@ -56,6 +56,9 @@ def w2(x: Numbers | Target, y: Numbers | Target, *, method: Method = "auto", see
     Raises:
         ValueError: wrong shapes, values that are not finite, or a method that does not exist or does not fit.
         RuntimeError: a solver stopped before the optimum.
+
+    Warns:
+        UserWarning: points lie so far from zero that they have lost their spread.
     """
     if isinstance(x, Target) and isinstance(y, Target):
         explicit = is_explicit(x) and is_explicit(y)
@@ -65,6 +68,9 @@ def w2(x: Numbers | Target, y: Numbers | Target, *, method: Method = "auto", see
     if method == "quantiles":
         raise ValueError("quantiles are those of laws: give two explicit laws on the line, or another method")
     x, y = (z if isinstance(z, Target) else as_points(z, name) for z, name in ((x, "x"), (y, "y")))
+    for points, name in ((x, "x"), (y, "y")):
+        if isinstance(points, Tensor):
+            warn_of_lattice(points, name)
     x, y = _sampled(x, y, seed), _sampled(y, x, seed + 1)
     if method == "auto" and x.shape[1] > 1 and max(len(x), len(y)) > _ENOUGH:
         generator = torch.Generator().manual_seed(seed)

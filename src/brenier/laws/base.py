@@ -11,6 +11,7 @@ Cov[r X | Y_r = y] (the localization, [LDK24] Definition 4) and the trace of the
 
 import inspect
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from torch import Tensor
 from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, arrays_too, as_tensor
 from brenier.laws.components import Components
+
+FAR = 512.0  # lengths from zero beyond which a law is moved there: float32 rounds by 3e-5 of a length at this distance
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,24 @@ class Target(ABC):
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """The same law, on another device or in another dtype."""
 
+    @property
+    def origin(self) -> Float[Tensor, " d"]:
+        """Where the law lies, in float64, if that is `FAR` of its lengths from zero, where rounding would show; else 0.
+
+        What is computed of a law that lies far away is computed of `moved(-origin)`.
+        """
+        return torch.zeros(self.dim, dtype=torch.float64, device=self.device)
+
+    def moved(self, by: Float[Tensor, " d"]) -> Self:
+        """The law of X + by.
+
+        Raises:
+            NotImplementedError: a law that cannot be moved, unless `by` is 0.
+        """
+        if bool((by == 0).all()):
+            return self
+        raise NotImplementedError(f"{self.name} cannot be moved")
+
     def within(self, max_memory: float) -> Self:
         """The same law, of which one call may take `max_memory` GiB: itself, where no call takes that much."""
         check_memory(max_memory)
@@ -243,6 +264,30 @@ class Target(ABC):
             NotImplementedError: where the law has no explicit distribution on the line.
         """
         raise NotImplementedError(f"{self.name} has no explicit distribution on the line")
+
+
+def far(centre: Float[Tensor, "*n"], length: float) -> bool:
+    """Whether places lie far from zero beside a length."""
+    return float(centre.abs().max()) > FAR * length
+
+
+def resolving(
+    dtype: torch.dtype, places: Float[Tensor, "*n"], length: float, name: str, *, asked: bool = True
+) -> torch.dtype:
+    """The dtype, or float64 where it rounds places by more than a thousandth of a length.
+
+    Warns:
+        UserWarning: it was asked for.
+    """
+    largest = float(places.abs().max())
+    rounding = torch.finfo(dtype).eps * largest
+    if dtype == torch.float64 or rounding <= length / 1000 or largest > torch.finfo(dtype).max:  # which is refused
+        return dtype
+    if asked:
+        what = str(dtype).removeprefix("torch.")
+        message = f"{name}: {what} resolves places to {rounding:.1g}, the law's smallest length is {length:.1g}"
+        warnings.warn(f"{message}: float64 is used", UserWarning, stacklevel=3)
+    return torch.float64
 
 
 def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, as_tensor, as_weights
 from brenier.laws.atoms import CHUNK, Sums, covariance_norm
-from brenier.laws.base import Localization, Target
+from brenier.laws.base import Localization, Target, far
 from brenier.laws.posterior import PosteriorNorms
 
 
@@ -42,7 +42,8 @@ class Empirical(Target):
         dropped: posterior mass that may be left out where few atoms matter. (An ascent may leave out more, if that is
             certified to change the norm by less than a quarter of the tolerance.)
         max_memory: GiB that one call may take beyond the data.
-        dtype: torch.float32 by default. Sums that need it are in float64 all the same.
+        dtype: torch.float32 by default, float64 for points far from zero, which float32 could not return. Sums that
+            need it are in float64 all the same.
         device: where the atoms live. Default: where `data` is.
 
     Raises:
@@ -81,7 +82,12 @@ class Empirical(Target):
         self.weights = chances.to(self.device)
         self._log_weights = self.weights.log().to(self.dtype)
         self._uniform = bool((self.weights == self.weights[0]).all())
-        self._centre, self._unit, self._atoms, self._squares = _standardise(points, chances, self.dtype, self.device)
+        found = _standardise(points, chances, self.dtype, self.device)
+        if dtype is None and far(*found[:2]):
+            self.dtype = torch.float64
+            self._log_weights = self.weights.log().to(self.dtype)
+            found = _standardise(points, chances, self.dtype, self.device)
+        self._centre, self._unit, self._atoms, self._squares = found
 
     def __len__(self) -> int:
         return len(self._atoms)
@@ -114,6 +120,17 @@ class Empirical(Target):
         if (device is None or torch.device(device) == self.device) and (dtype is None or dtype == self.dtype):
             return self
         return self._with(self._restore(self._atoms.double()), self.weights, dtype or self.dtype, device or self.device)
+
+    @property
+    def origin(self) -> Float[Tensor, " d"]:
+        """The mean of the atoms where they lie far from zero, beside the distance to the next of them; else 0."""
+        return self._centre if far(self._centre, self.scales()[0]) else torch.zeros_like(self._centre)
+
+    def moved(self, by: Float[Tensor, " d"]) -> Self:
+        """The law of X + by; moved by -`origin`, its points are the atoms as they are kept."""
+        other = copy.copy(self)
+        other._centre = self._centre + by.to(self._centre)
+        return other
 
     def within(self, max_memory: float) -> Self:
         """The same law, of which one call may take `max_memory` GiB beyond the data."""

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brenier.core.points import Numbers
+from brenier.core.points import Numbers, warn_of_lattice
 from brenier.core.reading.values import check_array
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
@@ -21,7 +21,7 @@ def as_law(
 
     Args:
         data: a law; or an array, list or tensor of shape (n,), (n, d) or (n, *event_shape), one point per row.
-        dtype: default: that of the law; float32 for points.
+        dtype: default: that of the law; float32 for points, float64 where they lie far from zero.
         device: default: where the law or the tensor is, else the CPU.
 
     Raises:
@@ -47,11 +47,15 @@ def points_law(
 
     Raises:
         ValueError: squares of the coordinates overflow in `dtype`.
+
+    Warns:
+        UserWarning: the points lie so far from zero that they have lost their spread.
     """
-    dtype = dtype or torch.float32
+    warn_of_lattice(torch.from_numpy(points.reshape(len(points), -1)), repr(name))
     largest = max(float(points.max()), -float(points.min()))
     # The squared distance of two points has to stay finite.
-    limit = math.sqrt(torch.finfo(dtype).max / points[0].size) / 4
+    limit = math.sqrt(torch.finfo(dtype or torch.float32).max / points[0].size) / 4
     if largest > limit:
-        raise ValueError(f"{name!r}: the largest coordinate is {largest:.3g}, squares overflow in {dtype}: rescale")
+        what = dtype or torch.float32
+        raise ValueError(f"{name!r}: the largest coordinate is {largest:.3g}, squares overflow in {what}: rescale")
     return Empirical(points, event_shape=points.shape[1:], name=name, dtype=dtype, device=device)

@@ -29,9 +29,9 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from brenier.core.linalg import norm_by_ascent, norm_by_squaring
 from brenier.core.points import Numbers
-from brenier.laws.base import Distribution, Localization, Target
+from brenier.laws.base import Distribution, Localization, Target, far, resolving
 from brenier.laws.components import Components
-from brenier.laws.envelope import switches
+from brenier.laws.envelope import breakpoints
 from brenier.laws.parameters import (
     COVARIANCE_TYPES,
     check_snr,
@@ -68,13 +68,17 @@ class GaussianMixture(Target):
             mass), d variances (diagonal) or a d x d covariance matrix (may be rank-deficient), in squared data units.
         name: what to call the law in results.
         event_shape: the shape of one point before it was flattened to d numbers; (d,) by default.
-        dtype: of computations; by default that of `means` where it is a floating tensor, else float64.
+        dtype: of computations; by default that of `means` where it is a floating tensor, else float64. Where float32
+            does not resolve the law, far from zero, it is float64 all the same.
         device: where to compute; by default that of `means`.
 
     Raises:
         ValueError: weights negative or all zero, numbers not finite, shapes that do not fit, a covariance that is
             asymmetric or has a negative eigenvalue.
         TypeError: complex, object or text arrays.
+
+    Warns:
+        UserWarning: float32 is asked for, and does not resolve the law.
     """
 
     def __init__(
@@ -89,7 +93,10 @@ class GaussianMixture(Target):
         device: torch.device | str | None = None,
     ) -> None:
         given = means.dtype if isinstance(means, Tensor) and means.is_floating_point() else torch.float64
-        self.dtype = dtype or given
+        self.dtype = torch.float64
+        if (dtype or given) != torch.float64:
+            exact = GaussianMixture(weights, means, covariances, dtype=torch.float64, device="cpu")
+            self.dtype = resolving(dtype or given, exact.means, exact.scales()[0], name, asked=dtype is not None)
         self.device = torch.device(device or (means.device if isinstance(means, Tensor) else "cpu"))
         self.name = name
         mass = read_weights(weights)
@@ -151,8 +158,11 @@ class GaussianMixture(Target):
         if points.ndim == 0 or not 1 <= components <= len(points):
             raise ValueError(f"components must lie between 1 and the number of data points, got {components}")
         estimator = Estimator(components, covariance_type=kinds[covariance], random_state=seed)
-        estimator.fit(points.reshape(len(points), -1).numpy())
-        return cls.from_sklearn(estimator, name=name, event_shape=tuple(points.shape[1:]) or (1,))
+        rows = points.reshape(len(points), -1)
+        spread = float(rows.std(0, correction=0).square().mean().sqrt())
+        origin = rows.mean(0) if far(rows.mean(0), spread) else torch.zeros_like(rows[0])
+        estimator.fit((rows - origin).numpy())
+        return cls.from_sklearn(estimator, name=name, event_shape=tuple(points.shape[1:]) or (1,)).moved(origin)
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """Draw n independent points: a component each, then a point of that component."""
@@ -233,6 +243,18 @@ class GaussianMixture(Target):
         return smallest, largest
 
     @property
+    def origin(self) -> Float[Tensor, " d"]:
+        """The mean where it lies far from zero, else 0."""
+        mean = self.weights.double() @ self.means.double()
+        return mean if far(mean, self.scales()[0]) else torch.zeros_like(mean)
+
+    def moved(self, by: Float[Tensor, " d"]) -> Self:
+        """The law of X + by."""
+        other = copy.copy(self)
+        other.means = other._store(self.means.double() + by.to(self.device))
+        return other
+
+    @property
     def components(self) -> Components:
         """The components themselves."""
         return Components(self.weights, self.means, self.variances, self.axes)
@@ -241,7 +263,8 @@ class GaussianMixture(Target):
         """The same law, on another device or in another dtype."""
         other = copy.copy(self)
         other.device = torch.device(device or self.device)
-        other.dtype = dtype or self.dtype
+        if dtype is not None and dtype != self.dtype:
+            other.dtype = resolving(dtype, self.means, self.scales()[0], self.name)
         other.weights = other._store(self.weights)
         other.weights = other.weights / other.weights.sum()
         other.means = other._store(self.means)
@@ -251,35 +274,14 @@ class GaussianMixture(Target):
         return other
 
     def breakpoints(self, snr: float) -> Float[Tensor, " m"] | None:
-        """In one dimension: points that enclose the mass of Y_r and separate its features, sorted; else None.
-
-        They are r mu_i + k v_i with v_i^2 = r^2 s_i^2 + 1 and |k| <= 11, and, graded, the places where the heaviest
-        component of the posterior changes: that is where the localization peaks, with the width over which the log
-        odds of the two components change by 1.
-        """
+        """In one dimension: points that enclose the mass of Y_r and separate its features, sorted; else None."""
         if self.dim != 1:
             return None
         check_snr(snr)
         mean = snr * self.means[:, 0].double().cpu().numpy()
         variance = 1 + snr**2 * self.variances[:, 0].double().cpu().numpy()
         log_weight = np.log(self.weights.double().cpu().numpy()) - np.log(variance) / 2
-        steps = np.concatenate([np.arange(-11.0, -3.0, 2.0), np.arange(-3.0, 4.0), np.arange(5.0, 12.0, 2.0)])
-        grid = mean[:, None] + steps * np.sqrt(variance)[:, None]
-        points = [np.round(2 * grid.ravel()) / 2]  # no v_i is below 1: neighbours closer than that say nothing new
-        # Together, components can outweigh a wider one that none of them does alone: equal ones are added up, and all
-        # but the widest are also tried with what as many as there are would add.
-        both = np.stack([mean, variance], 1)
-        distinct, group = np.unique(both, axis=0, return_inverse=True)
-        joint = np.log(np.bincount(group.ravel(), np.exp(log_weight - log_weight.max())))
-        crowd = np.where(distinct[:, 1] < distinct[:, 1].max(), math.log(len(distinct)), 0.0)
-        changes = [switches(weight, *distinct.T) for weight in (joint, joint + crowd)]
-        for place, width in {change for found in changes for change in found}:
-            points.append(place + width * np.array([-60.0, -30.0, -12.0, -4.0, 0.0, 4.0, 12.0, 30.0, 60.0]))
-        # A narrower component that never leads fades into the widest over this reach, and L may peak on the way.
-        narrow = distinct[distinct[:, 1] < distinct[:, 1].max()]
-        reach = np.sqrt(2 / (1 / narrow[:, 1] - 1 / distinct[:, 1].max()))
-        points.append((narrow[:, :1] + reach[:, None] * np.array([-8.0, -4, -2, -1, 1, 2, 4, 8])).ravel())
-        return torch.from_numpy(np.unique(np.concatenate(points))).to(self.device, self.dtype)
+        return torch.from_numpy(breakpoints(mean, variance, log_weight)).to(self.device, self.dtype)
 
     def distribution(
         self, x: Float[Tensor, "*n"], alpha: Float[Tensor, "*n"], sigma: Float[Tensor, "*n"]

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brenier.core.points import Numbers
-from brenier.laws.base import Distribution, Localization, Target
+from brenier.laws.base import Distribution, Localization, Target, far, resolving
 from brenier.laws.parameters import check_snr, read_numbers
 
 # exp(-x0 v - v^2/2) falls from 1 to e^-40 over the window: 64 nodes integrate it to rounding, with room to spare.
@@ -50,11 +50,14 @@ class Uniform(Target):
         high: upper ends, none below its lower end.
         name: what to call the law in results.
         event_shape: the shape of one point before it was flattened to d numbers; (d,) by default.
-        dtype: of computations, float64 by default.
+        dtype: of computations, float64 by default, and where float32 does not resolve the law, far from zero.
         device: where to compute.
 
     Raises:
         ValueError: ends not finite, out of order, or of shapes that do not fit.
+
+    Warns:
+        UserWarning: float32 is asked for, and does not resolve the law.
     """
 
     def __init__(
@@ -79,10 +82,10 @@ class Uniform(Target):
         self.event_shape = event_shape or (dim,)
         if self.dim != dim:
             raise ValueError(f"event_shape {self.event_shape} holds {self.dim} numbers, the box has {dim} sides")
-        self.dtype = dtype or torch.float64
-        self.device = torch.device(device or "cpu")
-        self.low = lower.to(self.device, self.dtype)
-        self.high = upper.to(self.device, self.dtype)
+        self.dtype, self.device = torch.float64, torch.device(device or "cpu")
+        self.low, self.high = lower.to(self.device), upper.to(self.device)
+        if dtype is not None:
+            self._narrow(dtype)
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """Draw n independent points of the box."""
@@ -118,9 +121,27 @@ class Uniform(Target):
         """The same law, on another device or in another dtype."""
         other = copy.copy(self)
         other.device = torch.device(device or self.device)
-        other.dtype = dtype or self.dtype
-        other.low = self.low.to(other.device, other.dtype)
-        other.high = self.high.to(other.device, other.dtype)
+        other.low, other.high = self.low.to(other.device), self.high.to(other.device)
+        if dtype is not None:
+            other._narrow(dtype)
+        return other
+
+    def _narrow(self, dtype: torch.dtype) -> None:
+        ends = torch.cat([self.low, self.high])
+        self.dtype = resolving(dtype, ends, self.scales()[0], self.name)
+        self.low, self.high = ends.to(self.dtype).split(self.dim)
+
+    @property
+    def origin(self) -> Float[Tensor, " d"]:
+        """The middle where it lies far from zero, else 0."""
+        middle = (self.low.double() + self.high.double()) / 2
+        return middle if far(middle, self.scales()[0]) else torch.zeros_like(middle)
+
+    def moved(self, by: Float[Tensor, " d"]) -> Self:
+        """The law of X + by."""
+        other = copy.copy(self)
+        by = by.to(self.device)
+        other.low, other.high = ((end.double() + by).to(self.dtype) for end in (self.low, self.high))
         return other
 
     def breakpoints(self, snr: float) -> Float[Tensor, " m"] | None:

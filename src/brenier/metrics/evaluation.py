@@ -19,6 +19,7 @@ from torch import Tensor
 from brenier.catalog import LawLike, load_target
 from brenier.core import records
 from brenier.core.checks import whole_number
+from brenier.core.points import put_back
 from brenier.core.work import progress_bar
 from brenier.distances.wasserstein import debiased_w2, sliced_w2
 from brenier.laws.alike import order_of, warn_of_scales
@@ -70,6 +71,16 @@ class _Read(NamedTuple):
     def has_shape(self) -> bool:
         """Whether points are more than a row of numbers."""
         return len(self.event_shape) > 1
+
+    @property
+    def origin(self) -> Float[Tensor, " d"]:
+        """Where the points lie, if far from zero; else 0."""
+        return self.points.new_zeros(self.points.shape[1]) if self.law is None else self.law.origin
+
+    def less(self, origin: Float[Tensor, " d"]) -> Self:
+        """The same points about it; as they are where they do not fit it, which is refused later."""
+        fits = self.points.shape[1] == len(origin)
+        return self._replace(points=put_back(self.points, -origin)) if fits else self
 
     def ordered_as(self, other: Self) -> Self:
         """The same points in the order of the other's, such as with channels first; and says where scales differ."""
@@ -138,6 +149,8 @@ def evaluate(
         if not trained.from_data:
             raise ValueError(f"{trained.name} is a law, and train must be the points that the sampler was trained on")
         trained = trained.ordered_as(data if data.has_shape else given)
+    origin = data.origin  # all that is computed is about it
+    given, data, trained = given.less(origin), data.less(origin), None if trained is None else trained.less(origin)
     note = ": shares of fewer are uncertain by more than 0.14"
     x, y = points_of(given.points, data.points, least=LEAST, note=note)
     model, held = _classifier(classifier, labels, data, y, seed)
@@ -148,7 +161,7 @@ def evaluate(
             held_out = None if train is None else y
             memory = memorisation(x, trained.points, held_out=held_out, max_memory=max_memory)
         advance(0.1)
-        seen, called = extract(x, y, features=features)
+        seen, called = _features(x, y, features, origin)
         rows = _against(x, y, seen, k, seed, max_memory, advance)
         control: dict[str, Estimate] = {}
         if memory is not None and trained is not None and memory.method == "held-out" and len(trained.points) >= len(x):
@@ -157,17 +170,19 @@ def evaluate(
             control = _against(perfect, y, seen, k, seed, max_memory, advance)
         found |= {name: (value, control.get(name)) for name, value in rows.items()}
         if model is not None:
-            of_data = class_probabilities(model, y) if held is None else held
-            found["mmr"] = mode_mixture(class_probabilities(model, x), threshold), mode_mixture(of_data, threshold)
+            there = origin if labels is None else torch.zeros_like(origin)  # where the classifier was made
+            of_data = class_probabilities(model, put_back(y, there)) if held is None else held
+            of_samples = class_probabilities(model, put_back(x, there))
+            found["mmr"] = mode_mixture(of_samples, threshold), mode_mixture(of_data, threshold)
         if isinstance(model, Target):
-            found["stray"] = stray(x, model), stray(y, model)
+            found["stray"] = stray(put_back(x, origin), model), stray(put_back(y, origin), model)
         if memory is not None:
             of_control = memory.control.shares()
             found |= {name: (value, of_control[name]) for name, value in memory.samples.shares().items()}
     shape = data.event_shape if math.prod(data.event_shape) == x.shape[1] else given.event_shape
     result = _dataset(found)
     if memory is not None and trained is not None:
-        result = result.merge(_pairs(memory, x, trained.points))
+        result = result.merge(_pairs(memory, x, trained.points, origin))
     return records.describe(
         result,
         "evaluation",
@@ -291,7 +306,19 @@ def _dataset(found: dict[str, Row]) -> xr.Dataset:
     return result.assign_coords(long_name=("metric", [METRICS[name] for name in names]))
 
 
-def _pairs(memory: Memorisation, x: Float[Tensor, "n d"], train: Float[Tensor, "m d"]) -> xr.Dataset:
+def _features(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], features: Features, origin: Float[Tensor, " d"]
+) -> tuple[Callable[[Tensor], Tensor], str]:
+    """What `extract` gives, for points less `origin`: a function of the user's is given the points as they are."""
+    if not callable(features):
+        return extract(x, y, features=features)
+    seen, called = extract(put_back(x, origin), put_back(y, origin), features=features)
+    return lambda points: seen(put_back(points, origin)), called
+
+
+def _pairs(
+    memory: Memorisation, x: Float[Tensor, "n d"], train: Float[Tensor, "m d"], origin: Float[Tensor, " d"]
+) -> xr.Dataset:
     """How close every sample is to the training data, and the closest pairs themselves."""
     near, best = memory.samples, memory.closest(PAIRS)
     points = torch.stack([x[best], train.to(x.device)[near.index[best]].double()], 1)
@@ -302,8 +329,8 @@ def _pairs(memory: Memorisation, x: Float[Tensor, "n d"], train: Float[Tensor, "
         "pair_train": ("pair", near.index[best]),
         "pair_distance": ("pair", near.distance[best]),
         "pair_closeness": ("pair", near.closeness[best]),
-        "pair_points": (("pair", "side", "coordinate"), points),
+        "pair_points": (("pair", "side", "coordinate"), put_back(points, origin)),
     }
     if train.shape[1] == 2:
-        columns["cloud"] = (("place", "coordinate"), train[:CLOUD])
+        columns["cloud"] = (("place", "coordinate"), put_back(train[:CLOUD], origin))
     return xr.Dataset({name: (dims, values.cpu().numpy()) for name, (dims, values) in columns.items()})

@@ -61,12 +61,15 @@ class NetworkTarget(Target):
         sigma_data: EDM's standard deviation of the data, for prediction "edm".
         scale: another way to count noise, in place of `time`.
         snr_range: SNRs that the network was trained for, from low to high. Default: all that its scale covers.
+        origin: d numbers that are subtracted from points before the network sees them, and added to what it returns: of
+            data that lie far from zero. Default: 0.
         name: what to call the law in results.
         tolerance: relative error at which an operator norm is done, above `jacobian.DENSE` dimensions.
         batch: points per call of the network. Default: as many Jacobians as 2^24 numbers hold, at most 2^14; 16 where
             they are not formed.
         dtype: of the points and the network, torch.float32 or torch.float64; a network in another dtype is copied.
-            Default: that of the network's parameters, float32 where they are narrower or it has none.
+            Default: that of the network's parameters, float32 where they are narrower or it has none; float64 with an
+            origin.
         device: where to compute. Default: where the parameters are, the CPU where it has none.
 
     Raises:
@@ -87,6 +90,7 @@ class NetworkTarget(Target):
         sigma_data: float | None = None,
         scale: NoiseScale | None = None,
         snr_range: tuple[float, float] | None = None,
+        origin: ArrayLike | Tensor | None = None,
         name: str = "network",
         tolerance: float = 0.02,
         batch: int | None = None,
@@ -104,7 +108,7 @@ class NetworkTarget(Target):
         if not callable(network):
             raise TypeError(f"the network must be callable as network(x, t), got {type(network).__name__}")
         first = next((p for p in _parameters(network) if p.is_floating_point()), None)
-        wide = first is not None and first.dtype == torch.float64
+        wide = origin is not None or (first is not None and first.dtype == torch.float64)
         self.dtype = _check_dtype(dtype or (torch.float64 if wide else torch.float32))
         self.device = torch.device(device or ("cpu" if first is None else first.device))
         if isinstance(network, nn.Module):
@@ -116,6 +120,9 @@ class NetworkTarget(Target):
         law = None if data is None else _drawn(data, self.dtype, self.device)
         self.event_shape = _event_shape(event_shape, law)
         self.data = None if law is None else in_order(law, self.event_shape, name)
+        self._origin = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
+        if origin is not None:
+            self._origin = torch.as_tensor(origin, dtype=torch.float64, device=self.device).reshape(self.dim)
         self._batch = None if batch is None else whole_number(batch, "batch", 1)
         self._check_network()
 
@@ -138,6 +145,18 @@ class NetworkTarget(Target):
     def tolerance(self) -> float:
         """Relative error at which an operator norm is done, above `jacobian.DENSE` dimensions."""
         return self._tolerance
+
+    @property
+    def origin(self) -> Float[Tensor, " d"]:
+        """The one that it was made with."""
+        return self._origin
+
+    def moved(self, by: Float[Tensor, " d"]) -> Self:
+        """The law of X + by, with its data."""
+        other = copy.copy(self)
+        other._origin = self._origin + by.to(self.device)
+        other.data = None if self.data is None else self.data.moved(by)
+        return other
 
     @property
     def drawn_from(self) -> Target | None:
@@ -164,7 +183,7 @@ class NetworkTarget(Target):
         other = copy.copy(self)
         if isinstance(self.network, nn.Module):
             other.network = _placed(self.network, device, dtype)
-        other.dtype, other.device = dtype, device
+        other.dtype, other.device, other._origin = dtype, device, self._origin.to(device)
         other.data = None if self.data is None else self.data.to(device, dtype)
         other._check_network()
         return other
@@ -189,7 +208,7 @@ class NetworkTarget(Target):
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """Draw points: of the data where there are data, else by the chain (see `drawing`)."""
         if self.data is not None:
-            return self.data.sample(n, seed)
+            return self.data.sample(n, seed).to(self.dtype)
         return drawn_by_chain(self, n, seed, self.batch)
 
     @torch.no_grad()
@@ -275,12 +294,13 @@ class NetworkTarget(Target):
     def _scaled_mean(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         """r E[X | Y_r = y] by the network: its Jacobian in y is that of the denoiser in x = y/r."""
         alpha, sigma, t = self.scale.level(snr)
-        x = sigma * y
+        away = (snr * self._origin).to(y)
+        x = sigma * (y - away)
         if self.prediction == "edm":
             assert self.sigma_data is not None  # checked when the target was made
             skip, out, into = edm_coefficients(sigma, self.sigma_data)
-            return snr * (skip * x + out * self._call(into * x, t))
-        return snr * posterior_mean(self.prediction, self._call(x, t), x, alpha, sigma)
+            return snr * (skip * x + out * self._call(into * x, t)) + away
+        return snr * posterior_mean(self.prediction, self._call(x, t), x, alpha, sigma) + away
 
     def _call(self, x: Float[Tensor, "n d"], t: float) -> Float[Tensor, "n d"]:
         """What the network returns, flattened."""

@@ -6,6 +6,7 @@ state.safetensors      weights, their average, Adam's moments, the step, the los
 history.csv            loss per SNR band
 """
 
+import math
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -54,6 +55,9 @@ def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> 
     config = read_config(folder)
     with readable(folder / CONFIG):
         low, high = NoiseLevels.from_config(config["noise"]).interval(COVERED)
+        origin = config["data"].get("origin")
+        if origin is not None:
+            origin = torch.tensor(origin, dtype=torch.float64).reshape(math.prod(config["data"]["event_shape"]))
     return NetworkTarget(
         read_model(folder),
         data,
@@ -61,12 +65,15 @@ def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> 
         time="sigma",
         event_shape=tuple(config["data"]["event_shape"]),
         snr_range=(1 / high, 1 / low),
+        origin=origin,
         name=folder.resolve().name,
     )
 
 
 def read_model(path: str | os.PathLike[str]) -> Denoiser:
     """The averaged network in a checkpoint, on the CPU, in evaluation mode.
+
+    Where the data lay far from zero, it is that of the data less `origin` of the config.
 
     Raises:
         ValueError: as `load`.

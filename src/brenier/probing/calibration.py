@@ -146,6 +146,7 @@ def calibrate(
         TypeError: `network` is not a network.
     """
     net = load_network(network, data, device, dtype)
+    net = net.moved(-net.origin)
     given = given_snrs(snrs, sigmas)
     grid = default_snrs(net, SNRS) if given is None else given
     low, high = net.snr_range

@@ -121,7 +121,8 @@ def probe(
     Raises:
         ValueError: an argument is out of range, or does not go with the law. The message says what would be right.
     """
-    law = load_target(law, dtype=dtype, device=device, max_memory=max_memory)
+    raw = load_target(law, dtype=dtype, device=device, max_memory=max_memory)
+    law = raw.moved(-raw.origin)
     given = given_snrs(snrs, sigmas)
     grid = default_snrs(law) if given is None else given
     richness = check_perturbations(perturbations)
@@ -133,7 +134,7 @@ def probe(
     asked = _choose_question(about, holdout, law)
     if model is not None and not (law.atoms and asked == "law"):
         raise ValueError(f"a model says what data cannot tell about their law: {law.name} is not asked for that")
-    beside = None if model is None else find_model(law, model, grid)
+    beside = None if model is None else find_model(raw, model, grid)
     if holdout is not None and not law.atoms:
         what = "a network, which has no atoms" if law.learned else "an explicit law"
         raise ValueError(f"holdout needs data, and {law.name} is {what}: leave holdout out")
@@ -148,13 +149,13 @@ def probe(
     variables, coordinates = _profile(sample, grid, richness, beta)
     modelled: dict[str, Any] = {}
     if beside is not None:
-        assert isinstance(law, Empirical)  # only data have atoms
+        assert isinstance(raw, Empirical)  # only data have atoms
         shared: dict[str, Any] = {"perturbations": perturbations, "beta": beta, "seed": seed, "progress": progress}
 
         def run(other: Target, levels: Array, number: int) -> xr.Dataset:
             return probe(other, levels, queries=number, method="monte-carlo", max_memory=max_memory, **shared)
 
-        curves, modelled = profiles_of(law, beside, grid, run, seed=seed, progress=progress)
+        curves, modelled = profiles_of(raw, beside, grid, run, seed=seed, progress=progress)
         variables |= curves
     return records.dataset(
         "profile",

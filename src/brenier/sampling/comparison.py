@@ -99,6 +99,7 @@ def compare(
         ValueError: an argument is out of range, or does not go with the law. The message says what would be right.
     """
     law = load_target(law, dtype=dtype, device=device)
+    law = law.moved(-law.origin)
     names = _check_names(CRITERIA if criteria is None else criteria, "criterion", CRITERIA)
     samplers = _check_names(solvers, "solver", tuple(SOLVERS))
     counts = [whole_number(count, "steps", 1) for count in steps]

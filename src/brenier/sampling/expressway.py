@@ -30,6 +30,7 @@ from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
+from brenier.core.points import put_back
 from brenier.core.random import generator_for
 from brenier.laws.alike import ROWS, in_order, warn_of_scales
 from brenier.laws.base import Target
@@ -38,7 +39,7 @@ from brenier.sampling.driver import check_points, integrate
 from brenier.sampling.handmade import log_snr
 from brenier.sampling.handover import Handover, find_handover, within
 from brenier.sampling.planning import CRITERIA, noise_range, plan, usual_criterion
-from brenier.sampling.sample import Samples, check_made_for
+from brenier.sampling.sample import Samples, check_made_for, drawn
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import find_solver
 from brenier.transport import SemiDiscrete
@@ -112,6 +113,8 @@ class Expressway:
             raise ValueError("give a law or a network to follow, or data, or both")
         self.law = load_target(followed, device=device, dtype=dtype)
         self.data = _points(self.law, data)
+        self._origin = self.data.origin
+        self._law, self._data = self.law.moved(-self._origin), self.data.moved(-self._origin)
         self._steps, self.solver, self._given = _check_schedule(schedule, steps, solver, self.law)
         self._where = _check_handover(handover, self._given, self.law)
         self._source, self._source_given = find_source(source, self.law.dim), source
@@ -161,7 +164,7 @@ class Expressway:
                 self.law, self.data, profile=self._profile, seed=self._seed, progress=progress
             )
         if self.latents is None:
-            self.latents = self._diffuse(self.data.data, self._seed, 0x1A7)
+            self.latents = put_back(self._diffuse(self._data.data, self._seed, 0x1A7), self._origin)
         if self.schedule is None:
             self.schedule = self._plan(progress)
         if self._assign == "monge-ampere":
@@ -200,7 +203,9 @@ class Expressway:
         else:
             rows = self.transport.cells(self._source.draw(n, generator).to(self.latents.device))
         rows = rows.to(self.latents.device)
-        return self._diffuse(self.data.data[rows], seed, 0xF4E5) if self.fresh_noise else self.latents[rows], rows
+        if not self.fresh_noise:
+            return self.latents[rows], rows
+        return put_back(self._diffuse(self._data.data[rows], seed, 0xF4E5), self._origin), rows
 
     def sample(
         self, n: int, seed: int = 0, *, batch: int | None = None, trajectory: bool = False, progress: bool = True
@@ -219,11 +224,12 @@ class Expressway:
         """
         x, _ = self.draw(n, seed)
         assert self.schedule is not None  # made before the latents' transport was
-        run = integrate(self.law, x, self.schedule.sigmas, self.solver, seed, batch, trajectory, progress)
-        return Samples(run.x, self.law.event_shape, self.schedule, self.solver, run.evaluations, run.trajectory)
+        x, sigmas = put_back(x, -self._origin), self.schedule.sigmas
+        run = integrate(self._law, x, sigmas, self.solver, seed, batch, trajectory, progress)
+        return drawn(run, self._origin, self.law, self.schedule, self.solver)
 
     def _diffuse(self, points: Float[Tensor, "n d"], seed: int, stream: int) -> Float[Tensor, "n d"]:
-        """x + sigma z; the same z on every device and in every dtype, but for rounding."""
+        """x + sigma z, for points about zero; the same z on every device and in every dtype, but for rounding."""
         assert self.handover is not None
         noise = torch.randn(points.shape, generator=generator_for(seed, stream), dtype=torch.float32)
         return points + self.handover.sigma * noise.to(points)
@@ -231,7 +237,7 @@ class Expressway:
     def _plan(self, progress: bool) -> Schedule:
         """Noise levels from the handover to 0, planned on noisy data as they are there."""
         assert self.handover is not None
-        law, sigma, criterion = self.law, self.handover.sigma, self._given
+        law, sigma, criterion = self._law, self.handover.sigma, self._given
         if isinstance(criterion, Schedule):
             return criterion
         lowest = noise_range(law, None, None)[1]
@@ -239,7 +245,7 @@ class Expressway:
             lowest = max(sigma / DEEP, 1 / law.snr_range[1])
             levels = [*log_snr(self._steps, sigma, lowest), 0.0]
             return Schedule(levels, self.solver, criterion="log-snr", law=law.name, seed=self._seed)
-        rows = self.data.sample(PILOTS, self._seed)
+        rows = self._data.sample(PILOTS, self._seed)
         points = self._diffuse(rows, self._seed, 0x9107)
         return plan(
             law,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
+from brenier.core.points import put_back
 from brenier.core.random import seeds
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
@@ -86,6 +87,8 @@ def plan(
         ValueError: an argument is out of range, or they do not go together. The message says what would be right.
     """
     law = load_target(law)
+    origin = law.origin
+    law = law.moved(-origin)
     steps, seed = whole_number(steps, "steps", 1, 10_000), whole_number(seed, "seed", 0)
     pilots = whole_number(pilots, "pilots", 2, 2**16)
     sampler = find_solver(solver)
@@ -116,7 +119,8 @@ def plan(
         if to_zero:
             low = _lowest(law, low)
         with progress_bar(f"planning for {law.name}", progress) as advance:
-            flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, points)
+            begin = None if points is None else put_back(points, -origin)
+            flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, begin)
             advance(0.5)
             cheap = law.dim <= LOW and not law.learned
             refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
@@ -151,6 +155,7 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
         ValueError: a sampler is stochastic, or a schedule's levels are not ones of a network.
     """
     law, seed = load_target(law), whole_number(seed, "seed", 0)
+    law = law.moved(-law.origin)
     pilots = whole_number(pilots, "pilots", 2, 2**16)
     predicted: list[Schedule] = []
     flights: dict[tuple[float, float, bool], Pilots] = {}

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
-from brenier.sampling.driver import integrate, start
+from brenier.core.points import put_back
+from brenier.laws.base import Target
+from brenier.sampling.driver import Run, integrate, start
 from brenier.sampling.planning import plan, usual_criterion
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import find_solver
@@ -20,7 +22,7 @@ class Samples:
     """What a sampler drew.
 
     Attributes:
-        points: shape (n, d), in the unit of the data.
+        points: shape (n, d), in the unit of the data; float64 for a law that lies far from zero.
         event_shape: shape of one point before it was flattened to d numbers.
         schedule: the noise levels visited.
         solver: the sampler that visited them.
@@ -81,6 +83,8 @@ def sample(
         UserWarning: the schedule was made for another law or another sampler.
     """
     law = load_target(law, dtype=dtype, device=device)
+    origin = law.origin
+    law = law.moved(-origin)
     n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
     if isinstance(schedule, Schedule):
         _check(schedule, law.name, steps, solver, sigma_max)
@@ -93,7 +97,13 @@ def sample(
         )
     x = start(law, n, schedule.sigmas[0], seed)
     run = integrate(law, x, schedule.sigmas, solver, seed, batch, trajectory, progress)
-    return Samples(run.x, law.event_shape, schedule, solver, run.evaluations, run.trajectory)
+    return drawn(run, origin, law, schedule, solver)
+
+
+def drawn(run: Run, origin: Float[Tensor, " d"], law: Target, schedule: Schedule, solver: str) -> Samples:
+    """What a sampler drew of a law that was moved from `origin` to zero."""
+    path = None if run.trajectory is None else put_back(run.trajectory, origin)
+    return Samples(put_back(run.x, origin), law.event_shape, schedule, solver, run.evaluations, path)
 
 
 def _check(schedule: Schedule, name: str, steps: int | None, solver: str | None, sigma_max: float | None) -> None:

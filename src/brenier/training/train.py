@@ -118,9 +118,12 @@ def train(
     law = load_target(data, device=device)
     if law.learned:
         raise ValueError(f"{law.name} is a network itself: give data or a law to train on")
-    law = channels_first(law)
+    raw = channels_first(law)
+    law = raw.moved(-raw.origin)
     moments = Moments.of(law)
     config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
+    if bool((raw.origin != 0).any()):
+        config["data"]["origin"] = raw.origin.tolist()
     workers = Workers(None if device is None else torch.device(device))
     with readable(folder / CONFIG):
         settings = Settings(**config["training"])
@@ -141,7 +144,7 @@ def train(
             _remove(folder, created)
         raise
     workers.wait()
-    return load(folder, law).to(workers.device)
+    return load(folder, raw).to(workers.device)
 
 
 def _begun(law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -> dict[str, Any]:
