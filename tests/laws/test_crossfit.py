@@ -292,3 +292,13 @@ def test_too_few_distinct_points_are_refused_with_their_number(distinct: int) ->
     assert "about='atoms'" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(set(groups_of(CrossFit.of(Empirical(cloud(LEAST)))).tolist())) == GROUPS
+
+
+def test_large_data_in_single_precision_lose_nothing_where_a_fold_has_no_weight() -> None:
+    points = np.random.default_rng(0).normal(size=(1400, 3000)).astype(np.float32)
+    law = CrossFit.of(Empirical(points))
+    assert law._coordinates.dtype == torch.float32
+    z = torch.randn(24, 3000, generator=torch.Generator().manual_seed(0))
+    found = law.crossfit(law.draw(24), z, [1.0, 20.0])
+    for name in ("floor", "form", "ceiling", "agreement", "ess", "trace", "noise", "form_without", "trace_without"):
+        assert bool(torch.isfinite(getattr(found, name)).all()), name
