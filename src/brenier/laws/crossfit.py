@@ -283,7 +283,8 @@ class CrossFit(Empirical):
 
     def _directions(self, sums: Float[Tensor, "n m p"]) -> Float[Tensor, "n m c"]:
         """Leading directions of the covariances."""
-        return _leading(self._covariance((sums / sums[..., :1].clamp_min(torch.finfo(sums.dtype).tiny)).float())).to(sums)
+        shares = sums / sums[..., :1].clamp_min(torch.finfo(sums.dtype).tiny)
+        return _leading(self._covariance(shares.float())).to(sums)
 
 
 def _leading(matrices: Float[Tensor, "*n c c"]) -> Float[Tensor, "*n c"]:
