@@ -27,7 +27,7 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.laws.mixture_file import read_mixture
 from brenier.laws.uniform import Uniform
 from brenier.networks import saved
-from brenier.networks.diffusers import model
+from brenier.networks.diffusers import folders, model
 
 # What names a law: a built-in's name, a file or folder, points, or a law itself.
 LawLike: TypeAlias = Target | str | os.PathLike[str] | Numbers
@@ -85,6 +85,8 @@ FILE_KINDS: dict[str, str] = {
     "mixture.json": '{"type": "gaussian-mixture", "weights": [...], "means": [...], "covariances": [...]}',
 }
 
+OF_NETWORK = ("shape",)  # what a `Reading` says of a network of diffusers, and of nothing else alone
+
 
 def load_target(
     law: LawLike,
@@ -112,7 +114,8 @@ def load_target(
         max_memory: GiB that the blocks of an `Empirical` may take.
         data: what the queries of a network are drawn from, anything that this function takes but a network. Default:
             they are drawn by running the network's own chain.
-        reading: how a file is to be read, that of `data` where there are some: columns, separator, shape, ...
+        reading: how a file is to be read, that of `data` where there are some: columns, separator, shape, ...; of a
+            network of diffusers, the shape of its points.
 
     Raises:
         ValueError, TypeError: one line, for names and files that do not exist or do not hold a law, or where `reading`
@@ -124,17 +127,21 @@ def load_target(
     reading = Reading() if reading is None else reading
     of_law = reading.given if data is None else readable(law)
     own = reading.only(of_law)
+    points = None
+    if data is not None:
+        others = [field for field in reading.given if field not in of_law or field in readable(data)]
+        points = load_target(data, dtype=dtype, max_memory=max_memory, reading=reading.only(others))
     if isinstance(law, str | os.PathLike):
+        if readable(law) == OF_NETWORK:
+            check_fields(os.fspath(law), own, OF_NETWORK)
+            return model.load_diffusers(law, data=points, event_shape=own.shape, dtype=dtype, device=device)
         found = _named(os.fspath(law), isinstance(law, str), dtype, device, own)
     else:
         check_fields("what is no file", own, ())
         found = as_law(law, dtype, device)
     if max_memory is not None:
         found = found.within(max_memory)
-    if data is None:
-        return found
-    others = [field for field in reading.given if field not in of_law or field in readable(data)]
-    return found.with_data(load_target(data, max_memory=max_memory, reading=reading.only(others)))
+    return found if points is None else found.with_data(points)
 
 
 def readable(law: LawLike) -> tuple[str, ...]:
@@ -142,16 +149,15 @@ def readable(law: LawLike) -> tuple[str, ...]:
     if not isinstance(law, str | os.PathLike) or (isinstance(law, str) and law in BUILT_IN):
         return ()
     file = Path(split_member(os.fspath(law))[0])
-    if not exists(file) or file.suffix.lower() in (".json", ".py"):
+    if not exists(file) or file.suffix.lower() in (".json", ".py") or (file.is_dir() and saved.is_checkpoint(file)):
         return ()
-    network = file.is_dir() and (saved.is_checkpoint(file) or model.is_diffusers(file))
-    return ("shape",) if network else fields_of(file)
+    return OF_NETWORK if file.is_dir() and folders.is_diffusers(file) else fields_of(file)
 
 
 def _named(
     text: str, built_in: bool, dtype: torch.dtype | None, device: torch.device | None, reading: Reading
 ) -> Target:
-    """The law of a name that may be `built_in`, or of a file or folder."""
+    """The law of a name that may be `built_in`, or of a file or folder, but one of diffusers."""
     options: dict[str, Any] = {"dtype": dtype, "device": device}
     if built_in and text in BUILT_IN:
         check_fields(text, reading, ())
@@ -162,10 +168,10 @@ def _named(
     check_fields(text, reading, readable(Path(text)))
     if file.is_dir() and saved.is_checkpoint(file):
         return saved.load(file).to(**options)
-    if file.is_dir() and model.is_diffusers(file):
-        return model.load_diffusers(file).to(**options)
     if file.suffix.lower() == ".json":
         return read_mixture(file, **options)
+    if (why := folders.not_loadable(file)) is not None:
+        raise ValueError(f"{text!r} {why}")
     return points_law(read_array(text, reading), _label(text), **options)
 
 

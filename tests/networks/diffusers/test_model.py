@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from brenier.laws.mixture import GaussianMixture
-from brenier.networks.diffusers.model import from_diffusers, is_diffusers, load_diffusers
+from brenier.networks.diffusers.folders import is_diffusers
+from brenier.networks.diffusers.model import from_diffusers, load_diffusers
 from brenier.networks.diffusers.scheduler import DISTILLED, EDM, FLOW, TABLE, read_scheduler
 
 # Schedulers of diffusers hand tensors to NumPy in ways that it deprecates.
@@ -600,7 +601,10 @@ def test_channels_and_shapes():
     refuse(r"takes 5 channels and predicts 2: .*inpainting", lambda: from_diffusers(inpainting, ddpm, condition=table))
     refuse(r"takes 1 channels and predicts 3: it must", lambda: from_diffusers(unet(out_channels=3), ddpm))
     refuse(r"event_shape is \(3, 8, 8\)", lambda: from_diffusers(unet(), ddpm, event_shape=(3, 8, 8)))
-    refuse(r"^the shape of a point is not known", lambda: from_diffusers(unet(sample_size=None), ddpm))
+    refuse(
+        r"^UNet2DModel does not tell the shape of its points: give data or event_shape",
+        lambda: from_diffusers(unet(sample_size=None), ddpm),
+    )
     assert from_diffusers(unet(sample_size=(8, 4)), ddpm).event_shape == (1, 8, 4)
     assert from_diffusers(unet(sample_size=None), ddpm, event_shape=(1, 4, 4)).dim == 16
     refuse(r"does not take points of shape \(1, 5, 5\)", lambda: from_diffusers(unet(), ddpm, event_shape=(1, 5, 5)))

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers
 from brenier.core.reading.files import read_json
 from brenier.laws.base import Target
 from brenier.networks.conventions import Prediction
+from brenier.networks.diffusers.folders import WEIGHTS, parts_of
 from brenier.networks.diffusers.scheduler import config_of, quiet, read_scheduler, says
 from brenier.networks.network import NetworkTarget
 
@@ -36,7 +38,6 @@ NEEDS = {
     "guidance_embeds": "guidance",
 }
 CONVENTIONS = {"time", "alpha_bars", "beta", "sigma_data", "scale"}  # options that take the place of a scheduler
-WEIGHTS = "diffusion_pytorch_model"
 
 
 class _Denoiser(nn.Module):
@@ -87,7 +88,8 @@ def from_diffusers(
         condition: keyword arguments for the model, such as `encoder_hidden_states` or `class_labels`. Tensors whose
             first axis has size 1 are repeated for every point, everything else is passed as it is.
         data: what queries are drawn from, as for `NetworkTarget`; for a model of latents, latents.
-        event_shape: shape of one point. Default: (in_channels, height, width) of the model's configuration.
+        event_shape: shape of one point. Default: (in_channels, height, width) of the model's configuration; where that
+            does not tell, as for models in one or three dimensions, that of the data, channels first.
         prediction: what the model returns, where no scheduler says so.
         name: what to call the law. Default: the class of the model or pipeline.
         **options: further arguments of `NetworkTarget`.
@@ -119,7 +121,7 @@ def from_diffusers(
         _Denoiser(network, condition, sign),
         data,
         prediction=prediction,
-        event_shape=_default_shape(title, config) if event_shape is None else event_shape,
+        event_shape=_default_shape(title, config, data) if event_shape is None else event_shape,
         name=name,
         **options,
     )
@@ -143,11 +145,23 @@ def _parts(model: Any, scheduler: object) -> tuple[nn.Module, object]:
 # What a model takes
 
 
-def _default_shape(title: str, config: dict[str, Any]) -> tuple[int, ...] | None:
+def _default_shape(title: str, config: dict[str, Any], data: Target | Numbers | None) -> tuple[int, ...]:
     channels, size = config.get("in_channels"), config.get("sample_size")
-    if channels is None or size is None or "1D" in title or "3D" in title:
-        return None
-    return (channels, size, size) if isinstance(size, int) else (channels, *size)
+    axes = next((int(name[0]) + 1 for name in ("1D", "2D", "3D") if name in title), None)
+    if channels is not None and size is not None and axes in (None, 3):
+        return (channels, size, size) if isinstance(size, int) else (channels, *size)
+    if data is None:
+        raise ValueError(f"{title} does not tell the shape of its points: give data or event_shape (--data or --shape)")
+    return _channels_first(data.event_shape if isinstance(data, Target) else np.shape(data)[1:], channels, axes)
+
+
+def _channels_first(shape: tuple[int, ...], channels: int | None, axes: int | None) -> tuple[int, ...]:
+    """The shape of data as a network of so many channels and axes takes it: as it is where that is not clear."""
+    if channels is not None and shape[0] != channels and shape[-1] == channels and axes in (None, len(shape)):
+        return (channels, *shape[:-1])
+    if channels == 1 and shape[0] != 1 and axes in (None, len(shape) + 1):
+        return (1, *shape)
+    return shape
 
 
 def _check_channels(title: str, config: dict[str, Any], event_shape: Sequence[int] | None) -> None:
@@ -206,18 +220,6 @@ def _like(value: Any, x: Tensor) -> Any:
 # Folders
 
 
-def is_diffusers(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is a folder that diffusers has saved: a pipeline, or a model. Reads at most its config.json."""
-    folder = Path(path)
-    config = folder / "config.json"
-    if (folder / "model_index.json").is_file() or not config.is_file():
-        return (folder / "model_index.json").is_file()
-    try:
-        return '"_class_name"' in config.read_text(errors="replace") or any(folder.glob(f"{WEIGHTS}*"))
-    except OSError:
-        return False
-
-
 def load_diffusers(
     path: str | os.PathLike[str],
     *,
@@ -228,8 +230,9 @@ def load_diffusers(
     """The law that a model in a folder has learned, as saved by `save_pretrained`; nothing is downloaded or unpickled.
 
     Args:
-        path: folder of a pipeline, of which the `unet` or `transformer` and the `scheduler` are loaded; or of a model,
-            with scheduler_config.json in it, in a folder `scheduler` in it, or in one beside it.
+        path: folder of a pipeline, of which the `unet` or `transformer` and the `scheduler` are loaded; of a training's
+            checkpoint, likewise, whose scheduler may lie in a folder `scheduler` beside it; or of a model, with
+            scheduler_config.json in it, in a folder `scheduler` in it, or in one beside it or what it is in.
         condition: see `from_diffusers`.
         data: likewise.
         **options: further arguments of `from_diffusers`. With `scheduler`, or with `time` or `scale`, no scheduler is
@@ -239,17 +242,8 @@ def load_diffusers(
         ValueError: files are missing or damaged, or hold no model and scheduler of diffusers; all that `from_diffusers`
             raises.
     """
-    folder = Path(path)
-    places = [folder / "scheduler", folder.resolve().parent / "scheduler"]
-    if (folder / "model_index.json").is_file():
-        index = read_json(folder / "model_index.json")
-        parts = [part for part in ("unet", "transformer") if isinstance(index.get(part), list) and index[part][0]]
-        if len(parts) != 1 or (isinstance(index.get("transformer_2"), list) and index["transformer_2"][0]):
-            raise ValueError(f"{str(path)!r} has not one denoiser in unet or transformer: give the folder of a model")
-        model_folder, places = folder / parts[0], places[:1]
-    else:
-        model_folder, places = folder, [folder, *places]
-    options = {"name": folder.resolve().name, **options}
+    model_folder, places = parts_of(path)
+    options = {"name": Path(path).resolve().name, **options}
     with quiet():
         model = _load_model(model_folder)
         if not {"scheduler", "time", "scale"} & options.keys():
