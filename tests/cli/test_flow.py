@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+from brenier.core import work
 from brenier.transport.mongeampere import Fitted, MongeAmpere, learned, model
 from brenier.transport.mongeampere.flow import Diverged
 from brenier.transport.mongeampere.portrait import portrait
@@ -242,7 +243,7 @@ def stopped_by(error: BaseException, steps: int) -> Callable[..., Any]:
 LINEAR = ("--method", "linear", "--units", 10, "--steps", 4)
 
 
-def test_ctrl_c_saves_the_map_so_far_and_start_goes_on(
+def test_ctrl_c_saves_the_map_so_far_and_resume_goes_on(
     brenier: Command, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model, "iterate", stopped_by(KeyboardInterrupt(), 2))
@@ -251,25 +252,63 @@ def test_ctrl_c_saves_the_map_so_far_and_start_goes_on(
     monkeypatch.chdir(files)
     assert (code, out) == (130, "")
     assert err.count("\n") == 1
-    assert "--start map.nc" in err
+    assert "go on with --resume" in err
     assert not Path("f.png").exists()
     kept = MongeAmpere.load("map.nc")
     assert (kept.result.stopped, kept.result.steps) == ("interrupted", 2)
     shown = rows(brenier("show", "map.nc").out)
     assert (shown["it ended"], shown["quality"]) == ("by Ctrl-C, before its last step", "not measured")
     brenier("show", "map.nc", "--figure", "f.png").refused("reference_points", "measured")
-    begun: list[Any] = []
+    assert brenier("flow", "law.json", *LINEAR, "-o", "map.nc", "--resume", "-q") == (0, "", "")
+    assert brenier("flow", "law.json", *LINEAR, "-o", "whole.nc", "-q") == (0, "", "")
+    xr.testing.assert_allclose(read("map.nc"), read("whole.nc"), rtol=1e-10)
+    assert read("map.nc").attrs["stopped"] == "steps"
 
-    def iterate(potential: Any, *rest: Any, **options: Any) -> Any:
-        begun.append(potential)
-        return real(potential, *rest, **options)
 
-    real = model.iterate
-    monkeypatch.setattr(model, "iterate", iterate)
-    assert brenier("flow", "law.json", *LINEAR, "--start", "map.nc", "-o", "on.nc", "-q") == (0, "", "")
-    y = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(begun[0].gradient(y), kept.psi.inner.gradient(y))  # type: ignore[attr-defined]
-    assert read("on.nc").attrs["kl"] < 0.1
+def test_a_killed_flow_resumes_from_its_checkpoint(
+    brenier: Command, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint after every step, and the third step fails as if it had never come."""
+    monkeypatch.setattr(work, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(model, "iterate", stopped_by(SystemExit(), 2))
+    with pytest.raises(SystemExit):
+        brenier("flow", "law.json", *LINEAR, "-o", "map.nc", "--rule", "constant")
+    monkeypatch.undo()
+    monkeypatch.chdir(files)
+    about = read("map.nc").attrs
+    assert (about["stopped"], about["steps"], about["rule"]) == ("interrupted", 2, "constant")
+    brenier("flow", "law.json", *LINEAR, "-o", "map.nc").refused("exists")
+    options = ("--rule", "constant", "-o")
+    assert brenier("flow", "law.json", *LINEAR, *options, "map.nc", "--resume", "-q") == (0, "", "")
+    assert brenier("flow", "law.json", *LINEAR, *options, "whole.nc", "-q") == (0, "", "")
+    xr.testing.assert_allclose(read("map.nc"), read("whole.nc"), rtol=1e-10)
+    assert brenier("flow", "law.json", *LINEAR, *options, "map.nc", "--resume", "-q") == (0, "", "")  # nothing is left
+    xr.testing.assert_allclose(read("map.nc"), read("whole.nc"), rtol=1e-10)
+
+
+def test_resume_without_a_file_begins_and_says_so(brenier: Command, files: Path) -> None:
+    with pytest.warns(UserWarning, match=r"'map.nc' does not exist, there is nothing to resume: a fit begins"):
+        assert brenier("flow", "law.json", *LINEAR, "-o", "map.nc", "--resume").code == 0
+    assert read("map.nc").attrs["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("law.json", *map(str, ("--method", "linear")), "--force"), ["--resume", "leave out --force"]),
+        (("law.json", "--method", "linear", "--start", "map.nc"), ["--resume", "leave out --start"]),
+        (("space.json", "--method", "linear"), ["target 'law.json'", "'space.json'"]),
+        (("law.json",), ["method 'linear'", "'neural'"]),
+        (("law.json", "--method", "gaussian"), ["method 'linear'", "'gaussian'"]),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused_and_stays(
+    brenier: Command, files: Path, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    brenier("flow", "law.json", *LINEAR, "-o", "map.nc", "-q")
+    before = Path("map.nc").read_bytes()
+    brenier("flow", *arguments, "-o", "map.nc", "--resume").refused(*words)
+    assert Path("map.nc").read_bytes() == before
 
 
 def test_ctrl_c_before_the_first_step_leaves_no_file(

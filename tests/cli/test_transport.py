@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from brenier.core import work
 from brenier.transport import SemiDiscrete
 from brenier.transport.semidiscrete import map as semidiscrete
 
@@ -132,15 +133,54 @@ def test_ctrl_c_saves_the_map_so_far_and_start_goes_on(
     monkeypatch.undo()
     assert (code, out) == (130, "")
     assert err.count("\n") == 1
-    assert f"--start {files / 'map.nc'}" in err
+    assert "'" + str(files / "map.nc") + "' holds the map so far" in err
+    assert "--resume" in err
     assert not (files / "f.png").exists()
     assert read(files / "map.nc").attrs["fit_stopped"] == "interrupted"
     shown = brenier("show", files / "map.nc")
     assert rows(shown.out)["it ended"] == "by Ctrl-C, before the tolerance of 0.05"
     assert rows(shown.out)["excess total variation"] == "not measured"
-    on = brenier("transport", files / "plane.npy", *FEW, "--start", files / "map.nc", "-o", files / "map.nc", "--force")
+    on = brenier("transport", files / "plane.npy", *FEW, "-o", files / "map.nc", "--resume")
     assert (on.code, on.err) == (0, "")
     assert read(files / "map.nc").attrs["fit_stopped"] == "tolerance"
+
+
+def test_a_killed_fit_resumes_from_its_checkpoint(
+    brenier: Command, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps what the draws so far are worth: less is left to do than from the start."""
+    real, draws = semidiscrete.ascend, list[int]()
+
+    def killed(*arguments: Any) -> Any:
+        for state in real(*arguments):
+            yield state
+            if state.share > 0.5:
+                draws.append(state.averaged)
+                raise SystemExit
+
+    options = ("--tolerance", 0.02, "--samples", 20_000, "-o", files / "map.nc")
+    monkeypatch.setattr(work, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(semidiscrete, "ascend", killed)
+    with pytest.raises(SystemExit):
+        brenier("transport", files / "plane.npy", *options)
+    monkeypatch.undo()
+    about = read(files / "map.nc").attrs
+    assert (about["fit_stopped"], about["target"]) == ("interrupted", "plane.npy")
+    assert about["fit_averaged"] == draws[0] > 0
+    brenier("transport", files / "plane.npy", *options).refused("exists")
+    brenier("transport", files / "some.npy", *options, "--resume").refused("to other points")
+    brenier("transport", files / "plane.npy", *options, "--resume", "--source", "uniform").refused("another source")
+    weighted = ("--weights", files / "weights.npy")
+    brenier("transport", files / "plane.npy", *options, "--resume", *weighted).refused("other weights")
+    assert brenier("transport", files / "plane.npy", *options, "--resume", "-q") == (0, "", "")
+    found = read(files / "map.nc").attrs
+    assert found["fit_stopped"] == "tolerance"
+    assert found["excess"] < 0.02 + 3 * found["excess_se"]
+    whole = SemiDiscrete.load(files / "map.nc")
+    again = SemiDiscrete(whole.points).fit(0.02, progress=False)
+    assert found["fit_averaged"] > about["fit_averaged"]
+    assert found["fit_samples"] < again.result.samples
+    assert float((whole.heights - again.heights).abs().max()) < 0.05
 
 
 def test_ctrl_c_before_there_is_a_map_leaves_no_file(

@@ -40,6 +40,7 @@ def run_flow(
     start: Annotated[
         Path | None, typer.Option(metavar="MAP", help="A saved map between the same laws to go on from.")
     ] = None,
+    resume: options.Resume = False,
     n: Annotated[int | None, typer.Option("--number", "-n", help="How many samples.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Save so many samples (.npy), (n, *shape of a point).")] = None,
     seed: options.Seed = 0,
@@ -49,12 +50,13 @@ def run_flow(
     *,
     reading: Reading,
 ) -> None:
-    """Find Brenier's map to TARGET step by step. After Ctrl-C it is saved as it is, and --start goes on from there."""
-    from brenier.cli.outputs import check_outputs, finish, write_interrupted, write_points
+    """Find Brenier's map to TARGET step by step. After Ctrl-C it is saved as it is, and --resume goes on."""
+    from brenier.cli.outputs import Unfinished, check_outputs, finish, write_points
     from brenier.core.checks import whole_number
     from brenier.core.writing import check_output
 
-    check_outputs(output, figure, force)
+    check_outputs(None, figure, force)
+    unfinished = Unfinished(output, resume=resume, start=start, force=force)
     if samples is not None:
         check_output(samples, (".npy",), force)
     if (samples is None) != (n is None):
@@ -73,16 +75,21 @@ def run_flow(
     files = options.Files(reading, target, reference)
     flow = MongeAmpere(files.open(reference), files.open(target), method=method, **settings)
     about = {name: given[name] for name in ("rule", "eta", "noise") if given[name] is not None}
+    asked |= {"start": unfinished.start, "resume": unfinished.resume}
+
+    def checkpoint() -> None:
+        unfinished.write(flow.to_dataset(), about)
+
     try:
-        flow.fit(**asked, seed=seed, progress=not quiet)
+        flow.fit(**asked, seed=seed, checkpoint=checkpoint, progress=not quiet)
         found = portrait(flow, seed).assign_attrs(about)
     except KeyboardInterrupt:
         if flow.result is not None and (flow.result.steps or flow.result.stopped == "closed form"):
-            write_interrupted(flow.to_dataset().assign_attrs(about), output, force)
+            unfinished.end(flow.to_dataset(), about)
         raise
 
     def draw(path: Path) -> None:
         write_points(flow.sample(count, seed).reshape(count, *flow.target.event_shape), path)
 
     seconds = None if flow.result is None else flow.result.seconds
-    finish(found, output, figure, (samples, draw), force=force, quiet=quiet, seconds=seconds)
+    finish(found, output, figure, (samples, draw), force=unfinished.force, quiet=quiet, seconds=seconds)

@@ -40,6 +40,7 @@ Beta: TypeAlias = Annotated[float, typer.Option(help="Inverse temperature of the
 Perturbation: TypeAlias = Annotated[str, typer.Option(metavar="M,M,...", help="Richness of perturbations.")]
 
 # The computation
+Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Go on with the unfinished fit in -o.")]
 Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Device: TypeAlias = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Dtype: TypeAlias = Annotated[Literal["float32", "float64"] | None, typer.Option(help="Precision of the computation.")]

@@ -5,11 +5,13 @@ JSON; samples are an array.
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from brenier.core.reading.files import exists
 from brenier.core.writing import atomic_paths, check_output, write_dataset
 
 if TYPE_CHECKING:
@@ -75,12 +77,45 @@ def write_result(data: "xr.Dataset", path: Path) -> None:
         path.write_text(json.dumps(to_table(data), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_interrupted(data: "xr.Dataset", output: Path, force: bool) -> None:
-    """Write what an interrupted fit has come to, and say so."""
-    from brenier.reports.tables import print_interrupted
+class Unfinished:
+    """The file of a fit while it goes on: what it has come to is written now and then, and after Ctrl-C.
 
-    write_files((output, partial(write_dataset, data)), force=force)
-    print_interrupted(output)
+    Args:
+        output: the file.
+        resume: whether to go on with the fit that it holds. Where there is none yet, a warning says so.
+        start: another map to start from.
+        force: whether to replace what is there.
+
+    Attributes:
+        force: likewise; from the first writing on, the file is the fit's own.
+        start: the map to start from; None for none.
+        resume: whether the fit of that map goes on.
+
+    Raises:
+        ValueError: --resume beside --start or --force; or the file cannot be written.
+    """
+
+    def __init__(self, output: Path, *, resume: bool, start: Path | None, force: bool) -> None:
+        for given, other in ((start is not None, "--start"), (force, "--force")):
+            if resume and given:
+                raise ValueError(f"--resume goes on with what -o holds, and replaces it: leave out {other}")
+        check_output(output, DATA_SUFFIXES, force or resume)
+        self.output, self.force, self.resume = output, force or resume, resume and exists(output)
+        self.start = output if self.resume else start
+        if resume and not self.resume:
+            warnings.warn(f"{str(output)!r} does not exist, there is nothing to resume: a fit begins", stacklevel=2)
+
+    def write(self, data: "xr.Dataset", about: dict[str, Any]) -> None:
+        """Write what the fit has come to."""
+        write_files((self.output, partial(write_dataset, data.assign_attrs(about))), force=self.force)
+        self.force = True
+
+    def end(self, data: "xr.Dataset", about: dict[str, Any]) -> None:
+        """Write what an interrupted fit has come to, and say so."""
+        from brenier.reports.tables import print_interrupted
+
+        self.write(data, about)
+        print_interrupted(self.output)
 
 
 def write_figure(data: "xr.Dataset", path: Path) -> None:

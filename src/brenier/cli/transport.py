@@ -1,7 +1,7 @@
 """`brenier transport`: the optimal map from a simple law to data, as a file, a table and a figure."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ def run_transport(
     start: Annotated[
         Path | None, typer.Option(metavar="MAP", help="A saved map to start from: of these points, or of some.")
     ] = None,
+    resume: options.Resume = False,
     samples: Annotated[int, typer.Option(help="Fresh draws that the map is judged by.")] = FRESH,
     seed: options.Seed = 0,
     device: options.Device = None,
@@ -35,12 +36,13 @@ def run_transport(
     *,
     reading: Reading,
 ) -> None:
-    """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --start goes on from there."""
-    from brenier.cli.outputs import check_outputs, finish, write_interrupted
+    """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --resume goes on."""
+    from brenier.cli.outputs import Unfinished, check_outputs, finish
     from brenier.core.checks import whole_number
     from brenier.core.reading.read import read_array
 
-    check_outputs(output, figure, force)
+    check_outputs(None, figure, force)
+    unfinished = Unfinished(output, resume=resume, start=start, force=force)
     whole_number(samples, "--samples", 512)
     files = options.Files(reading, data, device=device)
     shares = None if weights is None else read_array(weights, files.values(weights))
@@ -52,15 +54,27 @@ def run_transport(
     law = load_target(files.open(data), device=device)
     if not law.atoms:
         raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
-    known = None if start is None else SemiDiscrete.load(start)
+    known = None if unfinished.start is None else SemiDiscrete.load(unfinished.start)
     transport = SemiDiscrete(law.point_masses()[0], shares, source=source)
-    about = {"target": law.name, "event_shape": list(law.event_shape)}
+    about: dict[str, Any] = {"target": law.name, "event_shape": list(law.event_shape)}
+
+    def checkpoint() -> None:
+        unfinished.write(transport.to_dataset(), about)
+
     try:
-        transport.fit(tolerance, minutes=minutes, seed=seed, start=known, progress=not quiet)
+        transport.fit(
+            tolerance,
+            minutes=minutes,
+            seed=seed,
+            start=known,
+            resume=unfinished.resume,
+            checkpoint=checkpoint,
+            progress=not quiet,
+        )
         found = portrait(transport, samples=samples, seed=seed).assign_attrs(about)
     except KeyboardInterrupt:
         if transport.result is not None:
-            write_interrupted(transport.to_dataset().assign_attrs(about), output, force)
+            unfinished.end(transport.to_dataset(), about)
         raise
     seconds = None if transport.result is None else transport.result.seconds
-    finish(found, output, figure, force=force, quiet=quiet, seconds=seconds)
+    finish(found, output, figure, force=unfinished.force, quiet=quiet, seconds=seconds)

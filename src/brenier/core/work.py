@@ -1,7 +1,10 @@
-"""Long work: how it shows itself, on how many threads it is done, and what to do where memory runs out."""
+"""Long work: how it shows itself and is saved, on how many threads it is done, what to do where memory runs out."""
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+
+CHECKPOINT_SECONDS = 60.0
 
 
 @contextmanager
@@ -18,6 +21,19 @@ def progress_bar(title: str, show: bool) -> Generator[Callable[[float], None], N
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda share: bar.advance(task, share)
+
+
+def now_and_then(save: Callable[[], object] | None) -> Callable[[], None]:
+    """What calls `save` if it was not called for a minute."""
+    last = time.monotonic()
+
+    def look() -> None:
+        nonlocal last
+        if save is not None and time.monotonic() - last > CHECKPOINT_SECONDS:
+            save()
+            last = time.monotonic()
+
+    return look
 
 
 @contextmanager

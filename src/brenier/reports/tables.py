@@ -159,7 +159,6 @@ def print_facts(title: str, rows: Sequence[tuple[str, str, str]], console: Conso
 def print_interrupted(output: Path) -> None:
     """Say on standard error what an interrupted fit has left, and how to go on."""
     say(
-        f"brenier: interrupted: {str(output)!r} holds the map so far, not measured; "
-        f"go on from it with --start {output} and a new name for -o, or --force",
+        f"brenier: interrupted: {str(output)!r} holds the map so far, not measured: go on with --resume",
         Console(stderr=True, highlight=False),
     )

@@ -97,6 +97,7 @@ def iterate(
     generator: torch.Generator,
     fixed: tuple[Float[Tensor, "n d"], Float[Tensor, " n"]] | None = None,
     descend: bool = False,
+    first: int = 0,
 ) -> Iterator[Iterate]:
     """Step by step.
 
@@ -111,12 +112,13 @@ def iterate(
         generator: of all random numbers.
         fixed: the same points for every step, and their mass in averages, sum 1. Default: fresh ones.
         descend: halve steps until the mean of h falls, too, and end where none does: for exact h on fixed points.
+        first: k of the first step: those before were taken already.
 
     Raises:
         Diverged: numbers that are not finite, or no step that keeps the potential convex.
     """
     largest, shrunk = max(etas, default=1.0), 1.0
-    for k in range(len(etas)):
+    for k in range(first, len(etas)):
         y = reference.drawn(points, generator) if fixed is None else fixed[0]
         mass = torch.full_like(y[:, 0], 1 / len(y)) if fixed is None else fixed[1]
         try:

@@ -5,6 +5,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.points import arrays_too, as_points
-from brenier.core.work import progress_bar
+from brenier.core.random import generator_for
+from brenier.core.work import now_and_then, progress_bar
 from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost
 from brenier.transport.mongeampere.conjugate import inverse
@@ -29,7 +31,7 @@ from brenier.transport.mongeampere.laws import pair
 from brenier.transport.mongeampere.learned import DEFAULT, Training
 from brenier.transport.mongeampere.marginal import affine_guess, covering
 from brenier.transport.mongeampere.potentials import Framed, Potential, Quadratic
-from brenier.transport.mongeampere.record import Fitted, history, row
+from brenier.transport.mongeampere.record import Fitted, Stopped, history, row, rows
 from brenier.transport.mongeampere.rules import step_sizes
 from brenier.transport.mongeampere.storage import potential_dataset, read_map
 from brenier.transport.mongeampere.trail import Trail
@@ -126,7 +128,8 @@ class MongeAmpere:
         minutes: float | None = None,
         seed: int = 0,
         start: "MongeAmpere | str | os.PathLike[str] | None" = None,
-        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        checkpoint: str | os.PathLike[str] | Callable[[], object] | None = None,
         progress: bool = True,
     ) -> Self:
         """Run the iteration.
@@ -143,7 +146,9 @@ class MongeAmpere:
             minutes: after which "linear" and "neural" stop, too.
             seed: of all random numbers.
             start: a fitted map between the same laws, or the file of one, to start from.
-            checkpoint: a file to save the map to as it goes on, about every minute.
+            resume: whether the fit of `start` goes on: its steps count among `steps`, its history stays. What is
+                learned from samples is learned anew, and averages are of the steps that follow.
+            checkpoint: a file to save the map to as it goes on, about every minute, or what to call then.
             progress: show a bar on stderr, where that is a terminal.
 
         Returns:
@@ -158,6 +163,7 @@ class MongeAmpere:
         if self.reference.draw is None or (self.target.draw is None and self.target.log_density is None):
             raise ValueError("a file does not hold the laws of its map: give them to `load`, and it can be fitted on")
         seed = whole_number(seed, "seed", 0)
+        begin, past = self._begin(start)
         if self.method == "gaussian":
             self.psi, self.history = gaussian_map(self.reference, self.target), None
             self.result = Fitted("closed form", 0, time.monotonic() - begun)
@@ -171,10 +177,11 @@ class MongeAmpere:
             raise ValueError(f"minutes must be positive, got {minutes}")
         rule = ("growing" if self._newton else "adaptive") if rule is None else rule
         etas = step_sizes(rule, ETA if eta is None else eta, steps)
-        begin = self._begin(start)
         stop = Stop(tolerance, begun, math.inf if minutes is None else 60 * minutes)
         with progress_bar("Monge-Ampère flow", progress) as advance:
-            self._run(etas, points, seed, begin, stop, checkpoint, rule == "adaptive", advance)
+            by_path = isinstance(checkpoint, str | os.PathLike)
+            save = partial(self.save, checkpoint, force=True) if by_path else checkpoint
+            self._run(etas, points, seed, begin, past if resume else None, stop, save, rule == "adaptive", advance)
         return self
 
     @arrays_too()
@@ -267,8 +274,9 @@ class MongeAmpere:
         points: int | None,
         seed: int,
         begin: Potential,
+        past: xr.Dataset | None,
         stop: Stop,
-        checkpoint: str | os.PathLike[str] | None,
+        checkpoint: Callable[[], object] | None,
         average: bool,
         advance: Callable[[float], None],
     ) -> None:
@@ -281,40 +289,48 @@ class MongeAmpere:
         fit = make_fit(self.method, self.drive, target, self.units, batch, seed)
         training = Training(self.noise, len(etas), batch=batch, seed=seed)
         discrepancy = make_discrepancy(self.drive, reference, target, training)
-        judge, rows = Judge(reference, target, discrepancy, seed + 1), list[dict[str, float]]()
-        reason, stopped = "", "interrupted"
-        self._trail, every, saved = Trail(), max(1, len(etas) // CHECKS), stop.begun
-        flow = iterate(begin, reference, discrepancy, fit, etas, count, LIMIT, generator, fixed, descend=self._newton)
+        judge, known = Judge(reference, target, discrepancy, seed + 1), rows(past, frame.target_unit)
+        reason, stopped, done = "", "interrupted", len(known)
+        self._trail, every = Trail(), max(1, len(etas) // CHECKS)
+        if done:
+            generator = generator_for(seed, 0xF10, done)
+        flow = iterate(begin, reference, discrepancy, fit, etas, count, LIMIT, generator, fixed, self._newton, done)
         self.psi = frame.outward(begin)
+
+        def keep(stopped: Stopped) -> None:
+            self.history = history(known, judge.floor, frame.target_unit)
+            self.result = Fitted(stopped, len(known), stop.seconds, reason)
+
+        def save() -> None:
+            keep("interrupted")
+            if checkpoint is not None:
+                checkpoint()
+
+        look = now_and_then(save)
         try:
             for step in flow:
                 self.psi = frame.outward(step.potential)
-                rows.append(row(step) | (judge.look(step.potential) if step.number % every == 0 else {}))
+                known.append(row(step) | (judge.look(step.potential) if step.number % every == 0 else {}))
                 self._trail.add(step)
                 advance(1 / len(etas))
-                if checkpoint is not None and time.monotonic() - saved > 60:
-                    self.history = history(rows, judge.floor, frame.target_unit)
-                    self.result = Fitted("interrupted", len(rows), stop.seconds)
-                    self.save(checkpoint, force=True)
-                    saved = time.monotonic()
+                look()
                 if (ended := stop.reached(step)) is not None:
                     stopped = ended
                     break
             else:
-                stopped = "steps" if len(rows) == len(etas) else "steady"
-            if average and not discrepancy.exact and len(rows) >= SETTLED and (mean := self._trail.mean()) is not None:
+                stopped = "steps" if len(known) >= len(etas) else "steady"
+            if average and not discrepancy.exact and len(known) >= SETTLED and (mean := self._trail.mean()) is not None:
                 self.psi = frame.outward(mean)
-                rows[-1] |= judge.look(mean)
-            elif len(rows) % every:
-                rows[-1] |= judge.look(inward(self.psi))
+                known[-1] |= judge.look(mean)
+            elif len(known) % every:
+                known[-1] |= judge.look(inward(self.psi))
         except Diverged as error:
-            if not rows:
+            if not known:
                 raise ValueError(str(error)) from None
             stopped, reason = "diverged", str(error)
             warnings.warn(f"the flow diverged, the last good map is kept: {error}", stacklevel=4)
         finally:
-            self.history = history(rows, judge.floor, frame.target_unit)
-            self.result = Fitted(stopped, len(rows), stop.seconds, reason)
+            keep(stopped)
 
     @property
     def _newton(self) -> bool:
@@ -324,10 +340,10 @@ class MongeAmpere:
     def _frame(self) -> Frame:
         return Frame(self.reference, self.target, self.standardise, self._whitened)
 
-    def _begin(self, start: "MongeAmpere | str | os.PathLike[str] | None") -> Potential:
-        """The potential to start from, on the common scale."""
+    def _begin(self, start: "MongeAmpere | str | os.PathLike[str] | None") -> tuple[Potential, xr.Dataset | None]:
+        """The potential to start from, on the common scale, and the history that it has."""
         if start is None:
-            return Quadratic.identity(self.dim)
+            return Quadratic.identity(self.dim), None
         if isinstance(start, str | os.PathLike):
             place, start = repr(os.fspath(start)), MongeAmpere.load(start)
             now = {"reference": self.reference.name, "target": self.target.name, "method": self.method, "dim": self.dim}
@@ -337,7 +353,7 @@ class MongeAmpere:
                     raise ValueError(f"{place} has {name} {other!r}, and now it is {value!r}: leave out start")
         if start.dim != self.dim or start.standardise != self.standardise or start.method != self.method:
             raise ValueError("a map to start from must be between laws of the same dimension, by the same method")
-        return inward(start._fitted())
+        return inward(start._fitted()), start.history
 
     def _fitted(self) -> Potential:
         if self.psi is None:

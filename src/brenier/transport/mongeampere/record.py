@@ -39,6 +39,17 @@ def row(step: Iterate) -> dict[str, float]:
     return {"step": step.number, **known, **step.figures}
 
 
+def rows(history: xr.Dataset | None, unit: float) -> list[dict[str, float]]:
+    """What `history` was made from."""
+    if history is None or "step" not in history.dims:
+        return []
+    known = {str(name): values / (unit if name in SCALED else 1.0) for name, values in history.data_vars.items()}
+    return [
+        {"step": float(step)} | {name: float(values[k]) for name, values in known.items() if not math.isnan(values[k])}
+        for k, step in enumerate(history["step"].to_numpy())
+    ]
+
+
 def history(rows: list[dict[str, float]], floor: float, unit: float) -> xr.Dataset:
     """A variable for everything that was measured, NaN at steps where it was not."""
     names = [name for name in RECORDS["history"].labels if name != "step" and any(name in row for row in rows)]

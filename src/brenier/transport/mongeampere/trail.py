@@ -27,7 +27,8 @@ class Trail:
             self.potentials, self.etas = self.potentials[1::2], [first + second for first, second in pairs]
 
     def mean(self) -> ConvexNetwork | None:
-        """The network with the mean parameters of the last half of them; None where some are no networks."""
+        """The network with the mean parameters of the last half of them; None where some are no networks, or none."""
         late = len(self.etas) // 2
         networks = [potential for potential in self.potentials[late:] if isinstance(potential, ConvexNetwork)]
-        return ConvexNetwork.mean(networks, self.etas[late:]) if len(networks) == len(self.etas) - late else None
+        whole = 0 < len(networks) == len(self.etas) - late
+        return ConvexNetwork.mean(networks, self.etas[late:]) if whole else None

@@ -84,18 +84,20 @@ class Progress:
     Attributes:
         heights: the best so far, shape (N,).
         samples: draws so far.
+        averaged: draws that the heights are worth, as an average.
         measured: cells of these heights under draws of their own, where they were just counted.
         share: of the draws that are likely to be needed.
     """
 
     heights: Array
     samples: int
+    averaged: int
     measured: Tally | None
     share: float
 
 
 def ascend(
-    cells: Cells, weights: Array, heights: Array, tolerance: float, stream: tuple[int, ...]
+    cells: Cells, weights: Array, heights: Array, tolerance: float, stream: tuple[int, ...], averaged: int = 0
 ) -> Iterator[Progress]:
     """Fit heights; the last yielded are those whose measured chi-square is at most 2 pi tolerance^2.
 
@@ -107,29 +109,32 @@ def ascend(
         heights: to start from.
         tolerance: of sum |w_i - b_i|/2.
         stream: seeds.
+        averaged: draws that the heights to start from are worth: as an average that goes on.
     """
     goal = 2 * math.pi * tolerance**2
     few = cells.points.shape[1] <= FEW and len(weights) > 2
     step: _Step = _Laplacian(cells, weights, stream) if few else _Diagonal(cells, weights, stream)
     average, samples, rounds, failed, due, inflation = Average(), 0, 0, 0, math.inf, 1.0
+    if averaged:
+        average.add(averaged, heights)
     while True:
         tally = cells.tally(heights, -(-step.draws // cells.size), (*stream, 1, rounds))
         heights, settled = step(heights, tally)
         samples += tally.samples
         rounds += 1
         if settled:
-            if not average.blocks:
+            if due == math.inf:
                 inflation = max(1.0, step.inflation)
                 due = SPARE * inflation * max(len(weights) - 1, 1) / goal / (1 - DROPPED)
             average.add(tally.samples, heights)
         best = average.value(DROPPED if failed < 2 else LATER) if average.blocks else heights
         if average.draws < due:
-            yield Progress(best, samples, None, min(average.draws / due, 1.0) if due < math.inf else 0.0)
+            yield Progress(best, samples, average.draws, None, min(average.draws / due, 1.0) if due < math.inf else 0.0)
             continue
         wanted = min(inflation * math.sqrt(2 * max(len(weights) - 1, 1)) / (PRECISION * goal), average.draws)
         measured = cells.tally(best, max(LEAST_FAMILIES, -(-int(wanted) // cells.size)), (*stream, 2, rounds))
         samples += measured.samples
-        yield Progress(best, samples, measured, 1.0)
+        yield Progress(best, samples, average.draws, measured, 1.0)
         if measured.chi_square(weights) <= goal:
             return
         due, failed = GROWTH * average.draws, failed + 1

@@ -12,6 +12,7 @@ map, and how good a solution is, measured on draws that the fit has not seen.
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal, Self, TypeAlias, get_args
 
@@ -26,7 +27,7 @@ from brenier.core.checks import Array, whole_number
 from brenier.core.points import Numbers, arrays_too, as_points
 from brenier.core.random import generator_for, seeds
 from brenier.core.reading.values import check_array
-from brenier.core.work import progress_bar
+from brenier.core.work import now_and_then, progress_bar
 from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost
 from brenier.transport.semidiscrete.ascent import FEW, ascend
@@ -44,7 +45,7 @@ FRESH = 2**20  # draws that a map is judged by
 PART = 4096  # of them at a time
 RAREST = 1e-3  # share of the draws that has to be accepted where some are drawn anew
 KINDS = ("normal", "uniform")
-SAVED = ("fit_stopped", "fit_tolerance", "fit_samples", "fit_excess", "fit_seed")  # the same fit makes the same file
+SAVED = ("stopped", "tolerance", "samples", "excess", "seed", "averaged")  # the same fit makes the same file
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Fitted:
         seconds: it took; NaN where the map was read from a file.
         excess: last measured excess total variation; NaN where it was not measured.
         seed: of its draws.
+        averaged: draws that the heights are worth, as an average; 0 where they are none.
     """
 
     stopped: Stopped
@@ -66,6 +68,7 @@ class Fitted:
     seconds: float
     excess: float
     seed: int
+    averaged: int = 0
 
 
 class SemiDiscrete:
@@ -121,6 +124,8 @@ class SemiDiscrete:
         minutes: float | None = None,
         seed: int = 0,
         start: "SemiDiscrete | None" = None,
+        resume: bool = False,
+        checkpoint: Callable[[], object] | None = None,
         progress: bool = True,
     ) -> Self:
         """Find the heights. On the line, with a known source, in closed form.
@@ -132,13 +137,16 @@ class SemiDiscrete:
             seed: of all random numbers.
             start: a fitted map to these points, or to some of them or others nearby, to start from. Default: this map,
                 where it was fitted before, else a guess.
+            resume: whether the fit of `start` goes on, and what it has averaged counts: for a fit that was interrupted.
+            checkpoint: what to call about every minute, when the heights so far are in place to be saved.
             progress: show a bar on stderr, where that is a terminal.
 
         Returns:
             Itself; `result` says how it went. After Ctrl-C the heights so far are kept, and another `fit` goes on.
 
         Raises:
-            ValueError: an argument is out of range, or the tolerance is below what any number of draws could tell.
+            ValueError: an argument is out of range, or the tolerance is below what any number of draws could tell;
+                a fit to resume of another map.
         """
         seed = whole_number(seed, "seed", 0)
         if not 0 < tolerance < 1:
@@ -147,6 +155,7 @@ class SemiDiscrete:
             raise ValueError(f"minutes must be positive, got {minutes}")
         begun = time.monotonic()
         masses = self._distinct.masses
+        averaged = self._averaged(self if start is None else start) if resume else 0
         if self.size == 1 or (self.dim == 1 and self.source in KINDS):
             line = self._places()[:, 0] / self._distinct.unit
             self._keep(np.zeros(1) if self.size == 1 else line_heights(line, masses, self.source))
@@ -160,11 +169,23 @@ class SemiDiscrete:
             )
         cells = Cells(self._points, self._source, seed)
         samples, excess, stopped = 0, math.nan, "minutes"
+        stream = (seed, 0x5D, averaged) if averaged else (seed, 0x5D)
+
+        def keep(stopped: Stopped) -> None:
+            self._keep(heights)
+            seconds = time.monotonic() - begun
+            self.result = Fitted(stopped, tolerance, samples, seconds, excess, seed, averaged)
+
+        def save() -> None:
+            keep("interrupted")
+            if checkpoint is not None:
+                checkpoint()
+
         with progress_bar("transport", progress) as advance, cells.working():
-            heights, shown = self._start(cells, start, seed), 0.0
+            heights, shown, look = self._start(cells, start, seed), 0.0, now_and_then(save)
             try:
-                for state in ascend(cells, masses, heights, tolerance, (seed, 0x5D)):
-                    heights, samples = state.heights, state.samples
+                for state in ascend(cells, masses, heights, tolerance, stream, averaged):
+                    heights, samples, averaged = state.heights, state.samples, state.averaged
                     if state.measured is not None:
                         excess = math.sqrt(max(state.measured.chi_square(masses), 0.0) / (2 * math.pi))
                         stopped = "tolerance" if excess <= tolerance else "minutes"
@@ -172,12 +193,12 @@ class SemiDiscrete:
                     shown = max(state.share, shown)
                     if minutes is not None and time.monotonic() - begun > 60 * minutes:
                         break
+                    look()
             except KeyboardInterrupt:
                 stopped = "interrupted"
                 raise
             finally:
-                self._keep(heights)
-                self.result = Fitted(stopped, tolerance, samples, time.monotonic() - begun, excess, seed)
+                keep(stopped)
         return self
 
     @arrays_too()
@@ -317,7 +338,7 @@ class SemiDiscrete:
             },
             source=self.source,
             cells=self.size,
-            **{name: known[name.removeprefix("fit_")] for name in SAVED},
+            **{f"fit_{name}": known[name] for name in SAVED},
         )
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
@@ -361,7 +382,8 @@ class SemiDiscrete:
         if (stopped := about["fit_stopped"]) not in get_args(Stopped):
             raise ValueError(f"no fit ends by {stopped!r}")
         tolerance, excess = float(about["fit_tolerance"]), float(about["fit_excess"])
-        found.result = Fitted(stopped, tolerance, int(about["fit_samples"]), math.nan, excess, int(about["fit_seed"]))
+        samples, seed, averaged = (int(about.get(f"fit_{name}", 0)) for name in ("samples", "seed", "averaged"))
+        found.result = Fitted(stopped, tolerance, samples, math.nan, excess, seed, averaged)
         found.heights = torch.from_numpy(heights)
         return found
 
@@ -394,7 +416,7 @@ class SemiDiscrete:
         if other.dim != self.dim:
             raise ValueError(f"the map to start from is in {other.dim} dimensions, this one in {self.dim}")
         theirs = other._inner().double().cpu().numpy() * other._distinct.unit
-        if other.size == self.size and bool((other._places() == self._places()).all()):
+        if self._leads_where(other):
             return theirs / unit
         few = Cells(other._points, other._source, seed)
         hit, means = cell_means(few, theirs / other._distinct.unit, seed)
@@ -402,6 +424,18 @@ class SemiDiscrete:
         mine = torch.from_numpy(self._places()).to(means.device)
         found = extended(places, theirs[hit], means, mine) / unit
         return best_start(cells, masses, [found, guess(cells, masses, (seed, 0x57), False)], (seed, 0x58))
+
+    def _leads_where(self, other: "SemiDiscrete") -> bool:
+        return other.size == self.size and np.array_equal(other._places(), self._places())
+
+    def _averaged(self, other: "SemiDiscrete") -> int:
+        """Draws that the heights of `other` are worth, where its fit goes on here."""
+        if other.result is None:
+            raise ValueError("the map to start from has not been fitted yet")
+        same = self._leads_where(other) and np.allclose(other._distinct.masses, self._distinct.masses, rtol=1e-9)
+        if not same or other.source != self.source:
+            raise ValueError("the fit to resume is of a map from another source, to other points or of other weights")
+        return other.result.averaged
 
     def _places(self) -> Array:
         return self.points.double().cpu().numpy()[self._distinct.first]
