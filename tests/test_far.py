@@ -102,6 +102,21 @@ def test_a_comparison_of_schedules_does_not_know_where_the_law_lies() -> None:
         np.testing.assert_allclose(far[name], near[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+def test_a_chain_far_away_has_the_same_forward_half() -> None:
+    """The Euler steps back contain x itself, so that they, unlike the process, depend on where zero is."""
+    near, far = (
+        brenier.chain(
+            GaussianMixture([0.4, 0.6], [1 + c, -1 + c], [0.1, 0.3]),
+            GaussianMixture([1], [2 + c], 0.5),
+            steps=2,
+            progress=False,
+        )
+        for c in (0.0, 1e8)
+    )
+    for name in ("w2_forward", "mean_localization", "ratio_star"):
+        np.testing.assert_allclose(far[name], near[name], rtol=1e-6, err_msg=name)
+
+
 @pytest.mark.parametrize("c", SOME)
 def test_an_evaluation_does_not_know_where_the_data_lie(c: Any) -> None:
     x, y, train = points(60, 1), points(), points(120, 2)

@@ -80,7 +80,7 @@ def localization_quadrature(
         ValueError: the law has no explicit one-dimensional density.
         RuntimeError: the mass found differs from 1 by more than 1e-9.
     """
-    panels, far = _resolve(target, snr)
+    panels, far = _resolve(target.moved(-target.origin), snr)
     pieces = _monotone_pieces(panels)
     top = max(float(pieces.high.max()), far)
     top = _BELOW_ONE if abs(top - 1) <= _SNAP else top

@@ -124,8 +124,9 @@ def localize_by_quadrature(walk: Walk, richness: Array, advance: Callable[[float
 
 def localize_by_queries(walk: Walk, richness: Array, seed: int, advance: Callable[[float], None]) -> LocalizationPath:
     """The law of L_r along the walk, from at most `QUERIES` noisy points that keep their draw at all steps."""
-    x, z = draw(walk.law, min(QUERIES, walk.law.default_queries), seed)
-    path = walk.law.localize_path(x, z, walk.snr[:0:-1].tolist(), advance)
+    law = walk.law.moved(-walk.law.origin)
+    x, z = draw(law, min(QUERIES, law.default_queries), seed)
+    path = law.localize_path(x, z, walk.snr[:0:-1].tolist(), advance)
     norm = path.norm.double().cpu().numpy()[::-1]
     trace = path.trace.double().cpu().numpy()[::-1].mean(1)
     star, sharp = _zetas(norm, richness, walk.snr[1:], None, walk.beta)
