@@ -22,7 +22,7 @@ from brenier.networks.architectures import weighted_loss
 from brenier.networks.noise_levels import NoiseLevels
 from brenier.networks.saved import read_model
 from brenier.probing.profile import probe
-from brenier.training import history, run
+from brenier.training import checkpoint, history, run
 from brenier.training import train as training
 from brenier.training.checkpoint import read_progress
 from brenier.training.history import read_history
@@ -483,6 +483,59 @@ def test_force_keeps_the_old_network_until_there_is_a_new_one(tmp_path):
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     train("four-gaussians", folder, steps=4, batch=8, width=8, depth=1, device="cpu", force=True, progress=False)
     assert '"steps": 4' in (folder / "config.json").read_text()
+
+
+def test_force_puts_a_whole_network_in_the_place_of_another(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the new files are written the old ones stay; a kill between their renames leaves no mixture of the two."""
+    old, seen, real = contents(net), list[dict[str, bytes]](), checkpoint._clear
+
+    def last(folder: Path) -> None:
+        seen.append(contents(net))
+        real(folder)
+
+    monkeypatch.setattr(checkpoint, "_clear", last)
+    train(LAW, net, steps=3, force=True, **SMALL)
+    assert seen == [old]
+    new = contents(net)
+    assert all(new[name] != old[name] for name in FILES)
+
+    def killed(draft: Path, target: Path) -> None:
+        if target.name == "model.safetensors":
+            raise SystemExit
+        real_link(draft, target)
+
+    real_link = os.link
+    monkeypatch.setattr(os, "link", killed)
+    with pytest.raises(SystemExit):
+        train(LAW, net, steps=5, force=True, **SMALL)
+    monkeypatch.undo()
+    left = {path.name: path.read_bytes() for path in net.iterdir()}
+    assert not [name for name in left if left[name] == new.get(name)]
+    assert set(left) <= {"config.json"}
+
+
+def test_two_runs_do_not_share_a_folder(net: Path) -> None:
+    script = "import sys, signal, os; from brenier.core.writing import locked; from pathlib import Path\n"
+    script += "with locked(Path(sys.argv[1])): print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", script, net], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        before = contents(net)
+        for how in ({"resume": True, "device": "cpu"}, {"force": True, "steps": 2, **SMALL}):
+            with pytest.raises(ValueError, match="another run is training in it"):
+                train(LAW, net, **{"progress": False, **how})
+        assert contents(net) == before
+        other.kill()
+    train(LAW, net, resume=True, device="cpu", progress=False)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, **how: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(ValueError, match=r"net' cannot be written: No space left on device"):
+        train(LAW, tmp_path / "net", steps=2, **SMALL)
 
 
 def test_a_network_is_no_data(tmp_path):

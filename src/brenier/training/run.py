@@ -140,9 +140,6 @@ class Run:
         """Write a checkpoint."""
         if not self.workers.main:
             return
-        if self._begun is not None:
-            write_config(folder, self._begun)
-            self._begun = None
         state = {"step": torch.tensor(self.done), "steps": torch.tensor(self.steps or -1)} | self.history.state()
         for name, weight in self.weights.items():
             state["weights." + name] = weight
@@ -150,7 +147,8 @@ class Run:
             state["first." + name] = self.optimiser.state[weight]["exp_avg"]
             state["second." + name] = self.optimiser.state[weight]["exp_avg_sq"]
         model = self.denoiser.state_dict() | self.average
-        write_checkpoint(folder, state, model, self.history.text())
+        write_checkpoint(folder, state, model, self.history.text(), self._begun)
+        self._begun = None
 
     def restore(self, folder: Path) -> None:
         """Take up the last checkpoint, if there is one."""

@@ -11,8 +11,8 @@ bytes.
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +21,8 @@ import xarray as xr
 
 from brenier.catalog import LawLike, load_target
 from brenier.core import records
-from brenier.core.reading.files import exists
+from brenier.core.reading.files import exists, line
+from brenier.core.writing import locked
 from brenier.laws.alike import channels_first
 from brenier.laws.base import Target
 from brenier.networks.network import NetworkTarget
@@ -129,20 +130,14 @@ def train(
         settings = Settings(**config["training"])
     limit = settings.minutes if minutes is None else minutes
     run = Run(law, moments, config, settings, workers)
-    created = not exists(folder)
-    try:
+    with _held(folder, resume, force) if workers.main else nullcontext():
         if resume:
             run.restore(folder)
         elif workers.main:
-            folder.mkdir(exist_ok=True)
             run.begin(folder, config)
         workers.wait()
         deadline = math.inf if limit is None else started + 60 * limit
         run.run(folder, started, deadline, checkpoint_every, progress, on_step)
-    except BaseException:
-        if not resume and workers.main and not exists(folder / STATE):
-            _remove(folder, created)
-        raise
     workers.wait()
     return load(folder, raw).to(workers.device)
 
@@ -212,8 +207,30 @@ def check_folder(folder: Path, force: bool) -> None:
         raise ValueError(f"{str(folder)!r} exists, and what it holds is no network of brenier's: give another folder")
 
 
+@contextmanager
+def _held(folder: Path, resume: bool, force: bool) -> Generator[None, None, None]:
+    """The folder for this run alone, made where it is missing, and taken back where nothing was trained."""
+    created = not exists(folder)
+    with ExitStack() as held:
+        try:
+            if not resume:
+                folder.mkdir(exist_ok=True)
+            mine = held.enter_context(locked(folder))
+        except OSError as error:
+            raise ValueError(f"{str(folder)!r} cannot be written: {line(error.strerror or error)}") from None
+        if not mine:
+            raise ValueError(f"{str(folder)!r}: another run is training in it: give another folder")
+        if not resume:
+            check_folder(folder, force)  # once more, as it may have been filled meanwhile
+        try:
+            yield
+        except BaseException:
+            if not resume and not exists(folder / STATE):
+                _remove(folder, created)
+            raise
+
+
 def _remove(folder: Path, created: bool) -> None:
-    """Take back a folder in which nothing was trained."""
     with suppress(OSError):
         (folder / CONFIG).unlink(missing_ok=True)
         if created:
