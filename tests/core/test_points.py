@@ -52,7 +52,7 @@ def test_points_keep_their_dtype_and_lie_where_they_did():
             ValueError,
             r"x must have shape \(n, 2\), as y, got \(1, 1\)",
         ),
-        (lambda: as_tensor([[1, 2], [3]], "x"), ValueError, "x must be an array of numbers"),
+        (lambda: as_tensor([[1, 2], [3]], "x"), ValueError, "x: not an array of numbers"),
         (lambda: as_tensor(["a"], "x"), TypeError, "x must be real numbers, got an array of <U1"),
         (lambda: as_tensor(torch.zeros(2, dtype=torch.complex64), "x"), TypeError, "x must be real numbers"),
         (lambda: as_weights([1, 2], 3), ValueError, r"weights have shape \(2,\): 3 points need shape \(3,\)"),

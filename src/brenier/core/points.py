@@ -15,11 +15,13 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from brenier.core.reading.plain import Annotated, Interface, Lent, Sparse, ordinary, plain, plain_tensor
+
 # ArrayLike as the static checker knows it; the rest says the same to a checker at run time.
-Numbers: TypeAlias = ArrayLike | Tensor | Sequence[Any] | float | int
+Numbers: TypeAlias = ArrayLike | Tensor | Sequence[Any] | float | int | Sparse | Annotated | Lent | Interface
 
 PLACES = 64  # of a dtype between the smallest and the largest value, below which they say more of it than of the data
 
@@ -30,20 +32,21 @@ R = TypeVar("R")
 def as_tensor(values: Numbers, name: str = "points") -> Tensor:
     """Real numbers as a tensor: in their own dtype where torch has it, in place where they can be, without a gradient.
 
+    Args:
+        values: what `brenier.core.reading.plain` takes; a tensor stays on its device.
+        name: what to call it in errors.
+
     Raises:
         TypeError: complex numbers, text, dates, objects.
-        ValueError: lists that are not rectangular.
+        ValueError: lists that are not rectangular, masked values, tensors without values or of several shapes.
     """
     if isinstance(values, Tensor):
         if values.is_complex():
             raise TypeError(f"{name} must be real numbers, got {values.dtype}")
-        return values.detach()
-    try:
-        array: NDArray[Any] = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} must be an array of numbers: {' '.join(str(error).split())}") from None
+        return plain_tensor(values, name)
+    array = plain(values, name)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be real numbers, got an array of {array.dtype}")
+        raise TypeError(f"{name} must be real numbers, got an array of {' '.join(str(array.dtype).split())}")
     return torch.from_numpy(np.require(array, _torch_friendly(array.dtype), ["C", "W"]))
 
 
@@ -169,7 +172,7 @@ def arrays_too(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function of tensors one of arrays and lists, whose results come back as arrays.
 
-    The type checker goes on seeing the function of tensors, which are handed on untouched.
+    The type checker goes on seeing the function of tensors, which are handed on untouched where they are ordinary.
 
     Args:
         count: how many arguments are points: the first ones. The first of them says what results are.
@@ -184,12 +187,13 @@ def arrays_too(
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            given = [args[k] if k < len(args) else kwargs.get(name) for k, name in places]
-            if all(value is None or isinstance(value, Tensor) for value in given):
+            given: list[Any] = [args[k] if k < len(args) else kwargs.get(name) for k, name in places]
+            fit = [value is None or (isinstance(value, Tensor) and ordinary(value)) for value in given]
+            if all(fit):
                 return function(*args, **kwargs)
             positional, keyword = list(args), dict(kwargs)
-            for (k, name), value in zip(places, given, strict=True):
-                if value is not None and not isinstance(value, Tensor):
+            for (k, name), value, fits in zip(places, given, fit, strict=True):
+                if not fits:
                     where: Any = positional if k < len(args) else keyword
                     found = as_tensor(value, name) if read is None else read(args[0], value, name)
                     where[k if k < len(args) else name] = found

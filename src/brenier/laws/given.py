@@ -20,7 +20,8 @@ def as_law(
     """A law as it is, or moved to `dtype` and `device` where these are given; of points, their empirical measure.
 
     Args:
-        data: a law; or an array, list or tensor of shape (n,), (n, d) or (n, *event_shape), one point per row.
+        data: a law; or an array, list, table or tensor, whatever `brenier.core.reading.plain` takes, of shape (n,),
+            (n, d) or (n, *event_shape), one point per row.
         dtype: default: that of the law; float32 for points, float64 where they lie far from zero.
         device: default: where the law or the tensor is, else the CPU.
 
@@ -34,9 +35,6 @@ def as_law(
         raise TypeError(f'{name!r} is a name, and a law or points are needed: give brenier.load_target("{name}")')
     if isinstance(data, Tensor):
         device = device or data.device
-        data = data.detach().cpu()
-        narrow = data.dtype in (torch.bfloat16, torch.float16)
-        data = (data.float() if narrow else data.resolve_conj()).numpy()
     return points_law(check_array(data), "data", dtype, device)
 
 

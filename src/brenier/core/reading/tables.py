@@ -49,7 +49,7 @@ def read_csv(path: Path, reading: Reading) -> NDArray[Any]:
         raise ValueError(f"not a table: {line(error).removeprefix('Error tokenizing data. C error: ')}") from None
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"the rows have more fields than the {len(names)} names in the header")
-    return _numbers(_chosen(frame, reading))
+    return numbers(_chosen(frame, reading))
 
 
 def _is_number(field: object) -> bool:
@@ -67,7 +67,7 @@ def read_parquet(path: Path, reading: Reading) -> NDArray[Any]:
     with path.open("rb") as stream:
         if stream.read(4) != b"PAR1":
             raise ValueError("not a Parquet file, in spite of its name")
-    return _numbers(_chosen(pd.read_parquet(path), reading))
+    return numbers(_chosen(pd.read_parquet(path), reading))
 
 
 def _chosen(frame: "pd.DataFrame", reading: Reading) -> "pd.DataFrame":
@@ -81,7 +81,7 @@ def _chosen(frame: "pd.DataFrame", reading: Reading) -> "pd.DataFrame":
     return frame.iloc[:, [names.index(name) for name in kept]]
 
 
-def _numbers(frame: "pd.DataFrame") -> NDArray[Any]:
+def numbers(frame: "pd.DataFrame") -> NDArray[Any]:
     """The columns of a table as one array, shape (rows, columns); a missing entry is NaN."""
     if frame.shape[1] == 0:
         raise ValueError("the table has no columns")

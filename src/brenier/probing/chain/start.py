@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
+from brenier.core.reading.plain import plain
 from brenier.laws.alike import in_order
 from brenier.laws.base import Target
 from brenier.laws.mixture import GaussianMixture
@@ -38,8 +39,9 @@ def start_law(start: Start, law: Target, beta: float = 1.0) -> Target:
     elif isinstance(start, Target):
         found = start
     else:
-        array = np.asarray(start.detach().cpu() if isinstance(start, Tensor) else start)
-        found = load_target(start, dtype=law.dtype, device=law.device) if array.ndim > 1 else None
+        array = plain(start, "the start")
+        found = load_target(array, dtype=law.dtype, device=law.device) if array.ndim > 1 else None
+        start = array.tolist()
     if found is None:
         point = np.atleast_1d(np.asarray(start, dtype=np.float64))
         if len(point) not in {1, dim} or not np.all(np.isfinite(point)):

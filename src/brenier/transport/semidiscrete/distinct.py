@@ -8,10 +8,10 @@ from typing import Self
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
 from brenier.core.checks import Array
+from brenier.core.points import Numbers
 from brenier.core.reading.values import check_array
 
 
@@ -76,7 +76,7 @@ def _kinds(rows: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.int
     return np.asarray(first), kind
 
 
-def check_weights(weights: ArrayLike | Tensor | None, count: int) -> Float[np.ndarray, " N"]:
+def check_weights(weights: Numbers | None, count: int) -> Float[np.ndarray, " N"]:
     """The weights of `count` points, with sum 1, in float64.
 
     Raises:
@@ -84,9 +84,10 @@ def check_weights(weights: ArrayLike | Tensor | None, count: int) -> Float[np.nd
     """
     if weights is None:
         return np.full(count, 1 / count)
-    values = check_array(weights.detach().cpu().numpy() if isinstance(weights, Tensor) else weights, "weights")
+    values = check_array(weights, "weights")
     if values.shape != (count, 1):
-        raise ValueError(f"weights must be {count} numbers, one for each point, got shape {np.shape(weights)}")
+        shape = values.shape[:1] if values.shape[1:] == (1,) else values.shape
+        raise ValueError(f"weights must be {count} numbers, one for each point, got shape {shape}")
     b = values[:, 0].astype(np.float64)
     if (b < 0).any():
         k = int(np.argmax(b < 0))

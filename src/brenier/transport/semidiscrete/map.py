@@ -96,7 +96,7 @@ class SemiDiscrete:
 
     def __init__(self, points: Numbers, weights: Numbers | None = None, *, source: str | Sampler = "normal") -> None:
         device = points.device if isinstance(points, Tensor) else torch.device("cpu")
-        array = check_array(points.detach().cpu().numpy() if isinstance(points, Tensor) else points, "points")
+        array = check_array(points, "points")
         rows = array.reshape(len(array), -1)
         b = check_weights(weights, len(rows))
         self.points, self.weights = torch.from_numpy(rows).to(device), torch.from_numpy(b)
