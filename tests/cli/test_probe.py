@@ -18,6 +18,7 @@ import brenier as package
 from brenier.cli import outputs
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
+FEW = ("--queries", 9, "--snrs", 2)
 
 
 def row(table: str, snr: str) -> list[str]:
@@ -145,7 +146,7 @@ def test_a_saved_profile_holds_what_the_function_returns(brenier: Command, tmp_p
 
 def test_quiet_is_quiet(brenier: Command, points: Path) -> None:
     saved = points.with_name("p.nc")
-    assert brenier("probe", points, "--queries", 9, "--quiet", "-o", saved) == (0, "", "")
+    assert brenier("probe", points, *FEW, "--quiet", "-o", saved) == (0, "", "")
     assert saved.exists()
 
 
@@ -265,9 +266,9 @@ def test_outputs_are_checked_before_the_work(brenier: Command, output: tuple[str
 def test_an_existing_output_is_replaced_only_by_force(brenier: Command, points: Path) -> None:
     saved = points.with_name("p.nc")
     saved.write_text("old")
-    brenier("probe", points, "--queries", 9, "-o", saved).refused("p.nc", "--force")
+    brenier("probe", points, *FEW, "-o", saved).refused("p.nc", "--force")
     assert saved.read_text() == "old"
-    assert brenier("probe", points, "--queries", 9, "-o", saved, "--force")[0] == 0
+    assert brenier("probe", points, *FEW, "-o", saved, "--force")[0] == 0
     assert xr.load_dataset(saved, engine="h5netcdf").attrs["law"] == "points.npy"
 
 
@@ -278,7 +279,7 @@ def test_if_one_output_fails_there_is_none(brenier: Command, points: Path, monke
 
     monkeypatch.setattr(outputs, "write_figure", full)
     files = ("-o", points.with_name("p.nc"), "--figure", points.with_name("f.png"))
-    brenier("probe", points, "--queries", 9, *files).refused("No space left on device")
+    brenier("probe", points, *FEW, *files).refused("No space left on device")
     assert list(points.parent.iterdir()) == [points]
 
 
@@ -294,7 +295,7 @@ def test_an_interrupt_leaves_nothing_and_exits_130(
     else:
         monkeypatch.setattr(outputs, "write_figure", interrupt)
     files = ("-o", points.with_name("p.nc"), "--figure", points.with_name("f.png"))
-    code, out, _ = brenier("probe", points, "--queries", 9, *files)
+    code, out, _ = brenier("probe", points, *FEW, *files)
     assert (code, out) == (130, "")
     assert list(points.parent.iterdir()) == [points]
 

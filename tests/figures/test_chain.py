@@ -28,7 +28,7 @@ DISTANCES = ("w2_forward", "w2_backward", "w2_chain", "w2_discretisation")
 def run(**options: Any) -> xr.Dataset:
     """Two normal laws around -2 and 1, from 0."""
     law = GaussianMixture([0.3, 0.7], [[-2.0], [1.0]], [0.2, 0.5], name=options.pop("name", "two"))
-    return chain(law, options.pop("start", 0.0), progress=False, **{"steps": 5, "eta": 0.15, **options})
+    return chain(law, options.pop("start", 0.0), progress=False, **{"steps": 4, "eta": 0.2, **options})
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ ODD: dict[str, Callable[[xr.Dataset, xr.Dataset], xr.Dataset]] = {
     ),
     "infinite-bounds": lambda plain, error: everywhere(plain, math.inf, "rate_worst", "bound_worst", "bound_star"),
     "small": lambda plain, error: plain.assign({name: 3e-7 * plain[name] for name in DISTANCES}),
-    "long-time": lambda plain, error: run(steps=4, eta=4.0, beta=3.0),
+    "long-time": lambda plain, error: run(steps=2, eta=6.0, beta=3.0),
     "eight-richnesses": lambda plain, error: run(steps=2, perturbations=(1, 1.5, 2, 3, 5, 20, 100, math.inf)),
 }
 
@@ -207,7 +207,7 @@ def test_the_page_shows_what_the_chain_holds(by_quantiles, by_particles, with_er
     assert panels(by_particles) == [*first, gap + "estimates", "Localization"]
     assert panels(with_error)[4:] == ["Score error of 0.1, smooth", "Localization"]
     title = figures.plot_chain(by_particles).get_suptitle()
-    assert title == ("two in 1 dimension, from point 0: 5 steps of 0.15, ODE, 512 particles, ±2 standard errors")
+    assert title == ("two in 1 dimension, from point 0: 4 steps of 0.2, ODE, 512 particles, ±2 standard errors")
 
 
 def test_the_top_axis_labels_the_same_noise_levels_by_their_snr(by_quantiles):

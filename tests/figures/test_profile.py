@@ -45,7 +45,7 @@ def by_monte_carlo() -> xr.Dataset:
 def behind() -> xr.Dataset:
     """Of the law behind data, from all noise to where they cannot tell."""
     two = points()[np.arange(240) % 60] + 0.3 * np.random.default_rng(1).normal(size=(240, 3))
-    return brenier.probe(two, np.geomspace(0.05, 40, 14), queries=128, progress=False)
+    return brenier.probe(two, np.geomspace(0.05, 40, 8), queries=128, progress=False)
 
 
 def in_place_of(profile: xr.Dataset, **values: float) -> xr.Dataset:
@@ -61,7 +61,7 @@ def odd_points(**options: Any) -> xr.Dataset:
 ODD = {
     "one-snr": lambda: brenier.probe("spike-slab", snrs=[1.0], progress=False),
     "one-snr-monte-carlo": lambda: odd_points(snrs=[1.0]),
-    "two-snrs": lambda: brenier.probe("spike-slab", snrs=[0.8, 2.0], progress=False),
+    "two-snrs": lambda: brenier.probe("two-points", snrs=[0.8, 2.0], progress=False),
     "snrs-a-hair-apart": lambda: brenier.probe(
         "two-points", [2, 2.0001], queries=50, method="monte-carlo", progress=False
     ),
@@ -85,7 +85,7 @@ ODD = {
 
 def behind_points(**options: Any) -> xr.Dataset:
     cloud = np.random.default_rng(2).normal(size=(300, 3)) * np.asarray([3.0, 1.0, 0.2])
-    return brenier.probe(cloud, progress=False, **{"queries": 64, **options})
+    return brenier.probe(cloud, progress=False, **{"snrs": np.geomspace(0.03, 40, 9), "queries": 64, **options})
 
 
 ODD |= {
