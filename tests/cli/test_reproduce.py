@@ -44,6 +44,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_figure_is_made_with_its_numbers_and_the_same_bytes_each_time(brenier: Command, tmp_path: Path) -> None:
+    tmp_path /= "figures"
     code, out, err = brenier("reproduce", "fig3", "-o", tmp_path)
     assert (code, err) == (0, "")
     assert out.startswith(f"{tmp_path / 'fig3'}: .png, .pdf, .nc")
@@ -82,7 +83,7 @@ def test_quiet_is_quiet(brenier: Command, tmp_path: Path) -> None:
     [
         (("fig13", "-o", "."), ["no figure 'fig13'", "did you mean 'fig", "fig1 to fig11, or all"]),
         (("fig1", "figure3", "-o", "."), ["no figure 'figure3'", "did you mean 'fig3'"]),
-        (("fig1", "-o", "missing"), ["'missing' does not exist", "make it first"]),
+        (("fig1", "-o", "missing/figures"), ["'missing/figures' does not exist", "make it first"]),
         (("fig1", "-o", "notes.txt"), ["'notes.txt' is a file", "give a folder"]),
         (("fig1", "fig2", "-o", "."), ["'fig2.pdf' exists", "--force"]),
         (("-o", "."), ["'fig2.pdf' exists", "--force"]),
@@ -111,4 +112,5 @@ def test_what_breaks_off_leaves_nothing(
 
     monkeypatch.setattr(figures, "save_figure", broken)
     assert brenier("reproduce", "fig3", "-o", tmp_path)[:2] == (code, "")
+    assert brenier("reproduce", "fig3", "-o", tmp_path / "new")[:2] == (code, "")
     assert held(tmp_path) == []
