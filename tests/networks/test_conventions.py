@@ -14,9 +14,11 @@ from brenier.networks.conventions import (
     PREDICTIONS,
     check_prediction,
     ddpm_scale,
+    describe,
     edm_coefficients,
     edm_scale,
     flow_scale,
+    known_snr,
     log_sigma_scale,
     noise_scale,
     ou_scale,
@@ -232,3 +234,47 @@ def test_other_errors_are_one_line():
         check_prediction("noise", sigma_scale())
     with pytest.raises(ValueError, match="is no estimate"):
         posterior_mean("edm", torch.zeros(1), torch.zeros(1), 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "known"),
+    [
+        (14.615, 14.6146),
+        (14.629, 14.6146),  # 0.1%
+        (14.63, None),
+        (5.0, 5.0),
+        (0.029, 0.029167),  # three decimals
+        (0.0288, None),  # 1.3%
+        (0.0, None),
+        (math.inf, None),
+        (math.nan, None),
+    ],
+)
+def test_sigmas_rounded_to_three_decimals(sigma, known):
+    found = known_snr(1 / sigma if sigma else math.inf, 1 / 14.6146, 1 / 0.029167)
+    assert found == (None if known is None else pytest.approx(1 / known, rel=1e-12))
+
+
+def test_a_range_without_ends_knows_every_snr():
+    assert known_snr(1e-9, 0.0, math.inf) == 1e-9
+    assert known_snr(0.0, 0.0, math.inf) is None
+
+
+@pytest.mark.parametrize(
+    ("prediction", "scale", "options", "words"),
+    [
+        ("epsilon", ddpm_scale(BARS), {}, "epsilon from sqrt(ab) X + sqrt(1 - ab) Z, told 258 at SNR 1"),
+        ("velocity", flow_scale(1000), {}, "velocity from (1 - s) X + s Z, told 500 at SNR 1"),
+        (
+            "edm",
+            edm_scale(),
+            {"sigma_data": 0.5, "sign": -1},
+            "-edm with sigma_data 0.5 from X + sigma Z, told 0 at SNR 1",
+        ),
+        ("x0", sigma_scale(), {}, "x0 from X + sigma Z, told 1 at SNR 1"),
+        ("x0", ou_scale(2.5), {}, "x0 from 0.535 X + 0.535 Z, told 0.626 at SNR 1"),
+        ("x0", ddpm_scale([0.1, 0.05]), {}, "x0 from sqrt(ab) X + sqrt(1 - ab) Z, told 0 at SNR 0.333"),
+    ],
+)
+def test_conventions_in_words(prediction, scale, options, words):
+    assert describe(prediction, scale, **options) == words

@@ -333,6 +333,20 @@ def test_snrs_beyond_the_training() -> None:
         target.jacobian(torch.zeros(0, 2, dtype=torch.float64), 1.0)
 
 
+def test_an_snr_rounded_out_of_the_training_is_its_end() -> None:
+    """The point x = y/r stays, the network is told the level at the end of its range."""
+    target, whole = network(snr_range=(0.1, 10.0)), network()
+    x = LAW.sample(4, 3) + 0.5
+    for snr, end in ((0.09995, 0.1), (10.009, 10.0)):
+        torch.testing.assert_close(target.denoise(snr * x, snr), whole.denoise(end * x, end), rtol=1e-12, atol=0)
+        found, exact = target.localize(snr * x, snr), whole.localize(end * x, end)
+        torch.testing.assert_close(found.trace, exact.trace, rtol=1e-9, atol=0)
+        torch.testing.assert_close(found.mean, exact.mean, rtol=1e-12, atol=0)
+    assert brenier.calibrate(target, sigmas=[10.009, 1.0], queries=20, progress=False).sizes["snr"] == 2
+    near = network(time="ddpm", prediction="x0", alpha_bars=[0.9, 0.5, 0.1], snr_range=(0.3331, 3.001))
+    assert near.snr_range == pytest.approx((1 / 3, 3.0), rel=1e-12)
+
+
 def test_levels_that_nobody_knows() -> None:
     target = network(data=None, event_shape=(2,))
     with pytest.raises(ValueError, match="needs its noise levels: give data or snr_range"):

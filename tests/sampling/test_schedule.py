@@ -20,6 +20,7 @@ FULL = Schedule(
     law="ring \u2205",
     seed=7,
     evaluations=12_000,
+    convention="epsilon from sqrt(ab) X + sqrt(1 - ab) Z, told 258 at SNR 1",
 )
 
 
@@ -67,6 +68,7 @@ def test_the_predicted_error_is_the_sum_over_steps():
         ({"predicted_error": [0.1]}, "predicted_error must be 2 numbers, one per step"),
         ({"predicted_error": [0.1, math.nan]}, "predicted_error must be finite"),
         ({"law": 3}, "law must be a name, got 3"),
+        ({"convention": ["ddpm"]}, r"convention must be a name, got \['ddpm'\]"),
         ({"seed": 0.5}, "seed must be a whole number of at least 0"),
         ({"evaluations": -1}, "evaluations must be a whole number of at least 0"),
     ],
@@ -96,6 +98,7 @@ def test_files(tmp_path):
         "law": "ring \u2205",
         "seed": 7,
         "evaluations": 12_000,
+        "convention": "epsilon from sqrt(ab) X + sqrt(1 - ab) Z, told 258 at SNR 1",
     }
     with pytest.raises(ValueError, match="exists: give another name, or --force"):
         replace(FULL, seed=8).to_json(path)

@@ -89,6 +89,8 @@ class Target(ABC):
     event_shape: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+    convention: str | None = None  # of a network: what it predicts from what, see `conventions.describe`
+    sigma_start: float | None = None  # where pipelines start a network, and so its plans; None: where the law is noise
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -29,6 +29,8 @@ Prediction: TypeAlias = Literal["x0", "epsilon", "v", "score", "velocity", "edm"
 TimeArgument: TypeAlias = Literal["sigma", "log-sigma", "edm", "ou", "ddpm", "flow"]
 
 PREDICTIONS: tuple[Prediction, ...] = ("x0", "epsilon", "v", "score", "velocity", "edm")
+ROUNDED = (1e-3, 1e-2)  # relative change of a sigma that is taken for rounding: of any, and at most of small ones
+DECIMALS = 5e-4  # change of a sigma by rounding it to three decimals
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,33 @@ def noise_scale(
     if time not in simple:
         raise ValueError(f"time must be sigma, log-sigma, edm, ou, ddpm or flow, got {time!r}")
     return simple[time]()
+
+
+def describe(prediction: str, scale: NoiseScale, sigma_data: float | None = None, sign: int = 1) -> str:
+    """What a network predicts, from which noisy variable, and what it is told at SNR 1: equal for equal conventions."""
+    r = min(max(1.0, scale.low), scale.high)
+    alpha, sigma, t = scale.level(r)
+    paths = {
+        "X + sigma Z": alpha,
+        "(1 - s) X + s Z": alpha + sigma,
+        "sqrt(ab) X + sqrt(1 - ab) Z": math.hypot(alpha, sigma),
+    }
+    path = next((path for path, one in paths.items() if abs(one - 1) < 1e-6), f"{alpha:.3g} X + {sigma:.3g} Z")
+    known = "" if sigma_data is None else f" with sigma_data {sigma_data:g}"
+    return f"{'-' * (sign < 0)}{prediction}{known} from {path}, told {t + 0.0:.3g} at SNR {r:.3g}"
+
+
+def known_snr(snr: float, low: float, high: float) -> float | None:
+    """The SNR within a range, or the end of the range that it misses no further than published sigmas are rounded.
+
+    These, sigma = 1/snr, may be off by 0.1%; or, as three decimals make of small ones, by 0.0005 and up to 1%.
+
+    Returns:
+        None for one that is further outside.
+    """
+    nearest = min(max(snr, low), high)
+    slack = min(max(ROUNDED[0], DECIMALS * nearest), ROUNDED[1])
+    return nearest if 0 < snr < math.inf and abs(nearest / snr - 1) <= slack else None
 
 
 def check_prediction(prediction: str, scale: NoiseScale) -> None:

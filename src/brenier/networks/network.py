@@ -30,7 +30,9 @@ from brenier.networks.conventions import (
     Prediction,
     TimeArgument,
     check_prediction,
+    describe,
     edm_coefficients,
+    known_snr,
     noise_scale,
     posterior_mean,
 )
@@ -115,6 +117,7 @@ class NetworkTarget(Target):
             network = _placed(network, self.device, self.dtype).eval()
         self.network, self.sigma_data = network, sigma_data
         self.prediction: Prediction = prediction
+        self.convention = describe(prediction, self.scale, sigma_data)
         self.name, self._tolerance = name, tolerance
         self._snr_range = _check_range(snr_range, self.scale)
         law = None if data is None else _drawn(data, self.dtype, self.device)
@@ -214,7 +217,7 @@ class NetworkTarget(Target):
     @torch.no_grad()
     def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         """The network's posterior mean at y, in the unit of the data."""
-        self._check_points(y, snr)
+        y, snr = self._known(y, snr)
         mean = torch.cat([self._scaled_mean(block, snr) for block in y.split(self.batch)]) / snr
         return self._check_finite(mean, snr)
 
@@ -255,7 +258,7 @@ class NetworkTarget(Target):
         Raises:
             ValueError: the SNR is outside the network's range, or the network's output is not finite.
         """
-        self._check_points(y, snr)
+        y, snr = self._known(y, snr)
         parts = [
             self._jacobian(block, snr, _generator(seed, i), None, spectrum)
             for i, block in enumerate(y.split(self.batch))
@@ -267,7 +270,7 @@ class NetworkTarget(Target):
     def _jacobian(
         self, y: Tensor, snr: float, generator: torch.Generator, direction: Tensor | None, spectrum: bool
     ) -> Jacobian:
-        self._check_points(y, snr)
+        y, snr = self._known(y, snr)
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
             linear = torch.func.vjp(lambda points: self._scaled_mean(points, snr), y)
             mean = self._check_finite(linear[0] / snr, snr)
@@ -341,18 +344,20 @@ class NetworkTarget(Target):
                 "itself alone (no batch statistics, no randomness)"
             )
 
-    def _check_points(self, y: Tensor, snr: float) -> None:
+    def _known(self, y: Tensor, snr: float) -> tuple[Tensor, float]:
+        """Points and SNR; the same x = y/r at the end of the range, where that was missed by rounding only."""
         if y.ndim != 2 or y.shape[1] != self.dim:
             raise ValueError(f"points must have shape (n, {self.dim}), got {tuple(y.shape)}")
         if len(y) == 0:
             raise ValueError("no queries: give at least one point")
         low, high = self.snr_range
-        # The ends may have been converted back and forth.
-        if not low * (1 - 1e-6) <= snr <= high * (1 + 1e-6) or not 0 < snr < math.inf:
+        known = known_snr(snr, low, high)
+        if known is None:
             raise ValueError(
                 f"the SNR {snr:g} is not one that {self.name} was trained for: it must lie between {low:.4g} and "
                 f"{high:.4g}"
             )
+        return (y, snr) if known == snr else (y * (known / snr), known)
 
     def _check_finite(self, values: Tensor, snr: float, what: str = "returned") -> Tensor:
         bad = ~torch.isfinite(values).all(1)
@@ -388,12 +393,16 @@ def _check_range(snr_range: tuple[float, float] | None, scale: NoiseScale) -> tu
         raise ValueError(f"snr_range must be two numbers, from low to high, got {snr_range}") from None
     if not 0 <= low < high:
         raise ValueError(f"snr_range must run from low to high, got {low:g} to {high:g}")
-    if low < scale.low * (1 - 1e-6) or high > scale.high * (1 + 1e-6):
+    within = [min(max(end, scale.low), scale.high) for end in (low, high)]
+    if any(
+        near != end and known_snr(end, scale.low, scale.high) is None
+        for near, end in zip(within, (low, high), strict=True)
+    ):
         raise ValueError(
             f"snr_range {low:g} to {high:g} goes beyond what the network's {scale.name} covers: {scale.low:g} to "
             f"{scale.high:g}"
         )
-    return low, high
+    return within[0], within[1]
 
 
 def _drawn(data: Target | Numbers, dtype: torch.dtype, device: torch.device) -> Target:

@@ -12,6 +12,7 @@ from brenier.core.records import Variables
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.fitted import fit_mixture
+from brenier.networks.conventions import known_snr
 from brenier.probing.likelihood import log_likelihood
 
 CURVES = ("mean_localization", "m_star")
@@ -34,7 +35,7 @@ def find_model(data: Target, model: LawLike, snr: Array) -> Target | Literal["mi
             f"{law.name} lives in {law.dim} dimensions and {data.name} in {data.dim}: it is no model of it"
         )
     low, high = law.snr_range
-    if not ((snr >= low) & (snr <= high)).any():
+    if all(known_snr(one, low, high) is None for one in snr.tolist()):
         raise ValueError(f"{law.name} knows SNRs from {low:.3g} to {high:.3g}, and none of those to be probed")
     return law
 
@@ -66,7 +67,7 @@ def profiles_of(
     """
 
     def curves(law: Target) -> xr.Dataset:
-        known = snr[(snr >= law.snr_range[0]) & (snr <= law.snr_range[1])]
+        known = snr[[known_snr(one, *law.snr_range) is not None for one in snr.tolist()]]
         found = run(law, known, law.default_queries if law.learned else min(QUERIES, law.default_queries))
         return found.reindex(snr=snr)
 

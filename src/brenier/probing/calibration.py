@@ -66,6 +66,7 @@ from brenier.core.random import normal_like, seeds
 from brenier.core.records import Variables
 from brenier.core.work import progress_bar
 from brenier.laws.levels import default_snrs, given_snrs
+from brenier.networks.conventions import known_snr
 from brenier.networks.jacobian import DENSE
 from brenier.networks.network import NetworkTarget
 from brenier.probing.verdicts import CHECKS, FAIR, POOR, PURPOSES, SIGNIFICANT, VERDICTS, judge
@@ -150,8 +151,8 @@ def calibrate(
     given = given_snrs(snrs, sigmas)
     grid = default_snrs(net, SNRS) if given is None else given
     low, high = net.snr_range
-    outside = grid[(grid < low * (1 - 1e-6)) | (grid > high * (1 + 1e-6))]
-    if len(outside):
+    outside = [snr for snr in grid.tolist() if known_snr(snr, low, high) is None]
+    if outside:
         raise ValueError(
             f"the SNR {outside[0]:g} is not one that {net.name} was trained for: it must lie between {low:.4g} and "
             f"{high:.4g}"

@@ -35,6 +35,7 @@ from brenier.core.random import generator_for
 from brenier.laws.alike import ROWS, in_order, warn_of_scales
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
+from brenier.networks.conventions import known_snr
 from brenier.sampling.driver import check_points, integrate
 from brenier.sampling.handmade import log_snr
 from brenier.sampling.handover import Handover, find_handover, within
@@ -244,7 +245,8 @@ class Expressway:
         if criterion is None and sigma <= lowest:
             lowest = max(sigma / DEEP, 1 / law.snr_range[1])
             levels = [*log_snr(self._steps, sigma, lowest), 0.0]
-            return Schedule(levels, self.solver, criterion="log-snr", law=law.name, seed=self._seed)
+            made_for = {"law": law.name, "convention": law.convention}
+            return Schedule(levels, self.solver, criterion="log-snr", seed=self._seed, **made_for)
         rows = self._data.sample(PILOTS, self._seed)
         points = self._diffuse(rows, self._seed, 0x9107)
         return plan(
@@ -304,8 +306,8 @@ def _check_handover(handover: str | float, schedule: Schedule | str | None, law:
             raise ValueError(f'handover must be "auto" or an SNR, positive and finite, got {handover!r}')
         if first is not None and not math.isclose(snr, first):
             raise ValueError(f"the schedule starts at SNR {first:g}, not at {snr:g}: leave handover out")
-    if not math.isclose(snr, within(snr, law)):
-        low, high = law.snr_range
+    low, high = law.snr_range
+    if known_snr(snr, low, high) is None:
         raise ValueError(f"{law.name} was trained for SNRs from {low:.4g} to {high:.4g}: a handover at {snr:g} is none")
     return Handover(within(snr, law), reason)
 

@@ -68,7 +68,8 @@ def plan(
         steps: grid intervals.
         solver: "euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "euler-maruyama" or "annealed-langevin".
         criterion: one of those above.
-        sigma_max: the first level, in the unit of the data. Default: ten times the law's largest length.
+        sigma_max: the first level, in the unit of the data. Default: ten times the law's largest length; for a network
+            of diffusers the highest that its scheduler knows, where pipelines start.
         sigma_min: the last level. Default: 0, after positive levels that go no lower than a tenth of the law's smallest
             length; there hand-made and profile criteria have their last positive level.
         profile: of this law by `probe`, for the criteria that are made from one. Default: one is made.
@@ -135,6 +136,7 @@ def plan(
         law=law.name,
         seed=seed,
         evaluations=spent,
+        convention=law.convention,
     )
 
 
@@ -188,7 +190,7 @@ def noise_range(law: Target, sigma_max: float | None, sigma_min: float | None) -
             hint = " (a grid ends at 0 unless sigma_min is given)" if name == "sigma_min" else ""
             raise ValueError(f"{name} must be positive and finite, got {value}{hint}")
     own = default_snrs(law, 2)
-    high = float(1 / own[0]) if sigma_max is None else float(sigma_max)
+    high = float(sigma_max or law.sigma_start or 1 / own[0])
     low = float(1 / own[-1]) if sigma_min is None else float(sigma_min)
     if not low < high:
         given = "" if sigma_min is not None else f", the lowest level that {law.name} calls for"

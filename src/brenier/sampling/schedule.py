@@ -18,6 +18,7 @@ from torch import Tensor
 from brenier.core import records
 from brenier.core.checks import whole_number
 from brenier.core.writing import atomic_path
+from brenier.laws.base import Target
 from brenier.networks.diffusers import timesteps
 from brenier.sampling.driver import check_grid
 from brenier.sampling.steps import SolverName, evaluations, find_solver
@@ -41,6 +42,7 @@ class Schedule:
         law: name of the law that they were made for.
         seed: of the pilots.
         evaluations: of the denoiser that planning took.
+        convention: of the network that they were made for: what it predicts from what, see `conventions.describe`.
     """
 
     sigmas: tuple[float, ...]
@@ -50,6 +52,7 @@ class Schedule:
     law: str | None = None
     seed: int | None = None
     evaluations: int | None = None
+    convention: str | None = None
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Schedule:
         law: object = None,
         seed: object = None,
         evaluations: object = None,
+        convention: object = None,
     ) -> None:
         """Take numbers from any sequence, array or tensor.
 
@@ -72,13 +76,14 @@ class Schedule:
         find_solver(solver if isinstance(solver, str) else repr(solver))
         if not isinstance(criterion, str) or not criterion:
             raise ValueError(f"criterion must be the name of what the noise levels were chosen by, got {criterion!r}")
-        if not (law is None or isinstance(law, str)):
-            raise ValueError(f"law must be a name, got {law!r}")
+        for name, words in (("law", law), ("convention", convention)):
+            if not (words is None or isinstance(words, str)):
+                raise ValueError(f"{name} must be a name, got {words!r}")
         shares = None if predicted_error is None else _numbers(predicted_error, "predicted_error")
         if shares is not None and len(shares) != len(levels) - 1:
             raise ValueError(f"predicted_error must be {len(levels) - 1} numbers, one per step, got {list(shares)[:8]}")
         known: dict[str, object] = {"sigmas": levels, "solver": solver, "criterion": criterion}
-        known |= {"predicted_error": shares, "law": law}
+        known |= {"predicted_error": shares, "law": law, "convention": convention}
         for name, count in (("seed", seed), ("evaluations", evaluations)):
             known[name] = None if count is None else whole_number(count, name, 0)
         for name, value in known.items():
@@ -164,9 +169,31 @@ class Schedule:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{name} is not a schedule: {error}") from None
 
-    def to_diffusers(self, scheduler: object, rounding: float = timesteps.ROUNDING) -> dict[str, Any]:
-        """Arguments for `scheduler.set_timesteps`; see `timesteps.to_diffusers`."""
-        return timesteps.to_diffusers(self.sigmas, scheduler, rounding)
+    def to_diffusers(
+        self,
+        scheduler: object,
+        rounding: float = timesteps.ROUNDING,
+        *,
+        network: Target | None = None,
+        latent_scale: float | None = 1.0,
+    ) -> dict[str, Any]:
+        """Arguments for `scheduler.set_timesteps`; see `timesteps.to_diffusers`.
+
+        Args:
+            scheduler: of the diffusers library.
+            rounding: largest relative change of a noise level.
+            network: that the scheduler is to sample. Default: the one that the schedule was planned for.
+            latent_scale: what the noise that a pipeline takes as `latents` is multiplied by. None: it starts from noisy
+                points at the first level, and not from noise.
+        """
+        convention = self.convention if network is None else network.convention
+        return timesteps.to_diffusers(
+            self.sigmas, scheduler, rounding, convention=convention, latent_scale=latent_scale
+        )
+
+    def latent_scale(self, scheduler: object, rounding: float = timesteps.ROUNDING) -> float:
+        """What unit noise has to be multiplied by to be a pipeline's `latents`; see `timesteps.latent_scale`."""
+        return timesteps.latent_scale(self.sigmas, scheduler, rounding)
 
     def to_k_diffusion(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, " levels"]:
         """The noise levels for a sampler of k-diffusion; see `timesteps.to_k_diffusion`."""

@@ -96,7 +96,7 @@ def test_diffusers_ends_where_our_sampler_does(case):
     before = copy.deepcopy(scheduler)
     network = unet()
     target = from_diffusers(network, scheduler)
-    arguments = schedule.to_diffusers(scheduler)
+    arguments = schedule.to_diffusers(scheduler, latent_scale=None)
     assert scheduler.config == before.config
     assert scheduler.timesteps.equal(before.timesteps)
     scheduler.set_timesteps(**arguments)
@@ -133,7 +133,7 @@ def test_diffusers_ends_where_our_sampler_does(case):
 def test_the_network_is_told_the_time_that_our_sampler_tells_it(build, within):
     scheduler = build()
     level = read_scheduler(scheduler, "").scale.level
-    scheduler.set_timesteps(**GRID.to_diffusers(scheduler))
+    scheduler.set_timesteps(**GRID.to_diffusers(scheduler, latent_scale=None))
     apart = np.abs(np.subtract(told(scheduler), [level(1 / sigma)[2] for sigma in LEVELS]))
     assert apart.max() < within
 
@@ -141,7 +141,7 @@ def test_the_network_is_told_the_time_that_our_sampler_tells_it(build, within):
 @pytest.mark.parametrize("correct", [[], list(range(6))])
 def test_unipc_walks_our_levels(correct):
     scheduler = unipc(disable_corrector=correct, flow_shift=5.0)
-    scheduler.set_timesteps(**GRID.to_diffusers(scheduler))
+    scheduler.set_timesteps(**GRID.to_diffusers(scheduler, latent_scale=None))
     sigmas = scheduler.sigmas.double() / (1 - scheduler.sigmas.double())
     torch.testing.assert_close(sigmas, torch.tensor(GRID.sigmas).double(), rtol=1e-5, atol=0)
     x = noisy(LEVELS[0])
@@ -169,7 +169,7 @@ def test_whole_steps_warn_of_what_they_change_and_are_refused_where_it_is_much()
         (lambda: make("PNDM"), GRID, "PNDMScheduler.set_timesteps takes neither sigmas nor timesteps.* EulerDiscrete"),
         (lambda: make("EDMDPMSolverMultistep"), GRID, "takes neither sigmas nor timesteps, .* EDMEulerScheduler"),
         (lambda: make("FlowMatchHeunDiscrete"), GRID, "neither .* FlowMatchEulerDiscreteScheduler.from_config"),
-        (lambda: make("UniPCMultistep"), GRID, "UniPCMultistepScheduler refuses: .* `use_flow_sigmas=True`"),
+        (lambda: make("UniPCMultistep"), GRID, "UniPCMultistepScheduler.set_timesteps takes neither .* EulerDiscrete"),
         (lambda: make("LCM"), ON_TABLE, "LCMScheduler belongs to distilled models"),
         (lambda: make("HeunDiscrete", use_karras_sigmas=True), GRID, "with use_karras_sigmas=True refuses"),
         (lambda: make("EDMEuler", sigma_schedule="exponential"), GRID, "with sigma_schedule='exponential' would visit"),

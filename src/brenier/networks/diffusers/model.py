@@ -117,7 +117,7 @@ def from_diffusers(
             raise ValueError(f'prediction is "{prediction}", but {says(scheduler)}: leave prediction out')
         prediction, sign = read.prediction, read.sign
         options = {**options, "scale": read.scale, "sigma_data": read.sigma_data}
-    return NetworkTarget(
+    law = NetworkTarget(
         _Denoiser(network, condition, sign),
         data,
         prediction=prediction,
@@ -125,6 +125,10 @@ def from_diffusers(
         name=name,
         **options,
     )
+    if scheduler is not None:
+        # As schedulers count time: some pipelines divide it before their network is told.
+        law.convention, law.sigma_start = read_scheduler(scheduler, "").name, 1 / law.snr_range[0]
+    return law
 
 
 def _parts(model: Any, scheduler: object) -> tuple[nn.Module, object]:

@@ -23,7 +23,15 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-from brenier.networks.conventions import NoiseScale, Prediction, ddpm_scale, edm_scale, flow_scale, sigma_scale
+from brenier.networks.conventions import (
+    NoiseScale,
+    Prediction,
+    ddpm_scale,
+    describe,
+    edm_scale,
+    flow_scale,
+    sigma_scale,
+)
 
 TABLE = {
     *("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler", "DDIMInverseScheduler"),
@@ -72,11 +80,26 @@ class Convention:
     sigma_data: float | None = None
     sign: int = 1
 
+    @property
+    def name(self) -> str:
+        """All of it in words; see `conventions.describe`."""
+        return describe(self.prediction, self.scale, self.sigma_data, self.sign)
+
 
 def config_of(part: object) -> dict[str, Any]:
     """The configuration of a model or scheduler; empty where it has none."""
     config: Any = getattr(part, "config", None)
     return dict(config) if isinstance(config, Mapping) else dict(vars(config)) if hasattr(config, "__dict__") else {}
+
+
+def is_one_of(scheduler: object, kinds: set[str]) -> bool:
+    """Whether it is of one of these classes, or of one that is made from them."""
+    return any(base.__name__ in kinds for base in type(scheduler).__mro__)
+
+
+def flows(scheduler: object) -> bool:
+    """Whether it walks (1 - s) X + s Z."""
+    return is_one_of(scheduler, FLOW) or bool(config_of(scheduler).get("use_flow_sigmas"))
 
 
 def says(scheduler: object) -> str:
@@ -108,7 +131,10 @@ def read_scheduler(scheduler: object, title: str) -> Convention:
             raise ValueError(f"{says(scheduler)}: it must be one of {', '.join(PREDICTIONS)}")
         if config.get("use_flow_sigmas"):
             return Convention(PREDICTIONS[kind], _flow(config, title))
-        table = ddpm_scale(cast(Tensor, cast(Any, scheduler).alphas_cumprod))
+        bars = cast(Tensor, cast(Any, scheduler).alphas_cumprod).clone()
+        if config.get("rescale_betas_zero_snr"):
+            bars[-1] = 0.0  # which some schedulers have as 2^-24, more than the step before
+        table = ddpm_scale(bars)
         if config.get("timestep_type") == "continuous" and kind == "v_prediction":
             return Convention("v", _continuous(config, table))
         return Convention(PREDICTIONS[kind], table)

@@ -9,6 +9,8 @@ A schedule counts noise by sigma in x = X + sigma Z. Schedulers of the diffusers
 and differ in what `set_timesteps` takes, in what they make of it, and in whether they add the end themselves. So every
 form that may be meant is tried on a copy of the scheduler, and the levels that the copy then holds are compared with
 those of the schedule.
+
+Levels are not all: `pipeline` compares the start and the network, too.
 """
 
 import copy
@@ -24,8 +26,9 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from brenier.networks.conventions import ddpm_scale
-from brenier.networks.diffusers.scheduler import EDM, FLOW, config_of, quiet, read_scheduler
+from brenier.networks.conventions import NoiseScale, ddpm_scale, known_snr
+from brenier.networks.diffusers.pipeline import check_convention, check_start, start_noise
+from brenier.networks.diffusers.scheduler import EDM, Convention, config_of, flows, is_one_of, quiet, read_scheduler
 
 Levels = NDArray[np.float64]
 
@@ -55,8 +58,8 @@ def to_timesteps(
         ValueError: a level is beyond the table, or two have the same nearest step.
     """
     scale = ddpm_scale(alphas_cumprod)
-    positive = [sigma for sigma in sigmas if sigma > 0]
-    _check_range(positive, 1 / scale.high, 1 / scale.low, "the table of alpha-bars")
+    levels = _within(sigmas, 1 / scale.high, 1 / scale.low, "the table of alpha-bars")
+    positive = levels[levels > 0].tolist()
     steps = [scale.level(1 / sigma)[2] for sigma in positive]
     if fractional:
         return steps
@@ -82,7 +85,14 @@ def to_k_diffusion(sigmas: Sequence[float], dtype: torch.dtype = torch.float32) 
     return levels
 
 
-def to_diffusers(sigmas: Sequence[float], scheduler: object, rounding: float = ROUNDING) -> dict[str, Any]:
+def to_diffusers(
+    sigmas: Sequence[float],
+    scheduler: object,
+    rounding: float = ROUNDING,
+    *,
+    convention: str | None = None,
+    latent_scale: float | None = 1.0,
+) -> dict[str, Any]:
     """What `set_timesteps` of this scheduler takes to visit these noise levels.
 
     Use it as `scheduler.set_timesteps(**arguments)`. The scheduler itself is left as it is.
@@ -92,37 +102,81 @@ def to_diffusers(sigmas: Sequence[float], scheduler: object, rounding: float = R
         scheduler: of the diffusers library.
         rounding: largest relative change of a noise level that is accepted where a scheduler knows whole steps only;
             how large it is, a warning tells.
+        convention: of the network that is to be sampled, `Target.convention`. None: not known, and taken to be the
+            scheduler's.
+        latent_scale: what the noise that a pipeline takes as `latents` is multiplied by. None: it starts from noisy
+            points at the first level, and not from noise.
 
     Returns:
         `sigmas` or `timesteps`, as the scheduler counts them; with them `mu` where it shifts levels dynamically, chosen
         so that it does not.
 
     Raises:
-        ValueError: the scheduler takes neither, would visit other levels, or was made for others. The message says why.
+        ValueError: the scheduler takes neither, would visit other levels, would start from other noise than that of the
+            first one, or was made for other levels or another network. The message says why.
         TypeError: it is no scheduler.
     """
+    read = _read(scheduler)
+    check_convention(scheduler, read, convention)
+    arguments, trial, change = _fit(sigmas, scheduler, rounding, read)
+    if latent_scale is not None:
+        check_start(sigmas[0], trial, read, latent_scale)
+    if change > FRACTION:
+        warnings.warn(
+            f"{type(scheduler).__name__} knows whole steps only: noise levels change by up to {change:.2g} of "
+            "themselves",
+            stacklevel=3,
+        )
+    return arguments
+
+
+def latent_scale(sigmas: Sequence[float], scheduler: object, rounding: float = ROUNDING) -> float:
+    """What unit noise has to be multiplied by to be a pipeline's `latents` at the first of these noise levels.
+
+    A pipeline multiplies latents by the scheduler's `init_noise_sigma`, where there is one, and takes the product for
+    noise of the first level.
+
+    Raises:
+        ValueError: as `to_diffusers`.
+        TypeError: likewise.
+    """
+    read = _read(scheduler)
+    starts, noise = start_noise(sigmas[0], _fit(sigmas, scheduler, rounding, read)[1], read)
+    return noise / starts
+
+
+def _read(scheduler: object) -> Convention:
+    """What the scheduler says of a network."""
+    title = type(scheduler).__name__
+    if not config_of(scheduler) or not callable(getattr(scheduler, "set_timesteps", None)):
+        raise TypeError(f"scheduler must be a diffusers scheduler, got {title}")
+    if config_of(scheduler).get("invert_sigmas"):
+        raise ValueError(f"{title} with invert_sigmas=True counts from noise to data: no noise levels fit it")
+    return read_scheduler(scheduler, title)
+
+
+def _fit(
+    sigmas: Sequence[float], scheduler: object, rounding: float, read: Convention
+) -> tuple[dict[str, Any], Any, float]:
+    """Arguments for `set_timesteps`, a copy of the scheduler that was given them, the relative change of its levels."""
     title, config = type(scheduler).__name__, config_of(scheduler)
     setter: Any = getattr(scheduler, "set_timesteps", None)
-    if not config or not callable(setter):
-        raise TypeError(f"scheduler must be a diffusers scheduler, got {title}")
     if not 0 <= rounding < math.inf:
         raise ValueError(f"rounding must be a finite number of at least 0, got {rounding}")
     taken = inspect.signature(setter).parameters.keys() & {"sigmas", "timesteps", "mu"}
+    if "use_flow_sigmas" in config and not flows(scheduler):
+        taken -= {"sigmas"}  # which it takes for flow matching only
     if not taken - {"mu"}:
-        like = "EDMEuler" if _is(scheduler, EDM) else "FlowMatchEulerDiscrete" if _flows(scheduler) else "EulerDiscrete"
+        other = "FlowMatchEulerDiscrete" if flows(scheduler) else "EulerDiscrete"
+        like = "EDMEuler" if is_one_of(scheduler, EDM) else other
         raise ValueError(
             f"{title}.set_timesteps takes neither sigmas nor timesteps, only how many: make one that does, such as "
             f"{like}Scheduler.from_config(scheduler.config)"
         )
-    if config.get("invert_sigmas"):
-        raise ValueError(f"{title} with invert_sigmas=True counts from noise to data: no noise levels fit it")
-    scale = read_scheduler(scheduler, title).scale
-    _check_range([sigma for sigma in sigmas if sigma > 0], 1 / scale.high, 1 / scale.low, title)
-
-    levels = np.asarray(sigmas, dtype=np.float64)
-    own = levels / (1 + levels) if _flows(scheduler) else levels
+    levels = _within(sigmas, 1 / read.scale.high, 1 / read.scale.low, title)
+    own = levels / (1 + levels) if flows(scheduler) else levels
     refusal = "would place its levels itself"
-    for arguments, tolerance in _candidates(levels, own, scheduler, taken, rounding):
+    for arguments, tolerance in _candidates(levels, own, scheduler, read.scale, taken, rounding):
         trial: Any = copy.deepcopy(scheduler)
         try:
             with quiet():
@@ -132,28 +186,15 @@ def to_diffusers(sigmas: Sequence[float], scheduler: object, rounding: float = R
             continue
         change, refusal = _compare(own, trial, tolerance)
         if not refusal:
-            if change > FRACTION:
-                warnings.warn(
-                    f"{title} knows whole steps only: noise levels change by up to {change:.2g} of themselves",
-                    stacklevel=3,
-                )
-            return arguments
+            return arguments, trial, change
     options = [
         f"{name}={config[name]!r}" for name in SPACINGS if config.get(name, False) not in (*IDLE, USUAL.get(name))
     ]
     raise ValueError(f"{title}{' with ' + ', '.join(options) if options else ''} {refusal}")
 
 
-def _is(scheduler: object, kinds: set[str]) -> bool:
-    return any(base.__name__ in kinds for base in type(scheduler).__mro__)
-
-
-def _flows(scheduler: object) -> bool:
-    return _is(scheduler, FLOW) or bool(config_of(scheduler).get("use_flow_sigmas"))
-
-
 def _candidates(
-    levels: Levels, own: Levels, scheduler: Any, taken: set[str], rounding: float
+    levels: Levels, own: Levels, scheduler: Any, scale: NoiseScale, taken: set[str], rounding: float
 ) -> Generator[tuple[dict[str, Any], float]]:
     """What may be meant by `sigmas` and `timesteps`, and the relative change that each may bring; likeliest last."""
     config = config_of(scheduler)
@@ -163,9 +204,8 @@ def _candidates(
         for form in _forms(own, scheduler, config):
             for given in (form, form[:-1]):
                 yield {"sigmas": given, **shifts}, EXACT
-    if "timesteps" in taken and not _flows(scheduler):
+    if "timesteps" in taken and not flows(scheduler):
         positive = levels[levels > 0]
-        scale = ddpm_scale(scheduler.alphas_cumprod)
         whole = [round(scale.level(1 / sigma)[2]) for sigma in positive]
         table = _table(scheduler)
         yield {"timesteps": whole}, EXACT
@@ -175,14 +215,14 @@ def _candidates(
 
 def _forms(own: Levels, scheduler: Any, config: Mapping[str, Any]) -> Generator[Any]:
     """Levels in the type that the scheduler computes with, as they are and with its shift undone."""
-    if _is(scheduler, EDM):
+    if is_one_of(scheduler, EDM):
         start, end, sigmas = (np.power(x, 1 / config["rho"]) for x in (config["sigma_max"], config["sigma_min"], own))
         yield torch.from_numpy((sigmas - start) / (end - start))
     elif config.get("use_flow_sigmas"):
         yield _unshifted(own, config["flow_shift"])
     else:
         yield own.tolist()
-        if _flows(scheduler) and not config.get("use_dynamic_shifting"):
+        if flows(scheduler) and not config.get("use_dynamic_shifting"):
             yield _unshifted(own, getattr(scheduler, "shift", 1.0)).tolist()
 
 
@@ -222,10 +262,13 @@ def _compare(own: Levels, trial: Any, tolerance: float) -> tuple[float, str]:
     return float(change[worst]), ""
 
 
-def _check_range(sigmas: Sequence[float], low: float, high: float, what: str) -> None:
+def _within(sigmas: Sequence[float], low: float, high: float, what: str) -> Levels:
+    """The levels, those outside by rounding only moved to the end that they miss."""
     for sigma in sigmas:
-        if not low * (1 - 1e-6) <= sigma <= high * (1 + 1e-6):
+        if sigma > 0 and known_snr(1 / sigma, 1 / high, 1 / low) is None:
             raise ValueError(
                 f"{what} covers sigma from {low:.4g} to {high:.4g}, and the schedule goes to {sigma:.4g}: plan with "
                 "sigma_max and sigma_min within"
             )
+    levels = np.asarray(sigmas, dtype=np.float64)
+    return np.where(levels > 0, levels.clip(low, high), 0.0)
