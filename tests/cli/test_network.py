@@ -66,6 +66,7 @@ def test_queries_come_from_the_chain_unless_data_are_given(brenier: Command, net
     assert "10 queries from the network's own chain" in result.out
 
 
+@pytest.mark.filterwarnings("ignore:.* misses .* by .* their mean and variance:UserWarning")  # it is not trained
 def test_probe_a_folder_of_diffusers(brenier: Command, unet: Path) -> None:
     result = brenier("probe", unet, "--data", "digits", "--queries", 3, "--snr", "0.5,2")
     assert (result.code, result.err) == (0, "")

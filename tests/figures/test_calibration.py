@@ -19,6 +19,9 @@ from brenier.networks.network import NetworkTarget
 from brenier.probing.calibration import calibrate
 from brenier.probing.verdicts import VERDICTS, deviations
 
+# Networks that are wrong on purpose denoise badly, of which the library warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.* misses .* by .* their mean and variance:UserWarning")
+
 DRAW = (
     panels.plot_verdicts,
     panels.plot_denoising_error,

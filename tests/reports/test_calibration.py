@@ -15,6 +15,9 @@ from brenier.probing.calibration import calibrate
 from brenier.probing.verdicts import VERDICTS, verdict_bands
 from brenier.reports import calibration as report
 
+# Networks that are wrong on purpose denoise badly, of which the library warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.* misses .* by .* their mean and variance:UserWarning")
+
 LAW = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.1)
 
 

@@ -38,6 +38,7 @@ from brenier.networks.conventions import (
 )
 from brenier.networks.drawing import drawn_by_chain
 from brenier.networks.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, from_dense, from_products
+from brenier.networks.suitability import warn_of_data
 
 Network: TypeAlias = Callable[..., Tensor]
 
@@ -77,6 +78,9 @@ class NetworkTarget(Target):
     Raises:
         ValueError: the arguments contradict each other, or the network does not take or return points of this shape, or
             is not differentiable. The message says what would be right.
+
+    Warns:
+        UserWarning: the network denoises the data worse than no network would, see `networks.suitability`.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class NetworkTarget(Target):
             self._origin = torch.as_tensor(origin, dtype=torch.float64, device=self.device).reshape(self.dim)
         self._batch = None if batch is None else whole_number(batch, "batch", 1)
         self._check_network()
+        self._look_at_data()
 
     @property
     def batch(self) -> int:
@@ -176,6 +181,7 @@ class NetworkTarget(Target):
         other = copy.copy(self)
         law = None if data is None else _drawn(data, self.dtype, self.device)
         other.data = None if law is None else in_order(law, self.event_shape, self.name)
+        other._look_at_data()
         return other
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
@@ -218,8 +224,11 @@ class NetworkTarget(Target):
     def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         """The network's posterior mean at y, in the unit of the data."""
         y, snr = self._known(y, snr)
-        mean = torch.cat([self._scaled_mean(block, snr) for block in y.split(self.batch)]) / snr
-        return self._check_finite(mean, snr)
+        return self._check_finite(self._denoise(y, snr), snr)
+
+    @torch.no_grad()
+    def _denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
+        return torch.cat([self._scaled_mean(block, snr) for block in y.split(self.batch)]) / snr
 
     def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
         """Posterior mean and localization by the network's Jacobian at y ([LDK24] Definition 4)."""
@@ -343,6 +352,11 @@ class NetworkTarget(Target):
                 f"{self.name} predicts a point differently beside another, or twice: every row must be predicted from "
                 "itself alone (no batch statistics, no randomness)"
             )
+
+    def _look_at_data(self) -> None:
+        """Warn where the data cannot be what the network was trained on."""
+        if self.data is not None:
+            warn_of_data(self._denoise, self.data, self.snr_range, self.name)
 
     def _known(self, y: Tensor, snr: float) -> tuple[Tensor, float]:
         """Points and SNR; the same x = y/r at the end of the range, where that was missed by rounding only."""

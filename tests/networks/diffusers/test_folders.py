@@ -17,6 +17,9 @@ from brenier.networks.diffusers.folders import is_diffusers, not_loadable
 from brenier.networks.diffusers.model import from_diffusers, load_diffusers
 from brenier.networks.network import NetworkTarget
 
+# Models that nobody trained denoise badly, of which the library warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.* misses .* by .* their mean and variance:UserWarning")
+
 
 def unet(seed: int = 0, **options: Any) -> diffusers.UNet2DModel:
     torch.manual_seed(seed)

@@ -22,8 +22,11 @@ from brenier.networks.diffusers.folders import is_diffusers
 from brenier.networks.diffusers.model import from_diffusers, load_diffusers
 from brenier.networks.diffusers.scheduler import DISTILLED, EDM, FLOW, TABLE, read_scheduler
 
-# Schedulers of diffusers hand tensors to NumPy in ways that it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
+# Schedulers of diffusers hand tensors to NumPy in ways that it deprecates; and models are not trained.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.* misses .* by .* their mean and variance:UserWarning"),
+]
 
 SHAPE = (1, 2, 2)
 WEIGHTS, VARIANCES = [0.2, 0.5, 0.3], [0.05, 0.4, 0.0]

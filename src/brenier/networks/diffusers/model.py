@@ -156,7 +156,9 @@ def _default_shape(title: str, config: dict[str, Any], data: Target | Numbers | 
         return (channels, size, size) if isinstance(size, int) else (channels, *size)
     if data is None:
         raise ValueError(f"{title} does not tell the shape of its points: give data or event_shape (--data or --shape)")
-    return _channels_first(data.event_shape if isinstance(data, Target) else np.shape(data)[1:], channels, axes)
+    return _channels_first(
+        data.event_shape if isinstance(data, Target) else np.shape(cast(Any, data))[1:], channels, axes
+    )
 
 
 def _channels_first(shape: tuple[int, ...], channels: int | None, axes: int | None) -> tuple[int, ...]:
