@@ -76,8 +76,8 @@ BUILT_IN: dict[str, BuiltIn] = {
 FILE_KINDS: dict[str, str] = {
     "points.npy": "array of shape (n,) for n numbers, (n, d), or (n, ...) for images",
     "points.npz": "the same; points.npz:NAME where the archive holds several arrays",
-    "points.csv": "one point per row, numbers separated by commas, with a header or without",
-    "points.parquet": "one point per row, every column numeric",
+    "points.csv": "a table in text, .csv or .tsv, also .gz: a point per row, numeric columns, with names or without",
+    "points.parquet": "a table, .parquet, .feather or .arrow: numeric columns, or lists of one length",
     "folder/": "images of one size, also in subfolders per class, pixels scaled from 0..255 to [-1, 1]",
     "images.zip": "the same in an archive, such as those of EDM",
     "network/": "what `brenier train` wrote: the law that the network has learned",

@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Generator, Sequence
@@ -63,6 +64,11 @@ def read_json(file: Path) -> dict[str, Any]:
 def choices(names: Sequence[str]) -> str:
     """Names to choose from, the first of them where they are many."""
     return ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
+
+
+def say(path: Path, note: str) -> None:
+    """Warn of what may not be expected of a file."""
+    warnings.warn(f"{str(path)!r}: {note}", UserWarning, stacklevel=2)
 
 
 def line(message: object) -> str:

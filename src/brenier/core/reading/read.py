@@ -12,7 +12,7 @@ from brenier.core.reading.files import exists, one_line, split_member
 from brenier.core.reading.images import read_images
 from brenier.core.reading.options import Reading
 from brenier.core.reading.points import shaped, standardized
-from brenier.core.reading.tables import read_csv, read_parquet
+from brenier.core.reading.tables import read_columns, read_csv
 from brenier.core.reading.values import Array, check_array
 
 
@@ -22,8 +22,8 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
     Args:
         source: a file by its suffix, or a folder of images:
             `.npy`; `.npz`, as "file.npz:name" where it holds several arrays;
-            `.csv`, separated by commas, with a header or without, every column numeric;
-            `.parquet`, every column numeric;
+            `.csv`, `.tsv`, `.csv.gz`, `.tsv.gz`: a table in text, with a header or without, every column numeric;
+            `.parquet`, also a folder of them, `.feather`, `.arrow`: the same, with lists of coordinates, too;
             a folder of images, or a `.zip` archive of them, see `read_images`.
         reading: how, where the file does not say it itself.
 
@@ -38,9 +38,9 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
     if not exists(path):
         raise ValueError(f"{text!r} does not exist: give the path of a data file or of a folder of images")
     check_fields(text, reading, fields_of(path))
-    points = (
-        read_images(path) if path.is_dir() or path.suffix.lower() == ".zip" else _read_file(path, name, text, reading)
-    )
+    suffix = suffix_of(path)
+    images = suffix == ".zip" or (path.is_dir() and not suffix)
+    points = read_images(path) if images else _read_file(path, name, text, reading)
     if reading.shape is not None:
         points = shaped(points, reading.shape, text)
     if reading.standardize is False:
@@ -49,9 +49,16 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
     return standardized(points, by, text)
 
 
+def suffix_of(path: Path) -> str:
+    """The suffix that says how a file is read, with that before .gz; of a folder, what it holds: "" for images."""
+    if path.is_dir():
+        return ".parquet" if next(path.glob("*.parquet"), None) is not None else ""
+    return "".join(path.suffixes[-2 if path.suffix.lower() == ".gz" else -1 :]).lower()
+
+
 def fields_of(path: Path) -> tuple[str, ...]:
     """The fields of a `Reading` that say something about a file of this kind."""
-    suffix = "" if path.is_dir() else path.suffix.lower()
+    suffix = suffix_of(path)
     named = ("columns", "drop") if suffix in TABLES else ()
     return (*named, *(("separator", "decimal", "header") if suffix in TEXTS else ()), "shape", "standardize")
 
@@ -70,14 +77,14 @@ def check_fields(name: str, reading: Reading, fields: Collection[str]) -> None:
 
 
 def _read_file(path: Path, name: str | None, text: str, reading: Reading) -> Array:
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix not in READERS and suffix not in TABLES:
         kinds = ", ".join((*READERS, *TABLES))
         raise ValueError(
             f"{text!r} has no suffix that says how to read it: give {kinds}, or a folder or .zip of images"
         )
     with one_line(path):
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             raise ValueError("the file is empty: it must hold at least one point")
         if name is not None:
             array = read_npz(path, name)
@@ -90,5 +97,7 @@ READERS: dict[str, Callable[[Path], NDArray[Any]]] = {
     ".npy": read_npy,
     ".npz": read_npz,
 }
-TEXTS: dict[str, Callable[[Path, Reading], NDArray[Any]]] = {".csv": read_csv}
-TABLES = TEXTS | {".parquet": read_parquet}
+TEXTS: dict[str, Callable[[Path, Reading], NDArray[Any]]] = dict.fromkeys(
+    (".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_csv
+)
+TABLES = TEXTS | dict.fromkeys((".parquet", ".feather", ".arrow"), read_columns)

@@ -1,6 +1,12 @@
-"""Tables: one point per row, one coordinate per column."""
+"""Tables: one point per row, one coordinate per column.
 
+Columns are found by name, row numbers are no coordinate, and what is no number is refused with its column's name.
+"""
+
+import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,97 +14,219 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brenier.core.reading.files import choices, line
+from brenier.core.reading.arrow import entries, read_table
+from brenier.core.reading.files import choices, say
+from brenier.core.reading.numbers import to_number
 from brenier.core.reading.options import Reading
+from brenier.core.reading.texts import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_COUNTING = frozenset({"index", "id", "row", "rowid", "row_id", "rownames", "level_0", "nr", "no", "#"})
+_UNNAMED = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+_FEW = 5  # rows that may well count themselves by chance
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: a name to choose it by, its entries, the decimal mark of texts, whether the name is its own.
+
+    Entries are an array (n,), (n, k) for lists, or a `ChunkedArray`, which is turned into one if it is chosen.
+    """
+
+    name: str
+    entries: Any
+    decimal: str = "."
+    named: bool = True
+
 
 def read_csv(path: Path, reading: Reading) -> NDArray[Any]:
-    """The numbers in a .csv file, with a header or without, shape (rows, columns)."""
-    import pandas as pd
+    """The numbers in a table of text, with a header or without, shape (rows, columns)."""
+    return _points(path, text_columns(path, reading), reading)
 
-    def read(header: int | None, **options: Any) -> "pd.DataFrame":
-        separator, decimal = reading.separator or ",", reading.decimal or "."
-        return pd.read_csv(path, header=header, sep=separator, decimal=decimal, encoding="utf-8-sig", **options)
 
-    try:
-        first = read(None, nrows=1, dtype=str, keep_default_na=False)
-        names = [str(field).strip() for field in first.iloc[0]]
-        if len(names) == 1 and re.search(r"[;\t ]", names[0]):
-            raise ValueError(f"the first line is one field, {names[0][:40]!r}: separate the numbers by commas")
-        unnamed = (
-            all(name == "" or _is_number(name) for name in names) if reading.header is None else not reading.header
+def read_columns(path: Path, reading: Reading) -> NDArray[Any]:
+    """The numbers in a Parquet, Feather or Arrow file, or a folder of Parquet files, shape (rows, columns)."""
+    return _points(path, arrow_columns(path, reading), reading)
+
+
+def text_columns(path: Path, reading: Reading) -> list[Column]:
+    """The columns of a table of text; those without a name are called by their number.
+
+    Raises:
+        ValueError: see `read_text`; another number of names than of fields.
+    """
+    frame, layout = read_text(path, reading)
+    columns = [series.to_numpy() for _, series in frame.items()]
+    names = layout.names
+    while len(columns) > 1 and _is_missing(columns[-1]) and not (names and len(names) >= len(columns) and names[-1]):
+        columns.pop()  # separators at the ends of lines
+    names = [str(place) for place in range(len(columns))] if names is None else names
+    while len(names) > len(columns) and not names[-1]:
+        names = names[:-1]
+    rows_named = len(names) == len(columns) - 1 and (len(names) > 1 or layout.separator != ",")
+    if rows_named and (columns[0].dtype.kind == "O" or _counts(columns[0])):
+        names = ["", *names]  # as R writes them
+    if len(names) != len(columns):
+        remedy = "give as many" if layout.separator != "," else "give as many, and say where commas are decimal marks"
+        raise ValueError(f"the rows have {len(columns)} fields, and the header has {len(names)} names: {remedy}")
+    pairs = enumerate(zip(names, columns, strict=True))
+    return [Column(name or str(place), values, layout.decimal, bool(name)) for place, (name, values) in pairs]
+
+
+def arrow_columns(path: Path, reading: Reading) -> list[Column]:
+    """The columns of a table of Arrow's, without what pandas keeps as labels of rows, unless it is asked for."""
+    table, labels = read_table(path)
+    left = [name for name in labels if name not in (reading.columns or ())]
+    said = [name for name in left if not _UNNAMED.fullmatch(name) and name not in reading.drop]
+    if said:
+        say(path, f"labels of rows, {choices(said)}, are left out: name all columns that are coordinates to read them")
+    names = [str(name) for name in table.column_names]
+    return [Column(name, table.column(k)) for k, name in enumerate(names) if name not in left or name in reading.drop]
+
+
+def _points(path: Path, columns: Sequence[Column], reading: Reading) -> NDArray[Any]:
+    return _stacked([_coordinates(column) for column in _chosen(path, columns, reading)])
+
+
+def _chosen(path: Path, columns: Sequence[Column], reading: Reading) -> list[Column]:
+    """The columns that are asked for, in that order; otherwise those that may be coordinates."""
+    names = [column.name for column in columns]
+    for name in (*(reading.columns or ()), *reading.drop):
+        if name not in names:
+            raise ValueError(f"there is no column {name!r}: choose of {choices(names)}")
+    if reading.columns is not None:
+        for name in reading.columns:
+            if names.count(name) > 1:
+                raise ValueError(f"there are {names.count(name)} columns {name!r}: give them names of their own")
+        return [columns[names.index(name)] for name in reading.columns]
+    kept = [(place, column) for place, column in enumerate(columns) if column.name not in reading.drop]
+    if len(kept) < 2:
+        return [column for _, column in kept]
+    return [column for place, column in kept if not _is_label(path, column, place)]
+
+
+def _is_label(path: Path, column: Column, place: int) -> bool:
+    """Whether a column numbers the rows, which is said; a column that no name explains and that does not is refused."""
+    name, unnamed = column.name, not column.named or _UNNAMED.fullmatch(column.name) is not None
+    if unnamed and isinstance(column.entries, np.ndarray) and _is_missing(column.entries):
+        return True
+    if not unnamed and place > 0 and name.lower() not in _COUNTING:
+        return False
+    values = _whole(column)
+    if unnamed:
+        if values is None or len(np.unique(values)) < len(values):
+            raise ValueError(f"column {name} has no name: give it one, or leave it out (--drop {name!r})")
+        say(path, f"column {name} has no name and numbers the rows: it is left out")
+        return True
+    if values is None or not _counts(values) or (len(values) < _FEW and name.lower() not in _COUNTING):
+        return False
+    if name.lower() not in _COUNTING:
+        say(
+            path,
+            f"column {name!r} counts the rows, and is read as a coordinate: leave it out with --drop if it is none",
         )
-        header = None if unnamed else 0
-        if header == 0 and "" in names:
-            position = names.index("") + 1
-            raise ValueError(f"column {position} has no name (row numbers, perhaps): leave it out, or name it")
-        frame = read(header, low_memory=False)
-        counted = names == [str(column) for column in range(len(names))]
-        if counted and reading.header is None and len(frame) > 1:
-            # 0, 1, 2, ... above fractions are column names, which pandas writes for an array without any.
-            named = read(0, low_memory=False)
-            frame = named if any(dtype.kind == "f" for dtype in named.dtypes) else frame
-    except UnicodeDecodeError:
-        raise ValueError("not text in UTF-8: write a .csv of numbers separated by commas") from None
-    except pd.errors.EmptyDataError:
-        raise ValueError("the file is empty: it must hold at least one point") from None
-    except pd.errors.ParserError as error:
-        raise ValueError(f"not a table: {line(error).removeprefix('Error tokenizing data. C error: ')}") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError(f"the rows have more fields than the {len(names)} names in the header")
-    return numbers(_chosen(frame, reading))
-
-
-def _is_number(field: object) -> bool:
-    try:
-        float(str(field))
-    except ValueError:
-        return str(field).lower() in ("true", "false")
+        return False
+    say(path, f"column {name!r} counts the rows: it is left out, unless it is asked for with --columns")
     return True
 
 
-def read_parquet(path: Path, reading: Reading) -> NDArray[Any]:
-    """The numbers in a Parquet file, shape (rows, columns)."""
-    import pandas as pd
+def _whole(column: Column) -> NDArray[Any] | None:
+    """The entries where they are whole numbers."""
+    if not isinstance(column.entries, np.ndarray):
+        import pyarrow as pa
 
-    with path.open("rb") as stream:
-        if stream.read(4) != b"PAR1":
-            raise ValueError("not a Parquet file, in spite of its name")
-    return numbers(_chosen(pd.read_parquet(path), reading))
+        if not pa.types.is_integer(column.entries.type) or column.entries.null_count:
+            return None
+        return column.entries.to_numpy()
+    return column.entries if column.entries.dtype.kind in "iu" else None
 
 
-def _chosen(frame: "pd.DataFrame", reading: Reading) -> "pd.DataFrame":
-    """The columns that are asked for, in that order."""
-    names = [str(label).strip() for label in frame.columns]
-    for name in (*(reading.columns or ()), *reading.drop):
-        if names.count(name) != 1:
-            found = "no column" if name not in names else "several columns"
-            raise ValueError(f"there is {found} {name!r}: choose of {choices(names)}")
-    kept = [name for name in names if name not in reading.drop] if reading.columns is None else reading.columns
-    return frame.iloc[:, [names.index(name) for name in kept]]
+def _counts(values: NDArray[Any]) -> bool:
+    """Whether values are 0, 1, 2, ... or 1, 2, 3, ..."""
+    whole = values.dtype.kind in "iu" and len(values) > 1 and values[0] in (0, 1)
+    return bool(whole and (np.diff(values) == 1).all())
+
+
+def _is_missing(values: NDArray[Any]) -> bool:
+    return values.dtype.kind == "f" and len(values) > 0 and bool(np.isnan(values).all())
 
 
 def numbers(frame: "pd.DataFrame") -> NDArray[Any]:
-    """The columns of a table as one array, shape (rows, columns); a missing entry is NaN."""
-    if frame.shape[1] == 0:
-        raise ValueError("the table has no columns")
-    dtype = np.float32 if all(kind == np.float32 for kind in frame.dtypes) else np.float64
-    return np.stack([_column(label, column).astype(dtype) for label, column in frame.items()], axis=1)
+    """The columns of a pandas table as one array, shape (rows, columns), float32 or float64; a missing entry is NaN.
 
-
-def _column(label: object, column: "pd.Series") -> NDArray[Any]:
+    Raises:
+        TypeError: a column is not numeric.
+        ValueError: there is none.
+    """
     import pandas as pd
 
-    if getattr(column.dtype, "kind", "O") in "buif":
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
-        raise TypeError(f"column {label!r} is not numeric but {column.dtype}: leave it out, or make it numbers")
-    # Numbers beyond 64 bits and booleans with gaps come as objects: what can be read as a number is one.
-    for row, entry in enumerate(column):
-        if not (isinstance(entry, bool | int | float | Decimal) or pd.isna(entry) is True or _is_number(entry)):
-            raise TypeError(f"column {label!r} is not numeric: {str(entry)[:40]!r} in row {row} (counted from 0)")
-    entries = [np.nan if pd.isna(entry) is True else entry for entry in column]
-    return np.asarray(pd.to_numeric(pd.Series(entries, dtype=object)), dtype=np.float64)
+    def column(name: str, series: "pd.Series") -> NDArray[Any]:
+        dtype: Any = series.dtype
+        if getattr(dtype, "kind", "O") in "buif":
+            return _real(
+                series.to_numpy() if isinstance(dtype, np.dtype) else series.to_numpy(np.float64, na_value=np.nan)
+            )
+        if dtype != np.dtype(object) and not isinstance(dtype, pd.StringDtype):
+            raise TypeError(f"column {name!r} is not numeric but {dtype}: leave it out, or make it numbers")
+        return _parsed(Column(name, None), series.to_numpy(), "leave it out, or make it numbers")
+
+    return _stacked([column(str(name), series) for name, series in frame.items()])
+
+
+def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if not arrays:
+        raise ValueError("the table has no columns")
+    dtype = np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64
+    return np.column_stack([array.astype(dtype, copy=False) for array in arrays])
+
+
+def _coordinates(column: Column) -> NDArray[Any]:
+    """The numbers in a column, float32 or float64, shape (n,), or (n, k) for lists.
+
+    Raises:
+        TypeError: an entry is no number.
+        ValueError: an entry is missing or infinite, or lists have several lengths.
+    """
+    name, remedy = repr(column.name), f"leave it out (--drop {column.name!r})"
+    try:
+        values = column.entries if isinstance(column.entries, np.ndarray) else entries(column.entries)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"column {name}: {error}: {remedy}") from None
+    values = _real(values) if values.dtype.kind in "buif" else _parsed(column, values, remedy)
+    bad = ~np.isfinite(values.reshape(len(values), math.prod(values.shape[1:]))).all(1)
+    if bad.any():
+        row, many = int(np.argmax(bad)), int(bad.sum())
+        what = "values that are NaN or missing" if np.isnan(values[row]).any() else "infinite values"
+        where = f"{many} row{'s' * (many > 1)}, first in row {row} (counted from 0)"
+        raise ValueError(f"column {name} has {what} in {where}: fill in or remove such rows, or {remedy}")
+    return values
+
+
+def _real(values: NDArray[Any]) -> NDArray[Any]:
+    narrow = values.dtype.kind == "f" and values.dtype.itemsize <= 4
+    return values.astype(np.float32 if narrow else np.float64, copy=False)
+
+
+def _parsed(column: Column, values: NDArray[Any], remedy: str) -> NDArray[np.float64]:
+    """The numbers that texts and other objects write."""
+    found = [_number(entry, column.decimal) for entry in values.ravel()]
+    if None in found:
+        place = found.index(None)
+        text, other = str(values.ravel()[place]), "," if column.decimal == "." else "."
+        row = place // max(math.prod(values.shape[1:]), 1)
+        if text.strip().endswith("%"):
+            remedy = "write 0.12 for 12%"
+        elif to_number(text, other) is not None:
+            remedy = f"say that {other!r} is the decimal mark"
+        raise TypeError(f"column {column.name!r} is not numeric: {text[:40]!r} in row {row} (counted from 0): {remedy}")
+    return np.array(found, dtype=np.float64).reshape(values.shape)
+
+
+def _number(entry: object, decimal: str) -> float | None:
+    if entry is None or type(entry).__name__ in ("NAType", "NaTType"):
+        return math.nan
+    if isinstance(entry, bool | int | float | Decimal | np.number | np.bool):
+        return float(entry)
+    return to_number(entry, decimal) if isinstance(entry, str) else None
