@@ -72,9 +72,9 @@ def test_few_samples_are_said_to_be_few(brenier: Command, tmp_path: Path) -> Non
         (("normal", "--reference", "y.npy"), ["normal is a law", "samples are points"]),
         (("x.npy", "--reference", "digit"), ["did you mean 'digits'"]),
         (("few.npy", "--reference", "y.npy"), ["30 points in samples", "at least 50"]),
-        (("wide.npy", "--reference", "y.npy"), ["samples have 3 numbers each, reference 2"]),
-        (("x.npy", "--reference", "digits"), ["samples have 2 numbers each, reference 64"]),
-        (("x.npy", "--reference", "y.npy", "--train", "wide.npy"), ["train 3"]),
+        (("wide.npy", "--reference", "y.npy"), ["wide.npy have shape (3,), those of y.npy (2,)"]),
+        (("x.npy", "--reference", "digits"), ["x.npy have shape (2,), those of digits (8, 8)"]),
+        (("x.npy", "--reference", "y.npy", "--train", "wide.npy"), ["wide.npy have shape (3,), those of x.npy (2,)"]),
         (("x.npy", "--reference", "y.npy", "--train", "normal"), ["normal is a law"]),
         (("x.npy", "--reference", "y.npy", "--labels", "x.npy"), ["labels have shape (80, 2)", "90 points"]),
         (("x.npy", "--reference", "y.npy", "--labels", "one.npy"), ["all labels are 0"]),
@@ -100,3 +100,22 @@ def test_bad_input_is_one_line_and_changes_nothing(
     brenier("evaluate", *arguments, *output).refused(*words)
     assert sorted(files.iterdir()) == before
     assert (files / "kept.json").read_text() == "kept"
+
+
+def test_labels_are_the_subfolders_of_images(brenier: Command, tmp_path: Path) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for row in range(120):
+        name, low = (("cat", 0), ("dog", 150))[row % 2]
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(low, low + 100, (2, 2), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "data" / name / f"{row}.png")
+    table = tmp_path / "table.json"
+    data = tmp_path / "data"
+    found = brenier("evaluate", data, "--reference", data, "--labels", data, "-o", table)
+    assert found.code == 0
+    about = json.loads(table.read_text())
+    assert about["classifier"] == "logistic regression on labels, accuracy 1.000 out of fold"
+    assert about["metrics"]["mmr"]["value"] == pytest.approx(0, abs=0.02)
+    brenier("evaluate", data, "--reference", data, "--labels", data / "cat").refused("have no labels")

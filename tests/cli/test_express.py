@@ -140,7 +140,10 @@ def test_images_keep_their_shape(brenier: Command, data: Path) -> None:
         (("points.npy", *CHECKED, "-n", "0"), ["-n", "0"]),
         (("points.npy", *CHECKED, "--steps", "0"), ["steps"]),
         (("points.npy", "--network", "law.jsn"), ["law.json"]),
-        (("points.npy", "--network", "digits-network"), ["points.npy has points of 2 numbers, digits-network of 64"]),
+        (
+            ("points.npy", "--network", "digits-network"),
+            ["points of points.npy have shape (2,), those of digits-network (8, 8)"],
+        ),
         (("law.json", *CHECKED), ["law.json is a law", "points"]),
         (("digits", "--network", "digits-network", "--handover", "999"), ["trained for SNRs", "999"]),
         (("points.npy", *CHECKED, "--handover", "soon"), ["--handover 'soon'", "auto"]),

@@ -21,7 +21,10 @@ def run_evaluate(
         str | None, typer.Option(metavar="DATA", help="What the sampler was trained on (default: --reference).")
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Classes of the reference's points: fits a classifier to them.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Classes of the reference's points, or their images' folder: fits a classifier."
+        ),
     ] = None,
     classifier: Annotated[
         Literal["digits"] | None, typer.Option(help="A classifier that comes along (default for digits).")
@@ -44,11 +47,11 @@ def run_evaluate(
     """Judge SAMPLES: how far from the data, how precise, how complete, how mixed, how much copied."""
     from brenier import evaluate
     from brenier.cli.outputs import check_outputs, finish
-    from brenier.core.reading.read import read_array
+    from brenier.core.reading.read import read_labels
 
     check_outputs(output, figure, force, (".nc", ".json"))
     files = options.Files(reading, reference, samples, train)
-    classes = None if labels is None else read_array(labels, files.values(labels))
+    classes = None if labels is None else read_labels(labels, files.values(labels))
     found = evaluate(
         files.open(samples),
         files.open(reference),

@@ -233,9 +233,9 @@ def test_more_images_than_memory_are_refused_before_they_are_read(
 ) -> None:
     save(tmp_path, "a.png", GREY)
     (tmp_path / "b.png").write_bytes(b"never read")
-    monkeypatch.setattr("brenier.core.reading.images._memory", lambda: 59)
-    refused(tmp_path, "does not fit into memory")  # 2 images of 6 pixels, as one byte and as four
-    monkeypatch.setattr("brenier.core.reading.images._memory", lambda: 60)
+    monkeypatch.setattr("brenier.core.memory.free_memory", lambda: 59)
+    refused(tmp_path, "an array of 2 images takes", "of memory")  # 2 images of 6 pixels, as one byte and as four
+    monkeypatch.setattr("brenier.core.memory.free_memory", lambda: 60)
     refused(tmp_path, "b.png", "not an image")
 
 

@@ -134,7 +134,7 @@ def test_densities_are_labelled_and_integrate_to_one():
         ({"eta": 1e-320}, "too short a step for float64: give at least 1e-12"),
         ({"beta": 0.0}, "beta must be positive"),
         ({"start": [1.0, 2.0]}, "a point of 2 coordinates, four-gaussians has 1 dimension"),
-        ({"start": PLANE}, "the start plane has dimension 2, four-gaussians has 1"),
+        ({"start": PLANE}, r"points of plane have shape \(2,\), those of four-gaussians \(1,\)"),
         ({"perturbations": [0.5]}, "at least 1"),
         ({"perturbations": []}, "perturbations must be numbers"),
         ({"n": 1}, "n must be a whole number from 2"),

@@ -1,6 +1,5 @@
 """Sets of images: folders and zip archives of them."""
 
-import os
 import warnings
 from collections.abc import Callable
 from io import BufferedIOBase
@@ -10,6 +9,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from brenier.core.memory import check_fits
 from brenier.core.reading.files import one_line
 from brenier.core.reading.image_files import ImageFiles, image_files
 from brenier.core.reading.values import Array
@@ -68,15 +68,11 @@ def _all_of(
                 raise ValueError(f"the image is {described(image)}, but {first}: all must have one size")
         if not images:
             with one_line(files.source):
-                if len(files.names) * image.size * (image.itemsize + 4) > _memory():
-                    raise MemoryError
+                check_fits(
+                    len(files.names) * image.size * (image.itemsize + 4), f"an array of {len(files.names)} images"
+                )
         images.append(image)
     return images
-
-
-def _memory() -> float:
-    """Bytes of memory that this machine has, where it says so."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else np.inf
 
 
 def _size(image: NDArray[Any]) -> str:

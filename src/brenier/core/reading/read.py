@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from brenier.core.reading.arrays import read_npy, read_npz
 from brenier.core.reading.files import exists, one_line, split_member
+from brenier.core.reading.image_files import image_labels
 from brenier.core.reading.images import read_images
 from brenier.core.reading.options import Reading
 from brenier.core.reading.points import shaped, standardized
@@ -47,6 +48,21 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
         return points
     by = points if reading.standardize is True else check_array(reading.standardize, "standardize")
     return standardized(points, by, text)
+
+
+def read_labels(source: str | os.PathLike[str], reading: Reading | None = None) -> NDArray[Any]:
+    """Read the labels of points, one for each, in their order.
+
+    Args:
+        source: a folder or `.zip` archive of images, see `image_labels`; or a file of numbers, as for `read_array`.
+        reading: how, where the file does not say it itself.
+
+    Raises:
+        ValueError, TypeError: as `image_labels` and `read_array`.
+    """
+    path = Path(source)
+    images = exists(path) and (suffix_of(path) == ".zip" or (path.is_dir() and not suffix_of(path)))
+    return image_labels(path) if images else read_array(source, reading)
 
 
 def suffix_of(path: Path) -> str:
