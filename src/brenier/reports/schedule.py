@@ -45,6 +45,7 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
 def _account(schedule: Schedule, seconds: float | None) -> str:
     end = schedule.end_error
     error = "No prediction of the error" if end is None else f"Predicted end error {scale(end)}"
+    error += "" if end is None or schedule.end_error_se is None else f" +- {scale(schedule.end_error_se)}"
     text = f"{error}, with {many(schedule.evaluations_per_sample, 'evaluation')} of the denoiser per sample"
     spent = [] if schedule.evaluations is None else [f"{many(schedule.evaluations, 'evaluation')} in all"]
     spent += [] if seconds is None else [f"{seconds:.1f} s"]

@@ -118,9 +118,9 @@ def compare(
         rows: list[dict[str, float]] = []
         for schedule, cost in zip(plans, spent, strict=True):
             distances = _distances(law, schedule, x, goal, drawn, seed)
-            error = None if schedule is None else schedule.end_error
-            predicted = math.nan if error is None else error
-            rows.append({**distances, "predicted": predicted, "planning_evaluations": cost})
+            said = (None, None) if schedule is None else (schedule.end_error, schedule.end_error_se)
+            predicted = zip(("predicted", "predicted_se"), (math.nan if x is None else x for x in said), strict=True)
+            rows.append({**distances, **dict(predicted), "planning_evaluations": cost})
             advance(0.5 / len(plans))
     shape = (len(names), len(samplers), len(counts))
     levels = np.full((len(plans), max(counts) + 1), np.nan)

@@ -80,12 +80,12 @@ class Found(NamedTuple):
 
     Attributes:
         sigmas: the grid.
-        shares: of each step in the end error; see `shares`.
+        squares: squared end error of each pilot.
         evaluations: of the denoiser, of single points, without those for the pilots.
     """
 
     sigmas: Array
-    shares: Array
+    squares: Array
     evaluations: int
 
 
@@ -105,7 +105,7 @@ def minimise(
     sampler = _Sampler(law, pilots, solver)
     if len(starts[0]) == 2:
         sigmas = np.asarray(starts[0])
-        return Found(sigmas, shares(pilots, sigmas, solver, math.sqrt(sampler.error(sigmas)[1])), sampler.count)
+        return Found(sigmas, sampler.squares(sigmas), sampler.count)
 
     few = pilots.thinned(COLUMNS)
 
@@ -129,7 +129,7 @@ def minimise(
     best, _ = _descend(grids, best, sampler.projected, all_slopes, RUNS - len(candidates), secant=True)
     best, _ = _descend(grids, best, sampler.error, sampler.slopes, refinements)
     sigmas = grids.sigmas(best)
-    return Found(sigmas, shares(pilots, sigmas, solver, math.sqrt(sampler.error(sigmas)[1])), sampler.count)
+    return Found(sigmas, sampler.squares(sigmas), sampler.count)
 
 
 def shares(pilots: Pilots, sigmas: Array, solver: SolverName, error: float) -> Array:
@@ -153,12 +153,17 @@ class _Sampler:
         self.law, self.pilots = law, pilots
         self.step = find_solver(solver).step
         self.count = 0
+        self._root = pilots.weights.sqrt()[:, None]
         self._ends: dict[bytes, Tensor] = {}  # of the grids that have been run
 
     def error(self, sigmas: Array) -> tuple[Array, float]:
-        """End errors of all pilots along all axes over sqrt(n), and their mean square."""
-        error = ((self._run(sigmas).double() - self.pilots.end) / math.sqrt(len(self.pilots.end))).flatten()
+        """End errors of all pilots along all axes times the root of their weights, and their mean square."""
+        error = ((self._run(sigmas).double() - self.pilots.end) * self._root).flatten()
         return error.cpu().numpy(), float(error @ error)
+
+    def squares(self, sigmas: Array) -> Array:
+        """Squared end error of each pilot."""
+        return (self._run(sigmas).double() - self.pilots.end).square().sum(1).cpu().numpy()
 
     def projected(self, sigmas: Array) -> tuple[Array, float]:
         """End errors along the probes, and their mean square along all axes."""
@@ -174,8 +179,8 @@ class _Sampler:
             moved[i] *= math.exp(small)
             x, memory = states[i - 1]
             other, _ = self._carry(x, replace(memory), moved[i - 1 :])
-            columns.append(((other.double() - end.double()) / small).flatten().cpu().numpy())
-        return np.stack(columns, 1) / math.sqrt(len(end))
+            columns.append(((other.double() - end.double()) * self._root / small).flatten().cpu().numpy())
+        return np.stack(columns, 1)
 
     def _run(self, sigmas: Array) -> Tensor:
         key = sigmas.tobytes()

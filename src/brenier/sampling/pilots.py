@@ -18,7 +18,7 @@ at the same cost.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
@@ -32,7 +32,7 @@ from brenier.core.checks import Array
 from brenier.core.random import seeds
 from brenier.laws.base import Target
 from brenier.sampling.driver import integrate
-from brenier.sampling.steps import SolverName, evaluations
+from brenier.sampling.steps import SolverName
 
 Place: TypeAlias = tuple[NDArray[np.int64], Array]
 
@@ -58,7 +58,8 @@ class Pilots:
         pulled_denoised: <J^T a, D>.
         pulled_noise: <J^T a, eps>.
         last: <v, D - end>, over (level, probe and pilot).
-        probes: v.
+        probes: v, times the root of n weights, so that means over them are weighted.
+        weights: of each pilot, in float64; they add up to one.
         evaluations: of the denoiser, of single points.
     """
 
@@ -72,6 +73,7 @@ class Pilots:
     pulled_noise: Array
     last: Array
     probes: Float[Tensor, "probes n d"]
+    weights: Float[Tensor, " n"]
     evaluations: int
 
     def contributions(self, sigmas: Sequence[float] | Array, solver: SolverName) -> Array:
@@ -149,6 +151,7 @@ def fly(
     stride: int = 1,
     alike: int | None = None,
     seed: int = 0,
+    weights: Float[Tensor, " n"] | None = None,
 ) -> Pilots:
     """Follow the probability flow from x at sigmas[0], and the adjoint equation back.
 
@@ -163,17 +166,13 @@ def fly(
             by one factor, the root mean square growth of dD/dlog sigma there. Then more probes cost nothing.
         seed: of the random probes v: above `AXES` dimensions one per pilot, or `PROBES` where they cost nothing; each
             axis up to there.
+        weights: of the pilots, adding up to one. Default: equal.
     """
     n, d = x.shape
+    weights = torch.full((n,), 1 / n, dtype=torch.float64, device=x.device) if weights is None else weights
     s, dtype = [float(sigma) for sigma in sigmas], x.dtype
-    count, start = 0, x
-
-    def denoise(points: Tensor, k: int) -> Tensor:
-        nonlocal count
-        count += len(points)
-        return law.denoise((points / s[k]).to(dtype), 1 / s[k]).double()
-
-    path, clean = _follow(x.double(), math.log(s[0] / s[1]), len(s), denoise)
+    start, count = x, n * (len(s) + 1)
+    path, clean = flow_path(law, x, s)
     path, clean, s = path[::stride], clean[::stride], s[::stride]
     generator = torch.Generator().manual_seed(seeds(seed, 0xAD101)[0])
 
@@ -188,7 +187,9 @@ def fly(
         rows = a.shape[1]
         length = a.norm(dim=-1, keepdim=True)
         step = NUDGE[dtype] * s[k] * torch.where(length > 0, a / length, 0.0)
-        moved = torch.stack([denoise(path[k][:rows] + e, k) - clean[k][:rows] for e in step])
+        nonlocal count
+        count += rows * len(step)
+        moved = torch.stack([_denoise(law, path[k][:rows] + e, s[k]) - clean[k][:rows] for e in step])
         return moved * length / (NUDGE[dtype] * s[k])
 
     def adjoint(v: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,7 +208,7 @@ def fly(
         return torch.stack(found[::-1]), torch.stack(pulled[::-1])
 
     known = torch.stack(clean)
-    v = probe(n, 1 if alike is None else PROBES)
+    v = probe(n, 1 if alike is None else PROBES) * (n * weights).sqrt()[:, None]
     if alike is None:
         a, w = adjoint(v)
     else:
@@ -220,40 +221,61 @@ def fly(
     left, bent = a.flatten(1, 2), w.flatten(1, 2)
     levels = torch.tensor(s, dtype=torch.float64, device=x.device)[:, None, None]
     noise = (torch.stack(path) - known) / levels
-    end = path[-1] if floor is None else clean[-1]
+    end = finish(law, path[-1], clean[-1], s[-1], floor)
     if floor is not None and floor < s[-1]:
-        rest = [*np.geomspace(s[-1], floor, TAIL).tolist(), 0.0]
-        end = integrate(law, path[-1].to(dtype), rest, "heun").x.double()
-        count += evaluations("heun", rest) * n
+        count += 2 * (TAIL - 1) * n + n
 
     def table(left: Tensor, right: Tensor) -> Array:
         return torch.einsum("kmd,lmd->klm", left, right.repeat(1, len(v), 1)).cpu().numpy()
 
     last_products = torch.einsum("pnd,lnd->lpn", v, known - end).flatten(1).cpu().numpy()
     tables = table(left, known), table(left, noise), table(bent, known), table(bent, noise)
-    return Pilots(tuple(s), start, end, floor is not None, *tables, last_products, v, count)
+    return Pilots(tuple(s), start, end, floor is not None, *tables, last_products, v, weights, count)
 
 
-def _follow(
-    x: Tensor, h: float, count: int, denoise: Callable[[Tensor, int], Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Solve dx/dt = D(x, t) - x at `count` times a step h apart: x and D at each.
+def flow_path(
+    law: Target, x: Float[Tensor, "n d"], sigmas: Sequence[float]
+) -> tuple[list[Float[Tensor, "n d"]], list[Float[Tensor, "n d"]]]:
+    """The probability flow from x at sigmas[0]: x and D at each level, in float64; one evaluation per level, and one.
 
-    The linear part exactly, D extrapolated by a parabola: third order at one evaluation per step.
+    The linear part is solved exactly, D extrapolated by a parabola: third order in the spacing of the levels.
+
+    Args:
+        law: whose denoiser is followed.
+        x: shape (n, d).
+        sigmas: equally spaced in log sigma, descending.
     """
+    h = math.log(sigmas[0] / sigmas[1])
     q = math.exp(-h)
     first = 1 - q  # integrals over the step of exp(t - h) (t/h)^j, j = 0, 1, 2
     second = 1 - first / h
     third = 1 - 2 * second / h
-    path, known = [x], [denoise(x, 0)]
-    for k in range(1, count):
+    x = x.double()
+    path, known = [x], [_denoise(law, x, sigmas[0])]
+    for k in range(1, len(sigmas)):
         now, before, earlier = known[-1], known[max(k - 2, 0)], known[max(k - 3, 0)]
         slope, bend = now - before, torch.zeros_like(now)
         if k == 1:
-            slope = denoise(q * x + first * now, 1) - now
+            slope = _denoise(law, q * x + first * now, sigmas[1]) - now
         elif k > 2:
             slope, bend = (3 * now - 4 * before + earlier) / 2, (now - 2 * before + earlier) / 2
         x = q * x + first * now + second * slope + third * bend
         path.append(x)
-        known.append(denoise(x, k))
+        known.append(_denoise(law, x, sigmas[k]))
     return path, known
+
+
+def finish(
+    law: Target, x: Float[Tensor, "n d"], clean: Float[Tensor, "n d"], low: float, floor: float | None
+) -> Tensor:
+    """Where flows end that have come to x at `low`: there, or for grids that end at 0 further down, at `floor`."""
+    if floor is None:
+        return x
+    if not floor < low:
+        return clean
+    rest = [*np.geomspace(low, floor, TAIL).tolist(), 0.0]
+    return integrate(law, x.to(law.dtype), rest, "heun").x.double()
+
+
+def _denoise(law: Target, x: Float[Tensor, "n d"], sigma: float) -> Float[Tensor, "n d"]:
+    return law.denoise((x / sigma).to(law.dtype), 1 / sigma).double()

@@ -20,11 +20,12 @@ from brenier.laws.base import Target
 from brenier.laws.levels import default_snrs
 from brenier.probing.profile import probe
 from brenier.sampling.driver import centre, check_points, integrate
-from brenier.sampling.error import REFINEMENTS, RUNS, minimise, shares
+from brenier.sampling.error import HANDS, REFINEMENTS, RUNS, minimise, shares
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.information import INFORMED, needed_snrs
 from brenier.sampling.pilots import AXES, TAIL, Pilots, fly
 from brenier.sampling.schedule import Schedule
+from brenier.sampling.scouting import Held, scout, weighted_mean
 from brenier.sampling.steps import SolverName, evaluations, find_solver
 
 CRITERIA = ("error", *INFORMED, *HANDMADE)
@@ -37,6 +38,9 @@ LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots
 MORE = 4  # by what factor at least the pilots of an explicit law are more there
 REFINED = 20  # steps from which on the third stage of `error`, of cost trials x steps^2, has fewer trials
 IMAGES = 512  # samples that planning for a network may cost at most
+EVEN = 2  # dimensions up to which an even spread of noise misses no border between basins
+SCOUTS = 4  # per pilot of data, with as many held out as there are pilots
+SWARM, HELD = 8192, 1024  # scouts of an explicit law, and those held out
 ALIKE = 8  # pilots of a network that the adjoint equation is solved for
 
 
@@ -75,7 +79,8 @@ def plan(
         profile: of this law by `probe`, for the criteria that are made from one. Default: one is made.
         pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many, and of an explicit law
             in up to 8 at least four times. For a network no more than keep planning within the cost of 512 samples;
-            `Schedule.evaluations` says what was spent.
+            `Schedule.evaluations` says what was spent. In more than two dimensions those of laws and data are drawn
+            where the flow amplifies most; see `scouting`.
         seed: of the pilots, and of a profile that is made here.
         progress: show a bar on stderr, where that is a terminal.
         points: noisy points X + sigma_max Z to fly pilots from, as many as `pilots` asks for at most. Default: noise
@@ -104,7 +109,7 @@ def plan(
     count = steps if to_zero else steps + 1
     if profile is not None:
         _check_profile(profile, law, low)
-    name, spent, blame = find_name(solver), 0, None
+    name, spent, blame, doubt = find_name(solver), 0, None, None
     if criterion in HANDMADE:
         levels = _by_hand(criterion, law, count, high, low)
     elif criterion in INFORMED:
@@ -121,18 +126,26 @@ def plan(
             low = _lowest(law, low)
         with progress_bar(f"planning for {law.name}", progress) as advance:
             begin = None if points is None else put_back(points, -origin)
-            flown = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, begin)
+            flown, fresh = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, begin)
             advance(0.5)
             cheap = law.dim <= LOW and not law.learned
             refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
             found = minimise(law, flown, name, starts, refinements)
-        levels, blame = found.sigmas[:count].tolist(), tuple(found.shares.tolist())
-        spent = flown.evaluations + found.evaluations
+            grid, spent = found.sigmas, flown.evaluations + found.evaluations
+            square, doubt = weighted_mean(found.squares, flown.weights)
+            if fresh is not None:
+                rivals = [found.sigmas, *map(np.asarray, starts[:HANDS])]
+                best, square, doubt = fresh.safest(law, rivals, name)
+                grid = rivals[best]
+                spent += fresh.evaluations + len(rivals) * len(fresh.start) * evaluations(name, starts[0])
+        levels, error = grid[:count].tolist(), math.sqrt(square)
+        blame, doubt = tuple(shares(flown, grid, name, error).tolist()), doubt / 2 / max(error, 1e-300)
     return Schedule(
         [high, *levels[1:], *([0.0] if to_zero else [])],
         name,
         criterion=criterion,
         predicted_error=blame,
+        end_error_se=doubt,
         law=law.name,
         seed=seed,
         evaluations=spent,
@@ -160,7 +173,7 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
     law = law.moved(-law.origin)
     pilots = whole_number(pilots, "pilots", 2, 2**16)
     predicted: list[Schedule] = []
-    flights: dict[tuple[float, float, bool], Pilots] = {}
+    flights: dict[tuple[float, float, bool], tuple[Pilots, Held | None]] = {}
     for schedule in schedules:
         if find_solver(schedule.solver).stochastic:
             raise ValueError(f"{schedule.solver} is stochastic and has no end point to predict a distance from")
@@ -171,11 +184,14 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
         if key not in flights:
             cost = max(evaluations(other.solver, other.sigmas) for other in schedules)
             flights[key] = _fly(law, *key, pilots, cost, seed)
-        flown = flights[key]
-        end = integrate(law, flown.start, grid, schedule.solver).x.double()
-        error = float((end - flown.end).square().sum(1).mean().sqrt())
+        flown, fresh = flights[key]
+        asked = flown if fresh is None else fresh
+        end = integrate(law, asked.start, grid, schedule.solver).x.double()
+        square, doubt = weighted_mean((end - asked.end).square().sum(1).cpu().numpy(), asked.weights)
+        error = math.sqrt(square)
         parts = shares(flown, np.asarray(grid), schedule.solver, error)
-        predicted.append(replace(schedule, predicted_error=tuple(parts.tolist())))
+        doubt /= 2 * max(error, 1e-300)
+        predicted.append(replace(schedule, predicted_error=tuple(parts.tolist()), end_error_se=doubt))
     return predicted
 
 
@@ -219,8 +235,12 @@ def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -
 
 def _fly(
     law: Target, high: float, low: float, to_zero: bool, pilots: int, cost: int, seed: int, points: Tensor | None = None
-) -> Pilots:
-    """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples."""
+) -> tuple[Pilots, Held | None]:
+    """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples.
+
+    Where it can be asked often enough, in more than `EVEN` dimensions, they are drawn from scouts, and as many or more
+    others are held out.
+    """
     finer, alike = FINER, None
     if not law.learned:
         cheap = law.dim <= LOW and not law.atoms
@@ -230,13 +250,16 @@ def _fly(
         adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
         each = LEVELS + 1 + RUNS * cost + (2 * TAIL if to_zero else 0)
         pilots = min(pilots, max(2, (IMAGES * cost - adjoint) // each))
-    if points is None:
-        x = centre(law, high) + high * _noise(law, pilots, seed)
-    else:
-        x = check_points(law, points)[:pilots]
     sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
     floor = max(low / BELOW, 1 / law.snr_range[1]) if to_zero else None
-    return fly(law, x, sigmas, floor, finer, alike, seed)
+    if points is not None:
+        return fly(law, check_points(law, points)[:pilots], sigmas, floor, finer, alike, seed), None
+    if law.learned or law.dim <= EVEN:
+        return fly(law, centre(law, high) + high * _noise(law, pilots, seed), sigmas, floor, finer, alike, seed), None
+    scouts, held = (pilots * SCOUTS, pilots) if law.atoms else (SWARM, HELD)
+    many = centre(law, high) + high * _noise(law, scouts, seed)
+    (x, weights), (other, others) = scout(law, many, (high, low), pilots, held, seed)
+    return fly(law, x, sigmas, floor, finer, alike, seed, weights), Held.of(law, other, others, sigmas, floor)
 
 
 def _lowest(law: Target, low: float) -> float:

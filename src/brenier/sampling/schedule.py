@@ -39,6 +39,7 @@ class Schedule:
         solver: the sampler that they were made for.
         criterion: how they were chosen.
         predicted_error: share of each step in the predicted end error, in the unit of the data; they add up to it.
+        end_error_se: standard error of their sum.
         law: name of the law that they were made for.
         seed: of the pilots.
         evaluations: of the denoiser that planning took.
@@ -49,6 +50,7 @@ class Schedule:
     solver: SolverName
     criterion: str
     predicted_error: tuple[float, ...] | None = None
+    end_error_se: float | None = None
     law: str | None = None
     seed: int | None = None
     evaluations: int | None = None
@@ -61,6 +63,7 @@ class Schedule:
         *,
         criterion: object,
         predicted_error: Iterable[Any] | Tensor | None = None,
+        end_error_se: object = None,
         law: object = None,
         seed: object = None,
         evaluations: object = None,
@@ -84,6 +87,8 @@ class Schedule:
             raise ValueError(f"predicted_error must be {len(levels) - 1} numbers, one per step, got {list(shares)[:8]}")
         known: dict[str, object] = {"sigmas": levels, "solver": solver, "criterion": criterion}
         known |= {"predicted_error": shares, "law": law, "convention": convention}
+        if end_error_se is not None:
+            (known["end_error_se"],) = _numbers([end_error_se], "end_error_se")
         for name, count in (("seed", seed), ("evaluations", evaluations)):
             known[name] = None if count is None else whole_number(count, name, 0)
         for name, value in known.items():
