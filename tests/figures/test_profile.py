@@ -93,6 +93,9 @@ ODD |= {
     "law-behind-with-a-model": lambda: behind_points(
         model=brenier.GaussianMixture([1.0], [[0.0, 0, 0]], 1.0, name="$m \\frac{_" + "n" * 60)
     ),
+    "law-behind-to-times-in-powers-of-ten": lambda: behind_points(
+        snrs=np.geomspace(0.05, 50, 7), model=brenier.GaussianMixture([1.0], [[0.0, 0, 0]], 1.0)
+    ),
     "law-behind-at-one-snr-not-resolved": lambda: behind_points(snrs=[30.0]),
     "law-behind-all-resolved": lambda: behind_points(snrs=[0.05, 0.1, 0.2]),
     "law-behind-the-first-resolved": lambda: behind_points(snrs=[0.05, 50.0, 100.0]),

@@ -135,11 +135,17 @@ def nice_ticks(low: float, high: float, position: Callable[[Any], Any] = np.log)
     for digits in ([1.0], [2.0, 5.0], [3.0, 7.0], [1.5, 4.0, 8.0], [1.2, 1.8]):
         for value in np.outer(digits, decades).ravel():
             place = float((position(value) - ends[0]) / (ends[1] - ends[0]))
-            if 0 <= place <= 1 and all(abs(place - other) >= GAP for other in chosen.values()):
+            room = {other: (_width(value) + _width(other)) / 2 for other in chosen}
+            if 0 <= place <= 1 and all(abs(place - chosen[other]) >= room[other] for other in chosen):
                 chosen[float(value)] = place
         if len(chosen) >= 3 and digits != [1.0]:
             break
     return sorted(chosen)
+
+
+def _width(value: float) -> float:
+    """Room for a tick's number, as a share of the axis: a power of ten with a factor takes half as much again."""
+    return GAP * (1.5 if "times" in tick_label(value) else 1.0)
 
 
 def tick_label(value: float) -> str:
