@@ -75,7 +75,9 @@ BUILT_IN: dict[str, BuiltIn] = {
 
 FILE_KINDS: dict[str, str] = {
     "points.npy": "array of shape (n,) for n numbers, (n, d), or (n, ...) for images",
-    "points.npz": "the same; points.npz:NAME where the archive holds several arrays",
+    "points.npz": "the same; points.npz:NAME where a file of this or the next kinds holds several arrays",
+    "points.pt": "a tensor, or a dict of tensors; also .pth and .safetensors",
+    "points.h5": "a dataset of HDF5, points.h5:GROUP/NAME; also .hdf5, .h5ad (X), .mat of every version, .nc",
     "points.csv": "a table in text, .csv or .tsv, also .gz: a point per row, numeric columns, with names or without",
     "points.parquet": "a table, .parquet, .feather or .arrow: numeric columns, or lists of one length",
     "folder/": "images of one size, also in subfolders per class, pixels scaled from 0..255 to [-1, 1]",

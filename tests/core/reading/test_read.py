@@ -166,8 +166,8 @@ def test_a_header_that_promises_more_than_memory_is_refused(tmp_path: Path) -> N
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
-    for name in ("a.txt", "a", "a.pkl", "a.pt"):
+    for name in ("a.txt", "a", "a.pkl"):
         (tmp_path / name).write_text("1,2\n")
-        refused(tmp_path / name, ".npy, .npz", ".csv", ".parquet")
+        refused(tmp_path / name, ".npy", ".csv", ".mat", "suffix")
     refused("a" * 5000, "does not exist")
     refused("a\0b", "does not exist")

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-_MEMBER = re.compile(r"(?P<file>.*?\.npz):(?P<name>.*)", re.IGNORECASE | re.DOTALL)
+# Kinds of file that hold several arrays.
+CONTAINERS = (".npz", ".pt", ".pth", ".safetensors", ".h5", ".hdf5", ".h5ad", ".mat", ".nc", ".nc4")
+_MEMBER = re.compile(rf"(?P<file>.*?({'|'.join(map(re.escape, CONTAINERS))})):(?P<name>.*)", re.IGNORECASE | re.DOTALL)
 # What the readers raise on corrupt, truncated or encrypted files.
 _CORRUPT = (ValueError, TypeError, EOFError, OverflowError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
 
@@ -25,7 +27,7 @@ def exists(path: Path) -> bool:
 
 
 def split_member(source: str) -> tuple[str, str | None]:
-    """Split "file.npz:name" into the file and the name of an array in it; the name is None where there is none."""
+    """Split "file.npz:name" into the file and the name of an array in it, of any of `CONTAINERS`; None for no name."""
     match = None if exists(Path(source)) else _MEMBER.fullmatch(source)
     return (source, None) if match is None else (match["file"], match["name"])
 

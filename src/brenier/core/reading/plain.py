@@ -145,6 +145,10 @@ def _plain(values: Any, name: str) -> NDArray[Any]:
     if isinstance(values, Sparse):
         sparse: Any = values
         _check_dense(sparse.shape, np.dtype(sparse.dtype).itemsize, name)
+        if hasattr(sparse, "indptr"):  # SciPy writes beyond its memory where these lead beyond the shape
+            if (np.diff(sparse.indptr) < 0).any():
+                raise ValueError(f"{name}: a sparse array whose rows end before they begin")
+            sparse.check_format(full_check=True)
         return np.asarray(sparse.toarray())
     if isinstance(values, Mapping):
         kind = type(values).__name__

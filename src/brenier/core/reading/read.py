@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from brenier.core.reading.arrays import read_npy, read_npz
 from brenier.core.reading.files import exists, one_line, split_member
+from brenier.core.reading.hdf5 import read_anndata, read_hdf5
 from brenier.core.reading.image_files import image_labels
 from brenier.core.reading.images import read_images
+from brenier.core.reading.matlab import read_matlab
+from brenier.core.reading.netcdf import read_netcdf
 from brenier.core.reading.options import Reading
 from brenier.core.reading.points import shaped, standardized
 from brenier.core.reading.tables import read_columns, read_csv
+from brenier.core.reading.tensors import read_safetensors, read_torch
 from brenier.core.reading.values import Array, check_array
 
 
@@ -22,7 +26,9 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
 
     Args:
         source: a file by its suffix, or a folder of images:
-            `.npy`; `.npz`, as "file.npz:name" where it holds several arrays;
+            `.npy`;
+            `.npz`, `.pt`, `.pth`, `.safetensors`, `.h5`, `.hdf5`, `.h5ad`, `.mat`, `.nc`, `.nc4`, as "file.npz:name"
+            where it holds several arrays, with "a/b" for b in a;
             `.csv`, `.tsv`, `.csv.gz`, `.tsv.gz`: a table in text, with a header or without, every column numeric;
             `.parquet`, also a folder of them, `.feather`, `.arrow`: the same, with lists of coordinates, too;
             a folder of images, or a `.zip` archive of them, see `read_images`.
@@ -38,6 +44,8 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
     path = Path(file)
     if not exists(path):
         raise ValueError(f"{text!r} does not exist: give the path of a data file or of a folder of images")
+    if path.is_dir() and any((path / mark).exists() for mark in _ZARR):
+        raise ValueError(f"{text!r} is a Zarr store, not read: convert it by xarray.open_zarr(...).to_netcdf(...)")
     check_fields(text, reading, fields_of(path))
     suffix = suffix_of(path)
     images = suffix == ".zip" or (path.is_dir() and not suffix)
@@ -99,20 +107,27 @@ def _read_file(path: Path, name: str | None, text: str, reading: Reading) -> Arr
         raise ValueError(
             f"{text!r} has no suffix that says how to read it: give {kinds}, or a folder or .zip of images"
         )
-    with one_line(path):
+    with one_line(Path(text)):
         if path.is_file() and path.stat().st_size == 0:
             raise ValueError("the file is empty: it must hold at least one point")
-        if name is not None:
-            array = read_npz(path, name)
-        else:
-            array = TABLES[suffix](path, reading) if suffix in TABLES else READERS[suffix](path)
+        array = TABLES[suffix](path, reading) if suffix in TABLES else READERS[suffix](path, name)
     return check_array(array, text)
 
 
-READERS: dict[str, Callable[[Path], NDArray[Any]]] = {
-    ".npy": read_npy,
+READERS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
+    ".npy": lambda path, _: read_npy(path),
     ".npz": read_npz,
+    ".pt": read_torch,
+    ".pth": read_torch,
+    ".safetensors": read_safetensors,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+    ".h5ad": read_anndata,
+    ".mat": read_matlab,
+    ".nc": read_netcdf,
+    ".nc4": read_netcdf,
 }
+_ZARR = ("zarr.json", ".zgroup", ".zarray")  # its codecs may unpickle, so that it cannot be read safely
 TEXTS: dict[str, Callable[[Path, Reading], NDArray[Any]]] = dict.fromkeys(
     (".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_csv
 )

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers
 from brenier.core.reading.files import read_json
+from brenier.core.reading.plain import plain
 from brenier.laws.base import Target
 from brenier.networks.conventions import Prediction
 from brenier.networks.diffusers.folders import WEIGHTS, parts_of
@@ -156,9 +156,8 @@ def _default_shape(title: str, config: dict[str, Any], data: Target | Numbers | 
         return (channels, size, size) if isinstance(size, int) else (channels, *size)
     if data is None:
         raise ValueError(f"{title} does not tell the shape of its points: give data or event_shape (--data or --shape)")
-    return _channels_first(
-        data.event_shape if isinstance(data, Target) else np.shape(cast(Any, data))[1:], channels, axes
-    )
+    shape = data.event_shape if isinstance(data, Target) else plain(data, "data").shape[1:]
+    return _channels_first(shape, channels, axes)
 
 
 def _channels_first(shape: tuple[int, ...], channels: int | None, axes: int | None) -> tuple[int, ...]:
