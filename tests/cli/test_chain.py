@@ -151,7 +151,7 @@ def test_a_saved_chain_shows_as_when_it_was_made(brenier: Command, wide: Path) -
         (("normal", "--from", "norml"), ["'norml'"]),
         (("normal", "--from", "1,2"), ["2 coordinates", "1 dimension"]),
         (("normal", "--from", "nan"), ["finite"]),
-        (("normal", "--from", "plane.npy"), ["dimension 2"]),
+        (("normal", "--from", "plane.npy"), ["shape (2,)", "give both in one shape"]),
         (("plane.npy", "--from", "1,2,3"), ["3 coordinates", "2 dimensions"]),
         (("normal", "--eta", "0"), ["eta"]),
         (("normal", "--eta", "-0.1"), ["eta"]),

@@ -217,7 +217,7 @@ def test_ctrl_c_while_it_is_measured_saves_the_fitted_map(
         (("normal",), ["normal is a law", "give data"]),
         (("gap.npy",), ["gap.npy", "NaN"]),
         (("plane.npy", "--weights", "gone.npy"), ["gone.npy", "does not exist"]),
-        (("plane.npy", "--weights", "line.npy"), ["weights must be 20 numbers", "(9, 1)"]),
+        (("plane.npy", "--weights", "line.npy"), ["weights must be 20 numbers", "(9,)"]),
         (("plane.npy", "--weights", "plane.npy"), ["weights must be 20 numbers", "(20, 2)"]),
         (("plane.npy", "--weights", "below.npy"), ["negative", "-0.01", "point 0"]),
         (("plane.npy", "--weights", "gap.npy"), ["gap.npy", "NaN"]),

@@ -141,7 +141,7 @@ def test_covariances_are_of_the_stated_type(tmp_path: Path, kind: str | None, gi
         ({"covariance_type": "tied"}, ["type 'tied' must have shape (1, 1), got (2,)"]),
         ({"covariance_type": "full"}, ["type 'full' must have shape (2, 1, 1), got (2,)"]),
         ({"covariance_type": "diag", "covariances": [[1], [1], [1]]}, ['"covariances" has 3']),
-        ({"covariance_type": "diag", "covariances": [[1], [1, 2]]}, ["covariances must be an array of numbers"]),
+        ({"covariance_type": "diag", "covariances": [[1], [1, 2]]}, ["covariances: not an array of numbers"]),
         ({"covariance_type": "spherical", "covariances": [1, -1]}, ["covariance", "negative"]),
         ({"covariances_type": "diag"}, ["did you mean covariance_type?"]),
     ],

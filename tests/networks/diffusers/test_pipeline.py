@@ -337,7 +337,7 @@ def test_published_lists_are_those_of_the_table():
 
 
 def test_plans_begin_where_pipelines_start():
-    data = 0.1 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    data = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * VARIANCES.sqrt()
     for scheduler, top in ((make("EDMEuler"), 80.0), (flow(shift=3.0), 2997.0), (make("DDPM", **LATENT), 14.614646)):
         assert plan(law_of(scheduler, data=data), 4).sigmas[0] == pytest.approx(top, rel=1e-6)
     law = law_of(make("EDMEuler"), data=data)
