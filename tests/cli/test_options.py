@@ -106,3 +106,14 @@ def test_what_says_nothing_is_refused(
     brenier: Command, files: Path, arguments: tuple[str, ...], words: list[str]
 ) -> None:
     brenier(*arguments).refused(*words)
+
+
+def test_words_are_classes(brenier: Command, files: Path) -> None:
+    kinds = np.where(points("y", "a")[:, 0] > 0, "more", "less")
+    pd.DataFrame({"a": points("y", "a")[:, 0], "kind": kinds}).to_csv("y.csv", index=False)
+    given = ("evaluate", "x.csv", "--reference", "y.csv", "--columns", "a", "--labels", "y.csv:kind", "-q")
+    found = brenier(*given, "-o", "e.json")
+    assert (found.code, found.err) == (0, "")
+    expected = library.evaluate(points("x", "a"), points("y", "a"), labels=kinds, progress=False)
+    mixture = json.loads(Path("e.json").read_text())["metrics"]["mmr"]["value"]
+    assert mixture == pytest.approx(float(expected["value"].sel(metric="mmr")), rel=1e-5)

@@ -51,7 +51,7 @@ def run_evaluate(
 
     check_outputs(output, figure, force, (".nc", ".json"))
     files = options.Files(reading, reference, samples, train)
-    classes = None if labels is None else read_labels(labels, files.values(labels))
+    classes = None if labels is None else read_labels(labels, reading)
     found = evaluate(
         files.open(samples),
         files.open(reference),

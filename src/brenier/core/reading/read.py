@@ -12,6 +12,7 @@ from brenier.core.reading.files import exists, one_line, split_member
 from brenier.core.reading.hdf5 import read_anndata, read_hdf5
 from brenier.core.reading.image_files import image_labels
 from brenier.core.reading.images import read_images
+from brenier.core.reading.labels import column_labels, line_labels
 from brenier.core.reading.matlab import read_matlab
 from brenier.core.reading.netcdf import read_netcdf
 from brenier.core.reading.options import Reading
@@ -49,7 +50,7 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
     check_fields(text, reading, fields_of(path))
     suffix = suffix_of(path)
     images = suffix == ".zip" or (path.is_dir() and not suffix)
-    points = read_images(path) if images else _read_file(path, name, text, reading)
+    points = read_images(path) if images else check_array(_raw(path, name, text, reading), text)
     if reading.shape is not None:
         points = shaped(points, reading.shape, text)
     if reading.standardize is False:
@@ -59,18 +60,34 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
 
 
 def read_labels(source: str | os.PathLike[str], reading: Reading | None = None) -> NDArray[Any]:
-    """Read the labels of points, one for each, in their order.
+    """Read the labels of points, numbers or text, one for each, in their order.
 
     Args:
-        source: a folder or `.zip` archive of images, see `image_labels`; or a file of numbers, as for `read_array`.
+        source: a folder or `.zip` archive of images, see `image_labels`; a table as for `read_array`, with one column
+            or as "table.csv:NAME"; `.txt`, a label per line; or an array of numbers or text in a file.
         reading: how, where the file does not say it itself.
 
     Raises:
-        ValueError, TypeError: as `image_labels` and `read_array`.
+        ValueError, TypeError: as `image_labels`, `column_labels` and `read_array`.
     """
-    path = Path(source)
-    images = exists(path) and (suffix_of(path) == ".zip" or (path.is_dir() and not suffix_of(path)))
-    return image_labels(path) if images else read_array(source, reading)
+    text = os.fspath(source)
+    reading = Reading() if reading is None else reading
+    file, name = split_member(text)
+    if name is None and not exists(Path(text)) and suffix_of(Path(text.rpartition(":")[0])) in TABLES:
+        file, _, name = text.rpartition(":")
+    path = Path(file)
+    if not exists(path):
+        raise ValueError(f"{text!r} does not exist: give the path of a file of labels")
+    suffix = suffix_of(path)
+    if suffix == ".zip" or (path.is_dir() and not suffix):
+        return image_labels(path)
+    if suffix in (*TABLES, ".txt"):
+        with one_line(path):
+            return line_labels(path) if suffix == ".txt" else column_labels(path, name, reading, suffix in TEXTS)
+    found = _raw(path, name, text, Reading())
+    if found.dtype.kind not in "SU":
+        found = check_array(found, text)
+    return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
 
 
 def suffix_of(path: Path) -> str:
@@ -100,7 +117,8 @@ def check_fields(name: str, reading: Reading, fields: Collection[str]) -> None:
         raise ValueError(f"{lost[0]} says how {about} are read, and {name!r} is of another kind: leave it out")
 
 
-def _read_file(path: Path, name: str | None, text: str, reading: Reading) -> Array:
+def _raw(path: Path, name: str | None, text: str, reading: Reading) -> NDArray[Any]:
+    """What a file holds, whether it is data or not."""
     suffix = suffix_of(path)
     if suffix not in READERS and suffix not in TABLES:
         kinds = ", ".join((*READERS, *TABLES))
@@ -110,8 +128,7 @@ def _read_file(path: Path, name: str | None, text: str, reading: Reading) -> Arr
     with one_line(Path(text)):
         if path.is_file() and path.stat().st_size == 0:
             raise ValueError("the file is empty: it must hold at least one point")
-        array = TABLES[suffix](path, reading) if suffix in TABLES else READERS[suffix](path, name)
-    return check_array(array, text)
+        return TABLES[suffix](path, reading) if suffix in TABLES else READERS[suffix](path, name)
 
 
 READERS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {

@@ -101,10 +101,18 @@ def _chosen(path: Path, columns: Sequence[Column], reading: Reading) -> list[Col
             if names.count(name) > 1:
                 raise ValueError(f"there are {names.count(name)} columns {name!r}: give them names of their own")
         return [columns[names.index(name)] for name in reading.columns]
-    kept = [(place, column) for place, column in enumerate(columns) if column.name not in reading.drop]
-    if len(kept) < 2:
-        return [column for _, column in kept]
-    return [column for place, column in kept if not _is_label(path, column, place)]
+    return without_row_numbers(path, [column for column in columns if column.name not in reading.drop])
+
+
+def without_row_numbers(path: Path, columns: Sequence[Column]) -> list[Column]:
+    """The columns but those that number the rows, unless there is no other; what is left out is said.
+
+    Raises:
+        ValueError: a column has no name and does not number them.
+    """
+    if len(columns) < 2:
+        return list(columns)
+    return [column for place, column in enumerate(columns) if not _is_label(path, column, place)]
 
 
 def _is_label(path: Path, column: Column, place: int) -> bool:
