@@ -1,6 +1,7 @@
 """Neighbourhoods by brute force, in expectation, and when repeated."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from brenier.metrics import expected_coverage, precision_recall
-from brenier.metrics.neighbours import _shares, nearest
+from brenier.metrics.neighbours import _shares, _Weighted, nearest
 
 
 def points(n: int, d: int, seed: int) -> torch.Tensor:
@@ -29,7 +30,67 @@ def test_shares_by_brute_force(n: int, m: int, k: int, d: int, seed: int, memory
     between = cdist(x, y)
     by_y, by_x = between <= own_y, between <= own_x[:, None]
     expected = [by_y.any(1).mean(), by_x.any(0).mean(), by_y.sum(1).mean() / k, by_y.any(0).mean()]
-    assert _shares(x, y, k, memory).tolist() == pytest.approx(expected)
+    assert _shares(once(x), once(y), k, memory).tolist() == pytest.approx(expected)
+
+
+def once(x: torch.Tensor) -> _Weighted:
+    return _Weighted(x, torch.ones(len(x), dtype=torch.int64))
+
+
+@settings(max_examples=20)
+@given(st.integers(12, 30), st.integers(12, 30), st.integers(1, 5), st.integers(1, 3), st.integers(0, 999))
+def test_of_points_that_repeat_others_by_brute_force(n: int, m: int, k: int, d: int, seed: int) -> None:
+    x, y = (points(size, d, seed + part).mul(1.5).round() for part, size in enumerate((n, m)))
+
+    def balls(rows: list[tuple[float, ...]]) -> dict[tuple[float, ...], float]:
+        """Of each point the distance from its k-th nearest different one, or the farthest."""
+        own = {row: sorted(math.dist(row, other) for other in set(rows) if other != row) for row in rows}
+        return {row: (distances[:k] or [0.0])[-1] for row, distances in own.items()}
+
+    u, v = (list(map(tuple, z.tolist())) for z in (x + 0.0, y + 0.0))
+    by_u, by_v = balls(u), balls(v)
+    hits = [sum(math.dist(one, other) <= radius + 1e-9 for other, radius in by_v.items()) for one in u]
+    recalled = [any(math.dist(one, other) <= radius + 1e-9 for other, radius in by_u.items()) for one in v]
+    covered = [any(math.dist(one, other) <= by_v[other] + 1e-9 for one in u) for other in v]
+    density = np.mean(hits) / max(min(k, len(by_v) - 1), 1)
+    with warnings.catch_warnings(action="ignore"):
+        found = precision_recall(x, y, k=k)
+    assert [one.value for one in found] == pytest.approx(
+        [np.mean([hit > 0 for hit in hits]), np.mean(recalled), density, np.mean(covered)]
+    )
+
+
+def test_a_set_that_is_repeated_is_what_it_was() -> None:
+    x, y = points(40, 2, 0), points(50, 2, 1)
+    expected = precision_recall(x, y)
+    assert min(expected.precision.value, expected.density.value, expected.coverage.value) > 0.5
+    shuffled = torch.cat([y, y, y[torch.randperm(50)]], 0).repeat(2, 1)
+    with pytest.warns(UserWarning, match="only 50 of 300 points in reference differ: [a-z ]+$"):
+        found = precision_recall(x, shuffled)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.value, one.value_se) == pytest.approx((other.value, other.value_se))
+    with pytest.warns(UserWarning, match="only 40 of 80 points in samples differ"):
+        assert precision_recall(x.repeat(2, 1), y).density.value == pytest.approx(expected.density.value)
+
+
+@pytest.mark.parametrize("step", [0.2, 0.5])
+def test_rounding_a_reference_changes_little(step: float) -> None:
+    x, y = points(400, 1, 0), points(400, 1, 1)
+    with pytest.warns(UserWarning, match="points in reference differ"):
+        found = precision_recall(x, (y / step).round() * step)
+    assert found.precision.value > 0.95
+    assert found.coverage.value > 0.95
+    assert found.density.value == pytest.approx(1, abs=0.35)
+
+
+def test_with_fewer_different_points_than_neighbours_all_are_neighbours() -> None:
+    x, y = points(20, 1, 0), torch.tensor([[-1.0], [1.0]]).repeat(10, 1)
+    message = "only 2 of 20 points in reference differ: .* with 1 neighbours each instead of 5"
+    with pytest.warns(UserWarning, match=message):
+        found = precision_recall(x, y)
+    inside = (x.abs() <= 3).double().mean()  # of either ball, of radius 2
+    assert found.precision.value == pytest.approx(float(inside))
+    assert found.coverage.value == 1
 
 
 def test_copies_are_precise_and_complete() -> None:
@@ -43,7 +104,8 @@ def test_copies_are_precise_and_complete() -> None:
 def test_far_apart_nothing_is_shared_and_a_collapsed_sampler_recalls_nothing() -> None:
     x, y = points(60, 3, 0), points(60, 3, 1)
     assert [one.value for one in precision_recall(x + 100, y)] == [0, 0, 0, 0]
-    found = precision_recall(torch.zeros(60, 3) + y[0], y)
+    with pytest.warns(UserWarning, match="only 1 of 60 points in samples differ"):
+        found = precision_recall(torch.zeros(60, 3) + y[0], y)
     assert (found.precision.value, found.recall.value) == (1, pytest.approx(1 / 60))
     assert found.coverage.value < 0.3
 

@@ -6,6 +6,7 @@ of held-out points or of training points among each other. Without it, none of t
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -167,7 +168,8 @@ def evaluate(
         if memory is not None and trained is not None and memory.method == "held-out" and len(trained.points) >= len(x):
             order = torch.randperm(len(trained.points), generator=torch.Generator().manual_seed(seed))
             perfect = points_of(trained.points, y, ("train", "reference"))[0][order[: len(x)].to(y.device)]
-            control = _against(perfect, y, seen, k, seed, max_memory, advance)
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # once is enough
+                control = _against(perfect, y, seen, k, seed, max_memory, advance)
         found |= {name: (value, control.get(name)) for name, value in rows.items()}
         if model is not None:
             there = origin if labels is None else torch.zeros_like(origin)  # where the classifier was made

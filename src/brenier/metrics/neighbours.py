@@ -1,12 +1,15 @@
 """Precision, recall, density and coverage: which points lie in the neighbourhoods of others.
 
-B(y) is the closed ball around y up to its k-th nearest other point of the same set. For samples x_1..x_n and reference
-points y_1..y_m,
+B(y) is the closed ball around y up to its k-th nearest other point of the same set, where points that are the same are
+one: of data that are rounded, or repeated, the k nearest would often be copies of y, and B(y) be y alone. For samples
+x_1..x_n and reference points y_1..y_m,
 
     precision  share of the x that lie in some B(y)          recall    share of the y that lie in some B(x)
     density    mean over the x of #{y: x in B(y)}/k          coverage  share of the B(y) that hold some x
 
-(precision and recall: Kynkaanniemi et al., arXiv:1904.06991; density and coverage: Naeem et al., arXiv:2002.09797).
+where the density counts different y, so that a set that is repeated is what it was. (Precision, recall: Kynkaanniemi et
+al., arXiv:1904.06991; density, coverage: Naeem et al., arXiv:2002.09797.)
+
 Between equal laws density is 1 in expectation and, for as many samples as reference points, coverage
 
     1 - prod_{i=0..k-1} (n - 1 - i)/(2n - 1 - i)  ->  1 - 2^-k,
@@ -16,8 +19,9 @@ with 5,000 points each and the errors it takes seconds in 64 dimensions, and two
 """
 
 import math
+import warnings
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -60,15 +64,25 @@ def precision_recall(
 
     Raises:
         ValueError: values that are not finite, shapes that do not fit, or fewer than 2(k + 1) points in one of the two.
+
+    Warns:
+        UserWarning: points that repeat others.
     """
     k, max_memory = whole_number(k, "k", 1), check_memory(max_memory)
     x, y = points_of(samples, reference, least=2 * (k + 1), note=f" to split in halves that have {k} neighbours")
-    found = _shares(x, y, k, max_memory)
+    sets = [_Distinct.of(z) for z in (x, y)]
+    for name, z in zip(("samples", "reference"), sets, strict=True):
+        if len(z.points) < len(z.row):
+            few = f", with {len(z.points) - 1} neighbours each instead of {k}" if len(z.points) <= k else ""
+            warnings.warn(
+                f"only {len(z.points)} of {len(z.row)} points in {name} differ: neighbourhoods are those of these{few}",
+                stacklevel=2,
+            )
+    found = _shares(*(z.part(z.row) for z in sets), k, max_memory)
     generator = torch.Generator().manual_seed(seed)
     squares = torch.zeros(4, dtype=torch.float64)
     for _ in range(_SPLITS):
-        orders = [torch.randperm(len(z), generator=generator).to(z.device) for z in (x, y)]
-        halves = [(z[order[: len(z) // 2]], z[order[len(z) // 2 :]]) for z, order in zip((x, y), orders, strict=True)]
+        halves = [z.halves(generator, 2 * (k + 1)) for z in sets]
         one, other = (_shares(here, there, k, max_memory) for here, there in zip(*halves, strict=True))
         squares += (one - other).square() / 4 / _SPLITS
     (precision, recall, density, coverage), errors = found.tolist(), squares.sqrt().tolist()
@@ -85,22 +99,69 @@ def expected_coverage(n: int, k: int = NEIGHBOURS) -> float:
     return 1 - math.prod((n - 1 - i) / (2 * n - 1 - i) for i in range(k))
 
 
-def _shares(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], k: int, max_memory: float) -> Float[Tensor, "4"]:
+class _Weighted(NamedTuple):
+    """Different points, and how often each occurs."""
+
+    points: Float[Tensor, "n d"]
+    count: Int[Tensor, " n"]
+
+
+class _Distinct(NamedTuple):
+    """The different points among rows, and for each row which it is."""
+
+    points: Float[Tensor, "n d"]
+    row: Int[Tensor, " rows"]
+
+    @classmethod
+    def of(cls, rows: Float[Tensor, "rows d"]) -> Self:
+        _, row = torch.unique(rows + 0.0, dim=0, return_inverse=True)  # -0 is 0
+        first = torch.full((int(row.max()) + 1,), len(row), device=row.device)
+        first = first.scatter_reduce(0, row, torch.arange(len(row), device=row.device), "amin")
+        order = first.argsort()  # that of the rows
+        return cls(rows[first[order]], order.argsort()[row])
+
+    def part(self, row: Int[Tensor, " some"]) -> _Weighted:
+        """Those of some rows."""
+        count = torch.bincount(row, minlength=len(self.points))
+        return _Weighted(self.points[count > 0], count[count > 0])
+
+    def halves(self, generator: torch.Generator, least: int) -> tuple[_Weighted, _Weighted]:
+        """Halves at random: of the different points, each with its copies, or of the rows where these are too few."""
+        unit = self.row if len(self.points) >= least else torch.arange(len(self.row), device=self.row.device)
+        size = int(unit.max()) + 1
+        chosen = torch.zeros(size, dtype=torch.bool)
+        chosen[torch.randperm(size, generator=generator)[: size // 2]] = True
+        mine = chosen.to(unit.device)[unit]
+        return self.part(self.row[mine]), self.part(self.row[~mine])
+
+
+def _shares(x: _Weighted, y: _Weighted, k: int, max_memory: float) -> Float[Tensor, "4"]:
     """Precision, recall, density and coverage."""
-    centre = y.mean(0)
-    x, y = x - centre, y - centre
-    slack = _ROUNDING * max(float(x.square().sum(1).max()), float(y.square().sum(1).max()))
-    around_x, around_y = (nearest(z, None, k, max_memory)[0][:, -1].square() + slack for z in (x, y))
-    hits = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    covered, recalled = (torch.zeros(len(y), dtype=torch.bool, device=x.device) for _ in range(2))
-    for rows, square in _squares(x, y, max_memory):
-        inside = square <= around_y
+    centre = y.points.mean(0)
+    (u, many), (v, others) = (_Weighted(z.points - centre, z.count) for z in (x, y))
+    slack = _ROUNDING * max(float(u.square().sum(1).max()), float(v.square().sum(1).max()))
+    around_u, around_v = (_radii(z, k, max_memory).square() + slack for z in (u, v))
+    hits = torch.zeros(len(u), dtype=torch.int64, device=u.device)
+    covered, recalled = (torch.zeros(len(v), dtype=torch.bool, device=u.device) for _ in range(2))
+    for rows, square in _squares(u, v, max_memory):
+        inside = square <= around_v
         hits[rows] = inside.sum(1)
         covered |= inside.any(0)
-        recalled |= (square <= around_x[rows, None]).any(0)
-    density = float(hits.double().mean()) / k
-    parts = [float(part.double().mean()) for part in (hits > 0, recalled, covered)]
+        recalled |= (square <= around_u[rows, None]).any(0)
+    density = _mean(hits, many) / max(min(k, len(v) - 1), 1)
+    parts = [_mean(hits > 0, many), _mean(recalled, others), _mean(covered, others)]
     return torch.tensor([parts[0], parts[1], density, parts[2]], dtype=torch.float64)
+
+
+def _mean(values: Tensor, count: Int[Tensor, " n"]) -> float:
+    """The mean of values that occur so often."""
+    return int((values * count).sum()) / int(count.sum())
+
+
+def _radii(points: Float[Tensor, "n d"], k: int, max_memory: float) -> Float[Tensor, " n"]:
+    """Distances of different points from their k-th nearest others, or from the farthest where there are fewer."""
+    k = min(k, len(points) - 1)
+    return nearest(points, None, k, max_memory)[0][:, -1] if k else points.new_zeros(len(points))
 
 
 def nearest(
