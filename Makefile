@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo test lint types bench docs clean
+.PHONY: demo test fuzz lint types bench docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure in demo/.
@@ -18,6 +18,11 @@ demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure 
 test: $(VENV)/.installed-dev
 	@echo "Some 3,200 tests: eight to fifteen minutes on two cores, by how busy they are"
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+CASES ?= 20000
+fuzz: $(VENV)/.installed-dev  ## Files that are damaged at random, other ones every time: each is read, or refused in one line.
+	@echo "$(CASES) files: about a quarter of an hour on two cores"
+	@BRENIER_FUZZ=$(CASES) $(BIN)/pytest tests/core/reading/test_fuzz.py --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

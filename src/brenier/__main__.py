@@ -6,6 +6,14 @@ import sys
 from types import FrameType
 
 
+def leave() -> None:
+    """End at once, without drafts of files."""
+    if "brenier.core.writing" in sys.modules:
+        for draft in sys.modules["brenier.core.writing"].DRAFTS:
+            draft.unlink(missing_ok=True)
+    os._exit(130)
+
+
 def run() -> int:
     """The command with the arguments of the process; its exit status, 130 after Ctrl-C."""
     interrupted = False
@@ -16,7 +24,7 @@ def run() -> int:
         sys.unraisablehook = lambda _: None  # where a callback swallows the interrupt, nothing is to be said of it
         while frame is not None:
             if "importlib" in frame.f_code.co_filename:
-                os._exit(130)  # libraries in C++ abort on an exception while they are imported
+                leave()  # libraries in C++ abort on an exception while they are imported
             frame = frame.f_back
         raise KeyboardInterrupt
 

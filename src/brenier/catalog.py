@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from brenier.core.points import Numbers
-from brenier.core.reading.files import exists, split_member
+from brenier.core.reading.files import exists, line, split_member
 from brenier.core.reading.options import Reading
 from brenier.core.reading.read import check_fields, fields_of, read_array
 from brenier.laws.base import Target
@@ -181,7 +181,7 @@ def _label(text: str) -> str:
     """The file's own name: the folder it lies in is no part of the law."""
     file, member = split_member(text)
     stem = Path(file).resolve().name
-    return stem if member is None else f"{stem}:{member}"
+    return line(stem if member is None else f"{stem}:{member}")
 
 
 def _device(device: torch.device | str | None) -> torch.device | None:

@@ -1,13 +1,16 @@
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brenier import __main__, cli
+from brenier.core.writing import atomic_paths
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 COMMANDS = ("probe", "chain", "plan", "sample", "compare", "show", "laws", "reproduce")
@@ -72,6 +75,19 @@ def test_ctrl_c_at_an_import_is_status_130_and_no_traceback(module: str) -> None
     arguments = [sys.executable, "-c", AT_IMPORT, module, "probe", "normal", "--snr", "1"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_leaving_at_an_import_leaves_no_drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    with pytest.raises(ValueError, match="cannot be written"), atomic_paths(tmp_path / "a.nc", tmp_path / "b.nc"):
+        assert len(list(tmp_path.iterdir())) == 2
+        __main__.leave()
+        assert (statuses, list(tmp_path.iterdir())) == ([130], [])
+    with atomic_paths(tmp_path / "a.nc"):
+        pass
+    __main__.leave()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
 
 
 @pytest.fixture

@@ -1,10 +1,16 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.dom import minidom
 
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import cbook
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from brenier.core.reading.files import line
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
 
@@ -54,3 +60,42 @@ def test_what_is_no_profile_and_no_chain_is_refused(brenier: Command, tmp_path: 
     }.items():
         brenier("show", tmp_path / name).refused(word)
     assert sorted(tmp_path.iterdir()) == before
+
+
+# Names of files
+
+NAMES = ("$x_1^2$ \x1b[31m\x9b[bold]\udcff\u202e<&'%s{0}\\frac{", "_a$\nb")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_printed_and_drawn_as_they_are_and_do_nothing(
+    brenier: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What steers a terminal, or has no place in XML, is drawn as a box."""
+    monkeypatch.chdir(tmp_path)
+    data, saved, other = (Path(f"{letter}{name}") for letter in ("x", "", "o"))
+    with data.with_name(f"{data.name}.npy").open("wb") as stream:
+        np.save(stream, np.random.default_rng(0).normal(size=(60, 2)))
+    drawn: list[str] = []
+
+    def draw(figure: Figure, *arguments: Any, **options: Any) -> None:
+        drawn.extend(text.get_text() for text in figure.findobj(Text))
+        real(figure, *arguments, **options)
+
+    real = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", draw)
+    options = ("--queries", 9, "--snr", 1, "-o", f"./{saved}.nc", "--figure", "one.svg")
+    made = brenier("probe", f"./{data}.npy", *options)
+    assert (made.code, made.err) == (0, "")
+    Path(f"{other}.nc").write_bytes(Path(f"{saved}.nc").read_bytes())
+    shown = brenier("show", f"./{saved}.nc", f"./{other}.nc", "--figure", "both.svg")
+    assert (shown.code, shown.err) == (0, "")
+    wanted = line(name)
+    assert wanted in made.out
+    assert all(letter.isprintable() for letter in (made.out + shown.out).replace("\n", ""))
+    mine = [text for text in drawn if wanted.replace("$", r"\$") in text]
+    assert len(mine) >= 4
+    assert not any(cbook.is_math_text(text) for text in mine if "x" + wanted[:1] in text.replace("\\", ""))
+    for figure in tmp_path.glob("*.svg"):
+        minidom.parse(str(figure))
+    brenier("show", f"./gone{name}.nc").refused("does not exist")

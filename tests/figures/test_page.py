@@ -1,5 +1,6 @@
 """Pages and the files that they are written to."""
 
+import resource
 from pathlib import Path
 
 import matplotlib as mpl
@@ -65,3 +66,14 @@ def test_words() -> None:
     assert plain("5 $") == r"5 \$"
     assert [short("n" * k) for k in (28, 29)] == ["n" * 28, "n" * 27 + "…"]
     assert [counted(k, "step") for k in (1, 1024)] == ["1 step", "1,024 steps"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_full_disk_is_an_error_of_the_system(suffix: str, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_figure(drawn(), tmp_path / f"file{suffix}", dpi=50)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

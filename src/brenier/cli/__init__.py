@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from brenier.core.reading.files import line
 from brenier.core.work import enough_memory
 
 COMMANDS = (
@@ -88,5 +89,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str) -> int:
-    sys.stderr.write(f"brenier: {' '.join(message.split())}\n")
+    sys.stderr.write(f"brenier: {line(message)}\n")
     return 2

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from brenier.cli import options
+from brenier.core.reading.files import line
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,8 +49,8 @@ def run_show(
 
 def _labels(saved: list[Path]) -> list[str]:
     """What to call the curves: the names of the files, with their folders where these alone tell them apart."""
-    stems = [path.stem for path in saved]
-    labels = stems if len(set(stems)) == len(stems) else [str(path) for path in saved]
+    stems = [line(path.stem) for path in saved]
+    labels = stems if len(set(stems)) == len(stems) else [line(path) for path in saved]
     if len(set(labels)) < len(labels):
         raise ValueError(f"{max(labels, key=labels.count)!r} is given twice: give each file once")
     return labels

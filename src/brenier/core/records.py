@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from numpy.typing import ArrayLike
 
 from brenier.core.kinds import RECORDS, Kind
-from brenier.core.reading.files import exists
+from brenier.core.reading.files import exists, line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,8 +161,6 @@ def read(path: str | os.PathLike[str], kind: Kind | None = None) -> "xr.Dataset"
     Raises:
         ValueError: no such file, no netCDF, another kind, or one that is not whole. The message names the file.
     """
-    import xarray as xr
-
     file, place = Path(path), repr(os.fspath(path))
     hint = f"give what {f'`{RECORDS[kind].made_by} -o`' if kind else SAVED} saved"
     if not exists(file):
@@ -171,11 +169,12 @@ def read(path: str | os.PathLike[str], kind: Kind | None = None) -> "xr.Dataset"
         raise ValueError(f"{place} is a folder: {hint}")
     try:
         content = file.read_bytes() if _is_classic(file) else None
-        data = xr.load_dataset(file, engine="h5netcdf") if content is None else _read_classic(content)
+        data = _read_hdf5(file) if content is None else _read_classic(content)
     except PermissionError as error:
         raise ValueError(f"{place}: cannot be read: {error.strerror}") from None
     except (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError):
         raise ValueError(f"{place} is not a netCDF file: {hint}") from None
+    data.attrs = {name: line(value) if isinstance(value, str) else value for name, value in data.attrs.items()}
     found = data.attrs.get("kind")
     if found not in RECORDS:
         said = "does not say what it holds" if found is None else f"holds {str(found)[:40]!r}, which is not known"
@@ -187,6 +186,15 @@ def read(path: str | os.PathLike[str], kind: Kind | None = None) -> "xr.Dataset"
 def _is_classic(file: Path) -> bool:
     with file.open("rb") as stream:
         return stream.read(3) == b"CDF"
+
+
+def _read_hdf5(file: Path) -> "xr.Dataset":
+    import h5py
+    import xarray as xr
+
+    with h5py.File(file, "r") as opened:
+        opened.attrs.get("_nc3_strict")  # where this fails, xarray leaves an object that cannot be closed, and says so
+    return xr.load_dataset(file, engine="h5netcdf")
 
 
 def _read_classic(content: bytes) -> "xr.Dataset":

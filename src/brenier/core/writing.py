@@ -23,6 +23,8 @@ try:
 except ImportError:  # where there are no such locks, what killed processes leave behind stays
     fcntl = None
 
+DRAFTS: set[Path] = set()  # of this process
+
 
 def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = (), force: bool = False) -> Path:
     """Check that a result can be written to `path`, before the work that makes it begins.
@@ -62,12 +64,13 @@ def atomic_paths(*paths: str | os.PathLike[str], force: bool = False) -> Generat
             `force` also where another process was first to write the file.
     """
     targets = [check_output(path, force=force) for path in paths]
-    drafts: list[Path] = []
-    try:
-        with ExitStack() as held:
-            for target in targets:
+    drafts = [t.with_name(f"{_beginning(t)}{secrets.token_hex(6)}{t.suffix}") for t in targets]
+    with ExitStack() as held:
+        try:
+            for draft, target in zip(drafts, targets, strict=True):
                 _remove_leftovers(target)
-                drafts.append(_make(target, held))
+                held.callback(_remove, draft)
+                _make(draft, held)
             yield tuple(drafts)
             for draft in drafts:
                 _flush(draft)
@@ -75,19 +78,15 @@ def atomic_paths(*paths: str | os.PathLike[str], force: bool = False) -> Generat
                 check_output(target, force=force)
             for draft, target in zip(drafts, targets, strict=True):
                 _place(draft, target, force)
-    except BaseException as error:
-        for draft, target in zip(drafts, targets, strict=False):
-            with suppress(OSError):
-                if target.samefile(draft):
-                    target.unlink()
-        if isinstance(error, OSError):
-            names = " and ".join(repr(str(target)) for target in targets)
-            raise ValueError(f"{names} cannot be written: {line(error.strerror or error)}") from None
-        raise
-    finally:
-        for draft in drafts:
-            with suppress(OSError):
-                draft.unlink()
+        except BaseException as error:
+            for draft, target in zip(drafts, targets, strict=True):
+                with suppress(OSError):
+                    if target.samefile(draft):
+                        target.unlink()
+            if isinstance(error, OSError):
+                names = " and ".join(repr(str(target)) for target in targets)
+                raise ValueError(f"{names} cannot be written: {line(error.strerror or error)}") from None
+            raise
 
 
 @contextmanager
@@ -134,13 +133,19 @@ def _beginning(target: Path) -> str:
     return f".{os.fsencode(target.stem)[:100].decode(errors='ignore')}.brenier-"
 
 
-def _make(target: Path, held: ExitStack) -> Path:
-    """An empty draft of `target` that is locked until `held` ends."""
-    draft = target.with_name(f"{_beginning(target)}{secrets.token_hex(6)}{target.suffix}")
-    draft.touch(exist_ok=False)
-    with suppress(FileNotFoundError):
-        _lock(draft, held, wait=True)
-    return draft if draft.exists() else _make(target, held)  # it looked like a leftover before it was locked
+def _make(draft: Path, held: ExitStack) -> None:
+    """Make an empty file, and hold a lock on it until `held` ends."""
+    DRAFTS.add(draft)
+    while not draft.exists():  # as long as another process takes it for a leftover, before it is locked
+        draft.touch()
+        with suppress(FileNotFoundError):
+            _lock(draft, held, wait=True)
+
+
+def _remove(draft: Path) -> None:
+    with suppress(OSError):
+        draft.unlink()
+    DRAFTS.discard(draft)
 
 
 def _remove_leftovers(target: Path) -> None:

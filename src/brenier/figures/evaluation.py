@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brenier.core import records
 from brenier.figures.axes import BLACK, BLUE, ORANGE, Array, legend_below, panel, values_of
-from brenier.figures.page import letter_panels, page
+from brenier.figures.page import letter_panels, page, plain
 from brenier.metrics.verdicts import WORDS
 
 SHARES = ("precision", "recall", "density", "coverage", "mmr", "stray", "closer", "copied")
@@ -44,7 +44,7 @@ def plot_evaluation(evaluation: xr.Dataset) -> Figure:
         "right": 0.975,
         "wspace": 0.25,
     }
-    with page(WIDTH, height, str(evaluation.attrs["title"]), at=1 - 0.15 / height) as figure:
+    with page(WIDTH, height, plain(str(evaluation.attrs["title"])), at=1 - 0.15 / height) as figure:
         panels = [figure.add_subplot(cell) for cell in figure.add_gridspec(1, 1 + paired, **layout)]
         plot_shares(evaluation, panels[0])
         if paired:

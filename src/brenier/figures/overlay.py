@@ -26,7 +26,7 @@ from brenier.figures.axes import (
     snr_axis,
     values_of,
 )
-from brenier.figures.page import letter_panels, page
+from brenier.figures.page import letter_panels, page, plain
 from brenier.probing.bottleneck import bottleneck
 
 COLOURS = (BLUE, ORANGE, GREEN, BLACK, PURPLE, "#56B4E9", "#E69F00")  # all of Okabe and Ito's but yellow
@@ -83,7 +83,7 @@ def plot_compared(
         elif f"{name}_se" in profile:
             band(ax, x, y, values_of(profile, f"{name}_se"), COLOURS[k], (0.0, np.inf))
         style = (COLOURS[k], MARKERS[k], DASHES[k % len(DASHES)])
-        handles.append(curve(ax, x, y, f"{name}-{k}", _ending(called), *style, offset=k))
+        handles.append(curve(ax, x, y, f"{name}-{k}", plain(_ending(called)), *style, offset=k))
         if "resolved_snr" not in profile and not told.all():
             (faint,) = ax.plot(x, beyond, DASHES[k % len(DASHES)], color=COLOURS[k], alpha=0.35, linewidth=1)
             faint.set_gid(f"{name}-{k}-memorised")

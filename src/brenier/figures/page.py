@@ -1,5 +1,6 @@
 """Pages: a figure of some inches on a canvas that pyplot does not know, its title, its panels' letters, its file."""
 
+import io
 import warnings
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -25,11 +26,13 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 200) -> None:
     Raises:
         ValueError: matplotlib cannot write files of this suffix.
     """
-    metadata = _UNDATED.get(Path(path).suffix.lower())
+    suffix, content = Path(path).suffix.lower(), io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "brenier"}), warnings.catch_warnings():
         # A law may be named in any script: what the font lacks is drawn as a box, which says as much as the warning.
         warnings.filterwarnings("ignore", r"Glyph .* missing", UserWarning)
-        figure.savefig(path, dpi=dpi, metadata=metadata)
+        # Through memory: matplotlib loses the error when the disk fills up under a file that it has open.
+        figure.savefig(content, dpi=dpi, format=suffix[1:] or None, metadata=_UNDATED.get(suffix))
+    Path(path).write_bytes(content.getbuffer())
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 
+from brenier.core.reading.files import line
 from brenier.laws.mixture import GaussianMixture
 from brenier.laws.parameters import COVARIANCE_TYPES, per_component
 
@@ -29,7 +30,7 @@ def read_mixture(
     """
     try:
         fields = _mixture_fields(file)
-        return GaussianMixture(**fields, name=file.name, dtype=dtype, device=device)
+        return GaussianMixture(**fields, name=line(file.name), dtype=dtype, device=device)
     except OSError as error:
         raise ValueError(f"{str(file)!r}: cannot be read: {error.strerror}") from None
     except json.JSONDecodeError as error:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers
-from brenier.core.reading.files import exists, read_json
+from brenier.core.reading.files import exists, line, read_json
 from brenier.laws.base import Target
 from brenier.networks.architectures import Denoiser, build
 from brenier.networks.network import NetworkTarget
@@ -66,7 +66,7 @@ def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> 
         event_shape=tuple(config["data"]["event_shape"]),
         snr_range=(1 / high, 1 / low),
         origin=origin,
-        name=folder.resolve().name,
+        name=line(folder.resolve().name),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from brenier.core import records
 from brenier.core.checks import whole_number
+from brenier.core.reading.files import line
 from brenier.core.writing import atomic_path
 from brenier.laws.base import Target
 from brenier.networks.diffusers import timesteps
@@ -85,6 +86,7 @@ class Schedule:
         shares = None if predicted_error is None else _numbers(predicted_error, "predicted_error")
         if shares is not None and len(shares) != len(levels) - 1:
             raise ValueError(f"predicted_error must be {len(levels) - 1} numbers, one per step, got {list(shares)[:8]}")
+        criterion, law = line(criterion), None if law is None else line(law)
         known: dict[str, object] = {"sigmas": levels, "solver": solver, "criterion": criterion}
         known |= {"predicted_error": shares, "law": law, "convention": convention}
         if end_error_se is not None:

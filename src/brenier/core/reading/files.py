@@ -74,5 +74,5 @@ def say(path: Path, note: str) -> None:
 
 
 def line(message: object) -> str:
-    """A message as one line."""
-    return " ".join(str(message).split())
+    """A message as one line that can be printed: without what would steer a terminal, or what no encoding knows."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(str(message).split()))

@@ -15,6 +15,7 @@ from brenier.core.reading.options import Reading
 
 SPACE = " "  # as a separator: any run of spaces and tabs
 ROWS = 1000  # that are looked at
+FIELDS = 10_000  # that tell whether a separator splits lines into numbers
 COLUMNS = 100_000  # that are read
 _SEPARATORS = ("\t", ";", "|", ",", SPACE)
 
@@ -97,7 +98,7 @@ def _separator(lines: Sequence[str]) -> str:
         if not rows:
             return False, 0.0
         below = rows[1:] or rows
-        fields = [field for row in below for field in row if field]
+        fields = list(islice((field for row in below for field in row if field), FIELDS))
         widths = {len(row) for row in below}
         equal = len(widths) == 1 and abs(len(rows[0]) - max(widths)) <= 1
         return equal and max(widths) > 1, sum(map(is_number, fields)) / max(len(fields), 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from brenier.catalog import load_target
 from brenier.core.checks import whole_number
-from brenier.core.reading.files import exists
+from brenier.core.reading.files import exists, line
 from brenier.laws.alike import in_order
 from brenier.laws.base import Target
 from brenier.transport.mongeampere.marginal import Marginal, laplace, standard_normal
@@ -122,7 +122,7 @@ def _python(path: Path) -> Marginal:
             raise ValueError(f"{file!r}: log_density: {_one_line(error)}") from None
 
     log_density.__name__ = f"log_density of {path.name}"
-    return replace(_function(log_density, whole_number(dim, f"{file!r}: dim", 1)), name=path.name)
+    return replace(_function(log_density, whole_number(dim, f"{file!r}: dim", 1)), name=line(path.name))
 
 
 def _one_line(error: BaseException) -> str:
