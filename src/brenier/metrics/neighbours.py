@@ -78,7 +78,8 @@ def precision_recall(
                 f"only {len(z.points)} of {len(z.row)} points in {name} differ: neighbourhoods are those of these{few}",
                 stacklevel=2,
             )
-    found = _shares(*(z.part(z.row) for z in sets), k, max_memory)
+    whole = [z.part(z.row) for z in sets]
+    found = _shares(whole[0], whole[1], k, max_memory)
     generator = torch.Generator().manual_seed(seed)
     squares = torch.zeros(4, dtype=torch.float64)
     for _ in range(_SPLITS):
@@ -103,7 +104,7 @@ class _Weighted(NamedTuple):
     """Different points, and how often each occurs."""
 
     points: Float[Tensor, "n d"]
-    count: Int[Tensor, " n"]
+    times: Int[Tensor, " n"]
 
 
 class _Distinct(NamedTuple):
@@ -138,7 +139,7 @@ class _Distinct(NamedTuple):
 def _shares(x: _Weighted, y: _Weighted, k: int, max_memory: float) -> Float[Tensor, "4"]:
     """Precision, recall, density and coverage."""
     centre = y.points.mean(0)
-    (u, many), (v, others) = (_Weighted(z.points - centre, z.count) for z in (x, y))
+    (u, many), (v, others) = (_Weighted(z.points - centre, z.times) for z in (x, y))
     slack = _ROUNDING * max(float(u.square().sum(1).max()), float(v.square().sum(1).max()))
     around_u, around_v = (_radii(z, k, max_memory).square() + slack for z in (u, v))
     hits = torch.zeros(len(u), dtype=torch.int64, device=u.device)
