@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev
 
 CASES ?= 20000
 fuzz: $(VENV)/.installed-dev  ## Files that are damaged at random, other ones every time: each is read, or refused in one line.
-	@echo "$(CASES) files: about a quarter of an hour on two cores"
+	@echo "$(CASES) files: about ten minutes on one core"
 	@BRENIER_FUZZ=$(CASES) $(BIN)/pytest tests/core/reading/test_fuzz.py --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev

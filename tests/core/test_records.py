@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -128,12 +129,15 @@ def test_other_files_are_refused_in_one_line(made: dict[str, xr.Dataset], tmp_pa
     write_dataset(xr.Dataset(attrs={"kind": "poem"}), tmp_path / "poem.nc")
     (tmp_path / "text.nc").write_text("text")
     (tmp_path / "classic.nc").write_bytes(b"CDF\x01 no more")
+    with h5py.File(tmp_path / "plain.nc", "w") as file:
+        file["x"] = np.zeros((2, 3))  # without names of its axes
     for name, words in {
         "none.nc": "does not exist: give what `brenier probe -o` saved",
         "": "is a folder",
         "text.nc": "is not a netCDF file",
         "classic.nc": "is not a netCDF file",
         "other.nc": "does not say what it holds",
+        "plain.nc": "does not say what it holds",
         "poem.nc": "holds 'poem', which is not known",
         "chain.nc": "holds a chain, and a profile is wanted: give what `brenier probe -o` saved",
         "half.nc": "is not a profile, it has no variable 'm_star'",
@@ -144,6 +148,13 @@ def test_other_files_are_refused_in_one_line(made: dict[str, xr.Dataset], tmp_pa
         assert repr(str(tmp_path / name)) in str(caught.value)
     with pytest.raises(ValueError, match="is not a flow, it does not say its family"):
         read(tmp_path / "mute.nc")
+
+
+def test_what_a_file_says_is_printable(made: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    """A terminal would follow it, and SVG knows no place for it."""
+    write_dataset(made["profile"].assign_attrs(law="\x1b[2J mine\x9b\u202e", start="two  words"), tmp_path / "a.nc")
+    about = read(tmp_path / "a.nc").attrs
+    assert (about["law"], about["start"]) == ("\ufffd[2J mine\ufffd\ufffd", "two words")
 
 
 def test_what_lost_its_attributes_is_taken_for_what_its_variables_say(made: dict[str, xr.Dataset]) -> None:

@@ -194,7 +194,7 @@ def _read_hdf5(file: Path) -> "xr.Dataset":
 
     with h5py.File(file, "r") as opened:
         opened.attrs.get("_nc3_strict")  # where this fails, xarray leaves an object that cannot be closed, and says so
-    return xr.load_dataset(file, engine="h5netcdf")
+    return xr.load_dataset(file, engine="h5netcdf", phony_dims="access")
 
 
 def _read_classic(content: bytes) -> "xr.Dataset":
