@@ -162,3 +162,9 @@ def test_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             fit_classifier(x, labels)
+
+
+def test_labels_that_are_masked_are_missing() -> None:
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="labels: 1 value is masked, first in row 7"):
+        fit_classifier(x, np.ma.masked_equal(np.where(np.arange(40) == 7, -1, np.arange(40) % 2), -1))

@@ -30,6 +30,7 @@ from scipy.special import gammaincinv
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers, arrays_too, as_points, as_tensor
+from brenier.core.reading.plain import check_unmasked
 from brenier.laws.base import Target
 from brenier.laws.components import Components
 from brenier.metrics.estimates import Estimate, share
@@ -174,6 +175,8 @@ def fit_classifier(points: Tensor, labels: ArrayLike | Sequence[Any], *, seed: i
     from sklearn.preprocessing import StandardScaler
 
     x = as_points(points, "reference", dtype=torch.float64, device="cpu").numpy()
+    if isinstance(labels, np.ma.MaskedArray):
+        check_unmasked(np.ma.getmaskarray(labels), "labels")
     given = np.asarray(labels)
     if given.ndim == 2 and given.shape[1] == 1:
         given = given[:, 0]

@@ -71,3 +71,8 @@ def test_folders_and_nameless_entries_in_an_archive_are_no_arrays(tmp_path: Path
         target.writestr("folder/", b"")
     with pytest.raises(ValueError, match="no array"):
         read_npz(tmp_path / "b.npz")
+
+
+def test_an_array_among_images_promises_no_more_than_there_is_either(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"x.npy': cut off: shape .* takes 1,099,511,627,776 bytes, and 8 are there"):
+        read_array(archive(tmp_path / "a.zip", header((2**37,))))

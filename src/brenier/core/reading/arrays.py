@@ -19,7 +19,7 @@ def read_npy(path: Path) -> NDArray[Any]:
     with path.open("rb") as stream:
         if stream.read(6) != _MAGIC:
             raise ValueError("not an .npy file, in spite of its name: write it with numpy.save")
-        return _read(stream, path.stat().st_size)
+        return array_in(stream, path.stat().st_size)
 
 
 def read_npz(path: Path, name: str | None = None) -> NDArray[Any]:
@@ -34,11 +34,16 @@ def read_npz(path: Path, name: str | None = None) -> NDArray[Any]:
         with archive.open(entry) as stream:
             if stream.read(6) != _MAGIC:
                 raise ValueError("not an array in NumPy's format: write it with numpy.save or numpy.savez")
-            return _read(cast(io.BufferedIOBase, stream), entry.file_size)
+            return array_in(cast(io.BufferedIOBase, stream), entry.file_size)
 
 
-def _read(stream: io.BufferedIOBase, size: int) -> NDArray[Any]:
-    """The array in a stream of so many bytes."""
+def array_in(stream: io.BufferedIOBase, size: int) -> NDArray[Any]:
+    """The array that numpy.save wrote, in a stream of so many bytes.
+
+    Raises:
+        ValueError: the header is damaged, or promises more than there is or fits into memory.
+        TypeError: pickled objects.
+    """
     stream.seek(0)
     try:
         version = np.lib.format.read_magic(stream)

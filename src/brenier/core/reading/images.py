@@ -1,5 +1,6 @@
 """Sets of images: folders and zip archives of them."""
 
+import os
 import warnings
 from collections.abc import Callable
 from io import BufferedIOBase
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brenier.core.memory import check_fits
+from brenier.core.reading.arrays import array_in
 from brenier.core.reading.files import one_line
 from brenier.core.reading.image_files import ImageFiles, image_files
 from brenier.core.reading.values import Array
@@ -85,10 +87,8 @@ def _shape(image: NDArray[Any]) -> str:
 
 def _array(stream: BufferedIOBase) -> NDArray[Any]:
     """An image as numpy saved it."""
-    try:
-        return np.lib.format.read_array(stream, allow_pickle=False)
-    except SyntaxError:
-        raise ValueError("the header of the array is damaged") from None
+    size = stream.seek(0, os.SEEK_END)
+    return array_in(stream, size)
 
 
 def _stacked(arrays: list[NDArray[Any]]) -> NDArray[Any]:
