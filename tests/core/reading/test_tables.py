@@ -127,6 +127,18 @@ def test_damaged_archives_are_refused(written: Callable[..., Path]) -> None:
     refused(written(bytes(range(256)), "a.csv.gz"), "not text")
 
 
+def test_tables_that_memory_does_not_hold_are_refused_before_they_are_read(
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brenier.core.memory.free_memory", lambda: 1e6)
+    bomb = gzip.compress(b"0,0\n" * 50_000)
+    assert len(bomb) < 1000
+    pd.DataFrame({"x": np.zeros(200_000)}).to_parquet(file := written("", "a.parquet"))
+    for source in (written(bomb, "a.csv.gz"), written("0,0\n" * 50_000), file):
+        refused(source, "the table takes", "are free")
+    assert len(read_array(written("0,0\n" * 1000))) == 1000
+
+
 # Names above numbers
 
 

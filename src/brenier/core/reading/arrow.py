@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from brenier.core.memory import check_fits
 from brenier.core.reading.files import line
 
 Table: TypeAlias = Any  # pyarrow's, which has no types
@@ -39,7 +40,9 @@ def _file(path: Path) -> Table:
         if path.suffix.lower() == ".parquet":
             if magic[:4] != b"PAR1":
                 raise ValueError("not a Parquet file, in spite of its name")
-            return pq.ParquetFile(stream).read()
+            file = pq.ParquetFile(stream)
+            check_fits(8 * file.metadata.num_rows * max(file.metadata.num_columns, 1), "the table")
+            return file.read()
         if magic[:4] == b"FEA1":
             raise ValueError("Feather's first version, which is read no more: write it anew")
         if magic == b"ARROW1":
@@ -84,6 +87,7 @@ def entries(column: Entries) -> NDArray[Any]:
     texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
     if pa.types.is_null(kind):
+        check_fits(8 * len(column), "the table")
         return np.full(len(column), np.nan)
     if not (texts or numbers or pa.types.is_decimal(kind)):
         what = "categories" if pa.types.is_dictionary(kind) else str(kind)

@@ -51,17 +51,17 @@ def line_labels(path: Path) -> NDArray[Any]:
 
 def _in_text(path: Path, reading: Reading) -> list[Column]:
     reading = reading.only({"separator", "decimal", "header"})
-    head = Text(path).head()
-    if reading.separator is None and not any(mark in head[0] for mark in _MARKS):
+    first = next((line for line in Text(path).head() if line.strip()), "")
+    if reading.separator is None and not any(mark in first for mark in _MARKS):
         reading = replace(reading, separator=",")  # words may hold spaces
     columns = text_columns(path, reading)
     if len(columns) > 1 or reading.header is not None:
         return columns
     [alone] = text_columns(path, replace(reading, header=False))
-    first, *below = _entries(alone)
-    if first in below or not isinstance(first, str) or to_number(first) is not None:
+    name, *below = _entries(alone)
+    if name in below or not isinstance(name, str) or to_number(name) is not None:
         return [alone]
-    return [replace(alone, name=first, entries=alone.entries[1:])]
+    return [replace(alone, name=name, entries=alone.entries[1:])]
 
 
 def _entries(column: Column) -> list[Any]:

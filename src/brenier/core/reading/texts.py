@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brenier.core.memory import check_fits
 from brenier.core.reading.files import line, say
 from brenier.core.reading.layout import SPACE, Layout, find_layout
 from brenier.core.reading.numbers import decimal_marks
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 HEAD = 2**20  # characters from which the layout is found
 LONGEST = 2**23  # characters of a line
+_PER_FIELD = 16  # bytes that a field takes beside its characters while it is read
 _BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -26,7 +28,10 @@ def read_text(path: Path, reading: Reading) -> tuple["pd.DataFrame", Layout]:
         ValueError: no text, no rows, rows of unequal length, decimal marks that are unclear.
     """
     text = Text(path)
-    layout = find_layout(text.head(), reading)
+    head = text.head()
+    layout = find_layout(head, reading)
+    fields = sum(len(line.split(None if layout.separator == SPACE else layout.separator)) for line in head)
+    text.check_fits(_PER_FIELD * fields / max(sum(map(len, head)), 1))
     frame = _fields(text, layout)
     if reading.decimal is None and not layout.certain:
         words = (entry for _, column in frame.items() if column.dtype.kind == "O" for entry in column)
@@ -95,6 +100,19 @@ class Text:
 
     def _bytes(self) -> gzip.GzipFile | io.BufferedReader:
         return gzip.GzipFile(self._path) if self._zipped else self._path.open("rb")
+
+    def check_fits(self, per_byte: float) -> None:
+        """Refuse a text whose table takes more than the memory that is free, by what a byte of it takes.
+
+        Raises:
+            ValueError: it does.
+        """
+        size = 0 if self._zipped else self._path.stat().st_size
+        with self._bytes() as stream:
+            while self._zipped and (block := stream.read(HEAD)):
+                size += len(block)
+                check_fits(int(size * (1 + per_byte)), "the table")
+        check_fits(int(size * (1 + per_byte)), "the table")
 
     def open(self, lines: int = 0) -> io.TextIOWrapper:
         """The text after its first lines."""
