@@ -6,8 +6,8 @@ libraries write above arrays. Its odds of being names are multiplied from what p
     written otherwise     whole numbers above fractions: as improbable for a point as they are below, in every column
     at equal distances    one step from each to the next, or many in order, and no point below like them
     counted               from 0 on
-    out of range          beyond all values of every column that is not sorted; far beyond: by more than their range
-    fractions, in no order    are no names
+    out of range          beyond all values of every column that is not sorted; more so by more than their range
+    fractions             are no names unless they are sorted, and no point is
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def odds_of_names(first: Sequence[str], rows: Sequence[Sequence[str]], values: N
     if not len(below) or np.isnan(names).any() or len(np.unique(names)) < len(names):
         return 0.0
     whole = [_is_whole(field) for field in first]
-    if not all(whole) and not (len(names) > 2 and _is_sorted(np.diff(names))):
+    if not all(whole) and (len(names) < 3 or not _is_sorted(np.diff(names)) or _like(names, below)):
         return 0.0
     odds = PRIOR * _order(names, below)
     if all(whole):
@@ -56,15 +56,25 @@ def _order(names: Values, below: Values) -> float:
     steps = np.diff(names)
     if not len(steps):
         return 3.0 if names[0] == 0 else 1.0
-    alike = bool(np.allclose(steps, steps[0], rtol=1e-6))
+    alike = _is_even(steps)
     one_up = alike and steps[0] == 1
     counted = 5.0 if one_up and names[0] == 0 else 1.0
     if len(names) < 4:
         return counted * (10.0 if alike and len(names) == 3 else 3.0 if one_up else 1.0)
     if not (alike or (_is_sorted(steps) and len(names) >= 8)):
         return 1.0
-    like = sum(_is_sorted(row) for row in np.diff(below, axis=1))
-    return min(1000.0, len(below) / like) if like else 1000.0 * counted
+    like = _like(names, below)
+    return counted * min(1000.0, len(below) / like if like else np.inf)
+
+
+def _like(names: Values, below: Values) -> int:
+    """How many of the points below are at equal distances, or sorted, as the names are."""
+    as_names = _is_even if _is_even(np.diff(names)) else _is_sorted
+    return sum(map(as_names, np.diff(below)))
+
+
+def _is_even(steps: Values) -> bool:
+    return bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
 
 
 def _is_sorted(steps: Values) -> bool:
@@ -84,4 +94,4 @@ def _range(names: Values, below: Values) -> float:
         return 0.3 if inside and bool((below[:, ~trend] == names).any(0).all()) else 1.0
     width = high - low
     far = int(((names < low - width) | (names > high + width)).sum())
-    return min(MOST, (len(below) + 1) / 2 * 3.0**far)
+    return min(MOST, (len(below) + 1) / 2 * 3.0 ** min(far, 4))
