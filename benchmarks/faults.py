@@ -68,6 +68,7 @@ COMMANDS = {
     "reproduce": "reproduce fig1 -o .",
     "show": "show saved.nc --figure a.png --table a.csv",
 }
+INPUTS = ("data.npy", "other.npy", "saved.nc")
 FAULTS = ("killed", "Ctrl-C", "folder gone", "disk full", "read-only", "at once")
 DRAFT = re.compile(r"\..*\.brenier-[0-9a-f]{12}\..*")
 SIZES = (4, 12, 28, 60, 124)  # kB
@@ -75,7 +76,7 @@ SIZES = (4, 12, 28, 60, 124)  # kB
 
 def command(name: str, inputs: Path) -> list[str]:
     """Its arguments, with where the inputs are."""
-    return [str(inputs / word) if (inputs / word).exists() else word for word in shlex.split(COMMANDS[name])]
+    return [str(inputs / word) if word in INPUTS else word for word in shlex.split(COMMANDS[name])]
 
 
 def start(arguments: list[str], folder: Path, most: int | None = None) -> tuple[int, Path]:
@@ -240,6 +241,7 @@ class Trials:
             self.restore()
             found = self.struck("folder gone", lambda _: shutil.rmtree(self.folder, ignore_errors=True), k)
             if found is not None:
+                shutil.rmtree(self.folder, ignore_errors=True)  # files that were made while it was removed
                 self.count("folder gone", wrong(self.folder, self.outputs, *found, there=False))
 
     def disks(self) -> None:
@@ -289,7 +291,7 @@ def main(moments: int = 20, *names: str) -> None:
     """Print the table."""
     inputs = Path(tempfile.mkdtemp())
     generator = np.random.default_rng(0)
-    for name in ("data.npy", "other.npy"):
+    for name in INPUTS[:2]:
         np.save(inputs / name, generator.normal(size=(60, 2)).astype(np.float32))
     status, text = finish(*start(shlex.split(f"probe {inputs / 'data.npy'} --queries 20 --snr 1 -o saved.nc"), inputs))
     assert status == 0, text
