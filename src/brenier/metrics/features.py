@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brenier.core.points import Numbers, arrays_too, as_points
+from brenier.laws.base import far
 from brenier.metrics.estimates import points_of
 
 Features: TypeAlias = str | nn.Module | Callable[[Tensor], Tensor]
@@ -37,7 +38,8 @@ def extract(
         reference: what it is judged against, shape (m, d).
         features: "raw"; "pca": as many leading principal components of the reference as the dimension has, 64 at most,
             and no more than give each ten samples and ten points of the reference; or a module or function, which is
-            given float32 rows, 1,024 at a time. A module is called in evaluation mode, where its parameters are.
+            given float32 rows, 1,024 at a time; a function gets float64 ones of points that lie so far from zero that
+            float32 would not tell them apart. A module is called in evaluation mode, where its parameters are.
 
     Raises:
         ValueError: points that do not fit, no such features, or a reference without principal axes.
@@ -70,7 +72,7 @@ def _seen(features: Features, fewest: int, reference: Float[Tensor, "m d"]) -> t
 
 
 def apply(function: Callable[[Tensor], Tensor], x: Float[Tensor, "n d"], what: str) -> Float[Tensor, "n k"]:
-    """Values of a module or function at float32 rows, in batches, on the device of x.
+    """Values of a module or function at float32 rows, in batches, on the device of x; see `extract`.
 
     Raises:
         ValueError: it does not return one finite row for each.
@@ -79,11 +81,14 @@ def apply(function: Callable[[Tensor], Tensor], x: Float[Tensor, "n d"], what: s
     training = module is not None and module.training
     parameter = next(module.parameters(), None) if module is not None else None
     device = x.device if parameter is None else parameter.device
+    mean = x.mean(0)
+    spread = float((x - mean).square().mean().sqrt())
+    dtype = x.dtype if module is None and spread > 0 and far(mean, spread) else torch.float32
     if module is not None:
         module.eval()
     try:
         with torch.no_grad():
-            parts = [torch.as_tensor(function(batch.float().to(device))) for batch in x.split(_BATCH)]
+            parts = [torch.as_tensor(function(batch.to(device, dtype))) for batch in x.split(_BATCH)]
     finally:
         if module is not None:
             module.train(training)

@@ -39,8 +39,8 @@ MORE = 4  # by what factor at least the pilots of an explicit law are more there
 REFINED = 20  # steps from which on the third stage of `error`, of cost trials x steps^2, has fewer trials
 IMAGES = 512  # samples that planning for a network may cost at most
 EVEN = 2  # dimensions up to which an even spread of noise misses no border between basins
-SCOUTS = 4  # per pilot of data, with as many held out as there are pilots
-SWARM, HELD = 8192, 1024  # scouts of an explicit law, and those held out
+SCOUTS = 4  # per pilot, with as many held out as there are pilots
+SWARM, HELD = 8192, 1024  # scouts of an explicit law, and those held out, at least
 ALIKE = 8  # pilots of a network that the adjoint equation is solved for
 
 
@@ -238,8 +238,7 @@ def _fly(
 ) -> tuple[Pilots, Held | None]:
     """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples.
 
-    Where it can be asked often enough, in more than `EVEN` dimensions, they are drawn from scouts, and as many or more
-    others are held out.
+    Of other laws, in more than `EVEN` dimensions, they are drawn from scouts, and as many or more others are held out.
     """
     finer, alike = FINER, None
     if not law.learned:
@@ -256,7 +255,9 @@ def _fly(
         return fly(law, check_points(law, points)[:pilots], sigmas, floor, finer, alike, seed), None
     if law.learned or law.dim <= EVEN:
         return fly(law, centre(law, high) + high * _noise(law, pilots, seed), sigmas, floor, finer, alike, seed), None
-    scouts, held = (pilots * SCOUTS, pilots) if law.atoms else (SWARM, HELD)
+    scouts, held = SCOUTS * pilots, pilots
+    if not law.atoms:
+        scouts, held = max(SWARM, scouts), max(HELD, held)
     many = centre(law, high) + high * _noise(law, scouts, seed)
     (x, weights), (other, others) = scout(law, many, (high, low), pilots, held, seed)
     return fly(law, x, sigmas, floor, finer, alike, seed, weights), Held.of(law, other, others, sigmas, floor)
