@@ -1,6 +1,7 @@
 import json
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,3 +135,23 @@ def test_past_what_data_resolve_m_star_does_not_count() -> None:
 def test_what_is_no_profile_is_refused(profile: xr.Dataset, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         PLAIN.with_profile(profile)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mean": math.inf}, "finite mean"),
+        ({"std": 0}, "positive std"),
+        ({"std": math.nan}, "positive std"),
+        ({"profile": {"log_sigma": [0, math.inf], "m_star": [1, 1]}}, "finite and increasing"),
+        ({"profile": {"log_sigma": [0, 0], "m_star": [1, 1]}}, "finite and increasing"),
+        ({"profile": {"log_sigma": [0, 1], "m_star": [0, 0]}}, "not all 0"),
+        ({"profile": {"log_sigma": [0, 1], "m_star": [1, -1]}}, "numbers >= 0"),
+        ({"profile": {"log_sigma": [0, 1], "m_star": [1]}}, "as many"),
+    ],
+)
+def test_a_damaged_config_is_refused(changes: dict[str, Any], message: str) -> None:
+    good = {"mean": 0.0, "std": 1.0, "profile": {"log_sigma": [0, 1], "m_star": [1, 0]}}
+    assert NoiseLevels.from_config(NoiseLevels.from_config(good).config()).heights == (1.0, 0.0)
+    with pytest.raises(ValueError, match=message):
+        NoiseLevels.from_config(good | changes)

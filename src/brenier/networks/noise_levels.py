@@ -96,9 +96,20 @@ class NoiseLevels:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """What `config` wrote."""
+        """What `config` wrote.
+
+        Raises:
+            ValueError: it is not finite, or no distribution.
+        """
         profile = config.get("profile") or {"log_sigma": (), "m_star": ()}
-        return cls(config["mean"], config["std"], tuple(profile["log_sigma"]), tuple(profile["m_star"]))
+        nodes, heights = (np.asarray(profile[name], dtype=np.float64) for name in ("log_sigma", "m_star"))
+        mean, std = float(config["mean"]), float(config["std"])
+        if not (math.isfinite(mean) and 0 < std < math.inf):
+            raise ValueError(f"noise levels must have a finite mean and a positive std, got {mean} and {std}")
+        known = nodes.ndim == 1 and nodes.shape == heights.shape and bool(np.isfinite([nodes, heights]).all())
+        if not (known and (np.diff(nodes) > 0).all() and (heights >= 0).all() and (heights.any() or not nodes.size)):
+            raise ValueError("log_sigma must be finite and increasing, m_star as many numbers >= 0 and not all 0")
+        return cls(mean, std, tuple(nodes.tolist()), tuple(heights.tolist()))
 
     def config(self) -> dict[str, Any]:
         """The distribution as JSON."""
