@@ -124,12 +124,3 @@ def test_a_name_may_hold_what_a_file_may_not() -> None:
     assert split_member("b.NC:x:y") == ("b.NC", "x:y")
     assert split_member("a.mat:") == ("a.mat", "")
     assert split_member("a.npy:x") == ("a.npy:x", None)
-
-
-def test_a_zarr_store_is_said_to_be_one(tmp_path: Path) -> None:
-    for mark in ("zarr.json", ".zgroup", ".zarray"):
-        folder = tmp_path / mark.strip(".")
-        folder.mkdir()
-        (folder / mark).write_text("{}")
-        with pytest.raises(ValueError, match=r"is a Zarr store, not read: convert it by xarray.open_zarr"):
-            read_array(folder)

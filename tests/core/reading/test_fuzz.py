@@ -92,6 +92,21 @@ def safetensors(path: Path) -> None:
     save_file({"x": POINTS}, path)
 
 
+def store(path: Path) -> None:
+    """A Zarr store; the folder's name says of which version."""
+    import zarr
+
+    zarr.create_array(path, data=POINTS, zarr_format=2 if "2" in path.name else 3)
+
+
+def stored(name: str) -> bytes:
+    """A file of a Zarr store, which is named first."""
+    folder, file = name.split("/", 1)
+    with tempfile.TemporaryDirectory() as base:
+        store(Path(base, folder))
+        return Path(base, folder, file).read_bytes()
+
+
 def text(separator: str) -> bytes:
     return frame().to_csv(index=False, sep=separator).encode()
 
@@ -123,6 +138,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "images/a.jpg": lambda: image("jpeg"),
     "images/a.gif": lambda: image("gif", "P"),
     "tables/a.parquet": lambda: written(frame().to_parquet),
+    "two2.zarr/.zarray": lambda: stored("two2.zarr/.zarray"),
+    "two2.zarr/0.0": lambda: stored("two2.zarr/0.0"),
+    "three.zarr/zarr.json": lambda: stored("three.zarr/zarr.json"),
     "network/config.json": (NETWORK / "config.json").read_bytes,
     "network/model.safetensors": (NETWORK / "model.safetensors").read_bytes,
 }
@@ -248,6 +266,10 @@ def placed(folder: Path, name: str, content: bytes) -> Path:
     if "/" not in name:
         path.write_bytes(content)
         return path
+    if path.parent.suffix == ".zarr":
+        store(path.parent)
+        path.write_bytes(content)
+        return path.parent
     path.parent.mkdir()
     if path.parent.name == "network":
         for other in NETWORK.iterdir():
@@ -303,7 +325,7 @@ def searched(cases: int) -> Callable[[Any], Any]:
 
 
 def test_every_kind_that_is_read_is_tried() -> None:
-    assert set(SUFFIXES) == {kind for kind in FILES if kind.startswith(".")}
+    assert set(SUFFIXES) == {kind if kind.startswith(".") else Path(kind).parent.suffix for kind in FILES} - {""}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 # Kinds of file that hold several arrays.
-CONTAINERS = (".npz", ".pt", ".pth", ".safetensors", ".h5", ".hdf5", ".h5ad", ".mat", ".nc", ".nc4")
+CONTAINERS = (".npz", ".pt", ".pth", ".safetensors", ".h5", ".hdf5", ".h5ad", ".mat", ".nc", ".nc4", ".zarr")
 _MEMBER = re.compile(rf"(?P<file>.*?({'|'.join(map(re.escape, CONTAINERS))})):(?P<name>.*)", re.IGNORECASE | re.DOTALL)
+_STORES = ("zarr.json", ".zarray", ".zgroup")
 # What the readers raise on corrupt, truncated or encrypted files.
 _CORRUPT = (ValueError, TypeError, EOFError, OverflowError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
 
@@ -28,8 +29,17 @@ def exists(path: Path) -> bool:
 
 def split_member(source: str) -> tuple[str, str | None]:
     """Split "file.npz:name" into the file and the name of an array in it, of any of `CONTAINERS`; None for no name."""
-    match = None if exists(Path(source)) else _MEMBER.fullmatch(source)
-    return (source, None) if match is None else (match["file"], match["name"])
+    if exists(Path(source)):
+        return source, None
+    if match := _MEMBER.fullmatch(source):
+        return match["file"], match["name"]
+    file, _, name = source.rpartition(":")
+    return (file, name) if file and is_store(Path(file)) else (source, None)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a Zarr store, whatever its name."""
+    return any(exists(path / mark) for mark in _STORES)
 
 
 @contextmanager

@@ -1,11 +1,15 @@
 """Files that hold several arrays: which of them is meant, and whether it fits."""
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from brenier.core.memory import check_fits
 from brenier.core.reading.files import choices
+
+# Attributes that name other arrays, which are about the array and not data themselves.
+_ABOUT = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measures", "ancillary_variables")
 
 
 def chosen(names: Sequence[str], name: str | None, file: str) -> str:
@@ -21,6 +25,19 @@ def chosen(names: Sequence[str], name: str | None, file: str) -> str:
     if name is not None and name not in names:
         raise ValueError(f"holds no array {name!r}: choose one of {choices(names)}")
     return names[0] if name is None else name
+
+
+def data_among(about: Mapping[str, Mapping[str, Any]], axes: set[str], name: str | None) -> list[str]:
+    """What there is to choose from: the arrays that are no coordinates, and all where one is named or all are.
+
+    Args:
+        about: the attributes of each array, by its name.
+        axes: names of arrays that say where the others' rows or columns lie.
+        name: of the array that is asked for.
+    """
+    named = {word for known in about.values() for key in _ABOUT for word in str(known.get(key, "")).split()}
+    data = [key for key in about if key not in axes and key.rpartition("/")[2] not in named]
+    return list(about) if name in about or not data else data
 
 
 def check_size(shape: Sequence[int], itemsize: int, there: int | None = None) -> None:

@@ -8,11 +8,8 @@ from numpy.typing import NDArray
 
 from brenier.core.kinds import RECORDS
 from brenier.core.reading.hdf5 import arrays_in, opened, values_of
-from brenier.core.reading.members import by_others, check_size, chosen
+from brenier.core.reading.members import by_others, check_size, chosen, data_among
 from brenier.core.reading.packing import unpacked
-
-# Attributes that name other arrays, which are about the array and not data themselves.
-_ABOUT = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measures", "ancillary_variables")
 
 
 def read_netcdf(path: Path, name: str | None = None) -> NDArray[Any]:
@@ -37,7 +34,7 @@ def _read(path: Path, name: str | None) -> NDArray[Any]:
     with by_others("scipy"), xr.open_dataset(path, engine="scipy", decode_cf=False) as data:
         _refuse_results(data.attrs, name, path)
         about = {str(key): variable.attrs for key, variable in data.variables.items()}
-        name = chosen(_choices(about, {str(key) for key in data.coords}, name), name, path.name)
+        name = chosen(data_among(about, {str(key) for key in data.coords}, name), name, path.name)
         variable = data.variables[name]
         check_size(variable.shape, variable.dtype.itemsize)
         return unpacked(variable.to_numpy(), variable.attrs, unwritten=True)
@@ -50,7 +47,7 @@ def _read_hdf5(path: Path, name: str | None) -> NDArray[Any]:
         about = {key: dict(item.attrs) for key, item in arrays.items()}
         scales = {key for key, known in about.items() if known.get("CLASS") == b"DIMENSION_SCALE"}
         name = name if name is None else name.strip("/")
-        name = chosen(_choices(about, scales, name), name, path.name)
+        name = chosen(data_among(about, scales, name), name, path.name)
         return unpacked(values_of(arrays[name]), about[name], unwritten=True)
 
 
@@ -58,10 +55,3 @@ def _refuse_results(attributes: Mapping[str, Any], name: str | None, path: Path)
     kind = attributes.get("kind")
     if name is None and isinstance(kind, str) and kind in RECORDS:
         raise ValueError(f"holds a saved {kind}, a result and no data: see it with `brenier show {path.name}`")
-
-
-def _choices(about: Mapping[str, Mapping[str, Any]], scales: set[str], name: str | None) -> list[str]:
-    """What there is to choose from: the variables that are no coordinates, and all where one is named or all are."""
-    named = {word for known in about.values() for key in _ABOUT for word in str(known.get(key, "")).split()}
-    data = [key for key in about if key not in scales and key.rpartition("/")[2] not in named]
-    return list(about) if name in about or not data else data

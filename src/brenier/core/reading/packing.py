@@ -33,7 +33,7 @@ def unpacked(values: NDArray[Any], attributes: Mapping[str, Any], unwritten: boo
         return values
     known = {name: np.asarray(attributes[name]) for name in _PACKING if name in attributes}
     packing: dict[str, Any] = {name: value.item() if value.size == 1 else value for name, value in known.items()}
-    if unwritten and values.dtype.kind == "f" and "_FillValue" not in packing:
+    if unwritten and values.dtype.str[1:] in ("f4", "f8") and "_FillValue" not in packing:
         packing["_FillValue"] = values.dtype.type(_UNWRITTEN)
     found = values
     if packing:

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from brenier.core.reading.arrays import read_npy, read_npz
-from brenier.core.reading.files import exists, one_line, split_member
+from brenier.core.reading.files import exists, is_store, one_line, split_member
 from brenier.core.reading.hdf5 import read_anndata, read_hdf5
 from brenier.core.reading.image_files import image_labels
 from brenier.core.reading.images import read_images
@@ -20,6 +20,7 @@ from brenier.core.reading.points import shaped, standardized
 from brenier.core.reading.tables import read_columns, read_csv
 from brenier.core.reading.tensors import read_safetensors, read_torch
 from brenier.core.reading.values import Array, check_array
+from brenier.core.reading.zarr_stores import read_zarr
 
 
 def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -> Array:
@@ -28,8 +29,8 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
     Args:
         source: a file by its suffix, or a folder of images:
             `.npy`;
-            `.npz`, `.pt`, `.pth`, `.safetensors`, `.h5`, `.hdf5`, `.h5ad`, `.mat`, `.nc`, `.nc4`, as "file.npz:name"
-            where it holds several arrays, with "a/b" for b in a;
+            `.npz`, `.pt`, `.pth`, `.safetensors`, `.h5`, `.hdf5`, `.h5ad`, `.mat`, `.nc`, `.nc4`, `.zarr`, as
+            "file.npz:name" where it holds several arrays, with "a/b" for b in a;
             `.csv`, `.tsv`, `.csv.gz`, `.tsv.gz`: a table in text, with a header or without, every column numeric;
             `.parquet`, also a folder of them, `.feather`, `.arrow`: the same, with lists of coordinates, too;
             a folder of images, or a `.zip` archive of them, see `read_images`.
@@ -45,8 +46,6 @@ def read_array(source: str | os.PathLike[str], reading: Reading | None = None) -
     path = Path(file)
     if not exists(path):
         raise ValueError(f"{text!r} does not exist: give the path of a data file or of a folder of images")
-    if path.is_dir() and any((path / mark).exists() for mark in _ZARR):
-        raise ValueError(f"{text!r} is a Zarr store, not read: convert it by xarray.open_zarr(...).to_netcdf(...)")
     check_fields(text, reading, fields_of(path))
     suffix = suffix_of(path)
     images = suffix == ".zip" or (path.is_dir() and not suffix)
@@ -92,6 +91,8 @@ def read_labels(source: str | os.PathLike[str], reading: Reading | None = None) 
 
 def suffix_of(path: Path) -> str:
     """The suffix that says how a file is read, with that before .gz; of a folder, what it holds: "" for images."""
+    if is_store(path):
+        return ".zarr"
     if path.is_dir():
         return ".parquet" if next(path.glob("*.parquet"), None) is not None else ""
     return "".join(path.suffixes[-2 if path.suffix.lower() == ".gz" else -1 :]).lower()
@@ -143,8 +144,8 @@ READERS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
     ".mat": read_matlab,
     ".nc": read_netcdf,
     ".nc4": read_netcdf,
+    ".zarr": read_zarr,
 }
-_ZARR = ("zarr.json", ".zgroup", ".zarray")  # its codecs may unpickle, so that it cannot be read safely
 TEXTS: dict[str, Callable[[Path, Reading], NDArray[Any]]] = dict.fromkeys(
     (".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_csv
 )
