@@ -117,3 +117,15 @@ def test_words_are_classes(brenier: Command, files: Path) -> None:
     expected = library.evaluate(points("x", "a"), points("y", "a"), labels=kinds, progress=False)
     mixture = json.loads(Path("e.json").read_text())["metrics"]["mmr"]["value"]
     assert mixture == pytest.approx(float(expected["value"].sel(metric="mmr")), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--shape", "a,b", "'a,b': give whole numbers and commas between them, such as 3,32,32"),
+        ("--about", "me", "'me' is not one of 'law', 'atoms'."),
+        ("--dtype", "int8", "'int8' is not one of 'float32', 'float64'."),
+    ],
+)
+def test_a_value_that_is_none_is_said_in_our_words(brenier: Command, option: str, value: str, said: str) -> None:
+    assert brenier("probe", "digits", option, value).err == f"brenier: Invalid value for '{option}': {said}\n"

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except TyperException as error:
-        return _complain(error.format_message())
+        return _complain(error.format_message().replace(": Value error, ", ": "))  # pydantic's words, inside
     except (ValueError, TypeError) as error:
         return _complain(str(error))
     finally:

@@ -86,7 +86,7 @@ def _shape(text: str) -> list[int]:
     try:
         return [int(size) for size in text.split(",")]
     except ValueError:
-        raise ValueError(f"--shape {text!r}: give whole numbers and commas between them, such as 3,32,32") from None
+        raise ValueError(f"{text!r}: give whole numbers and commas between them, such as 3,32,32") from None
 
 
 # One option for each field of a `Reading`.

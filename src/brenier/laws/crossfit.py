@@ -89,7 +89,8 @@ class CrossFit(Empirical):
         if distinct < LEAST:
             raise ValueError(
                 f"{law.name} has {distinct} distinct point{'s' * (distinct > 1)}: what they tell about the law behind "
-                f"them needs at least {LEAST}; ask for what the points are themselves with about='atoms'"
+                f"them needs at least {LEAST}; ask for what the points are themselves with about='atoms' "
+                "(--about atoms)"
             )
         group = np.random.default_rng(seed).permutation(distinct) % GROUPS
         order = torch.from_numpy(np.argsort(group, kind="stable"))

@@ -199,7 +199,8 @@ def _choose_question(about: str | None, holdout: float | None, law: Target) -> L
         raise ValueError(f"about='atoms' needs data, and {law.name} has no atoms: leave about out")
     if about != "atoms" and holdout is not None and law.atoms:
         raise ValueError(
-            "about the law behind data every datum is held out in turn: leave holdout out, or ask with about='atoms'"
+            "about the law behind data every datum is held out in turn: leave holdout out, or ask with "
+            "about='atoms' (--about atoms)"
         )
     return "atoms" if about == "atoms" else "law"
 

@@ -94,3 +94,10 @@ def test_a_point_without_a_label_is_refused(written: Callable[..., Path], text: 
         read_labels(file)
     with pytest.raises(ValueError, match="does not exist"):
         read_labels("gone.csv")
+
+
+def test_a_file_that_is_missing_is_no_column_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pd.DataFrame({"kind": WORDS}).to_parquet(tmp_path / "a.parquet")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^'labels\.txt' does not exist"):
+        read_labels("labels.txt")

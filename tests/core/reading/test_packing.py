@@ -36,6 +36,7 @@ def test_without_attributes_values_are_handed_on() -> None:
         (np.array([1.0, -9999.0, -9999.0]), {"_FillValue": -9999.0}, "2 values are missing .* first in row 1"),
         (STORED, {"valid_range": [0, 100]}, r"2 values are not valid \(0 to 100, as the file says\)"),
         (STORED, {"valid_max": 249}, r"1 value is not valid \(-inf to 249"),
+        (STORED, {"valid_max": np.array([249])}, r"1 value is not valid \(-inf to 249"),  # as h5py has it
     ],
 )
 def test_missing_and_invalid_values_are_named(values: np.ndarray, attributes: dict, message: str) -> None:

@@ -46,8 +46,8 @@ def unpacked(values: NDArray[Any], attributes: Mapping[str, Any], unwritten: boo
             f"{name} {', '.join(map(str, np.ravel(packing[name])))}" for name in _MARKS if name in packing
         )
         raise ValueError(count(missing, f"missing ({marks})"))
-    low, high = attributes.get("valid_min", -math.inf), attributes.get("valid_max", math.inf)
-    low, high = np.ravel(attributes.get("valid_range", (low, high)))
+    bounds = [attributes.get("valid_min", -math.inf), attributes.get("valid_max", math.inf)]
+    low, high = np.ravel(attributes.get("valid_range", np.hstack(bounds)))
     if "_Unsigned" not in packing and (bad := (values < low) | (values > high)).any():
         raise ValueError(count(bad, f"not valid ({low:g} to {high:g}, as the file says)"))
     return found

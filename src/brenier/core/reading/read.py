@@ -72,8 +72,9 @@ def read_labels(source: str | os.PathLike[str], reading: Reading | None = None) 
     text = os.fspath(source)
     reading = Reading() if reading is None else reading
     file, name = split_member(text)
-    if name is None and not exists(Path(text)) and suffix_of(Path(text.rpartition(":")[0])) in TABLES:
-        file, _, name = text.rpartition(":")
+    table, colon, column = text.rpartition(":")
+    if name is None and colon and not exists(Path(text)) and suffix_of(Path(table)) in TABLES:
+        file, name = table, column
     path = Path(file)
     if not exists(path):
         raise ValueError(f"{text!r} does not exist: give the path of a file of labels")
