@@ -156,3 +156,24 @@ def test_a_result_is_frozen() -> None:
     assert isinstance(found, Entropic)
     with pytest.raises(AttributeError):
         found.psi = found.phi  # type: ignore[misc]
+
+
+# Far from zero
+
+
+@pytest.mark.parametrize("where", [1e5, (3e8, 0.0, -1e6)])
+def test_samples_far_from_zero_are_coupled_as_at_zero(where: float | tuple[float, ...]) -> None:
+    by = torch.tensor(where, dtype=torch.float64).expand(3)
+    y, x, start = cloud(40, 3, 0), 2 * cloud(30, 3, 1), cloud(40, 1, 2)[:, 0]
+    y, x = (y * 2**10).round() / 2**10, (x * 2**10).round() / 2**10  # which move without rounding
+    near = sinkhorn(y, x, reg=0.5, start=start)
+    gone = sinkhorn(y + by, x - 2 * by, reg=0.5, start=start - 2 * y @ by)
+    assert gone.iterations == near.iterations
+    torch.testing.assert_close(gone.plan(), near.plan(), rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(gone.map(y + by) + 2 * by, near.map(y), rtol=0, atol=1e-6)
+    torch.testing.assert_close(gone.inverse(x - 2 * by) - by, near.inverse(x), rtol=0, atol=1e-6)
+    apart = y.mean(0) - x.mean(0)
+    assert gone.value() == pytest.approx(near.value() + float((2 * apart + 3 * by) @ (3 * by)), rel=1e-12)
+    along = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None] * torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    rise, flat = gone.potential(along + by), near.potential(along) - 2 * along @ by
+    torch.testing.assert_close(rise - rise[0], flat - flat[0], rtol=1e-12, atol=1e-6)

@@ -11,6 +11,9 @@ and Sinkhorn's iteration fits one marginal after the other, first the target's:
 
 Both are convex functions on all of R^d; grad psi(y) = E[X | Y = y] is the barycentric map, Brenier's for reg -> 0. The
 dual potentials of POT are |y|^2 - 2 psi and |x|^2 - 2 phi.
+
+Samples that lie far from zero are moved there, y by p and x by q: the coupling stays what it is, and psi(y) becomes
+psi(y - p) + <y - p, q>.
 """
 
 import math
@@ -23,6 +26,7 @@ from torch import Tensor
 
 from brenier.core.checks import whole_number
 from brenier.core.points import Numbers, arrays_too, as_points, as_tensor
+from brenier.laws.base import far
 
 _LARGEST = 2**25  # entries of the coupling: a quarter of a GiB
 _BLOCK = 2**22
@@ -34,10 +38,11 @@ class Entropic:
     """An entropic coupling of two weighted samples. All in float64.
 
     Attributes:
-        reference, reference_weights: y (n, d) and a (n,), sum 1.
-        target, target_weights: x (m, d) and b (m,), sum 1.
+        reference, reference_weights: y (n, d), less p, and a (n,), sum 1.
+        target, target_weights: x (m, d), less q, and b (m,), sum 1.
+        origins: p and q: the samples' means where these are far from zero, else 0.
         reg: in squared units of the data.
-        psi, phi: potentials at y, shape (n,), and at x, shape (m,).
+        psi, phi: potentials at `reference`, shape (n,), and at `target`, shape (m,).
         iterations: how many were made.
         marginal_error: sum_j |sum_i pi_ij - b_j|; the other marginal is right to rounding.
     """
@@ -46,6 +51,7 @@ class Entropic:
     reference_weights: Float[Tensor, " n"]
     target: Float[Tensor, "m d"]
     target_weights: Float[Tensor, " m"]
+    origins: tuple[Float[Tensor, " d"], Float[Tensor, " d"]]
     reg: float
     psi: Float[Tensor, " n"]
     phi: Float[Tensor, " m"]
@@ -55,20 +61,24 @@ class Entropic:
     @arrays_too()
     def potential(self, y: Float[Tensor, "k d"]) -> Float[Tensor, " k"]:
         """psi at any points: reg/2 log sum_j b_j exp((<y, x_j> - phi_j)/(reg/2))."""
+        origin, end = self.origins
+        y = y.double() - origin
         blocks = self._scores(y, self.target, self.target_weights, self.phi)
-        return torch.cat([self.reg / 2 * scores.logsumexp(1) for scores in blocks])
+        return torch.cat([self.reg / 2 * scores.logsumexp(1) for scores in blocks]) + y @ end
 
     @arrays_too()
     def map(self, y: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
         """The barycentric map E[X | Y = y] = grad psi(y), at any points."""
-        blocks = self._scores(y, self.target, self.target_weights, self.phi)
-        return torch.cat([scores.softmax(1) @ self.target for scores in blocks])
+        origin, end = self.origins
+        blocks = self._scores(y.double() - origin, self.target, self.target_weights, self.phi)
+        return torch.cat([scores.softmax(1) @ self.target for scores in blocks]) + end
 
     @arrays_too()
     def inverse(self, x: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
         """The barycentric map back, E[Y | X = x], at any points; the inverse of `map` only for reg -> 0."""
-        blocks = self._scores(x, self.reference, self.reference_weights, self.psi)
-        return torch.cat([scores.softmax(1) @ self.reference for scores in blocks])
+        end, origin = self.origins
+        blocks = self._scores(x.double() - origin, self.reference, self.reference_weights, self.psi)
+        return torch.cat([scores.softmax(1) @ self.reference for scores in blocks]) + end
 
     def plan(self) -> Float[Tensor, "n m"]:
         """The coupling pi."""
@@ -79,12 +89,14 @@ class Entropic:
         """The minimum of E|Y - X|^2 + reg KL(pi | mu x nu), from the potentials; before convergence, less."""
         f = self.reference.square().sum(1) - 2 * self.psi
         g = self.target.square().sum(1) - 2 * self.phi
-        return float(self.reference_weights @ f + self.target_weights @ g)
+        apart = self.origins[0] - self.origins[1]
+        means = self.reference_weights @ self.reference - self.target_weights @ self.target
+        return float(self.reference_weights @ f + self.target_weights @ g + (2 * means + apart) @ apart)
 
     def _scores(self, points: Tensor, others: Tensor, weights: Tensor, potential: Tensor) -> list[Tensor]:
         """Logarithms of the coupling's weights between points (k, d) and one of the samples, up to a constant a row."""
         shifts = weights.log() - potential / (self.reg / 2)
-        blocks = points.to(torch.float64).split(max(1, _BLOCK // len(others)))
+        blocks = points.split(max(1, _BLOCK // len(others)))
         return [block @ others.T / (self.reg / 2) + shifts for block in blocks]
 
 
@@ -133,6 +145,7 @@ def sinkhorn(
     if len(y) * len(x) > _LARGEST:
         raise ValueError(f"{len(y)} x {len(x)} points make too large a coupling: 2^25 pairs at most")
     a, b = _weights(reference_weights, len(y), "reference"), _weights(target_weights, len(x), "target")
+    (y, origin), (x, end) = _moved(y, a), _moved(x, b)
     if not (0 < reg < math.inf and 0 < tolerance < math.inf):
         raise ValueError(f"reg and tolerance must be positive and finite, got {reg} and {tolerance}")
     if anneal is not None and (iterations is not None or not reg < anneal < math.inf):
@@ -140,6 +153,7 @@ def sinkhorn(
     psi = torch.zeros_like(a) if start is None else as_tensor(start, "start").to("cpu", torch.float64)
     if psi.shape != a.shape or not bool(torch.isfinite(psi).all()):
         raise ValueError(f"start must hold {len(y)} finite numbers, one for each point of the reference")
+    psi = psi - y @ end
     steps = whole_number(most if iterations is None else iterations, "most" if iterations is None else "iterations", 1)
     halvings = 0 if anneal is None else math.ceil(math.log2(anneal / reg))
     stages = [(anneal or reg) / 2**k for k in range(halvings)]
@@ -148,7 +162,7 @@ def sinkhorn(
         goal = None if iterations is not None else tolerance if stage == reg else max(tolerance, _ROUGH)
         phi, psi, made = _iterate(y, a, x, b, stage / 2, psi, steps, goal)
         total += made
-    found = Entropic(y, a, x, b, float(reg), psi, phi, total, 0.0)
+    found = Entropic(y, a, x, b, (origin, end), float(reg), psi, phi, total, 0.0)
     error = float((found.plan().sum(0) - b).abs().sum())
     if iterations is None and error > tolerance:
         raise RuntimeError(
@@ -174,6 +188,15 @@ def _iterate(
     log = solution[1]
     u, v = log["log_u"], log["log_v"]
     return epsilon * (b.log() - v), epsilon * (a.log() - u), int(log["niter"]) + 1
+
+
+def _moved(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Points less their mean, and the mean, where that is far from zero beside their deviation."""
+    mean = weights @ points
+    centred = points - mean
+    if far(mean, math.sqrt(float(weights @ centred.square().sum(1)))):
+        return centred, mean
+    return points, torch.zeros_like(mean)
 
 
 def _weights(weights: Numbers | None, n: int, name: str) -> Tensor:
