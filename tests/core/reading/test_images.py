@@ -1,4 +1,5 @@
 import io
+import os
 import re
 import struct
 import warnings
@@ -145,6 +146,19 @@ def tiff(pixels: NDArray[np.uint16], bits: int, photometric: int) -> bytes:
     entries += [(278, 3, 1, height), (279, 4, 1, len(content))]
     table = struct.pack("<H", 9) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
     return struct.pack("<2sHI", b"II", 42, 8) + table + content + struct.pack("<3H", bits, bits, bits)
+
+
+def test_a_damaged_tiff_is_refused_without_a_word_of_its_library(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.tiff", compression="tiff_lzw")
+    content = bytearray((tmp_path / "a.tiff").read_bytes())
+    content[400:440] = bytes(range(40))
+    (tmp_path / "a.tiff").write_bytes(content)
+    refused(tmp_path, "a.tiff", "decoder error")
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
 
 
 def test_the_depth_of_tiff_counts_too(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any, cast
@@ -106,7 +107,8 @@ def _pixels(stream: BufferedIOBase) -> NDArray[np.uint8] | NDArray[np.uint16]:
             if frames > 1 and image.format != "MPO":  # a camera's JPEG, whose further pictures are previews
                 raise ValueError(f"the file holds {frames} frames or pages: save every one as an image of its own")
             bits, mode, kind = _bits(image, stream), image.mode, image.format
-            image.load()
+            with _unheard() if kind == "TIFF" else nullcontext():
+                image.load()
             image = ImageOps.exif_transpose(image)
     except (Image.UnidentifiedImageError, SyntaxError):
         raise ValueError("not an image in PNG, JPEG, WebP, TIFF, BMP or GIF, in spite of its name") from None
@@ -130,6 +132,19 @@ def _pixels(stream: BufferedIOBase) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if image.mode not in ("L", "RGB"):
         raise ValueError(f"the image has mode {image.mode}: convert it to 8-bit grey or RGB")
     return np.asarray(image)
+
+
+@contextmanager
+def _unheard() -> Generator[None]:
+    """What libtiff says of damage to the stream of errors itself goes nowhere: Pillow raises, too, and we say it."""
+    heard, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(heard, 2)
+        os.close(heard)
+        os.close(nowhere)
 
 
 def _bits(image: Any, stream: BufferedIOBase) -> int:
