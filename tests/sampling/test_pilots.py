@@ -14,10 +14,12 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.networks.network import NetworkTarget
 from brenier.sampling.driver import integrate
 from brenier.sampling.endpoint import reference
-from brenier.sampling.pilots import AXES, fly
+from brenier.sampling.pilots import AXES, fly, windows
 from brenier.sampling.steps import SOLVERS, Memory
 
 ODE = ["euler", "heun", "dpmpp-2m"]
+LONGER = ["dpmpp-3m", "unip-3", "deis-3", "ipndm-4"]  # memories
+CORRECTED = ["unipc-2", "unipc-3"]
 HIGH, LOW = 20.0, 0.05
 GRID = [20.0, 11.0, 4.0, 3.1, 1.3, 0.7, 0.2, 0.05]
 MEAN, LENGTHS = torch.tensor([0.3, -2.0, 0.0]).double(), torch.tensor([1.0, 0.4, 3.0]).double()
@@ -101,11 +103,13 @@ def errors(x, grid, solver):
 
     path = [exact(x, HIGH, sigma) for sigma in GRID]
     ends = [*path, denoise(path[-1], LOW)]
+    held = [denoise(x, sigma) for x, sigma in zip(path, GRID, strict=True)]
+    if solver.startswith(("deis", "ipndm")):
+        held = [(x - clean) / sigma for x, clean, sigma in zip(path, held, GRID, strict=True)]
     found = []
     for i, (sigma, after) in enumerate(pairwise(grid)):
-        memory = Memory(noise=torch.randn_like)
-        if i > 0:
-            memory.denoised, memory.sigma = denoise(path[i - 1], grid[i - 1]), grid[i - 1]
+        past = tuple(zip(grid[:i], held[:i], strict=True))[::-1]
+        memory = Memory(torch.randn_like, past, beyond=grid[i + 2] if i + 2 < len(grid) else math.inf)
         local = SOLVERS[solver].step(denoise, path[i], sigma, after, memory) - ends[i + 1]
         found.append(local * growth(dim, max(after, LOW), LOW))
     return torch.stack(found)
@@ -116,7 +120,7 @@ def errors(x, grid, solver):
 def test_contributions_on_a_gaussian_law(dim, to_zero):
     x, grid = noisy(dim, 6), [*GRID, 0.0] if to_zero else GRID
     coarse, fine = (fly(gaussian(dim), x, levels(2 * n - 1), LOW if to_zero else None, stride=2) for n in (33, 65))
-    for solver in ODE:
+    for solver in [*ODE, *LONGER]:
         along = torch.einsum("pnd,knd->kpn", coarse.probes, errors(x, grid, solver)).flatten(1).numpy()
         off = [rms(pilots.contributions(grid, solver) - along) / rms(along) for pilots in (coarse, fine)]
         assert off[0] < 0.02
@@ -155,10 +159,10 @@ def test_contributions_add_up_to_the_error_of_small_steps(law, to_zero):
         error = pilots.project(integrate(law, x, grid, solver).x)
         return rms(pilots.contributions(grid, solver).sum(0) - error) / rms(error)
 
-    for solver in ODE:
+    for solver in [*ODE, *LONGER, *CORRECTED]:
         offs = [off(count, solver) for count in (17, 33, 65)]
         assert offs[1] < 0.8 * offs[0]
-        assert offs[2] < min(0.65 * offs[1], 0.25)
+        assert offs[2] < max(min(0.65 * offs[1], 0.25), 0.03)  # what the pilots themselves are off
 
 
 def test_errors_grow_as_the_flow_carries_them():
@@ -170,7 +174,7 @@ def test_errors_grow_as_the_flow_carries_them():
         here = reference(PLANE, x, HIGH, sigma, 1e-5)
         stepped = integrate(PLANE, here, [sigma, after], "euler").x
         moved = (reference(PLANE, stepped, after, LOW, 1e-5) - end).T.flatten().numpy()
-        found = pilots.steps(np.array([np.inf]), np.array([sigma]), np.array([after]), "euler")[0]
+        found = pilots.steps(windows([sigma, after]), "euler")[0]
         assert rms(found - moved) < 0.02 * rms(moved)
 
 

@@ -9,9 +9,12 @@ import torch
 from diffusers import schedulers as diffusers_schedulers
 from diffusers.schedulers import (
     scheduling_ddim,
+    scheduling_deis_multistep,
     scheduling_dpmsolver_multistep,
     scheduling_euler_discrete,
     scheduling_heun_discrete,
+    scheduling_ipndm,
+    scheduling_unipc_multistep,
 )
 
 from brenier.catalog import load_target
@@ -19,7 +22,7 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.sampling.driver import integrate
 from brenier.sampling.steps import LANGEVIN, SOLVERS, Memory, evaluations, find_solver, langevin_size
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in diffusers
+pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # in diffusers
 
 LAW = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, 0.0]], [[0.1, 0.3], [0.2, 0.05]])
 GRIDS = [[5.0, 3.1, 1.0, 0.6, 0.15, 0.0], [2.0, 1.7, 0.9, 0.8, 0.3, 0.25, 0.1, 0.04, 0.0]]
@@ -40,9 +43,12 @@ class Double:
 def double(monkeypatch):
     for module in (
         scheduling_ddim,
+        scheduling_deis_multistep,
         scheduling_dpmsolver_multistep,
         scheduling_euler_discrete,
         scheduling_heun_discrete,
+        scheduling_ipndm,
+        scheduling_unipc_multistep,
     ):
         monkeypatch.setattr(module, "torch", Double())
 
@@ -113,6 +119,55 @@ def test_dpm_solver_is_that_of_its_authors(solver, grid):
     torch.testing.assert_close(x, by_diffusers(scheduler, points(), True, given), rtol=1e-11, atol=1e-11)
 
 
+MULTISTEP = {  # by diffusers: class and options
+    "dpmpp-3m": ("DPMSolverMultistep", {"solver_order": 3}),
+    "dpmpp-2m": ("UniPCMultistep", {"solver_order": 2, "disable_corrector": [*range(20)]}),
+    "unip-3": ("UniPCMultistep", {"solver_order": 3, "disable_corrector": [*range(20)]}),
+    "unipc-2": ("UniPCMultistep", {"solver_order": 2}),
+    "unipc-3": ("UniPCMultistep", {"solver_order": 3}),
+    "deis-2": ("DEISMultistep", {"solver_order": 2}),
+    "deis-3": ("DEISMultistep", {"solver_order": 3}),
+}
+
+
+@pytest.mark.parametrize("solver", MULTISTEP)
+@pytest.mark.usefixtures("double")
+def test_multistep_solvers_are_those_of_diffusers(solver):
+    name, options = MULTISTEP[solver]
+    draw = np.random.default_rng(3)
+    drawn = [np.sort(draw.uniform(0.02, 5.0, steps))[::-1].tolist() for steps in (1, 2, 3, 4, 7, 14)]
+    for grid in (*GRIDS, *([*levels, 0.0] for levels in drawn), GRIDS[1][:-1], *drawn[1:]):
+        to_0 = grid[-1] == 0
+        if to_0 and solver.startswith("deis"):
+            continue  # it ends at the lowest level of its table
+        ends = {} if solver.startswith("deis") else {"final_sigmas_type": "zero" if to_0 else "sigma_min"}
+        make = getattr(diffusers_schedulers, f"{name}Scheduler")
+        scheduler = make(lower_order_final=to_0, **ends, **options)
+        scheduler.set_timesteps(len(grid) - 1)
+        scheduler.sigmas = torch.tensor(grid, dtype=torch.float64)
+        found = integrate(LAW, points(), grid, solver)
+        assert found.evaluations == len(grid) - 1
+        torch.testing.assert_close(found.x, by_diffusers(scheduler, points(), True), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.usefixtures("double")
+def test_ipndm_is_that_of_diffusers(order):
+    for grid in (GRIDS[1][:-1], GRIDS[0][:2]):
+        sigmas = torch.tensor(grid, dtype=torch.float64)
+        scheduler = diffusers_schedulers.IPNDMScheduler()
+        scheduler.set_timesteps(len(grid) - 1)
+        scheduler.alphas, scheduler.betas = 1 / (1 + sigmas**2).sqrt(), sigmas / (1 + sigmas**2).sqrt()
+        x = points() / (1 + sigmas[0] ** 2).sqrt()
+        for i, t in enumerate(scheduler.timesteps):
+            scheduler.ets = scheduler.ets[max(len(scheduler.ets) - order + 1, 0) :]  # it knows order 4 only
+            x0 = clean(x * (1 + sigmas[i] ** 2).sqrt(), grid[i])
+            eps = (x - scheduler.alphas[i] * x0) / scheduler.betas[i]
+            x = scheduler.step(scheduler.alphas[i] * eps - scheduler.betas[i] * x0, t, x).prev_sample
+        ours = integrate(LAW, points(), grid, f"ipndm-{order}").x
+        torch.testing.assert_close(ours, x * (1 + sigmas[-1] ** 2).sqrt(), rtol=1e-11, atol=1e-11)
+
+
 def test_euler_maruyama_is_the_predictor_of_score_sde():
     grid = GRIDS[0]
     scheduler = diffusers_schedulers.ScoreSdeVeScheduler()
@@ -130,15 +185,46 @@ def test_euler_maruyama_is_the_predictor_of_score_sde():
     torch.testing.assert_close(x, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("dpmpp-2m", 2)])
+def flow(x, high, low):
+    """The exact flow of the Gaussian."""
+    return MEAN + math.sqrt((DEVIATION**2 + low**2) / (DEVIATION**2 + high**2)) * (x - MEAN)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("dpmpp-2m", 2), ("unipc-2", 3)])
 def test_order_on_the_exact_flow_of_a_gaussian(solver, order):
     x, high, low = points(20, 1), 5.0, 0.1
-    exact = MEAN + math.sqrt((DEVIATION**2 + low**2) / (DEVIATION**2 + high**2)) * (x - MEAN)
     errors = [
-        float((integrate(GAUSSIAN, x, np.geomspace(high, low, steps + 1), solver).x - exact).abs().max())
+        float((integrate(GAUSSIAN, x, np.geomspace(high, low, steps + 1), solver).x - flow(x, high, low)).abs().max())
         for steps in (32, 64, 128)
     ]
     assert -np.diff(np.log2(errors)) == pytest.approx(order, abs=0.1)
+
+
+ORDERS = {"dpmpp-2m": 2, "dpmpp-3m": 2, "unip-3": 3, "unipc-2": 3, "unipc-3": 4}
+ORDERS |= {"deis-2": 2, "deis-3": 3, "ipndm-2": 2, "ipndm-3": 3, "ipndm-4": 4}
+
+
+@pytest.mark.parametrize("solver", ORDERS)
+def test_order_of_a_step_from_an_exact_past(solver):
+    """Error h^(order + 1) of one step; with a corrector, once the next step has corrected it."""
+    method, step = SOLVERS[solver].multistep, SOLVERS[solver].step
+
+    def error(h):
+        past = np.arange(-method.order, 3) * h
+        sigmas = (1 - past if method.adams else np.exp(-past)).tolist()
+        path = [flow(points(20, 1), 2.0, sigma) for sigma in sigmas]
+        known = [GAUSSIAN.denoise(x / sigma, 1 / sigma) for x, sigma in zip(path, sigmas, strict=True)]
+        if method.noise:
+            known = [(x - clean) / sigma for x, clean, sigma in zip(path, known, sigmas, strict=True)]
+        *before, here, after, beyond = sigmas
+        memory = Memory(torch.randn_like, tuple(zip(before, known[:-3], strict=True))[::-1], beyond=beyond)
+        found = step(lambda x, sigma: GAUSSIAN.denoise(x / sigma, 1 / sigma), path[-3], here, after, memory)
+        if method.corrects:
+            step(lambda x, sigma: GAUSSIAN.denoise(x / sigma, 1 / sigma), found, after, beyond, memory)
+            found = memory.start
+        return float((found - path[-2]).abs().max())
+
+    assert math.log2(error(0.04) / error(0.02)) == pytest.approx(ORDERS[solver] + 1, abs=0.3)
 
 
 def gaussian_moments(solver, grid, mean, variance):

@@ -14,7 +14,7 @@ from brenier.core.reading.options import Reading
 def run_plan(
     law: options.LawName,
     steps: Annotated[int, typer.Option(help="Steps of the sampler: intervals of the grid.")] = 10,
-    solver: Annotated[str, typer.Option(help="euler, heun, dpmpp-2m, dpmpp-2m-sde, ...")] = "dpmpp-2m",
+    solver: Annotated[str, typer.Option(help="euler, heun, dpmpp-2m, unipc-2, ...")] = "dpmpp-2m",
     criterion: Annotated[
         str, typer.Option(help="error, curvature, information, kl, karras, log-snr, cosine, ...")
     ] = "error",

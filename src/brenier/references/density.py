@@ -136,7 +136,7 @@ def linear_steps(solver: SolverName, sigmas: Sequence[float]) -> Iterator[Linear
             for _ in range(LANGEVIN):
                 yield LinearStep(after, after, 1 - size, size, 0.0, math.sqrt(2 * size) * after)
         else:
-            memory = Memory(lambda like: noise, None if before == math.inf else past, before)
+            memory = Memory(lambda like: noise, () if before == math.inf else ((before, past),))
             yield LinearStep(
                 sigma, after, *find_solver(solver).step(lambda *_: clean, x, sigma, after, memory)[:, 0].tolist()
             )

@@ -13,7 +13,7 @@ from brenier.core.checks import whole_number
 from brenier.core.random import generator_for, normal_like
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
-from brenier.sampling.steps import Memory, evaluations, find_solver
+from brenier.sampling.steps import Memory, evaluations, find_solver, walk
 
 FAR = 1e8  # in largest lengths: noise so large that D is the mean, to rounding
 CENTRING = 32  # most evaluations, at one point, that find it
@@ -26,7 +26,8 @@ class Run:
     Attributes:
         x: shape (n, d), in the unit of the data.
         evaluations: of the denoiser, per sample.
-        trajectory: x at every noise level of the grid, shape (steps + 1, n, d), where it was asked for.
+        trajectory: x at every noise level of the grid, shape (steps + 1, n, d), where it was asked for. Solvers
+            that correct their steps do so after x was evaluated: here it is as evaluated.
     """
 
     x: Float[Tensor, "n d"]
@@ -116,12 +117,11 @@ def integrate(
             return torch.cat(clean) if clean else points
 
         memory = Memory(noise=lambda like: normal_like(like, noise))
-        path = [x]
-        for sigma, after in pairwise(grid):
-            x = sampler.step(denoise, x, sigma, after, memory)
+        end, path = x, [x]
+        for end in walk(sampler.step, denoise, x, grid, memory):
             if trajectory:
-                path.append(x)
-    return Run(x, count, torch.stack(path) if trajectory else None)
+                path.append(end)
+    return Run(end, count, torch.stack(path) if trajectory else None)
 
 
 def check_grid(sigmas: Iterable[float]) -> list[float]:

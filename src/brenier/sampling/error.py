@@ -20,7 +20,6 @@ counts, too.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,8 +28,9 @@ from torch import Tensor
 
 from brenier.core.checks import Array
 from brenier.laws.base import Target
-from brenier.sampling.pilots import Pilots
-from brenier.sampling.steps import Memory, SolverName, find_solver
+from brenier.sampling.multistep import Multistep
+from brenier.sampling.pilots import HERE, Pilots, windows
+from brenier.sampling.steps import Memory, SolverName, find_solver, walk
 
 Residual: TypeAlias = Callable[[Array], tuple[Array, float]]
 Jacobian: TypeAlias = Callable[[Array], Array]
@@ -42,6 +42,7 @@ HANDS = 5  # of them for grids made by hand
 REFINEMENTS = 8  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
 ENOUGH = 5e-3  # relative gain in mean square below which a stage ends
+UNEVEN = 50.0  # largest ratio of two gaps between levels
 FAR = 1.0  # most that the logarithm of a gap changes in one trial
 
 
@@ -73,6 +74,18 @@ class _Grids(NamedTuple):
         if self.to_zero:
             gaps[-1] = max(gaps[-1], 0.1 * gaps.mean())
         return np.log(gaps)
+
+    def shortfall(self, gaps: Array) -> Array:
+        """By how much gaps are too short beside the longest.
+
+        Levels next to each other make a difference quotient. Multistep solvers would gain by it, but for rounding and a
+        network's own error, which it magnifies.
+        """
+        between = gaps[:-1] if self.to_zero else gaps
+        lacking = np.maximum(between.max() - math.log(UNEVEN) - gaps, 0)
+        if self.to_zero:
+            lacking[-1] = 0
+        return lacking
 
 
 class Found(NamedTuple):
@@ -189,12 +202,10 @@ class _Sampler:
         return self._ends[key]
 
     def _carry(self, x: Tensor, memory: Memory, sigmas: Array) -> tuple[Tensor, list[tuple[Tensor, Memory]]]:
-        levels = sigmas.tolist()
-        states: list[tuple[Tensor, Memory]] = []
-        for sigma, after in pairwise(levels):
-            states.append((x, replace(memory)))
-            x = self.step(self._denoise, x, sigma, after, memory)
-        return x, states
+        end, states = x, [(x, replace(memory))]
+        for end in walk(self.step, self._denoise, x, sigmas.tolist(), memory):
+            states.append((end, replace(memory)))
+        return end, states
 
     def _denoise(self, points: Tensor, sigma: float) -> Tensor:
         self.count += len(points)
@@ -202,17 +213,17 @@ class _Sampler:
 
 
 def _prediction_slopes(pilots: Pilots, sigmas: Array, solver: SolverName) -> Array:
-    """Derivatives of the predicted errors by the logarithms of the inner levels; each moves three steps."""
-    count = len(sigmas) - 1
-    before = np.concatenate([[np.inf], sigmas[:-2]])
-    rows = np.concatenate([np.arange(i - 1, min(i + 2, count)) for i in range(1, count)])
-    level = np.concatenate([np.full(min(3, count - i + 1), i) for i in range(1, count)])
+    """Derivatives of the predicted errors by the logarithms of the inner levels; each moves the steps that know it."""
+    method = find_solver(solver).multistep or Multistep(1)
+    around, count = windows(sigmas), len(sigmas) - 1
+    first, last = (2 if method.corrects else 1), method.order  # step k knows levels from k + 1 - last to k + first
+    known = [(i, k) for i in range(1, count) for k in range(max(i - first, 0), min(i + last, count))]
+    level, rows = np.array(known).T
     sides: list[Array] = []
     for factor in (math.exp(SMALL), math.exp(-SMALL)):
-        past, here, after = before[rows], sigmas[:-1][rows], sigmas[1:][rows]
-        for values, index in ((past, rows - 1), (here, rows), (after, rows + 1)):
-            values[index == level] *= factor
-        sides.append(pilots.steps(past, here, after, solver))
+        moved = around[rows]
+        moved[np.arange(len(rows)), HERE + level - rows] *= factor
+        sides.append(pilots.steps(moved, solver))
     change = (sides[0] - sides[1]) / (2 * SMALL)
     return np.stack([change[level == i].sum(0) for i in range(1, count)], 1)
 
@@ -238,6 +249,7 @@ def _descend(
         step = -np.linalg.solve(normal + damping * scale * np.eye(len(normal)), matrix.T @ values)
         step -= step.mean()
         step *= min(1.0, FAR / max(float(np.abs(step).max()), 1e-300))
+        step += grids.shortfall(gaps + step)
         if float(np.abs(step).max()) < 1e-9:
             break
         trial = gaps + step

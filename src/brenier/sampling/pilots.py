@@ -7,12 +7,13 @@ sum over its steps of (local error) x (amplification to the end),
     e_N = sum_i Phi_i+1 l_i,    Phi_i the solution of that equation from sigma_i to the end,
 
 l_i being what step i makes of the exact x_i (with the exact D before it, for a multistep method), less the exact x_i+1.
+A method that corrects its steps evaluates D where its predictor went: that adds J times the predictor's local error.
 No Phi is formed. For random v with E v v^T = I, a_i = Phi_i^T v solves the adjoint equation, one product with J per
 level, and E <v, e_N>^2 = E |e_N|^2 where
 
     <v, e_N> = sum_i <a_i+1, l_i>.
 
-With x = D + sigma eps, l_i is a combination of D and eps at two or three levels: tables of <a, D> and <a, eps> over
+With x = D + sigma eps, l_i is a combination of D and eps at a few levels: tables of <a, D> and <a, eps> over
 pairs of levels predict the error of any grid and sampler without another evaluation of the denoiser, in any dimension
 at the same cost.
 """
@@ -32,10 +33,12 @@ from brenier.core.checks import Array
 from brenier.core.random import seeds
 from brenier.laws.base import Target
 from brenier.sampling.driver import integrate
-from brenier.sampling.steps import SolverName
+from brenier.sampling.multistep import Multistep
+from brenier.sampling.steps import SolverName, find_solver
 
 Place: TypeAlias = tuple[NDArray[np.int64], Array]
 
+HERE, AFTER, BEYOND = 3, 4, 5  # columns of the levels around a step: three before it, its own two, and the next
 AXES = 2  # dimensions up to which every axis is a probe v, and nothing is left to chance
 PROBES = 16  # per pilot, where they cost nothing
 TAIL = 9  # levels from the last one of a grid's to the floor
@@ -82,33 +85,58 @@ class Pilots:
         In the unit of the data. Squared, summed over steps before and over probes after, and averaged over pilots, they
         predict the mean square of the end error. The grid lies within the pilots' levels, but for a last level 0.
         """
-        s = np.asarray(sigmas, dtype=np.float64)
-        return self.steps(np.concatenate([[np.inf], s[:-2]]), s[:-1], s[1:], solver)
+        return self.steps(windows(sigmas), solver)
 
-    def steps(self, before: Array, sigma: Array, after: Array, solver: SolverName) -> Array:
-        """The same for single steps from `sigma` to `after`, with the level visited before (inf: none); (steps, m)."""
-        found = np.empty((len(sigma), self.last.shape[1]))
-        final = after == 0
+    def steps(self, around: Array, solver: SolverName) -> Array:
+        """The same for single steps, by the levels around each of them, see `windows`; (steps, m)."""
+        found = np.empty((len(around), self.last.shape[1]))
+        final = around[:, AFTER] == 0
         if final.any():
-            k, weights = self._place(sigma[final])
+            k, weights = self._place(around[final, HERE])
             found[final] = np.einsum("ik,ikm->im", weights, self.last[k])
-        before, sigma, after = before[~final], sigma[~final], after[~final]
-        here, there, c = self._place(sigma), self._place(after), (after / sigma)[:, None]
-        denoised = _value(self.denoised, there, here)
-        change = denoised - _value(self.denoised, there, there)
-        # Euler's local error: D - D' + sigma' (eps - eps').
-        local = change + after[:, None] * (_value(self.noise, there, here) - _value(self.noise, there, there))
-        if solver == "dpmpp-2m":
-            known = np.isfinite(before)
-            ratio = np.log(sigma / after)[known] / np.log(before / sigma)[known]
-            past = _value(self.denoised, (there[0][known], there[1][known]), self._place(before[known]))
-            local[known] += ((1 - c[known]) * ratio[:, None] / 2) * (denoised[known] - past)
-        if solver == "heun":  # which sees D' + J e where Euler's step, with its error e, went
-            error = _value(self.pulled_denoised, there, here) - _value(self.pulled_denoised, there, there)
-            noise = _value(self.pulled_noise, there, here) - _value(self.pulled_noise, there, there)
-            local += (1 / c - 1) / 2 * (error + after[:, None] * noise - change)
-        found[~final] = local
+        found[~final] = self._positive(around[~final], solver)
         return found
+
+    def _positive(self, around: Array, solver: SolverName) -> Array:
+        """The same for steps to positive levels."""
+        method = find_solver(solver).multistep
+        sigma, after, beyond = around[:, HERE:].T
+        if method is None:  # Heun's, which sees D' + J e where Euler's step, with its error e, went
+            here, there, c = self._place(sigma), self._place(after), (after / sigma)[:, None]
+            change = _value(self.denoised, there, here) - _value(self.denoised, there, there)
+            seen = self._local(around, Multistep(1), pulled=True)
+            return self._local(around, Multistep(1)) + (1 / c - 1) / 2 * (seen - change)
+        if not method.corrects:
+            return self._local(around, method)
+        # D' + J e likewise, which stands for half of the step to it and, not evaluated again, of the one from it.
+        again = (beyond > 0) & np.isfinite(beyond)
+        local = np.empty((len(around), self.last.shape[1]))
+        local[~again] = self._local(around[~again], method)
+        local[again] = self._local(around[again], method, ahead=True)
+        stands = ((sigma - beyond) / (2 * after))[again, None]
+        local[again] += stands * self._local(around[again], method, pulled=True)
+        return local
+
+    def _local(self, around: Array, method: Multistep, ahead: bool = False, pulled: bool = False) -> Array:
+        """<a, l> or <J^T a, l>, l the error of a linear multistep step from exact D and eps, also those ahead."""
+        denoised, noise = (self.pulled_denoised, self.pulled_noise) if pulled else (self.denoised, self.noise)
+        before, (sigma, after, beyond) = around.T[HERE - 1 :: -1], around.T[HERE:]
+        here, there = self._place(sigma), self._place(after)
+        clean, eps = _value(denoised, there, here), _value(noise, there, here)
+        # Euler's local error: D - D' + sigma' (eps - eps').
+        local = clean - _value(denoised, there, there) + after[:, None] * (eps - _value(noise, there, there))
+        table, held, share = (noise, eps, after - sigma) if method.noise else (denoised, clean, 1 - after / sigma)
+        orders = method.orders(np.isfinite(before).sum(0), beyond)
+        for order in range(1, method.order + 1):
+            rows = orders == order
+            known: list[Array] = list(before[: order - 1, rows])
+            times = [np.log(level / sigma[rows]) for level in known]
+            weights = method.weights(times, np.log(sigma / after)[rows], ahead)
+            target = there[0][rows], there[1][rows]
+            for weight, level in zip(weights, [after[rows], *known] if ahead else known, strict=True):
+                change = _value(table, target, self._place(level)) - held[rows]
+                local[rows] += (share[rows] * weight)[:, None] * change
+        return local
 
     def thinned(self, count: int) -> Self:
         """The same with at most so many columns in its tables: for predictions only."""
@@ -135,6 +163,12 @@ class Pilots:
             w * (w - 1) * (w - 2) / 6,
         ]
         return k[:, None] + np.arange(4), np.stack(weights, 1)
+
+
+def windows(sigmas: Sequence[float] | Array) -> Array:
+    """The levels around each step of a grid: `HERE` before it, inf where there are none; its two; the next, or inf."""
+    padded = np.concatenate([np.full(HERE, np.inf), np.asarray(sigmas, dtype=np.float64), [np.inf]])
+    return np.lib.stride_tricks.sliding_window_view(padded, BEYOND + 1)
 
 
 def _value(table: Array, left: Place, right: Place) -> Array:

@@ -70,7 +70,8 @@ def plan(
     Args:
         law: a law, data or a network, or what `load_target` takes.
         steps: grid intervals.
-        solver: "euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "euler-maruyama" or "annealed-langevin".
+        solver: "euler", "heun", "dpmpp-2m", "dpmpp-3m", "unip-3", "unipc-2", "unipc-3", "deis-2", "deis-3", "ipndm-2",
+            "ipndm-3", "ipndm-4", "dpmpp-2m-sde", "euler-maruyama" or "annealed-langevin"; see `steps`.
         criterion: one of those above.
         sigma_max: the first level, in the unit of the data. Default: ten times the law's largest length; for a network
             of diffusers the highest that its scheduler knows, where pipelines start.
