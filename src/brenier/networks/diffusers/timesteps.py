@@ -164,14 +164,16 @@ def _fit(
     if not 0 <= rounding < math.inf:
         raise ValueError(f"rounding must be a finite number of at least 0, got {rounding}")
     taken = inspect.signature(setter).parameters.keys() & {"sigmas", "timesteps", "mu"}
-    if "use_flow_sigmas" in config and not flows(scheduler):
-        taken -= {"sigmas"}  # which it takes for flow matching only
+    flow_only = "sigmas" in taken and "use_flow_sigmas" in config and not flows(scheduler)
+    if flow_only:
+        taken -= {"sigmas"}
     if not taken - {"mu"}:
         other = "FlowMatchEulerDiscrete" if flows(scheduler) else "EulerDiscrete"
+        but = " (but for flow matching)" if flow_only else ""
         like = "EDMEuler" if is_one_of(scheduler, EDM) else other
         raise ValueError(
-            f"{title}.set_timesteps takes neither sigmas nor timesteps, only how many: make one that does, such as "
-            f"{like}Scheduler.from_config(scheduler.config)"
+            f"{title}.set_timesteps takes neither sigmas{but} nor timesteps, only how many: make one that does, such "
+            f"as {like}Scheduler.from_config(scheduler.config)"
         )
     levels = _within(sigmas, 1 / read.scale.high, 1 / read.scale.low, title)
     own = levels / (1 + levels) if flows(scheduler) else levels
