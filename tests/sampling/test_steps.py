@@ -150,6 +150,14 @@ def test_multistep_solvers_are_those_of_diffusers(solver):
         torch.testing.assert_close(found.x, by_diffusers(scheduler, points(), True), rtol=1e-9, atol=1e-9)
 
 
+def test_single_precision():
+    single = LAW.to(dtype=torch.float32)
+    for solver in MULTISTEP.keys() | {"ipndm-4"}:
+        found = integrate(single, points(), GRIDS[1], solver).x
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), integrate(LAW, points(), GRIDS[1], solver).x, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("order", [2, 3, 4])
 @pytest.mark.usefixtures("double")
 def test_ipndm_is_that_of_diffusers(order):
