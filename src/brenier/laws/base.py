@@ -24,6 +24,7 @@ from torch import Tensor
 from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, arrays_too, as_tensor
 from brenier.laws.components import Components
+from brenier.laws.course import Course
 
 FAR = 512.0  # lengths from zero beyond which a law is moved there: float32 rounds by 3e-5 of a length at this distance
 
@@ -90,7 +91,7 @@ class Target(ABC):
     dtype: torch.dtype
     device: torch.device
     convention: str | None = None  # of a network: what it predicts from what, see `conventions.describe`
-    sigma_start: float | None = None  # where pipelines start a network, and so its plans; None: where the law is noise
+    course: Course | None = None  # of a network with a scheduler: how pipelines go with it, and so its plans
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

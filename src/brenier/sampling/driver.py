@@ -36,11 +36,13 @@ class Run:
 
 
 def start(law: Target, n: int, sigma: float, seed: int = 0) -> Float[Tensor, "n d"]:
-    """Noisy points to start from: a normal law of deviation `sigma` around the law's mean.
+    """Noisy points to start from: noise of deviation `sigma` around the law's mean, or that of a network's pipelines.
 
-    D(x; sigma) tends to the mean as sigma grows. The mean of an explicit law or of data is D at `FAR` times their
-    largest length. A network, which knows no such noise, is asked for m = D(m; sigma) at the largest level that it was
-    trained for, and needs no data.
+    At the level where pipelines begin (`Target.course`) a network starts from what they begin with: noise alone.
+
+    At others, D(x; sigma) tends to the mean as sigma grows. The mean of an explicit law or of data is D at `FAR` times
+    their largest length. A network, which knows no such noise, is asked for m = D(m; sigma) at the largest level that
+    it was trained for, and needs no data.
 
     Args:
         law: the law.
@@ -55,8 +57,14 @@ def start(law: Target, n: int, sigma: float, seed: int = 0) -> Float[Tensor, "n 
         ValueError: an argument is out of range, or the noise level is not one that the network was trained for.
     """
     n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
-    mean = centre(law, check_grid([sigma, 0])[0])
-    return mean + sigma * normal_like(mean.expand(n, -1), generator_for(seed, 0x57A27))
+    mean, deviation = beginning(law, check_grid([sigma, 0])[0])
+    return mean + deviation * normal_like(mean.expand(n, -1), generator_for(seed, 0x57A27))
+
+
+def beginning(law: Target, sigma: float) -> tuple[Float[Tensor, "1 d"], float]:
+    """Mean and deviation of the noisy points that a sampler of the law starts from at this level; see `start`."""
+    noise = None if law.course is None else law.course.noise_at(sigma)
+    return (centre(law, sigma), sigma) if noise is None else (law.origin.to(law.dtype)[None], noise)
 
 
 def centre(law: Target, sigma: float) -> Float[Tensor, "1 d"]:

@@ -145,6 +145,24 @@ def minimise(
     return Found(sigmas, sampler.squares(sigmas), sampler.count)
 
 
+def by_prediction(pilots: Pilots, solver: SolverName, grids: Sequence[list[float]]) -> list[list[float]]:
+    """Grids in the order of the error that the linear prediction foretells them."""
+
+    def predicted(sigmas: list[float]) -> float:
+        return float(np.square(pilots.contributions(sigmas, solver).sum(0)).sum())
+
+    return sorted(grids, key=predicted)
+
+
+def placed(law: Target, pilots: Pilots, solver: SolverName, found: Found) -> Found:
+    """The same grid with levels that the network knows (see `Course.placed`), and the error that it leaves there."""
+    sigmas = found.sigmas if law.course is None else np.asarray(law.course.placed(found.sigmas.tolist()))
+    if np.array_equal(sigmas, found.sigmas):
+        return found
+    sampler = _Sampler(law, pilots, solver)
+    return Found(sigmas, sampler.squares(sigmas), found.evaluations + sampler.count)
+
+
 def shares(pilots: Pilots, sigmas: Array, solver: SolverName, error: float) -> Array:
     """How much of a root mean square end error each step is to blame for, in the unit of the data; they add up to it.
 

@@ -19,8 +19,8 @@ from brenier.core.work import progress_bar
 from brenier.laws.base import Target
 from brenier.laws.levels import default_snrs
 from brenier.probing.profile import probe
-from brenier.sampling.driver import centre, check_points, integrate
-from brenier.sampling.error import HANDS, REFINEMENTS, RUNS, minimise, shares
+from brenier.sampling.driver import beginning, check_points, integrate
+from brenier.sampling.error import HANDS, REFINEMENTS, RUNS, by_prediction, minimise, placed, shares
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.information import INFORMED, needed_snrs
 from brenier.sampling.pilots import AXES, TAIL, Pilots, fly
@@ -32,6 +32,7 @@ CRITERIA = ("error", *INFORMED, *HANDMADE)
 LEVELS = 33  # that a pilot's adjoint stops at
 FINER = 4  # levels of a trajectory per one of these; a network's has no more of them
 EARLIER = (5.0, 20.0)  # times the lowest level: where grids that end at 0 may have their last positive one
+AMPLE = (5.0, 20.0, 80.0)  # the same of a network's course, whose lowest level is its training's and not the data's
 LOWER = 4.0  # by what factor "error" may go below the lowest level of other criteria
 BELOW = 32.0  # by what factor pilots follow the flow beyond the lowest level of grids that end at 0
 LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots, all stages of `error`
@@ -74,9 +75,12 @@ def plan(
             "ipndm-3", "ipndm-4", "dpmpp-2m-sde", "euler-maruyama" or "annealed-langevin"; see `steps`.
         criterion: one of those above.
         sigma_max: the first level, in the unit of the data. Default: ten times the law's largest length; for a network
-            of diffusers the highest that its scheduler knows, where pipelines start.
+            of diffusers the highest that its scheduler knows, and there it starts from what pipelines begin with (see
+            `brenier.laws.course`). From any other level it starts from noise around its mean.
         sigma_min: the last level. Default: 0, after positive levels that go no lower than a tenth of the law's smallest
-            length; there hand-made and profile criteria have their last positive level.
+            length, or for a network of diffusers than the lowest that its scheduler knows; there hand-made and profile
+            criteria have their last positive level. For a network that was trained at the steps of a chain, all levels
+            but these two are steps of it: the nearest.
         profile: of this law by `probe`, for the criteria that are made from one. Default: one is made.
         pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many, and of an explicit law
             in up to 8 at least four times. For a network no more than keep planning within the cost of 512 samples;
@@ -85,7 +89,7 @@ def plan(
         seed: of the pilots, and of a profile that is made here.
         progress: show a bar on stderr, where that is a terminal.
         points: noisy points X + sigma_max Z to fly pilots from, as many as `pilots` asks for at most. Default: noise
-            around the law's mean, which is X + sigma_max Z only where sigma_max is large.
+            around the law's mean, which is X + sigma_max Z only where sigma_max is large, or what pipelines begin with.
 
     Returns:
         The schedule. By "error" with each step's share in the predicted error; `predict` gives it to others.
@@ -120,7 +124,8 @@ def plan(
             spent = int(profile.sizes["snr"] * profile.sizes["query"])
         levels = INFORMED[criterion](profile, count, high, low, name)
     else:
-        ends = [low] if not to_zero else [low, *(k * low for k in EARLIER if k * low < high)]
+        earlier = EARLIER if law.course is None else AMPLE
+        ends = [low] if not to_zero else [low, *(k * low for k in earlier if k * low < high)]
         tail = [0.0] if to_zero else []
         starts = [[*_by_hand(hand, law, count, high, end), *tail] for end in ends for hand in HANDMADE]
         if to_zero:
@@ -131,7 +136,9 @@ def plan(
             advance(0.5)
             cheap = law.dim <= LOW and not law.learned
             refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
-            found = minimise(law, flown, name, starts, refinements)
+            if law.course is not None:
+                starts = by_prediction(flown, name, starts)
+            found = placed(law, flown, name, minimise(law, flown, name, starts, refinements))
             grid, spent = found.sigmas, flown.evaluations + found.evaluations
             square, doubt = weighted_mean(found.squares, flown.weights)
             if fresh is not None:
@@ -141,8 +148,9 @@ def plan(
                 spent += fresh.evaluations + len(rivals) * len(fresh.start) * evaluations(name, starts[0])
         levels, error = grid[:count].tolist(), math.sqrt(square)
         blame, doubt = tuple(shares(flown, grid, name, error).tolist()), doubt / 2 / max(error, 1e-300)
+    sigmas = [high, *levels[1:], *([0.0] if to_zero else [])]
     return Schedule(
-        [high, *levels[1:], *([0.0] if to_zero else [])],
+        sigmas if law.course is None else law.course.placed(sigmas),
         name,
         criterion=criterion,
         predicted_error=blame,
@@ -206,9 +214,10 @@ def noise_range(law: Target, sigma_max: float | None, sigma_min: float | None) -
         if value is not None and not 0 < value < math.inf:
             hint = " (a grid ends at 0 unless sigma_min is given)" if name == "sigma_min" else ""
             raise ValueError(f"{name} must be positive and finite, got {value}{hint}")
-    own = default_snrs(law, 2)
-    high = float(sigma_max or law.sigma_start or 1 / own[0])
-    low = float(1 / own[-1]) if sigma_min is None else float(sigma_min)
+    course = law.course
+    own = 1 / default_snrs(law, 2) if course is None else (course.high, course.low)
+    high = float(own[0] if sigma_max is None else sigma_max)
+    low = float(own[1] if sigma_min is None else sigma_min)
     if not low < high:
         given = "" if sigma_min is not None else f", the lowest level that {law.name} calls for"
         raise ValueError(f"sigma_min must be below sigma_max: {low:g}{given} is not below {high:g}")
@@ -255,18 +264,23 @@ def _fly(
     if points is not None:
         return fly(law, check_points(law, points)[:pilots], sigmas, floor, finer, alike, seed), None
     if law.learned or law.dim <= EVEN:
-        return fly(law, centre(law, high) + high * _noise(law, pilots, seed), sigmas, floor, finer, alike, seed), None
+        return fly(law, _begin(law, high, pilots, seed), sigmas, floor, finer, alike, seed), None
     scouts, held = SCOUTS * pilots, pilots
     if not law.atoms:
         scouts, held = max(SWARM, scouts), max(HELD, held)
-    many = centre(law, high) + high * _noise(law, scouts, seed)
-    (x, weights), (other, others) = scout(law, many, (high, low), pilots, held, seed)
+    (x, weights), (other, others) = scout(law, _begin(law, high, scouts, seed), (high, low), pilots, held, seed)
     return fly(law, x, sigmas, floor, finer, alike, seed, weights), Held.of(law, other, others, sigmas, floor)
 
 
 def _lowest(law: Target, low: float) -> float:
     """The lowest positive level that "error" may place before 0."""
     return max(low / LOWER, 1 / law.snr_range[1])
+
+
+def _begin(law: Target, sigma: float, count: int, seed: int) -> Tensor:
+    """Noisy points that a sampler starts from, (count, d)."""
+    mean, deviation = beginning(law, sigma)
+    return mean + deviation * _noise(law, count, seed)
 
 
 def _noise(law: Target, count: int, seed: int) -> Tensor:

@@ -58,7 +58,7 @@ def sample(
     dtype: torch.dtype | None = None,
     progress: bool = True,
 ) -> Samples:
-    """Draw points by a few steps of a sampler, from noise around the law's mean.
+    """Draw points by a few steps of a sampler, from noise around the law's mean, or what pipelines begin with.
 
     Args:
         law: a law, data or a network, or what `load_target` takes.

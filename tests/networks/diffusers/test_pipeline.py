@@ -4,6 +4,7 @@ The network is the exact denoiser of N(0, diag(0.9, 0.2)), so that every determi
 one pass from the deviation that a pipeline starts from gives the deviations at the end, without random numbers.
 """
 
+import copy
 import itertools
 import math
 from functools import partial
@@ -15,8 +16,11 @@ import torch
 from torch import nn
 
 import brenier
+from brenier.laws.mixture import GaussianMixture
 from brenier.networks.diffusers.model import from_diffusers
+from brenier.networks.diffusers.scheduler import read_scheduler
 from brenier.networks.network import NetworkTarget
+from brenier.sampling.driver import start
 from brenier.sampling.handmade import karras, log_snr
 from brenier.sampling.schedule import Schedule
 
@@ -343,3 +347,81 @@ def test_plans_begin_where_pipelines_start():
     law = law_of(make("EDMEuler"), data=data)
     assert plan(law, 4, sigma_max=20.0).sigmas[0] == 20.0
     assert plan(law_of(make("EDMEuler"), snr_range=(0.1, 100)), 4).sigmas[0] == 10.0
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "high", "low", "noise"),
+    [
+        (make("DDPM"), 157.407269, 0.0100013298, math.hypot(1, 157.407269)),
+        (make("DDPM", **LATENT), 14.6146466, 0.0291675332, math.hypot(1, 14.6146466)),
+        (make("EDMEuler", sigma_max=40.0), 40.0, 0.002, 40.0),
+        (make("ScoreSdeVe", sigma_min=0.05, sigma_max=30.0), 30.0, 0.05, 30.0),
+        (flow(), 999.0, 1 / 999, 1000.0),
+        (flow(shift=3.0), 2997.0, 3 / 999, 2998.0),
+    ],
+)
+def test_the_noise_that_pipelines_begin_with(scheduler, high, low, noise):
+    read = read_scheduler(scheduler, "")
+    course = read.course(read.scale.low, read.scale.high)
+    assert (course.high, course.low, course.noise) == pytest.approx((high, low, noise), rel=1e-6)
+    assert read.course(2 * read.scale.low, read.scale.high).noise is None
+
+
+@pytest.mark.parametrize("scheduler", [make("DDPM", **LATENT), make("EDMEuler", sigma_max=3.0), flow(shift=0.01)])
+def test_networks_start_from_the_noise_of_their_pipelines(scheduler):
+    law = law_of(scheduler, origin=[5.0, 5.0])
+    high, noise = law.course.high, law.course.noise
+    unit = (start(law, 3, high, 5) - 5) / noise
+    found = start(GaussianMixture([1.0], [[5.0, 5.0]], [0.1]), 3, high, 5)  # noise of the level around the mean
+    torch.testing.assert_close(unit, (found - 5) / high, check_dtype=False)
+    torch.testing.assert_close((start(law, 3, high * 1.0002, 5) - 5) / noise, 1.0002 * unit)
+    torch.testing.assert_close((start(law, 3, high / 2, 5) - 5) / (high / 2), unit)
+
+
+TABLES = [
+    make("DDPM"),
+    make("DDPM", **LATENT),
+    make("DDPM", beta_schedule="squaredcos_cap_v2", **V),
+    make("DDIM", **ZERO),
+]
+
+
+@pytest.mark.parametrize("scheduler", TABLES, ids=["linear", "scaled_linear", "squaredcos", "zero SNR"])
+def test_plans_visit_steps_of_the_table_and_end_nearer_to_the_flow(scheduler):
+    """Against where the exact flow of N(0, V) takes the pipeline's noise: x (V/(V + sigma^2))^(1/2)."""
+    law, steps = law_of(scheduler, data=GaussianMixture([1.0], [[0.0, 0.0]], [0.5])), 6
+    course = law.course
+    exact = course.noise * (VARIANCES / (VARIANCES + course.high**2)).sqrt()
+    planned = brenier.plan(law, steps, pilots=8, progress=False)
+    ours = diffusers.DPMSolverMultistepScheduler.from_config(scheduler.config)
+    usual = copy.deepcopy(ours)
+    ours.set_timesteps(**planned.to_diffusers(ours))  # without a warning that levels change
+    usual.set_timesteps(steps)
+    errors = [float((end(Exact(scheduler), one).sqrt() - exact).norm()) for one in (ours, usual)]
+    assert errors[0] < errors[1] / 2
+    assert planned.end_error == pytest.approx(errors[0], rel=0.5, abs=3e-3)  # rounding at 2e4
+    for criterion in ("karras", "curvature"):
+        other = brenier.plan(law, steps, criterion=criterion, solver="euler", progress=False)
+        assert other.to_diffusers(ours).keys() == {"timesteps"}
+        assert (other.sigmas[0], other.sigmas[-2]) == pytest.approx((course.high, course.low))
+
+
+@pytest.mark.parametrize("scheduler", [make("EDMEuler"), flow(), flow(shift=3.0)], ids=["EDM", "flow", "shifted"])
+def test_plans_for_other_networks_end_nearer_to_the_flow(scheduler):
+    law = law_of(scheduler)
+    exact = law.course.noise * (VARIANCES / (VARIANCES + law.course.high**2)).sqrt()
+    ours, usual = copy.deepcopy(scheduler), copy.deepcopy(scheduler)
+    usual.set_timesteps(6)
+    ours.set_timesteps(**brenier.plan(law, 6, solver="euler", pilots=8, progress=False).to_diffusers(ours))
+    errors = [float((end(Exact(scheduler), one).sqrt() - exact).norm()) for one in (ours, usual)]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_more_steps_than_the_table_has():
+    law = law_of(make("DDPM", num_train_timesteps=20))
+    assert len(plan(law, 20).sigmas) == 21
+    for options in ({"steps": 21}, {"steps": 8, "sigma_max": 1.0, "sigma_min": 0.5}):
+        with pytest.raises(
+            ValueError, match=r"the chain has \d+ steps between sigma = .* visits \d+ there: plan fewer"
+        ):
+            plan(law, **options)

@@ -127,7 +127,8 @@ def from_diffusers(
     )
     if scheduler is not None:
         # As schedulers count time: some pipelines divide it before their network is told.
-        law.convention, law.sigma_start = read_scheduler(scheduler, "").name, 1 / law.snr_range[0]
+        read = read_scheduler(scheduler, "")
+        law.convention, law.course = read.name, read.course(*law.snr_range)
     return law
 
 

@@ -23,6 +23,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
+from brenier.laws.course import SAME, Course
 from brenier.networks.conventions import (
     NoiseScale,
     Prediction,
@@ -73,17 +74,34 @@ class Convention:
         scale: the noise levels of training.
         sigma_data: of EDM's preconditioning, where `prediction` is "edm".
         sign: that the network's output has to be multiplied by.
+        levels: sigma at the steps of a table, descending.
     """
 
     prediction: Prediction
     scale: NoiseScale
     sigma_data: float | None = None
     sign: int = 1
+    levels: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
         """All of it in words; see `conventions.describe`."""
         return describe(self.prediction, self.scale, self.sigma_data, self.sign)
+
+    def course(self, low: float, high: float) -> Course:
+        """How pipelines go with a network that covers these SNRs of the scale.
+
+        They begin with noise of deviation 1 in the noisy variable alpha X + sigma Z where alpha falls with the SNR, and
+        of deviation sigma where it does not. Where a range leaves out the top, what they begin with there is not known.
+        """
+        alpha, sigma, _ = self.scale.level(low)
+        ends = 1 / high * (1 - SAME), 1 / low * (1 + SAME)
+        return Course(
+            1 / low,
+            1 / high,
+            noise=None if low > self.scale.low else (1 / alpha if alpha < 1 else sigma),
+            levels=self.levels and tuple(level for level in self.levels if ends[0] <= level <= ends[1]),
+        )
 
 
 def config_of(part: object) -> dict[str, Any]:
@@ -137,7 +155,9 @@ def read_scheduler(scheduler: object, title: str) -> Convention:
         table = ddpm_scale(bars)
         if config.get("timestep_type") == "continuous" and kind == "v_prediction":
             return Convention("v", _continuous(config, table))
-        return Convention(PREDICTIONS[kind], table)
+        usable = bars[bars > 0].double()
+        levels = ((1 - usable) / usable).sqrt().flip(0).tolist()
+        return Convention(PREDICTIONS[kind], table, levels=tuple(levels))
     refused = type(scheduler).__name__
     if names & DISTILLED:
         raise ValueError(
