@@ -26,6 +26,7 @@ from brenier.probing.profile import probe as probe
 from brenier.reports import summary as summary
 from brenier.sampling.comparison import compare as compare
 from brenier.sampling.expressway import Expressway as Expressway
+from brenier.sampling.planned import PlannedScheduler as PlannedScheduler
 from brenier.sampling.planning import plan as plan
 from brenier.sampling.planning import predict as predict
 from brenier.sampling.sample import Samples as Samples

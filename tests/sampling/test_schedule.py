@@ -40,6 +40,12 @@ def test_steps_and_evaluations(solver, cost, above):
     assert replace(schedule, sigmas=(8, 4, 2, 1)).evaluations_per_sample == above
 
 
+def test_levels_as_text():
+    schedule = Schedule([14.614646, 1 / 3, 0.0], "euler", criterion="x")
+    assert schedule.to_text() == "14.614646, 0.333333333, 0"
+    assert [float(level) for level in schedule.to_text().split(",")] == pytest.approx(schedule.sigmas)
+
+
 def test_the_predicted_error_is_the_sum_over_steps():
     assert Schedule([2, 1, 0.5, 0], "euler", criterion="x", predicted_error=[0.1, 0.2, 0.4]).end_error == pytest.approx(
         0.7, rel=1e-15

@@ -27,6 +27,8 @@ from brenier.sampling.steps import SolverName, evaluations, find_solver
 if TYPE_CHECKING:
     import xarray as xr
 
+    from brenier.sampling.planned import PlannedScheduler
+
 REQUIRED = ("sigmas", "solver", "criterion")
 
 
@@ -201,6 +203,35 @@ class Schedule:
     def latent_scale(self, scheduler: object, rounding: float = timesteps.ROUNDING) -> float:
         """What unit noise has to be multiplied by to be a pipeline's `latents`; see `timesteps.latent_scale`."""
         return timesteps.latent_scale(self.sigmas, scheduler, rounding)
+
+    def install(self, pipeline: object) -> "PlannedScheduler":
+        """Make a pipeline of diffusers visit these levels by this solver, from the right noise.
+
+        Its scheduler becomes a `brenier.PlannedScheduler`, which `save_pretrained` keeps: `import
+        brenier.sampling.planned` before such a folder is loaded. Call the pipeline with `num_inference_steps=steps`.
+
+        Args:
+            pipeline: whose scheduler is one of a network that predicts posterior means, in any form; see
+                `brenier.from_diffusers`.
+
+        Returns:
+            The scheduler, which other pipelines of the same network may be given, too.
+
+        Raises:
+            TypeError: it is no pipeline.
+            ValueError: its scheduler belongs to a distilled model, or is none that can be read; the network does not
+                know these levels; or the pipeline starts from other noise than that of the first.
+
+        Warns:
+            UserWarning: the schedule was planned for a network with another convention.
+        """
+        from brenier.sampling.planned import install
+
+        return install(self.sigmas, self.solver, self.convention, pipeline)
+
+    def to_text(self) -> str:
+        """The noise levels as text, such as "14.61, 2.1, 0.5, 0": ComfyUI's manual sigmas."""
+        return ", ".join(f"{sigma:.9g}" for sigma in self.sigmas)
 
     def to_k_diffusion(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, " levels"]:
         """The noise levels for a sampler of k-diffusion; see `timesteps.to_k_diffusion`."""

@@ -259,7 +259,9 @@ def load_diffusers(
 
 def _class(file: Path, base: str) -> Any:
     """The class that a configuration names: one of diffusers, and of the right kind."""
-    name: object = read_json(file).get("_class_name")
+    config = read_json(file)
+    below: object = config.get("trained_with")
+    name: object = (cast(dict[str, Any], below) if isinstance(below, dict) else config).get("_class_name")
     diffusers: Any = importlib.import_module("diffusers")
     found = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
     if not isinstance(found, type) or not issubclass(found, getattr(diffusers, base)):
@@ -304,7 +306,9 @@ def _load_scheduler(places: Sequence[Path]) -> object:
         file = place / "scheduler_config.json"
         if file.is_file():
             try:
-                return _class(file, "SchedulerMixin").from_config(read_json(file))
+                config = read_json(file)
+                below: Any = config.get("trained_with")  # beneath a schedule that was installed
+                return _class(file, "SchedulerMixin").from_config(below if isinstance(below, dict) else config)
             except (TypeError, ValueError, NotImplementedError, KeyError) as error:
                 line = " ".join(str(error).split())[:200]
                 raise ValueError(line if str(file) in line else f"{str(file)!r}: {line}") from None

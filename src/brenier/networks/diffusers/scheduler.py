@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from brenier.laws.course import SAME, Course
@@ -29,8 +30,10 @@ from brenier.networks.conventions import (
     Prediction,
     ddpm_scale,
     describe,
+    edm_coefficients,
     edm_scale,
     flow_scale,
+    posterior_mean,
     sigma_scale,
 )
 
@@ -88,6 +91,19 @@ class Convention:
         """All of it in words; see `conventions.describe`."""
         return describe(self.prediction, self.scale, self.sigma_data, self.sign)
 
+    def seen(self, sigma: float) -> tuple[float, float]:
+        """What X + sigma Z is multiplied by for the network to see it, and the time that the network is told."""
+        alpha, _, t = self.scale.level(1 / sigma)
+        return (alpha if self.sigma_data is None else edm_coefficients(sigma, self.sigma_data)[2]), t
+
+    def clean(self, output: Float[Tensor, "*n"], seen: Float[Tensor, "*n"], sigma: float) -> Float[Tensor, "*n"]:
+        """E[X | X + sigma Z] from what the network made of its input `seen`."""
+        alpha, noise, _ = self.scale.level(1 / sigma)
+        if self.sigma_data is None:
+            return posterior_mean(self.prediction, self.sign * output, seen, alpha, noise)
+        skip, out, into = edm_coefficients(sigma, self.sigma_data)
+        return skip / into * seen + self.sign * out * output
+
     def course(self, low: float, high: float) -> Course:
         """How pipelines go with a network that covers these SNRs of the scale.
 
@@ -132,6 +148,7 @@ def read_scheduler(scheduler: object, title: str) -> Convention:
         ValueError: the scheduler, or its configuration, says nothing of posterior means.
         TypeError: it is no scheduler.
     """
+    scheduler = getattr(scheduler, "trained", scheduler)  # beneath a schedule that is installed
     config = config_of(scheduler)
     if not config:
         raise TypeError(f"scheduler must be a diffusers scheduler, got {type(scheduler).__name__}")
