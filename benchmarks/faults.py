@@ -85,7 +85,7 @@ def start(arguments: list[str], folder: Path, most: int | None = None) -> tuple[
     child = os.fork()
     if child:
         return child, messages
-    status = 70
+    status, begun = 70, False
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -95,9 +95,12 @@ def start(arguments: list[str], folder: Path, most: int | None = None) -> tuple[
         if most is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         sys.argv = ["brenier", *arguments]
+        begun = True
         status = __main__.run()
     except BaseException:  # noqa: BLE001 - it is what a traceback would have been
-        traceback.print_exc()
+        status = status if begun else 130  # interrupted here, before there was a command
+        if begun:
+            traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)

@@ -87,7 +87,12 @@ FILE_KINDS: dict[str, str] = {
     "mixture.json": '{"type": "gaussian-mixture", "weights": [...], "means": [...], "covariances": [...]}',
 }
 
-OF_NETWORK = ("shape",)  # what a `Reading` says of a network of diffusers, and of nothing else alone
+OF_NETWORK = (
+    "shape",
+    "condition",
+    "unconditional",
+    "guidance",
+)  # what a `Reading` says of a network of diffusers, and of nothing else alone
 
 
 def load_target(
@@ -117,7 +122,7 @@ def load_target(
         data: what the queries of a network are drawn from, anything that this function takes but a network. Default:
             they are drawn by running the network's own chain.
         reading: how a file is to be read, that of `data` where there are some: columns, separator, shape, ...; of a
-            network of diffusers, the shape of its points.
+            network of diffusers, the shape of its points, its condition and guidance.
 
     Raises:
         ValueError, TypeError: one line, for names and files that do not exist or do not hold a law, or where `reading`
@@ -136,7 +141,9 @@ def load_target(
     if isinstance(law, str | os.PathLike):
         if readable(law) == OF_NETWORK:
             check_fields(os.fspath(law), own, OF_NETWORK)
-            return model.load_diffusers(law, data=points, event_shape=own.shape, dtype=dtype, device=device)
+            weight = 1.0 if own.guidance is None else own.guidance
+            asked = {"condition": own.condition, "unconditional": own.unconditional, "guidance": weight}
+            return model.load_diffusers(law, data=points, event_shape=own.shape, dtype=dtype, device=device, **asked)
         found = _named(os.fspath(law), isinstance(law, str), dtype, device, own)
     else:
         check_fields("what is no file", own, ())

@@ -44,6 +44,28 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of diffusers that is told labels 0 and 1, and 2 for none."""
+    diffusers = pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("labelled")
+    torch.manual_seed(1)
+    model = diffusers.UNet2DModel(
+        sample_size=4,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        num_class_embeds=3,
+    )
+    model.save_pretrained(folder)
+    diffusers.DDPMScheduler().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def two_points() -> xr.Dataset:
     return package.probe("two-points", [0.5, 2.0], progress=False)
 
@@ -143,6 +165,46 @@ def test_refused(brenier: Command, net: Path, unet: Path, tmp_path: Path) -> Non
     brenier("probe", tmp_path / "old").refused("model.safetensors")
     (unet / "unet" / "diffusion_pytorch_model.safetensors").rename(unet / "unet" / "elsewhere")
     brenier("probe", unet).refused("has no weights")
+
+
+GUIDED = ("--condition", "class_labels=1", "--unconditional", "class_labels=2", "--guidance", "4")
+DRAWN = ("-n", 6, "--steps", 3, "--criterion", "karras", "-q")
+
+
+def test_a_network_is_told_its_condition_and_guided(brenier: Command, labelled: Path, tmp_path: Path) -> None:
+    guided, label, three = tmp_path / "guided.npy", tmp_path / "label.npy", tmp_path / "three.npy"
+    assert brenier("sample", labelled, *DRAWN, *GUIDED, "-o", guided).code == 0
+    assert brenier("sample", labelled, *DRAWN, "--condition", "class_labels=1", "-o", label).code == 0
+    np.save(tmp_path / "labels.npy", np.array([1, 0, 1]))
+    labels = f"class_labels={tmp_path / 'labels.npy'}"
+    assert brenier("sample", labelled, *DRAWN, "--condition", labels, "-o", three).code == 0
+    same = np.abs(np.load(three) - np.load(label)).max((1, 2, 3)) < 1e-5
+    assert same.tolist() == [True, False, True, True, False, True]
+    law = package.networks.diffusers.model.load_diffusers(
+        labelled, condition={"class_labels": 1}, unconditional={"class_labels": 2}, guidance=4.0
+    )
+    own = package.sample(law, 6, steps=3, schedule="karras", progress=False)
+    np.testing.assert_allclose(np.load(guided), own.events.numpy(), rtol=1e-5, atol=1e-6)
+    saved = tmp_path / "plan.json"
+    assert brenier("plan", labelled, "--steps", 3, "--criterion", "karras", *GUIDED, "-q", "-o", saved).code == 0
+    assert json.loads(saved.read_text())["law"].endswith("(class_labels=1, guidance 4)")
+
+
+def test_conditions_that_cannot_be(brenier: Command, labelled: Path, tmp_path: Path) -> None:
+    for options, said in [
+        (("--condition", "class_labels"), "'class_labels': give KEY=NUMBER, KEY=N,N,... or KEY=FILE"),
+        (("--condition", "class_labels=none.npy"), "'none.npy' does not exist"),
+        (("--condition", "class_labels=1", "--guidance", "2"), "give unconditional"),
+        (("--guidance", "2"), "give condition"),
+        (("--condition", "class_labels=9"), "with class_labels=9: index out of range"),
+        (("--condition", "word=9"), "takes no 'word': conditions are class_labels"),
+    ]:
+        result = brenier("sample", labelled, *DRAWN, *options, "-o", tmp_path / "a.npy")
+        assert result.code == 2
+        assert said in result.err
+        assert result.err.count("\n") == 1
+    result = brenier("probe", "digits", "--condition", "class_labels=1")
+    assert (result.code, result.err) == (2, "brenier: --condition says nothing about 'digits': leave it out\n")
 
 
 def test_nan_weights_name_the_snr(brenier: Command, net: Path, tmp_path: Path) -> None:

@@ -69,8 +69,10 @@ Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what ex
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence, help="Print nothing but errors.")]
 
 
-def _about_files(help_text: str, *names: str, metavar: str | None = None, parser: Any = None) -> Any:
-    return typer.Option(*names, metavar=metavar, help=help_text, parser=parser, rich_help_panel="Reading files")
+def _about_files(
+    help_text: str, *names: str, metavar: str | None = None, parser: Any = None, panel: str = "Reading files"
+) -> Any:
+    return typer.Option(*names, metavar=metavar, help=help_text, parser=parser, rich_help_panel=panel)
 
 
 def _names(text: str) -> list[str]:
@@ -89,6 +91,24 @@ def _shape(text: str) -> list[int]:
         raise ValueError(f"{text!r}: give whole numbers and commas between them, such as 3,32,32") from None
 
 
+def _argument(text: str) -> dict[str, Any]:
+    """KEY=VALUE: numbers with commas between them, or a file whose rows are conditions: labels, if whole numbers."""
+    key, equals, value = text.partition("=")
+    if not (key.isidentifier() and equals and value):
+        raise ValueError(f"{text!r}: give KEY=NUMBER, KEY=N,N,... or KEY=FILE, such as class_labels=3")
+    try:
+        numbers = [float(number) for number in value.split(",")]
+    except ValueError:
+        from brenier.core.reading.read import read_array
+
+        rows = read_array(value)
+        if rows.shape[1:] == (1,) and bool((rows % 1 == 0).all()):
+            return {key: rows[:, 0].astype(int)}
+        return {key: rows}
+    return {key: numbers if "." in value else [int(number) for number in numbers]}
+
+
+_CONDITIONS: Any = {"metavar": "KEY=VALUE", "parser": _argument, "panel": "Networks of diffusers"}
 # One option for each field of a `Reading`.
 _READING: dict[str, Any] = {
     "columns": Annotated[
@@ -105,6 +125,14 @@ _READING: dict[str, Any] = {
     "shape": Annotated[
         Any, _about_files("Shape of a point, of flat rows or of a network.", metavar="N,N,...", parser=_shape)
     ],
+    "condition": Annotated[
+        list[Any] | None,
+        _about_files("What it is told beside: class_labels=3, or a file.", **_CONDITIONS),
+    ],
+    "unconditional": Annotated[list[Any] | None, _about_files("The same without a condition.", **_CONDITIONS)],
+    "guidance": Annotated[
+        float | None, _about_files("Weight of classifier-free guidance.", metavar="W", panel="Networks of diffusers")
+    ],
     "standardize": Annotated[
         bool, _about_files("Shift and scale coordinates to mean 0 and deviation 1.", "--standardize")
     ],
@@ -117,6 +145,8 @@ def reads_files(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         asked = {name: given.pop(name) for name in _READING}
+        for name in ("condition", "unconditional"):
+            asked[name] = asked[name] and {key: value for part in asked[name] for key, value in part.items()}
         command(**given, reading=Reading(**{name: value for name, value in asked.items() if value is not None}))
 
     own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "reading"]

@@ -130,6 +130,16 @@ class Target(ABC):
         return False
 
     @property
+    def period(self) -> int:
+        """How many laws rows belong to in turn: for a network with several conditions, row i goes with i modulo it."""
+        return 1
+
+    @property
+    def guided(self) -> bool:
+        """Whether what `denoise` returns is no posterior mean, but a network's under guidance."""
+        return False
+
+    @property
     def tolerance(self) -> float:
         """Relative error allowed in operator norms; 0 where they are exact to rounding."""
         return 0.0

@@ -21,7 +21,7 @@ RHO = 7.0  # spacing of the noise levels
 
 
 def drawn_by_chain(law: Target, n: int, seed: int, batch: int) -> Float[Tensor, "n d"]:
-    """Draw n points, `batch` at a time.
+    """Draw n points, `batch` at a time, or a few more, so that rows keep their conditions.
 
     Raises:
         ValueError: the law does not say which SNRs it answers for.
@@ -32,12 +32,18 @@ def drawn_by_chain(law: Target, n: int, seed: int, batch: int) -> Float[Tensor, 
     sigmas = [*(np.linspace(low ** (-1 / RHO), high ** (-1 / RHO), EVALUATIONS) ** RHO).tolist(), 0.0]
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn((n, law.dim), generator=generator, dtype=torch.float64).to(law.device, law.dtype)
-    centre = torch.zeros_like(noise[:1])
-    for _ in range(CENTRING if n else 0):
+    if n == 0:
+        return noise
+    centre = torch.zeros_like(noise[: law.period])
+    for _ in range(CENTRING):
         centre = law.denoise(centre / sigmas[0], 1 / sigmas[0])
-    return (
-        torch.cat([_descend(law, centre + sigmas[0] * block, sigmas) for block in noise.split(batch)]) if n else noise
-    )
+    blocks = noise.split(-(-batch // law.period) * law.period)
+    return torch.cat([_descend(law, _around(centre, len(block)) + sigmas[0] * block, sigmas) for block in blocks])
+
+
+def _around(centres: Tensor, rows: int) -> Tensor:
+    """The centre of each row, in turn."""
+    return centres[torch.arange(rows, device=centres.device) % len(centres)]
 
 
 def _descend(law: Target, x: Tensor, sigmas: Sequence[float]) -> Tensor:

@@ -10,8 +10,8 @@ has learned; how far it is from being one of any law, its asymmetry and `brenier
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from typing import Self, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ from brenier.core.random import seeds
 from brenier.laws.alike import in_order
 from brenier.laws.base import Localization, Target, of_points
 from brenier.laws.given import as_law
+from brenier.networks.conditions import Conditions
 from brenier.networks.conventions import (
     NoiseScale,
     Prediction,
@@ -50,8 +51,8 @@ class NetworkTarget(Target):
     """The law that a denoising network has learned, as far as its posterior means go.
 
     Args:
-        network: a module or a callable, (x (n, *event_shape), t (n,)) -> prediction (n, *event_shape). It is put into
-            evaluation mode; every row has to be predicted from itself alone.
+        network: a module or a callable, (x (n, *event_shape), t (n,), **condition) -> prediction (n, *event_shape). It
+            is put into evaluation mode; every row has to be predicted from itself alone.
         data: what queries are drawn from: a law; or points, as an array, list or tensor. Default: queries are drawn by
             running the chain with the network.
         prediction: what it returns: "x0", "epsilon", "v", "score" or "velocity" (see `conventions.posterior_mean`), or
@@ -66,6 +67,10 @@ class NetworkTarget(Target):
         snr_range: SNRs that the network was trained for, from low to high. Default: all that its scale covers.
         origin: d numbers that are subtracted from points before the network sees them, and added to what it returns: of
             data that lie far from zero. Default: 0.
+        condition: further arguments of the network: numbers, arrays or tensors whose first axis counts conditions. One
+            is for all points; of m, condition i modulo m is for point i, and queries are drawn by the chain.
+        unconditional: the same without a condition, for guidance.
+        guidance: weight w of classifier-free guidance, see `conditions`.
         name: what to call the law in results.
         tolerance: relative error at which an operator norm is done, above `jacobian.DENSE` dimensions.
         batch: points per call of the network. Default: as many Jacobians as 2^24 numbers hold, at most 2^14; 16 where
@@ -97,6 +102,9 @@ class NetworkTarget(Target):
         scale: NoiseScale | None = None,
         snr_range: tuple[float, float] | None = None,
         origin: ArrayLike | Tensor | None = None,
+        condition: Mapping[str, Any] | None = None,
+        unconditional: Mapping[str, Any] | None = None,
+        guidance: float = 1.0,
         name: str = "network",
         tolerance: float = 0.02,
         batch: int | None = None,
@@ -122,9 +130,11 @@ class NetworkTarget(Target):
         self.network, self.sigma_data = network, sigma_data
         self.prediction: Prediction = prediction
         self.convention = describe(prediction, self.scale, sigma_data)
-        self.name, self._tolerance = name, tolerance
+        self.conditions = Conditions.of(condition, unconditional, guidance)
+        self.name = f"{name} ({self.conditions.name})" if self.conditions.name else name
+        self._tolerance = tolerance
         self._snr_range = _check_range(snr_range, self.scale)
-        law = None if data is None else _drawn(data, self.dtype, self.device)
+        law = None if data is None else self._drawn(data)
         self.event_shape = _event_shape(event_shape, law)
         self.data = None if law is None else in_order(law, self.event_shape, name)
         self._origin = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
@@ -148,6 +158,16 @@ class NetworkTarget(Target):
     def learned(self) -> bool:
         """True: posteriors are the network's."""
         return True
+
+    @property
+    def period(self) -> int:
+        """The number of its conditions, see `conditions`."""
+        return self.conditions.count
+
+    @property
+    def guided(self) -> bool:
+        """Whether its denoiser is guided, and so the posterior mean of no law."""
+        return self.conditions.guided
 
     @property
     def tolerance(self) -> float:
@@ -179,7 +199,7 @@ class NetworkTarget(Target):
     def with_data(self, data: Target | Numbers | None) -> Self:
         """The same network, with queries drawn from other data; None: by running the chain."""
         other = copy.copy(self)
-        law = None if data is None else _drawn(data, self.dtype, self.device)
+        law = None if data is None else self._drawn(data)
         other.data = None if law is None else in_order(law, self.event_shape, self.name)
         other._look_at_data()
         return other
@@ -228,7 +248,8 @@ class NetworkTarget(Target):
 
     @torch.no_grad()
     def _denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
-        return torch.cat([self._scaled_mean(block, snr) for block in y.split(self.batch)]) / snr
+        blocks = torch.arange(len(y)).split(self.batch)
+        return torch.cat([self._scaled_mean(y[rows], snr, int(rows[0])) for rows in blocks]) / snr
 
     def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
         """Posterior mean and localization by the network's Jacobian at y ([LDK24] Definition 4)."""
@@ -247,7 +268,8 @@ class NetworkTarget(Target):
         for rows in torch.arange(len(x)).split(self.batch):
             direction: Tensor | None = None
             for k, snr in enumerate(snrs):
-                there = self._jacobian(snr * x[rows] + z[rows], snr, _generator(0, int(rows[0])), direction, False)
+                first = int(rows[0])
+                there = self._jacobian(snr * x[rows] + z[rows], snr, _generator(0, first), direction, False, first)
                 direction = there.direction
                 for name, values in found.items():
                     values[k, rows] = getattr(there, name)
@@ -269,7 +291,7 @@ class NetworkTarget(Target):
         """
         y, snr = self._known(y, snr)
         parts = [
-            self._jacobian(block, snr, _generator(seed, i), None, spectrum)
+            self._jacobian(block, snr, _generator(seed, i), None, spectrum, i * self.batch)
             for i, block in enumerate(y.split(self.batch))
         ]
         columns = [[getattr(part, name) for part in parts] for name in Jacobian.__dataclass_fields__]
@@ -277,11 +299,15 @@ class NetworkTarget(Target):
 
     @torch.no_grad()
     def _jacobian(
-        self, y: Tensor, snr: float, generator: torch.Generator, direction: Tensor | None, spectrum: bool
+        self, y: Tensor, snr: float, generator: torch.Generator, direction: Tensor | None, spectrum: bool, first: int
     ) -> Jacobian:
         y, snr = self._known(y, snr)
+
+        def scaled_mean(points: Tensor) -> Tensor:
+            return self._scaled_mean(points, snr, first)
+
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
-            linear = torch.func.vjp(lambda points: self._scaled_mean(points, snr), y)
+            linear = torch.func.vjp(scaled_mean, y)
             mean = self._check_finite(linear[0] / snr, snr)
 
             def reverse(u: Tensor) -> Tensor:
@@ -291,7 +317,8 @@ class NetworkTarget(Target):
                 return from_dense(mean, dense_jacobian(y, reverse), spectrum)
             # J v as the derivative of u -> J^T u: forward mode lacks kernels that networks use (norms, attention).
             bilinear = torch.func.vjp(
-                lambda u: torch.func.vjp(lambda points: self._scaled_mean(points, snr), y)[1](u)[0], torch.zeros_like(y)
+                lambda u: torch.func.vjp(lambda points: self._scaled_mean(points, snr, first), y)[1](u)[0],
+                torch.zeros_like(y),
             )
 
             def forward(v: Tensor) -> Tensor:
@@ -303,20 +330,24 @@ class NetworkTarget(Target):
             signs = (2 * torch.randint(2, (PROBES, *y.shape), generator=generator) - 1).to(y)
             return from_products(mean, forward, reverse, start, signs, self.tolerance, spectrum)
 
-    def _scaled_mean(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
-        """r E[X | Y_r = y] by the network: its Jacobian in y is that of the denoiser in x = y/r."""
+    def _scaled_mean(self, y: Float[Tensor, "n d"], snr: float, first: int) -> Float[Tensor, "n d"]:
+        """r E[X | Y_r = y] by the network: its Jacobian in y is that of the denoiser in x = y/r.
+
+        Rows are counted from `first`, as conditions go by them.
+        """
         alpha, sigma, t = self.scale.level(snr)
         away = (snr * self._origin).to(y)
         x = sigma * (y - away)
         if self.prediction == "edm":
             assert self.sigma_data is not None  # checked when the target was made
             skip, out, into = edm_coefficients(sigma, self.sigma_data)
-            return snr * (skip * x + out * self._call(into * x, t)) + away
-        return snr * posterior_mean(self.prediction, self._call(x, t), x, alpha, sigma) + away
+            return snr * (skip * x + out * self._call(into * x, t, first)) + away
+        return snr * posterior_mean(self.prediction, self._call(x, t, first), x, alpha, sigma) + away
 
-    def _call(self, x: Float[Tensor, "n d"], t: float) -> Float[Tensor, "n d"]:
+    def _call(self, x: Float[Tensor, "n d"], t: float, first: int = 0) -> Float[Tensor, "n d"]:
         """What the network returns, flattened."""
-        output: object = self.network(x.reshape(len(x), *self.event_shape), x.new_full((len(x),), t))
+        points, times = x.reshape(len(x), *self.event_shape), x.new_full((len(x),), t)
+        output: object = self.conditions.ask(self.network, points, times, first)
         if not isinstance(output, Tensor):
             raise TypeError(f"{self.name} returned {type(output).__name__}: it must return a tensor")
         if output.shape != (len(x), *self.event_shape):
@@ -325,6 +356,17 @@ class NetworkTarget(Target):
                 f"{(len(x), *self.event_shape)}"
             )
         return output.flatten(1)
+
+    def _drawn(self, data: Target | Numbers) -> Target:
+        """What queries are drawn from."""
+        law = as_law(data, self.dtype, self.device)
+        if law.learned:
+            raise ValueError(f"{law.name} is a network itself: give data or a law to draw queries from")
+        if self.period > 1:
+            raise ValueError(
+                f"{self.name} has {self.period} conditions, and data are of one: give one, or leave data out"
+            )
+        return law
 
     def _check_network(self) -> None:
         """Two calls: shapes, a gradient that reaches the input, and rows that do not see each other."""
@@ -339,7 +381,8 @@ class NetworkTarget(Target):
                 alone = self._call(x[:1], t)
         except (RuntimeError, IndexError, TypeError, AttributeError, KeyError) as error:
             line = " ".join(str(error).split())[:200]
-            raise ValueError(f"{self.name} does not take points of shape {self.event_shape}: {line}") from error
+            told = f" with {self.conditions.name}" if self.conditions.name else ""
+            raise ValueError(f"{self.name} does not take points of shape {self.event_shape}{told}: {line}") from error
         gradient = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
         if gradient is None:
             raise ValueError(
@@ -355,7 +398,7 @@ class NetworkTarget(Target):
 
     def _look_at_data(self) -> None:
         """Warn where the data cannot be what the network was trained on."""
-        if self.data is not None:
+        if self.data is not None and not self.guided:
             warn_of_data(self._denoise, self.data, self.snr_range, self.name)
 
     def _known(self, y: Tensor, snr: float) -> tuple[Tensor, float]:
@@ -417,13 +460,6 @@ def _check_range(snr_range: tuple[float, float] | None, scale: NoiseScale) -> tu
             f"{scale.high:g}"
         )
     return within[0], within[1]
-
-
-def _drawn(data: Target | Numbers, dtype: torch.dtype, device: torch.device) -> Target:
-    law = as_law(data, dtype, device)
-    if law.learned:
-        raise ValueError(f"{law.name} is a network itself: give data or a law to draw queries from")
-    return law
 
 
 def _event_shape(given: Sequence[int] | None, data: Target | None) -> tuple[int, ...]:

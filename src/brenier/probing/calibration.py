@@ -50,6 +50,7 @@ the law behind the data.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -210,6 +211,11 @@ def load_network(
     net = net.to(device, dtype)
     if data is not None:
         net = net.with_data(load_target(data, dtype=net.dtype, device=net.device))  # pyright: ignore[reportArgumentType]
+    if net.guided:
+        warnings.warn(
+            f"{net.name} is guided: it is no posterior mean of any law, and calibration tells how far it is from one",
+            stacklevel=3,
+        )
     if net.data is None:
         raise ValueError(f"{net.name} comes without data: give data, points or a law that it should know")
     return net

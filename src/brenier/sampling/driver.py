@@ -75,7 +75,7 @@ def centre(law: Target, sigma: float) -> Float[Tensor, "1 d"]:
         level = FAR * law.scales()[1]
     mean = torch.zeros((1, law.dim), dtype=law.dtype, device=law.device)
     for _ in range(CENTRING):
-        before, mean = mean, law.denoise(mean / level, 1 / level)
+        before, mean = mean, law.denoise(mean.expand(law.period, -1) / level, 1 / level).mean(0, keepdim=True)
         if float((mean - before).abs().max()) <= 8 * torch.finfo(mean.dtype).eps * (float(mean.abs().max()) + sigma):
             break
     return mean
@@ -109,7 +109,7 @@ def integrate(
     """
     sampler, grid = find_solver(solver), check_grid(sigmas)
     x = check_points(law, x)
-    size = max(len(x), 1) if batch is None else whole_number(batch, "batch", 1)
+    size = max(len(x), 1) if batch is None else in_turn(law, whole_number(batch, "batch", 1))
     noise = generator_for(whole_number(seed, "seed", 0), 0x5A3B)
     work = max(len(x), 1) * evaluations(solver, grid)
     count = 0
@@ -130,6 +130,11 @@ def integrate(
             if trajectory:
                 path.append(end)
     return Run(end, count, torch.stack(path) if trajectory else None)
+
+
+def in_turn(law: Target, rows: int) -> int:
+    """So many rows, or a few more: a multiple of the law's period."""
+    return -(-rows // law.period) * law.period
 
 
 def check_grid(sigmas: Iterable[float]) -> list[float]:

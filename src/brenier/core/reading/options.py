@@ -1,6 +1,6 @@
 """How files are to be read, where they do not say it themselves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +19,9 @@ class Reading:
         decimal: the decimal mark of its numbers, "." or ",".
         header: whether its first line names the columns.
         shape: of one point: rows of as many numbers are reshaped to it.
+        condition: further arguments of a network of diffusers, see `brenier.from_diffusers`.
+        unconditional: the same without a condition.
+        guidance: weight of classifier-free guidance.
         standardize: shift every coordinate by its mean and divide it by its standard deviation; by those of other
             points, where these are given, (m, *shape). Constant coordinates are only shifted.
 
@@ -32,6 +35,9 @@ class Reading:
     decimal: str | None = None
     header: bool | None = None
     shape: Sequence[int] | None = None
+    condition: Mapping[str, Any] | None = None
+    unconditional: Mapping[str, Any] | None = None
+    guidance: float | None = None
     standardize: "bool | ArrayLike" = False
 
     def __post_init__(self) -> None:

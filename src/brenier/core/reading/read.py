@@ -115,6 +115,7 @@ def check_fields(name: str, reading: Reading, fields: Collection[str]) -> None:
     lost = [field for field in reading.given if field not in fields]
     if lost:
         kind = {"columns": "tables", "drop": "tables", "shape": "points", "standardize": "points"}
+        kind |= dict.fromkeys(("condition", "unconditional", "guidance"), "networks of diffusers")
         about = kind.get(lost[0], "tables of text")
         raise ValueError(f"{lost[0]} says how {about} are read, and {name!r} is of another kind: leave it out")
 

@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -41,15 +41,14 @@ CONVENTIONS = {"time", "alpha_bars", "beta", "sigma_data", "scale"}  # options t
 
 
 class _Denoiser(nn.Module):
-    """A diffusers model as a function of (x, t): conditions filled in, a learned variance left aside."""
+    """A diffusers model as a function of (x, t) and its conditions: a learned variance is left aside."""
 
-    def __init__(self, model: nn.Module, condition: dict[str, Any], sign: int) -> None:
+    def __init__(self, model: nn.Module, sign: int) -> None:
         super().__init__()
-        self.model, self.condition, self.sign = model, condition, sign
+        self.model, self.sign = model, sign
         self.by_keyword = "timestep" in _arguments(model)
 
-    def forward(self, x: Tensor, t: Tensor) -> Any:
-        condition = {key: _like(value, x) for key, value in self.condition.items()}
+    def forward(self, x: Tensor, t: Tensor, **condition: Any) -> Any:
         try:
             if self.by_keyword:
                 output = self.model(x, timestep=t, **condition, return_dict=False)
@@ -69,6 +68,8 @@ def from_diffusers(
     scheduler: object = None,
     *,
     condition: Mapping[str, Any] | None = None,
+    unconditional: Mapping[str, Any] | None = None,
+    guidance: float = 1.0,
     data: Target | Numbers | None = None,
     event_shape: Sequence[int] | None = None,
     prediction: Prediction | None = None,
@@ -85,8 +86,10 @@ def from_diffusers(
             taken.
         scheduler: the noise it was trained with. Default: that of the pipeline; without one, `prediction`
             and `time` or `scale` say the same, as for `NetworkTarget`.
-        condition: keyword arguments for the model, such as `encoder_hidden_states` or `class_labels`. Tensors whose
-            first axis has size 1 are repeated for every point, everything else is passed as it is.
+        condition: keyword arguments for the model, such as `encoder_hidden_states` or `class_labels`; see
+            `NetworkTarget`, also for the two that follow. What holds no numbers is passed as it is.
+        unconditional: the same without a condition. Default: the label that DiT keeps for that.
+        guidance: weight of classifier-free guidance, 1 for none.
         data: what queries are drawn from, as for `NetworkTarget`; for a model of latents, latents.
         event_shape: shape of one point. Default: (in_channels, height, width) of the model's configuration; where that
             does not tell, as for models in one or three dimensions, that of the data, channels first.
@@ -104,6 +107,10 @@ def from_diffusers(
     title, config = type(network).__name__, config_of(network)
     _check_channels(title, config, event_shape)
     condition = _check_condition(network, config, dict(condition or {}))
+    if unconditional is None and config.get("num_embeds_ada_norm") and guidance != 1:
+        unconditional = {**condition, "class_labels": config["num_embeds_ada_norm"]}
+    if unconditional is not None:
+        unconditional = _check_condition(network, config, dict(unconditional))
     given = sorted(CONVENTIONS & options.keys())
     sign = 1
     if scheduler is None:
@@ -118,8 +125,11 @@ def from_diffusers(
         prediction, sign = read.prediction, read.sign
         options = {**options, "scale": read.scale, "sigma_data": read.sigma_data}
     law = NetworkTarget(
-        _Denoiser(network, condition, sign),
+        _Denoiser(network, sign),
         data,
+        condition=condition,
+        unconditional=unconditional,
+        guidance=guidance,
         prediction=prediction,
         event_shape=_default_shape(title, config, data) if event_shape is None else event_shape,
         name=name,
@@ -209,18 +219,11 @@ def _check_condition(network: nn.Module, config: dict[str, Any], condition: dict
         plain = (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
         needed |= {key for key in optional if arguments[key].default is kinds.empty and arguments[key].kind in plain}
     if missing := sorted(needed - condition.keys()):
-        raise ValueError(f"{title} is conditional: give condition={{{', '.join(f'{key!r}: ...' for key in missing)}}}")
+        raise ValueError(
+            f"{title} is conditional: give condition={{{', '.join(f'{key!r}: ...' for key in missing)}}}"
+            f" (--condition {missing[0]}=...)"
+        )
     return condition
-
-
-def _like(value: Any, x: Tensor) -> Any:
-    """A condition for as many points as there are in x, on their device and in their dtype."""
-    if isinstance(value, Mapping):
-        return {key: _like(part, x) for key, part in cast(Mapping[str, Any], value).items()}
-    if not isinstance(value, Tensor):
-        return value
-    value = value.to(x.device, x.dtype if value.is_floating_point() else value.dtype)
-    return value.expand(len(x), *value.shape[1:]) if value.ndim and len(value) == 1 else value
 
 
 # Folders
@@ -229,7 +232,6 @@ def _like(value: Any, x: Tensor) -> Any:
 def load_diffusers(
     path: str | os.PathLike[str],
     *,
-    condition: Mapping[str, Any] | None = None,
     data: Target | Numbers | None = None,
     **options: Any,
 ) -> NetworkTarget:
@@ -239,8 +241,7 @@ def load_diffusers(
         path: folder of a pipeline, of which the `unet` or `transformer` and the `scheduler` are loaded; of a training's
             checkpoint, likewise, whose scheduler may lie in a folder `scheduler` beside it; or of a model, with
             scheduler_config.json in it, in a folder `scheduler` in it, or in one beside it or what it is in.
-        condition: see `from_diffusers`.
-        data: likewise.
+        data: see `from_diffusers`.
         **options: further arguments of `from_diffusers`. With `scheduler`, or with `time` or `scale`, no scheduler is
             loaded.
 
@@ -254,7 +255,7 @@ def load_diffusers(
         model = _load_model(model_folder)
         if not {"scheduler", "time", "scale"} & options.keys():
             options["scheduler"] = _load_scheduler(places)
-    return from_diffusers(model, condition=condition, data=data, **options)
+    return from_diffusers(model, data=data, **options)
 
 
 def _class(file: Path, base: str) -> Any:
