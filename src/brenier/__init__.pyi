@@ -24,6 +24,7 @@ from brenier.probing.calibration import calibrate as calibrate
 from brenier.probing.chain.run import chain as chain
 from brenier.probing.profile import probe as probe
 from brenier.reports import summary as summary
+from brenier.sampling.audit import audit as audit
 from brenier.sampling.comparison import compare as compare
 from brenier.sampling.expressway import Expressway as Expressway
 from brenier.sampling.planned import PlannedScheduler as PlannedScheduler

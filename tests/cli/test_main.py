@@ -13,7 +13,7 @@ from brenier import __main__, cli
 from brenier.core.writing import atomic_paths
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
-COMMANDS = ("probe", "chain", "plan", "sample", "compare", "show", "laws", "reproduce")
+COMMANDS = ("probe", "chain", "plan", "sample", "compare", "audit", "show", "laws", "reproduce")
 
 
 def test_the_module_runs_as_a_command() -> None:

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+import diffusers
 import h5py
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def made(mapped: brenier.SemiDiscrete, flowed: brenier.MongeAmpere) -> dict[str,
             cloud, [3, 4], solvers=["euler"], criteria=["karras", "cosine"], n=10, pilots=8, progress=False
         ),
         "evaluation": evaluate(POINTS, cloud, progress=False),
+        "audit": brenier.audit(diffusers.DDPMScheduler(), steps=3),
         "transport": mapped.to_dataset(),
         "flow": flowed.to_dataset(),
         "paper figure": paper.numbers("fig1"),

@@ -1,8 +1,8 @@
 """The `brenier` command: one module per subcommand, and one place where errors become one line.
 
 A subcommand's module is imported when it is asked for, and imports what computes when it runs: `--version`, `--help`
-and completion wait for none of it. Exit status: 0, or 2 after a wrong argument or bad input (one line on stderr), or
-130 after Ctrl-C. What a user is warned of is one line on stderr, too.
+and completion wait for none of it. Exit status: 0; 1 where `audit` finds something off; 2 after a wrong argument or bad
+input (one line on stderr); 130 after Ctrl-C. What a user is warned of is one line on stderr, too.
 """
 
 import io
@@ -21,7 +21,7 @@ from brenier.core.work import enough_memory
 
 COMMANDS = (
     *("probe", "chain", "plan", "sample", "express", "compare", "evaluate", "transport", "flow", "train"),
-    *("calibrate", "reproduce", "show", "laws"),
+    *("calibrate", "audit", "reproduce", "show", "laws"),
 )
 
 

@@ -21,6 +21,7 @@ Kind: TypeAlias = Literal[
     "grid solution",
     "sinkhorn limit",
     "paper figure",
+    "audit",
 ]
 Labels: TypeAlias = dict[str, tuple[str, str]]  # what a variable is, and its unit
 
@@ -165,6 +166,16 @@ _SCHEDULE: Labels = {
     "sigma": ("noise level sigma", _DATA),
     "snr": _LEVELS["snr"],
     "predicted_error": ("share in the predicted end error of the step from here to the next level", _DATA),
+}
+_AUDIT: Labels = {
+    "call": ("call of the network, counted from the first", "1"),
+    "told": ("noise level of the time that the network is told", _DATA),
+    "executed": ("noise level of what the network sees", _DATA),
+    "requested": ("noise level that was asked for", _DATA),
+    "time": ("time that the network is told", "1"),
+    "size": ("size of what the network sees, over what it should be", "1"),
+    "end": ("noise level that the result is left at", _DATA),
+    "begins": ("noise that the pipeline begins with, over that of the first level", "1"),
 }
 _TRANSPORT: Labels = {
     "points": ("points y", _DATA),
@@ -337,5 +348,12 @@ RECORDS: dict[Kind, Record] = {
     ),
     "grid solution": Record("solve_on_grid", _GRID, rows=("time",), required=("residual", "kl", "cells")),
     "sinkhorn limit": Record("sinkhorn_limit", _LIMIT, rows=("epsilon",), required=("l2", "sup", "slope")),
+    "audit": Record(
+        "brenier audit",
+        _AUDIT,
+        rows=("call",),
+        required=("told", "executed", "requested", "time", "size", "end", "begins"),
+        attributes=("pipeline", "scheduler", "asked", "findings"),
+    ),
     "paper figure": Record("brenier reproduce", _FIGURE, attributes=("law",), paper=True),
 }

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 Variables: TypeAlias = dict[str, tuple[tuple[str, ...], ArrayLike]]
 
 PAPER = "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629"
-SAVED = "`brenier probe -o`, `chain -o`, `calibrate -o`, `compare -o`, `evaluate -o`, `transport -o` or `flow -o`"
+SAVED = (
+    "`brenier probe -o`, `chain -o`, `calibrate -o`, `compare -o`, `audit -o`, `evaluate -o`, `transport -o` or "
+    "`flow -o`"
+)
 
 
 # Making

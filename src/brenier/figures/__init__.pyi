@@ -1,3 +1,4 @@
+from brenier.figures.audit import plot_audit, plot_audited_levels
 from brenier.figures.calibration import plot_calibration
 from brenier.figures.chain import (
     plot_chain,
@@ -37,6 +38,8 @@ from brenier.figures.transport import (
 
 __all__ = [
     "plot",
+    "plot_audit",
+    "plot_audited_levels",
     "plot_calibration",
     "plot_cells",
     "plot_chain",

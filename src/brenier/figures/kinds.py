@@ -5,6 +5,7 @@ from collections.abc import Callable
 import xarray as xr
 from matplotlib.figure import Figure
 
+from brenier.figures.audit import plot_audit
 from brenier.figures.calibration import plot_calibration
 from brenier.figures.chain import plot_chain
 from brenier.figures.comparison import plot_comparison
@@ -24,6 +25,7 @@ KINDS: dict[str, Callable[[xr.Dataset], Figure]] = {
     "evaluation": plot_evaluation,
     "transport": plot_transport,
     "flow": plot_flow,
+    "audit": plot_audit,
 }
 
 

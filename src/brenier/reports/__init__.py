@@ -15,6 +15,7 @@ _PRINT = {
     "transport": "transport.print_transport",
     "flow": "flow.print_flow",
     "evaluation": "evaluation.print_evaluation",
+    "audit": "audit.print_audit",
     "schedule": "schedule.print_schedule",
 }
 _TIMED = ("transport", "flow", "schedule")

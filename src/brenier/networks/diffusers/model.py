@@ -254,7 +254,7 @@ def load_diffusers(
     with quiet():
         model = _load_model(model_folder)
         if not {"scheduler", "time", "scale"} & options.keys():
-            options["scheduler"] = _load_scheduler(places)
+            options["scheduler"] = load_scheduler(places)
     return from_diffusers(model, data=data, **options)
 
 
@@ -302,7 +302,12 @@ def _load_model(folder: Path) -> nn.Module:
     return model
 
 
-def _load_scheduler(places: Sequence[Path]) -> object:
+def load_scheduler(places: Sequence[Path]) -> object:
+    """The scheduler in the first of these folders that has one; beneath an installed schedule the network's own.
+
+    Raises:
+        ValueError: none has one of diffusers.
+    """
     for place in places:
         file = place / "scheduler_config.json"
         if file.is_file():

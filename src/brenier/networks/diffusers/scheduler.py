@@ -51,6 +51,8 @@ DISTILLED = {
     *("LCMScheduler", "TCDScheduler", "CMStochasticIterativeScheduler", "SCMScheduler", "FlowMatchLCMScheduler"),
     *("FlowMapEulerDiscreteScheduler", "PiflowScheduler"),
 }
+WIDEST = 20.0  # logarithm of noise levels beyond which there is nothing but noise, or none
+ALIKE = 1e-6  # relative difference at which times are the same; of levels, a thousandth of it
 PREDICTIONS: dict[str, Prediction] = {
     "epsilon": "epsilon",
     "sample": "x0",
@@ -95,6 +97,27 @@ class Convention:
         """What X + sigma Z is multiplied by for the network to see it, and the time that the network is told."""
         alpha, _, t = self.scale.level(1 / sigma)
         return (alpha if self.sigma_data is None else edm_coefficients(sigma, self.sigma_data)[2]), t
+
+    def sigma(self, t: float) -> float:
+        """The noise level that the network takes this time for; inf: no signal, NaN: no time of its own.
+
+        Between steps of a table log sigma is interpolated, as the network is told times.
+        """
+        if self.levels is not None:
+            last = len(self.levels) - 1
+            if not 0 <= t <= last:  # one step beyond the usable ones has no signal
+                return math.inf if t == last + 1 else math.nan
+            return float(np.exp(np.interp(t, np.arange(last + 1), np.log(self.levels[::-1]))))
+        low, high = -WIDEST, WIDEST  # of log sigma, in which t grows
+        ends = [self.scale.level(math.exp(-u))[2] for u in (low, high)]
+        if not ends[0] - ALIKE <= t <= ends[1] * (1 + ALIKE):
+            return math.nan
+        if t >= ends[1] * (1 - ALIKE / 100):
+            return math.inf
+        while high - low > ALIKE / 1000:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.scale.level(math.exp(-middle))[2] < t else (low, middle)
+        return math.exp(high)
 
     def clean(self, output: Float[Tensor, "*n"], seen: Float[Tensor, "*n"], sigma: float) -> Float[Tensor, "*n"]:
         """E[X | X + sigma Z] from what the network made of its input `seen`."""
