@@ -22,7 +22,7 @@ from torch import Tensor
 
 from brenier.networks.conventions import known_snr
 from brenier.networks.diffusers.pipeline import START
-from brenier.networks.diffusers.scheduler import Convention, config_of, flows, read_scheduler
+from brenier.networks.diffusers.scheduler import EDM, FLOW, TABLE, Convention, config_of, flows, read_scheduler
 from brenier.sampling.driver import check_grid
 from brenier.sampling.turns import Turn, Walk, turns
 
@@ -51,6 +51,8 @@ class PlannedScheduler(SchedulerMixin, ConfigMixin):
     Raises:
         ValueError: levels that the network does not know, or a scheduler that says nothing of posterior means.
     """
+
+    _compatibles = sorted(TABLE | EDM | FLOW)  # whose options diffusers finds in a configuration without a warning
 
     @register_to_config
     def __init__(self, sigmas: Sequence[float], solver: str, trained_with: dict[str, Any]) -> None:
