@@ -24,7 +24,7 @@ CHECKER = beartype.beartype(
         violation_type=jaxtyping.TypeCheckError,
     )
 )
-jaxtyped = jaxtyping.jaxtyped
+jaxtyped: Any = jaxtyping.jaxtyped
 
 
 def resolved(function: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def checked(function: Any = None, *, typechecker: Any = None) -> Any:
 
 
 NAMES: dict[Any, list[str] | None] = {}  # of dimensions, by (hint, dtype) that a tensor fitted; None: not names alone
-one_by_one = type(jaxtyping.AbstractArray).__instancecheck__
+one_by_one: Any = type(jaxtyping.AbstractArray).__instancecheck__
 
 
 def fits(hint: Any, value: Any) -> bool:

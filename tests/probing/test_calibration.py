@@ -172,6 +172,7 @@ def test_a_sampler_does_not_see_such_a_ripple():
             200,
             steps=40,
             solver="euler",
+            schedule="karras",
             seed=1,
             progress=False,
         )

@@ -14,6 +14,7 @@ from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
 from brenier.metrics import memorisation
 from brenier.networks.network import NetworkTarget
+from brenier.sampling import handover
 from brenier.sampling.driver import integrate
 from brenier.sampling.endpoint import reference
 from brenier.sampling.expressway import Expressway
@@ -197,7 +198,7 @@ def test_steps_are_planned_on_noisy_data(ring: GaussianMixture, points: Empirica
         points.sample(4000, 3)
         + torch.randn(4000, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) / 0.6
     )
-    goal = reference(ring, x, 1 / 0.6)
+    goal = reference(ring, x, 1 / 0.6, tolerance=1e-4)  # of a law of size 3; errors are 0.04
 
     def error(schedule: Schedule) -> float:
         end = integrate(ring, x, schedule.sigmas, schedule.solver).x
@@ -272,7 +273,7 @@ def found(ring: GaussianMixture, many: Empirical) -> Handover:
 
 
 def test_it_is_past_the_hard_band_where_data_are_many(ring: GaussianMixture, many: Empirical, found: Handover) -> None:
-    profile = brenier.probe(ring, queries=2048, progress=False)
+    profile = brenier.probe(ring, queries=512, progress=False)
     hard = brenier.bottleneck(profile)
     assert hard["snr"] < found.snr < found.crowded
     assert float(profile["m_star"].sel(snr=found.snr, method="nearest")) < 0.6 * hard["m_star"]
@@ -311,13 +312,16 @@ def test_duplicates_are_no_crowd(ring: GaussianMixture) -> None:
     assert found.snr == single.snr
 
 
-def test_an_automatic_handover_is_one_that_the_network_knows() -> None:
+def test_an_automatic_handover_is_one_that_the_network_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "QUERIES", 64)
     law = brenier.load_target("digits-network")
     assert isinstance(law, NetworkTarget)
+    assert law.data is not None
     narrow = copy.copy(law)
     narrow._snr_range = (0.1, 0.5)
+    data = Empirical(law.data.data[:400], name="some digits")
     with pytest.warns(UserWarning, match="copies"):
-        assert find_handover(narrow, law.data, progress=False).snr == 0.5  # pyright: ignore[reportArgumentType]
+        assert find_handover(narrow, data, progress=False).snr == 0.5
 
 
 def test_the_last_steps_of_a_chain() -> None:

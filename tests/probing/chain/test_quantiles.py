@@ -125,7 +125,7 @@ def test_relative_entropy_stays_while_w2_grows():
 
 @pytest.mark.parametrize("law", [SPIKE, FOUR], ids=lambda law: law.name)
 def test_divergences_against_integrals_over_x(law):
-    steps, eta, k = 30, 0.02, 20
+    steps, eta, k = 15, 0.04, 10
     walk, found = account(law, 1.0, steps, eta)
     x, dense = densities_by_quantiles(walk, start_law(1.0, law), 6001)
     p, q = dense["forward_target"][k], dense["forward_start"][k]
@@ -141,15 +141,15 @@ def test_divergences_against_integrals_over_x(law):
 
 
 def test_backward_densities_are_those_of_the_carried_particles():
-    walk = Walk(FOUR, 30, 0.03)
+    walk = Walk(FOUR, 12, 0.075)
     x, dense = densities_by_quantiles(walk, start_law(0.5, FOUR), 4001)
     particles = walk.noised(
         torch.full((200_000, 1), 0.5, dtype=torch.float64),
         torch.randn((200_000, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64),
-        30,
+        12,
     )
-    for k in range(30, 0, -1):
-        particles = backward_map(FOUR, particles, k * 0.03, 0.03)
+    for k in range(12, 0, -1):
+        particles = backward_map(FOUR, particles, k * 0.075, 0.075)
     share, edges = np.histogram(particles.numpy(), bins=40, range=(-3, 6))
     cumulative = np.concatenate(
         [[0], np.cumsum((dense["backward_start"][0][1:] + dense["backward_start"][0][:-1]) / 2 * np.diff(x))]
