@@ -39,13 +39,14 @@ def nothing_overlaps() -> Callable[[Figure], None]:
             warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a long name may have letters that the font lacks
             boxes, panels = extents(figure)
         width, height = figure.canvas.get_width_height()
+        inner = [box.padded(-0.5) for box in boxes]
         for k, box in enumerate(boxes):
             assert box.x0 >= 0
             assert box.y0 >= 0
             assert box.x1 <= width
             assert box.y1 <= height
-            assert not any(box.padded(-0.5).overlaps(panel) for panel in panels)
-            assert not any(box.padded(-0.5).overlaps(other.padded(-0.5)) for other in boxes[:k])
+            assert not any(inner[k].overlaps(panel) for panel in panels)
+            assert not any(inner[k].overlaps(other) for other in inner[:k])
 
     return check
 
