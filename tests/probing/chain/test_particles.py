@@ -104,7 +104,7 @@ def test_rotation_changes_nothing_but_the_draw():
     means = np.random.default_rng(3).normal(size=(3, d)) * 2
     plain = GaussianMixture([0.5, 0.3, 0.2], means, [0.3, 0.1, 0.6])
     turned = GaussianMixture([0.5, 0.3, 0.2], means @ turn.T, [0.3, 0.1, 0.6])
-    a, b = (account(law, "normal", 3, 0.2, count=512, seed=seed) for seed, law in enumerate((plain, turned)))
+    a, b = (account(law, "normal", 3, 0.2, count=1024, seed=seed) for seed, law in enumerate((plain, turned)))
     for name in NAMES:
         error = np.hypot(a[f"w2_{name}_se"], b[f"w2_{name}_se"])
         assert np.all(abs(a[f"w2_{name}"] - b[f"w2_{name}"]) <= 3 * error)
