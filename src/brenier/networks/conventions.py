@@ -161,6 +161,26 @@ def known_snr(snr: float, low: float, high: float) -> float | None:
     return nearest if 0 < snr < math.inf and abs(nearest / snr - 1) <= slack else None
 
 
+def check_range(snr_range: tuple[float, float] | None, scale: NoiseScale) -> tuple[float, float]:
+    """The SNRs that a network was trained for, from low to high; all that its scale covers where none are given."""
+    try:
+        low, high = (scale.low, scale.high) if snr_range is None else map(float, snr_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"snr_range must be two numbers, from low to high, got {snr_range}") from None
+    if not 0 <= low < high:
+        raise ValueError(f"snr_range must run from low to high, got {low:g} to {high:g}")
+    within = [min(max(end, scale.low), scale.high) for end in (low, high)]
+    if any(
+        near != end and known_snr(end, scale.low, scale.high) is None
+        for near, end in zip(within, (low, high), strict=True)
+    ):
+        raise ValueError(
+            f"snr_range {low:g} to {high:g} goes beyond what the network's {scale.name} covers: {scale.low:g} to "
+            f"{scale.high:g}"
+        )
+    return within[0], within[1]
+
+
 def check_prediction(prediction: str, scale: NoiseScale) -> None:
     """Refuse a prediction that is not known, or is not defined for the noisy variable of the scale."""
     if prediction not in PREDICTIONS:

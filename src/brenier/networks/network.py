@@ -11,7 +11,7 @@ has learned; how far it is from being one of any law, its asymmetry and `brenier
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,7 @@ from brenier.networks.conventions import (
     Prediction,
     TimeArgument,
     check_prediction,
+    check_range,
     describe,
     edm_coefficients,
     known_snr,
@@ -39,9 +40,8 @@ from brenier.networks.conventions import (
 )
 from brenier.networks.drawing import drawn_by_chain
 from brenier.networks.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, from_dense, from_products
+from brenier.networks.placing import Network, check_dtype, parameters, placed
 from brenier.networks.suitability import warn_of_data
-
-Network: TypeAlias = Callable[..., Tensor]
 
 KNOWN = ("norm", "trace", "norm_error", "symmetric", "asymmetry", "trace_se")  # of a localization, beside its mean
 BLEND = 0.5  # share of randomness in the start of a bidiagonalisation that follows one at another SNR
@@ -121,19 +121,19 @@ class NetworkTarget(Target):
             raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
         if not callable(network):
             raise TypeError(f"the network must be callable as network(x, t), got {type(network).__name__}")
-        first = next((p for p in _parameters(network) if p.is_floating_point()), None)
+        first = next((p for p in parameters(network) if p.is_floating_point()), None)
         wide = origin is not None or (first is not None and first.dtype == torch.float64)
-        self.dtype = _check_dtype(dtype or (torch.float64 if wide else torch.float32))
+        self.dtype = check_dtype(dtype or (torch.float64 if wide else torch.float32))
         self.device = torch.device(device or ("cpu" if first is None else first.device))
         if isinstance(network, nn.Module):
-            network = _placed(network, self.device, self.dtype).eval()
+            network = placed(network, self.device, self.dtype).eval()
         self.network, self.sigma_data = network, sigma_data
         self.prediction: Prediction = prediction
         self.convention = describe(prediction, self.scale, sigma_data)
         self.conditions = Conditions.of(condition, unconditional, guidance)
         self.name = f"{name} ({self.conditions.name})" if self.conditions.name else name
         self._tolerance = tolerance
-        self._snr_range = _check_range(snr_range, self.scale)
+        self._snr_range = check_range(snr_range, self.scale)
         law = None if data is None else self._drawn(data)
         self.event_shape = _event_shape(event_shape, law)
         self.data = None if law is None else in_order(law, self.event_shape, name)
@@ -206,12 +206,12 @@ class NetworkTarget(Target):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """A copy of the network and its data, on another device or in another dtype."""
-        dtype, device = _check_dtype(dtype or self.dtype), torch.device(device or self.device)
+        dtype, device = check_dtype(dtype or self.dtype), torch.device(device or self.device)
         if device == self.device and dtype == self.dtype:
             return self
         other = copy.copy(self)
         if isinstance(self.network, nn.Module):
-            other.network = _placed(self.network, device, dtype)
+            other.network = placed(self.network, device, dtype)
         other.dtype, other.device, other._origin = dtype, device, self._origin.to(device)
         other.data = None if self.data is None else self.data.to(device, dtype)
         other._check_network()
@@ -423,43 +423,6 @@ class NetworkTarget(Target):
                 f"{self.name} {what} NaN or infinite values at SNR {snr:g}, for {int(bad.sum())} of {len(bad)} points"
             )
         return values
-
-
-def _check_dtype(dtype: torch.dtype) -> torch.dtype:
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype {dtype} is too narrow for a Jacobian: choose torch.float32 or torch.float64")
-    return dtype
-
-
-def _placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The network itself where it is on the device and in the dtype, else a copy that is."""
-    parts = _parameters(network)
-    if all(part.device == device and (part.dtype == dtype or not part.is_floating_point()) for part in parts):
-        return network
-    return copy.deepcopy(network).to(device, dtype)
-
-
-def _parameters(network: Network) -> Sequence[Tensor]:
-    return [*network.parameters(), *network.buffers()] if isinstance(network, nn.Module) else []
-
-
-def _check_range(snr_range: tuple[float, float] | None, scale: NoiseScale) -> tuple[float, float]:
-    try:
-        low, high = (scale.low, scale.high) if snr_range is None else map(float, snr_range)
-    except (TypeError, ValueError):
-        raise ValueError(f"snr_range must be two numbers, from low to high, got {snr_range}") from None
-    if not 0 <= low < high:
-        raise ValueError(f"snr_range must run from low to high, got {low:g} to {high:g}")
-    within = [min(max(end, scale.low), scale.high) for end in (low, high)]
-    if any(
-        near != end and known_snr(end, scale.low, scale.high) is None
-        for near, end in zip(within, (low, high), strict=True)
-    ):
-        raise ValueError(
-            f"snr_range {low:g} to {high:g} goes beyond what the network's {scale.name} covers: {scale.low:g} to "
-            f"{scale.high:g}"
-        )
-    return within[0], within[1]
 
 
 def _event_shape(given: Sequence[int] | None, data: Target | None) -> tuple[int, ...]:
