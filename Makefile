@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+# What is imported is compiled then, and the rest of torch never; but for POT, whose docstrings warn when it is compiled.
+COMPILE = $(BIN)/python -W ignore -m compileall -q $(VENV)/lib/python3*/site-packages/ot
 INSTALL = $(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e
 
 .PHONY: demo test fuzz lint types bench docs clean
@@ -49,9 +51,11 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing brenier into $(VENV) (torch is large: this takes a minute or two)"
 	@$(INSTALL) .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing brenier[$*] into $(VENV) (torch is large: this takes a minute or two)"
 	@$(INSTALL) ".[$*]"
+	@$(COMPILE)
 	@touch $@
