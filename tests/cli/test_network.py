@@ -23,14 +23,11 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline of diffusers for 8 x 8 grey images, as its save_pretrained writes it."""
+def small(**options: Any) -> Any:
+    """A U-Net of diffusers for grey images."""
     diffusers = pytest.importorskip("diffusers")
-    folder = tmp_path_factory.mktemp("diffusers") / "pipeline"
     torch.manual_seed(0)
-    model = diffusers.UNet2DModel(
-        sample_size=8,
+    return diffusers.UNet2DModel(
         in_channels=1,
         out_channels=1,
         block_out_channels=(8, 8),
@@ -38,8 +35,16 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         layers_per_block=1,
         down_block_types=("DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D"),
+        **options,
     )
-    diffusers.DDPMPipeline(model, diffusers.DDPMScheduler()).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of diffusers for 8 x 8 grey images, as its save_pretrained writes it."""
+    diffusers = pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("diffusers") / "pipeline"
+    diffusers.DDPMPipeline(small(sample_size=8), diffusers.DDPMScheduler()).save_pretrained(folder)
     return folder
 
 
@@ -48,19 +53,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of diffusers that is told labels 0 and 1, and 2 for none."""
     diffusers = pytest.importorskip("diffusers")
     folder = tmp_path_factory.mktemp("labelled")
-    torch.manual_seed(1)
-    model = diffusers.UNet2DModel(
-        sample_size=4,
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        num_class_embeds=3,
-    )
-    model.save_pretrained(folder)
+    small(sample_size=4, num_class_embeds=3).save_pretrained(folder)
     diffusers.DDPMScheduler().save_pretrained(folder)
     return folder
 
@@ -197,6 +190,9 @@ def test_conditions_that_cannot_be(brenier: Command, labelled: Path, tmp_path: P
         (("--condition", "class_labels=1", "--guidance", "2"), "give unconditional"),
         (("--guidance", "2"), "give condition"),
         (("--condition", "class_labels=9"), "with class_labels=9: index out of range"),
+        (("--condition", "class_labels=nan"), "condition class_labels holds values that are not finite"),
+        (("--condition", "class_labels=inf"), "condition class_labels holds values that are not finite"),
+        (("--condition", "class_labels=1e-3"), "with class_labels=0.001: "),
         (("--condition", "word=9"), "takes no 'word': conditions are class_labels"),
     ]:
         result = brenier("sample", labelled, *DRAWN, *options, "-o", tmp_path / "a.npy")

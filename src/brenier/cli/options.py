@@ -5,6 +5,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
@@ -96,16 +97,16 @@ def _argument(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not (key.isidentifier() and equals and value):
         raise ValueError(f"{text!r}: give KEY=NUMBER, KEY=N,N,... or KEY=FILE, such as class_labels=3")
-    try:
-        numbers = [float(number) for number in value.split(",")]
-    except ValueError:
-        from brenier.core.reading.read import read_array
+    for number in (int, float):
+        with suppress(ValueError):
+            return {key: [number(field) for field in value.split(",")]}
 
-        rows = read_array(value)
-        if rows.shape[1:] == (1,) and bool((rows % 1 == 0).all()):
-            return {key: rows[:, 0].astype(int)}
-        return {key: rows}
-    return {key: numbers if "." in value else [int(number) for number in numbers]}
+    from brenier.core.reading.read import read_array
+
+    rows = read_array(value)
+    if rows.shape[1:] == (1,) and bool((rows % 1 == 0).all()):
+        return {key: rows[:, 0].astype(int)}
+    return {key: rows}
 
 
 _CONDITIONS: Any = {"metavar": "KEY=VALUE", "parser": _argument, "panel": "Networks of diffusers"}

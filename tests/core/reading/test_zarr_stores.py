@@ -119,6 +119,25 @@ def test_a_codec_inside_a_shard_is_seen(tmp_path: Path) -> None:
         read_array(store)
 
 
+def test_a_codec_that_is_but_a_name_is_seen(tmp_path: Path) -> None:
+    store = tmp_path / "a.zarr"
+    zarr.create_array(store, data=POINTS)
+    meta = json.loads((store / "zarr.json").read_text())
+    meta["codecs"] = ["bytes", "numcodecs.pickle"]
+    (store / "zarr.json").write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match="has the codec 'pickle'"):
+        read_array(store)
+
+
+def test_a_chunk_larger_than_memory_is_refused(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", data=POINTS, chunks=(10, 3))
+    meta = json.loads((tmp_path / "a.zarr/zarr.json").read_text())
+    meta["chunk_grid"]["configuration"]["chunk_shape"] = [10**7, 10**5]
+    (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match=r"a\.zarr': an array of shape \(10000000, 100000\)"):
+        read_array(tmp_path / "a.zarr")
+
+
 def test_an_array_larger_than_memory_is_refused(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "a.zarr", shape=(10**9, 10**6), dtype="f8", chunks=(1, 10**6))
     with pytest.raises(ValueError, match=r"a\.zarr': an array of shape \(1000000000, 1000000\)"):

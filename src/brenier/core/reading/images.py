@@ -137,7 +137,12 @@ def _pixels(stream: BufferedIOBase) -> NDArray[np.uint8] | NDArray[np.uint16]:
 @contextmanager
 def _unheard() -> Generator[None]:
     """What libtiff says of damage to the stream of errors itself goes nowhere: Pillow raises, too, and we say it."""
-    heard, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        heard = os.dup(2)
+    except OSError:  # the process has no stream of errors
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
