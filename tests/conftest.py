@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import inspect
 import re
 import types
@@ -104,6 +105,7 @@ jaxtyping.jaxtyped = checked
 type(jaxtyping.AbstractArray).__instancecheck__ = fits  # pyright: ignore[reportAttributeAccessIssue]
 jaxtyping.install_import_hook("brenier", "beartype.beartype")
 
+gc.disable()  # until all is imported: a third of what collecting the tests takes
 torch.set_num_threads(1)
 
 # The same examples on every machine, and no verdict that depends on how fast the machine is.
@@ -111,3 +113,10 @@ settings.register_profile(
     "brenier", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("brenier")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, and need not be looked through again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
