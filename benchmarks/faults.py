@@ -42,6 +42,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from diffusers import DDIMScheduler
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -66,9 +67,10 @@ COMMANDS = {
     "train": "train data.npy --steps 300 --batch 32 --width 8 --depth 1 --device cpu --checkpoint-every 10 -o net",
     "calibrate": "calibrate digits-network --queries 16 --snr 1 -o a.nc --figure a.png",
     "reproduce": "reproduce fig1 -o .",
+    "audit": "audit pipeline --steps 8 -o a.nc --figure a.png",
     "show": "show saved.nc --figure a.png --table a.csv",
 }
-INPUTS = ("data.npy", "other.npy", "saved.nc")
+INPUTS = ("data.npy", "other.npy", "saved.nc", "pipeline")
 FAULTS = ("killed", "Ctrl-C", "folder gone", "disk full", "read-only", "at once")
 DRAFT = re.compile(r"\..*\.brenier-[0-9a-f]{12}\..*")
 SIZES = (4, 12, 28, 60, 124)  # kB
@@ -296,6 +298,7 @@ def main(moments: int = 20, *names: str) -> None:
     generator = np.random.default_rng(0)
     for name in INPUTS[:2]:
         np.save(inputs / name, generator.normal(size=(60, 2)).astype(np.float32))
+    DDIMScheduler(timestep_spacing="trailing").save_pretrained(inputs / "pipeline")
     status, text = finish(*start(shlex.split(f"probe {inputs / 'data.npy'} --queries 20 --snr 1 -o saved.nc"), inputs))
     assert status == 0, text
     work.CHECKPOINT_SECONDS = training.CHECKPOINT_SECONDS = 0.1
