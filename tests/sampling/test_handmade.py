@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
+from scipy import stats
 
-from brenier.sampling.handmade import HANDMADE, cosine, karras, linear_beta
+from brenier.sampling.handmade import AYS, HANDMADE, ays, beta, cosine, karras, linear_beta, sd3_shift
 
 
 def cosine_time(sigma):
@@ -27,10 +28,11 @@ COORDINATES = {
     "cosine": cosine_time,
     "linear-beta": linear_time,
     "uniform-sigma": lambda sigma: sigma,
+    "sd3-shift": lambda sigma: sigma / 3 / (1 + sigma / 3),
 }
 
 
-@pytest.mark.parametrize("name", HANDMADE)
+@pytest.mark.parametrize("name", COORDINATES)
 def test_levels_are_even_in_their_own_coordinate(name):
     sigmas = HANDMADE[name](9, 60.0, 0.03)
     steps = np.diff([COORDINATES[name](sigma) for sigma in sigmas])
@@ -52,10 +54,29 @@ def test_one_and_two_levels_are_the_ends(name):
     assert HANDMADE[name](2, 5.0, 0.1) == [5.0, 0.1]
 
 
-@pytest.mark.parametrize("name", ["karras", "log-snr", "uniform-sigma"])
+@pytest.mark.parametrize("name", ["karras", "log-snr", "uniform-sigma", "ays"])
 def test_most_do_not_mind_the_unit_of_the_data(name):
     plain, scaled = HANDMADE[name](7, 20.0, 0.1), HANDMADE[name](7, 2000.0, 10.0)
     np.testing.assert_allclose(scaled, 100 * np.array(plain), rtol=1e-12)
+
+
+def test_beta_takes_quantiles_of_the_linear_time():
+    times = np.array([linear_time(sigma) for sigma in beta(9, 60.0, 0.03)])
+    shares = (times - times[-1]) / (times[0] - times[-1])
+    np.testing.assert_allclose(shares, stats.beta(0.6, 0.6).ppf(np.linspace(1, 0, 9)), atol=1e-9)
+
+
+def test_ays_is_its_table_and_straight_between():
+    np.testing.assert_allclose(ays(11, AYS[0], AYS[-1]), AYS, rtol=1e-12)
+    np.testing.assert_allclose(ays(21, AYS[0], AYS[-1])[1::2], np.sqrt(np.multiply(AYS[1:], AYS[:-1])), rtol=1e-12)
+
+
+def test_sd3_shift_is_the_shift_of_diffusers():
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(sigmas=np.linspace(0.9, 0.1, 9))  # before the shift
+    times = scheduler.sigmas[:-1].numpy().astype(float)
+    sigmas = times / (1 - times)
+    np.testing.assert_allclose(sigmas, sd3_shift(9, float(sigmas[0]), float(sigmas[-1])), rtol=1e-5)
 
 
 def test_small_noise_is_quadratic_in_cosine_and_linear_time():

@@ -16,7 +16,8 @@ from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.information import INFORMED, needed_snrs
-from brenier.sampling.planning import CRITERIA, noise_range, plan, predict
+from brenier.sampling.planning import CRITERIA, DETERMINISTIC, noise_range, plan, predict
+from brenier.sampling.published import PUBLISHED
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import SOLVERS
 
@@ -99,14 +100,17 @@ def test_grids(target, criterion):
         assert (down.sigmas[0], down.sigmas[-1]) == (pytest.approx(high), 0)
         assert (part.sigmas[0], part.sigmas[-1]) == (5, 0.3)
         assert (down.solver, down.criterion, down.law, down.seed) == (solver, criterion, law.name, 0)
-        if criterion != "error":
-            assert steps == 1 or down.sigmas[-2] == pytest.approx(low)
-            assert down.evaluations == 0
-            assert down.predicted_error is None
-        else:
+        if criterion in ("error", "ld3", "oss"):
             assert down.sigmas[-2] > low / 4.001
+        else:
+            assert steps == 1 or down.sigmas[-2] == pytest.approx(low)
+        if criterion == "error":
             assert down.evaluations > 0
             assert len(down.predicted_error) == steps
+        else:
+            few = 1 if criterion in ("ld3", "oss") else 2  # steps that leave no choice
+            assert (down.evaluations > 0) == (criterion in PUBLISHED and criterion != "dmn" and steps > few)
+            assert down.predicted_error is None
 
 
 def test_the_range_of_a_law():
@@ -316,6 +320,7 @@ def test_a_law_that_one_step_solves_is_predicted_to_leave_no_error():
         ({"sigma_max": math.nan}, "sigma_max must be positive and finite, got nan"),
         ({"sigma_max": math.inf}, "sigma_max must be positive and finite, got inf"),
         *[({"solver": name}, f"{name}, being stochastic, does not follow: choose criterion") for name in STOCHASTIC],
+        *[({"solver": "euler-maruyama", "criterion": name}, f"criterion .{name}. measures") for name in DETERMINISTIC],
     ],
     ids=str,
 )

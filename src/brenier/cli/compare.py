@@ -14,7 +14,8 @@ def run_compare(
     steps: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of steps.")] = "5,10,20",
     solvers: Annotated[str, typer.Option(metavar="NAME,NAME,...", help="Samplers.")] = "euler,heun,dpmpp-2m",
     criteria: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME,...", help="Ways to place the steps (default: all).")
+        str | None,
+        typer.Option(metavar="NAME,NAME,...", help="Ways to place the steps (default: all but those of other papers)."),
     ] = None,
     sigma_max: options.SigmaMax = None,
     sigma_min: options.SigmaMin = None,

@@ -16,7 +16,7 @@ def run_plan(
     steps: Annotated[int, typer.Option(help="Steps of the sampler: intervals of the grid.")] = 10,
     solver: Annotated[str, typer.Option(help="euler, heun, dpmpp-2m, unipc-2, ...")] = "dpmpp-2m",
     criterion: Annotated[
-        str, typer.Option(help="error, curvature, information, kl, karras, log-snr, cosine, ...")
+        str, typer.Option(help="error, curvature, information, kl, karras, log-snr, ays, gits, ld3, ...")
     ] = "error",
     sigma_max: options.SigmaMax = None,
     sigma_min: options.SigmaMin = None,

@@ -33,13 +33,15 @@ from brenier.probing.profile import probe
 from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
 from brenier.sampling.information import INFORMED, needed_snrs
-from brenier.sampling.planning import CRITERIA, noise_range, plan, predict
+from brenier.sampling.planning import CRITERIA, DETERMINISTIC, noise_range, plan, predict
+from brenier.sampling.published import PUBLISHED
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import SOLVERS, SolverName, evaluations
 
 EXACT = 3  # dimensions up to which W2 is exact; in more, samples lie too far apart to see where mass is missing
 COUPLED = 1024  # rows that exact transport takes: a third of a second
 LINES = 128  # projections of the sliced distance
+USUAL = tuple(name for name in CRITERIA if name not in PUBLISHED)
 DIMS = ("criterion", "solver", "steps")
 
 
@@ -64,7 +66,7 @@ def compare(
         law: a law, data, a network, or what `load_target` takes.
         steps: numbers of grid intervals.
         solvers: samplers, see `brenier.sampling.steps`.
-        criteria: ways to place the steps, see `plan`. Default: all.
+        criteria: ways to place the steps, see `plan`. Default: all but those of other papers, which take long.
         sigma_max: noise level to start from, in the unit of the data. Default: that of `plan`.
         sigma_min: noise level to end at. Default: 0.
         n: samples of each grid, at least 2. Their noise is not that of the pilots.
@@ -100,7 +102,7 @@ def compare(
     """
     law = load_target(law, dtype=dtype, device=device)
     law = law.moved(-law.origin)
-    names = _check_names(CRITERIA if criteria is None else criteria, "criterion", CRITERIA)
+    names = _check_names(USUAL if criteria is None else criteria, "criterion", CRITERIA)
     samplers = _check_names(solvers, "solver", tuple(SOLVERS))
     counts = [whole_number(count, "steps", 1) for count in steps]
     if not counts or len(set(counts)) < len(counts):
@@ -177,7 +179,7 @@ def _plans(
     spent: list[int] = []
     for name, solver, steps in cells:
         informed = profile if name in INFORMED else None
-        unfit = name == "error" and SOLVERS[solver].stochastic
+        unfit = name in DETERMINISTIC and SOLVERS[solver].stochastic
         plans.append(None if unfit else make(steps, solver=solver, criterion=name, profile=informed))
         spent.append(0 if plans[-1] is None else plans[-1].evaluations or 0)
         if informed is not None:  # the plan itself took nothing more

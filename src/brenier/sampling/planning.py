@@ -24,11 +24,14 @@ from brenier.sampling.error import HANDS, REFINEMENTS, RUNS, by_prediction, mini
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.information import INFORMED, needed_snrs
 from brenier.sampling.pilots import AXES, TAIL, Pilots, fly
+from brenier.sampling.published import PUBLISHED, Ends
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.scouting import Held, scout, weighted_mean
 from brenier.sampling.steps import SolverName, evaluations, find_solver
 
-CRITERIA = ("error", *INFORMED, *HANDMADE)
+CRITERIA = ("error", *INFORMED, *HANDMADE, *PUBLISHED)
+DETERMINISTIC = ("error", "dmn", "ld3")  # those that are for samplers without noise
+STARTS = [*HANDMADE][:HANDS]  # of "error"
 LEVELS = 33  # that a pilot's adjoint stops at
 FINER = 4  # levels of a trajectory per one of these; a network's has no more of them
 EARLIER = (5.0, 20.0)  # times the lowest level: where grids that end at 0 may have their last positive one
@@ -66,7 +69,10 @@ def plan(
     - "error": the smallest root mean square distance to the exact flow's end point, for this very sampler, over all
       grids (see `error`). Deterministic samplers only.
     - "curvature", "information", "information-rescaled", "kl": from the profile (see `information`).
-    - "karras", "log-snr", "cosine", "linear-beta", "uniform-sigma": by hand (see `handmade`).
+    - "karras", "log-snr", "cosine", "linear-beta", "uniform-sigma", "ays", "beta", "sd3-shift": by hand (see
+      `handmade`).
+    - "dmn", "gits", "ld3", "oss", "score-optimal": as other papers have it, on as many trajectories as they take, a
+      network's, too (see `published`). dmn and ld3 for deterministic samplers only.
 
     Args:
         law: a law, data or a network, or what `load_target` takes.
@@ -105,9 +111,9 @@ def plan(
     sampler = find_solver(solver)
     if criterion not in CRITERIA:
         raise ValueError(f"no criterion {criterion!r}: it is one of {', '.join(CRITERIA)}")
-    if criterion == "error" and sampler.stochastic:
+    if criterion in DETERMINISTIC and sampler.stochastic:
         raise ValueError(
-            f'criterion "error" measures the distance to the end of the probability flow, which {solver}, being '
+            f'criterion "{criterion}" measures the distance to the end of the probability flow, which {solver}, being '
             'stochastic, does not follow: choose criterion "kl"'
         )
     high, low, to_zero = noise_range(law, sigma_max, sigma_min)
@@ -123,11 +129,16 @@ def plan(
             profile = probe(law, needed_snrs(high, low), about=about, seed=seed, progress=progress)
             spent = int(profile.sizes["snr"] * profile.sizes["query"])
         levels = INFORMED[criterion](profile, count, high, low, name)
+    elif criterion in PUBLISHED:
+        begin = _begin(law, high, pilots, seed) if points is None else check_points(law, put_back(points, -origin))
+        lowest = _lowest(law, low)
+        between = Ends(high, low, lowest, _floor(law, lowest)) if to_zero else Ends(high, low)
+        levels, spent = PUBLISHED[criterion](law, begin[:pilots], steps, between, name)
     else:
         earlier = EARLIER if law.course is None else AMPLE
         ends = [low] if not to_zero else [low, *(k * low for k in earlier if k * low < high)]
         tail = [0.0] if to_zero else []
-        starts = [[*_by_hand(hand, law, count, high, end), *tail] for end in ends for hand in HANDMADE]
+        starts = [[*_by_hand(hand, law, count, high, end), *tail] for end in ends for hand in STARTS]
         if to_zero:
             low = _lowest(law, low)
         with progress_bar(f"planning for {law.name}", progress) as advance:
@@ -260,7 +271,7 @@ def _fly(
         each = LEVELS + 1 + RUNS * cost + (2 * TAIL if to_zero else 0)
         pilots = min(pilots, max(2, (IMAGES * cost - adjoint) // each))
     sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
-    floor = max(low / BELOW, 1 / law.snr_range[1]) if to_zero else None
+    floor = _floor(law, low) if to_zero else None
     if points is not None:
         return fly(law, check_points(law, points)[:pilots], sigmas, floor, finer, alike, seed), None
     if law.learned or law.dim <= EVEN:
@@ -275,6 +286,11 @@ def _fly(
 def _lowest(law: Target, low: float) -> float:
     """The lowest positive level that "error" may place before 0."""
     return max(low / LOWER, 1 / law.snr_range[1])
+
+
+def _floor(law: Target, low: float) -> float:
+    """The level down to which pilots follow the flow, for grids that end at 0."""
+    return max(low / BELOW, 1 / law.snr_range[1])
 
 
 def _begin(law: Target, sigma: float, count: int, seed: int) -> Tensor:
