@@ -15,7 +15,7 @@ def run_compare(
     solvers: Annotated[str, typer.Option(metavar="NAME,NAME,...", help="Samplers.")] = "euler,heun,dpmpp-2m",
     criteria: Annotated[
         str | None,
-        typer.Option(metavar="NAME,NAME,...", help="Ways to place the steps (default: all but those of other papers)."),
+        typer.Option(metavar="NAME,NAME,...", help="Ways to place the steps (default: all but dmn to score-optimal)."),
     ] = None,
     sigma_max: options.SigmaMax = None,
     sigma_min: options.SigmaMin = None,
