@@ -76,6 +76,14 @@ def test_a_saved_schedule_shows_its_levels_and_its_prediction(brenier: Command, 
     assert saved.with_name("f.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_another_objective_is_said_beside_the_end_error(brenier: Command, saved: Path) -> None:
+    law = {"objective": "law", "predicted_objective": 0.35, "predicted_objective_se": 0.02}
+    saved.write_text(json.dumps(json.loads(saved.read_text()) | law))
+    out = brenier("show", saved).out
+    assert "4 steps of heun by error, objective law, seed 7" in out
+    assert "Predicted end error 0.8, sliced W2 to the law 0.35 +- 0.02, with" in " ".join(out.split())
+
+
 def test_of_a_long_schedule_both_ends_are_shown(brenier: Command, tmp_path: Path) -> None:
     Schedule([*np.geomspace(80, 0.1, 500), 0], "euler", criterion="log-snr").to_json(tmp_path / "s.json")
     out = brenier("show", tmp_path / "s.json").out
@@ -90,13 +98,13 @@ def test_every_option_reaches_the_plan(brenier: Command, monkeypatch: pytest.Mon
     assert brenier("probe", "two-points", "--snrs", 3, "-o", tmp_path / "p.nc", "--quiet").code == 0
     calls = record(monkeypatch)
     options = ("--steps", 7, "--solver", "euler", "--criterion", "kl", "--sigma-max", 9, "--sigma-min", 0.5)
-    more = ("--profile", tmp_path / "p.nc", "--pilots", 33, "--seed", 5, "--dtype", "float32", "--quiet")
+    more = ("--profile", tmp_path / "p.nc", "--pilots", 33, "--objective", "law", "--seed", 5, "--dtype", "float32", "--quiet")
     brenier("plan", "two-points", *options, *more).refused("asked")
     ((law, steps, named),) = calls
     assert (law.name, str(law.dtype), steps) == ("two-points", "torch.float32", 7)
     xr.testing.assert_equal(named.pop("profile"), xr.load_dataset(tmp_path / "p.nc", engine="h5netcdf"))
     expected = {"solver": "euler", "criterion": "kl", "sigma_max": 9, "sigma_min": 0.5, "pilots": 33, "seed": 5}
-    assert named == expected | {"progress": False}
+    assert named == expected | {"objective": "law", "progress": False}
 
 
 def test_the_same_seed_makes_the_same_files(brenier: Command, tmp_path: Path) -> None:

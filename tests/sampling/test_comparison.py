@@ -170,3 +170,12 @@ def test_refused(options: dict[str, object], words: str) -> None:
     given = {"steps": [2], "solvers": ["euler"], "criteria": ["karras"], **QUICK, **options}
     with pytest.raises(ValueError, match=words):
         compare(normal(), **given)
+
+
+def test_another_objective_is_predicted_beside_what_is_measured() -> None:
+    made = compare(normal(), [3], solvers=["euler"], criteria=["error", "karras"], objective="typical", **QUICK)
+    cell, hand = (made.sel(solver="euler", steps=3, criterion=name) for name in ("error", "karras"))
+    doubt = math.hypot(float(cell["median_se"]), float(cell["predicted_objective_se"]))
+    assert abs(float(cell["predicted_objective"] - cell["median"])) < 3 * doubt
+    assert np.isnan(float(hand["predicted_objective"]))
+    assert made.attrs["objective"] == "typical"

@@ -46,6 +46,9 @@ Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of the random nu
 Device: TypeAlias = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Dtype: TypeAlias = Annotated[Literal["float32", "float64"] | None, typer.Option(help="Precision of the computation.")]
 MaxMemory: TypeAlias = Annotated[float | None, typer.Option(metavar="GIB", help="Memory for blocks of work, in GiB.")]
+Objective: TypeAlias = Annotated[
+    str, typer.Option(help="What criterion error makes small: error (RMS), typical (median) or law (sliced W2).")
+]
 Pilots: TypeAlias = Annotated[int, typer.Option(help="Trajectories that plans and predictions are made from.")]
 Number: TypeAlias = Annotated[int, typer.Option("--number", "-n", help="How many.")]
 Batch: TypeAlias = Annotated[int | None, typer.Option(help="Points per call of the denoiser.")]

@@ -18,6 +18,7 @@ def run_plan(
     criterion: Annotated[
         str, typer.Option(help="error, curvature, information, kl, karras, log-snr, ays, gits, ld3, ...")
     ] = "error",
+    objective: options.Objective = "error",
     sigma_max: options.SigmaMax = None,
     sigma_min: options.SigmaMin = None,
     profile: Annotated[
@@ -50,6 +51,7 @@ def run_plan(
         steps,
         solver=solver,
         criterion=criterion,
+        objective=objective,
         sigma_max=sigma_max,
         sigma_min=sigma_min,
         profile=known,

@@ -157,6 +157,7 @@ _COMPARISON: Labels = {
     "w2": ("W2 from the samples to the law", _DATA),
     "w2_reference": ("W2 from the reference end points to the law", _DATA),
     "predicted": ("predicted root mean squared distance to the reference end point", _DATA),
+    "predicted_objective": ("predicted value of what the grids by error make small", _DATA),
     "evaluations": ("evaluations of the denoiser per sample", "1"),
     "planning_evaluations": ("evaluations of the denoiser that planning took, over all pilots", "1"),
     "sigmas": ("noise levels of the grid", _DATA),

@@ -11,6 +11,7 @@ from brenier.sampling.schedule import Schedule
 from brenier.sampling.verdicts import against_hand, predicted
 
 MEASURES = {"rms": "RMS", "median": "median", "w2": "W2"}
+VALUES = {"typical": "median distance", "law": "sliced W2 to the law"}
 CAPTION = (
     "RMS, median: distance to the end point of the probability flow from the same noise; W2: to the law, {method}; "
     "* least of the column"
@@ -21,8 +22,9 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
     """Print the noise levels, what each step adds to the predicted error, and what planning took."""
     console = console or stdout()
     law = "" if schedule.law is None else f"{schedule.law}: "
+    aim = "" if schedule.objective in (None, schedule.criterion) else f", objective {schedule.objective}"
     made = "" if schedule.seed is None else f", seed {schedule.seed}"
-    say(f"{law}{many(schedule.steps, 'step')} of {schedule.solver} by {schedule.criterion}{made}", console)
+    say(f"{law}{many(schedule.steps, 'step')} of {schedule.solver} by {schedule.criterion}{aim}{made}", console)
     console.print()
     rows = range(schedule.steps)
     if len(rows) > ROWS:
@@ -46,6 +48,10 @@ def _account(schedule: Schedule, seconds: float | None) -> str:
     end = schedule.end_error
     error = "No prediction of the error" if end is None else f"Predicted end error {scale(end)}"
     error += "" if end is None or schedule.end_error_se is None else f" +- {scale(schedule.end_error_se)}"
+    if schedule.predicted_objective is not None and schedule.objective is not None:
+        error += f", {VALUES.get(schedule.objective, schedule.objective)} {scale(schedule.predicted_objective)}"
+        doubt = schedule.predicted_objective_se
+        error += "" if doubt is None else f" +- {scale(doubt)}"
     text = f"{error}, with {many(schedule.evaluations_per_sample, 'evaluation')} of the denoiser per sample"
     spent = [] if schedule.evaluations is None else [f"{many(schedule.evaluations, 'evaluation')} in all"]
     spent += [] if seconds is None else [f"{seconds:.1f} s"]

@@ -33,6 +33,7 @@ from brenier.probing.profile import probe
 from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
 from brenier.sampling.information import INFORMED, needed_snrs
+from brenier.sampling.objectives import OBJECTIVES
 from brenier.sampling.planning import CRITERIA, DETERMINISTIC, noise_range, plan, predict
 from brenier.sampling.published import PUBLISHED
 from brenier.sampling.schedule import Schedule
@@ -51,6 +52,7 @@ def compare(
     *,
     solvers: Sequence[str] = ("euler", "heun", "dpmpp-2m"),
     criteria: Sequence[str] | None = None,
+    objective: str = "error",
     sigma_max: float | None = None,
     sigma_min: float | None = None,
     n: int = 1024,
@@ -67,6 +69,7 @@ def compare(
         steps: numbers of grid intervals.
         solvers: samplers, see `brenier.sampling.steps`.
         criteria: ways to place the steps, see `plan`. Default: all but those of other papers, which take long.
+        objective: what the criterion "error" makes small, see `plan`.
         sigma_max: noise level to start from, in the unit of the data. Default: that of `plan`.
         sigma_min: noise level to end at. Default: 0.
         n: samples of each grid, at least 2. Their noise is not that of the pilots.
@@ -89,6 +92,8 @@ def compare(
           statistics, and from the potentials. Cells share their noise: differences are better known than these say.
         - `w2_reference`, `w2_reference_se` (): the latter for the reference end points: what more steps lead to.
         - `predicted`: the `rms` that is predicted, see `predict`; NaN for stochastic solvers.
+        - `predicted_objective`: by another objective than "error", what criterion "error" is predicted to leave of it: of
+          "typical" the `median`, of "law" the `w2`, sliced in all dimensions. Both with `_se`.
         - `evaluations` (solver, steps): of the denoiser, per sample; `planning_evaluations`: to plan, over all pilots
           or queries.
         - `sigmas` (..., level): the grid, descending; NaN past its end.
@@ -107,12 +112,16 @@ def compare(
     counts = [whole_number(count, "steps", 1) for count in steps]
     if not counts or len(set(counts)) < len(counts):
         raise ValueError(f"steps must be one number or more, each given once, got {counts}")
+    if objective not in OBJECTIVES:
+        raise ValueError(f"no objective {objective!r}: it is one of {', '.join(OBJECTIVES)}")
     n, seed = whole_number(n, "n", 2), whole_number(seed, "seed", 0)
     high, low, to_zero = noise_range(law, sigma_max, sigma_min)
     end = 0.0 if to_zero else low
     cells = list(product(names, samplers, counts))
     with progress_bar(f"comparing schedules for {law.name}", progress) as advance:
-        plans, spent = _plans(law, cells, sigma_max, sigma_min, pilots, seed, lambda share: advance(0.5 * share))
+        plans, spent = _plans(
+            law, cells, objective, sigma_max, sigma_min, pilots, seed, lambda share: advance(0.5 * share)
+        )
         noise, draws = seeds(seed, 0xC0A5E, count=2)
         x = start(law, n, high, noise)
         drawn = None if law.drawn_from is None else law.sample(n, draws)
@@ -123,6 +132,10 @@ def compare(
             said = (None, None) if schedule is None else (schedule.end_error, schedule.end_error_se)
             predicted = zip(("predicted", "predicted_se"), (math.nan if x is None else x for x in said), strict=True)
             rows.append({**distances, **dict(predicted), "planning_evaluations": cost})
+            if objective != "error":
+                for name in ("predicted_objective", "predicted_objective_se"):
+                    value = None if schedule is None else getattr(schedule, name)
+                    rows[-1][name] = math.nan if value is None else value
             advance(0.5 / len(plans))
     shape = (len(names), len(samplers), len(counts))
     levels = np.full((len(plans), max(counts) + 1), np.nan)
@@ -146,6 +159,7 @@ def compare(
         seed=seed,
         sigma_max=high,
         sigma_min=end,
+        **({} if objective == "error" else {"objective": objective}),
         w2_method="exact" if law.dim <= EXACT else "sliced, times sqrt(d)",
     )
 
@@ -162,6 +176,7 @@ def _check_names(given: Sequence[str], what: str, known: Sequence[str]) -> list[
 def _plans(
     law: Target,
     cells: Sequence[tuple[str, SolverName, int]],
+    objective: str,
     sigma_max: float | None,
     sigma_min: float | None,
     pilots: int,
@@ -180,7 +195,8 @@ def _plans(
     for name, solver, steps in cells:
         informed = profile if name in INFORMED else None
         unfit = name in DETERMINISTIC and SOLVERS[solver].stochastic
-        plans.append(None if unfit else make(steps, solver=solver, criterion=name, profile=informed))
+        aim = objective if name == "error" else "error"
+        plans.append(None if unfit else make(steps, solver=solver, criterion=name, objective=aim, profile=informed))
         spent.append(0 if plans[-1] is None else plans[-1].evaluations or 0)
         if informed is not None:  # the plan itself took nothing more
             spent[-1] += informed.sizes["snr"] * informed.sizes["query"]

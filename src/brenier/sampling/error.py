@@ -12,6 +12,9 @@ in three stages, each starting where the one before ended:
    into those of the error, so that one trial takes one run.
 3. In few dimensions, where evaluations are cheap, derivatives of the error by difference quotients.
 
+Another objective (see `objectives`) takes the place of the mean square from the second stage on, which then starts from
+difference quotients, too: only the error itself is known along the probes of the prediction.
+
 A grid is described by the logarithms of the gaps between its levels in log sigma, up to a common factor: any choice of
 them is a descending grid. For grids that end at 0 the gap from the last positive level to the lowest one allowed
 counts, too.
@@ -29,6 +32,7 @@ from torch import Tensor
 from brenier.core.checks import Array
 from brenier.laws.base import Target
 from brenier.sampling.multistep import Multistep
+from brenier.sampling.objectives import Error, Objective, objective_for
 from brenier.sampling.pilots import HERE, Pilots, windows
 from brenier.sampling.steps import Memory, SolverName, find_solver, walk
 
@@ -39,6 +43,8 @@ COLUMNS = 512  # of a table, in the first stage
 TRIALS = 30  # of the linear prediction, from each start
 RUNS = 14  # of the sampler on the pilots, before the third stage
 HANDS = 5  # of them for grids made by hand
+FEW = 2  # the same for a network and another objective, whose derivatives cost
+TURNS = 5  # trials of the second stage by another objective
 REFINEMENTS = 8  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
 ENOUGH = 5e-3  # relative gain in mean square below which a stage ends
@@ -93,19 +99,31 @@ class Found(NamedTuple):
 
     Attributes:
         sigmas: the grid.
-        squares: squared end error of each pilot.
+        end: where it takes the pilots.
+        objective: what it makes small.
         evaluations: of the denoiser, of single points, without those for the pilots.
     """
 
     sigmas: Array
-    squares: Array
+    end: Tensor
+    objective: Objective
     evaluations: int
 
 
+def runs(steps: int, objective: str) -> int:
+    """About how often planning for a network runs the sampler on the pilots."""
+    return RUNS if objective == "error" else 2 + FEW + TURNS + steps // 2
+
+
 def minimise(
-    law: Target, pilots: Pilots, solver: SolverName, starts: Sequence[Sequence[float]], refinements: int = REFINEMENTS
+    law: Target,
+    pilots: Pilots,
+    solver: SolverName,
+    starts: Sequence[Sequence[float]],
+    refinements: int = REFINEMENTS,
+    objective: str = "error",
 ) -> Found:
-    """The grid that leaves the pilots the smallest end error.
+    """The grid that leaves the pilots the smallest end error, or what else is to be small.
 
     Args:
         law: the law that the pilots belong to.
@@ -113,12 +131,12 @@ def minimise(
         solver: a deterministic sampler.
         starts: grids to start from, with the same ends and steps; the first `HANDS` are run themselves, too.
         refinements: trials in the third stage; each costs half as many runs as there are steps.
+        objective: one of `objectives.OBJECTIVES`.
     """
     grids = _Grids(pilots.sigmas[0], pilots.sigmas[-1], pilots.to_zero)
     sampler = _Sampler(law, pilots, solver)
     if len(starts[0]) == 2:
-        sigmas = np.asarray(starts[0])
-        return Found(sigmas, sampler.squares(sigmas), sampler.count)
+        return sampler.found(np.asarray(starts[0]), objective)
 
     few = pilots.thinned(COLUMNS)
 
@@ -135,14 +153,20 @@ def minimise(
     firsts = sorted(
         (_descend(grids, grids.gaps(start), predicted, slopes, TRIALS) for start in starts), key=lambda end: end[1]
     )
-    candidates = [gaps for gaps, _ in firsts[:2]] + [grids.gaps(start) for start in starts[:HANDS]]
+    plain = objective == "error"
+    hands = starts[: HANDS if plain or not law.learned else FEW]
+    candidates = [gaps for gaps, _ in firsts[:2]] + [grids.gaps(start) for start in hands]
     # Between points of data many grids may leave the pilots no error at all: then the prediction decides.
     ranks = [(sampler.error(sigmas)[1], predicted(sigmas)[1]) for sigmas in map(grids.sigmas, candidates)]
     best = candidates[ranks.index(min(ranks))]
-    best, _ = _descend(grids, best, sampler.projected, all_slopes, RUNS - len(candidates), secant=True)
+    if plain:
+        best, _ = _descend(grids, best, sampler.projected, all_slopes, RUNS - len(candidates), secant=True)
+    else:
+        sampler.aim = sampler.found(grids.sigmas(best), objective).objective
+        best = min(candidates, key=lambda gaps: sampler.error(grids.sigmas(gaps))[1])
+        best, _ = _descend(grids, best, sampler.error, sampler.slopes, TURNS, secant=True)
     best, _ = _descend(grids, best, sampler.error, sampler.slopes, refinements)
-    sigmas = grids.sigmas(best)
-    return Found(sigmas, sampler.squares(sigmas), sampler.count)
+    return sampler.found(grids.sigmas(best), objective)
 
 
 def by_prediction(pilots: Pilots, solver: SolverName, grids: Sequence[list[float]]) -> list[list[float]]:
@@ -160,7 +184,8 @@ def placed(law: Target, pilots: Pilots, solver: SolverName, found: Found) -> Fou
     if np.array_equal(sigmas, found.sigmas):
         return found
     sampler = _Sampler(law, pilots, solver)
-    return Found(sigmas, sampler.squares(sigmas), found.evaluations + sampler.count)
+    moved = sampler.found(sigmas, found.objective.name)
+    return moved._replace(evaluations=found.evaluations + moved.evaluations)
 
 
 def shares(pilots: Pilots, sigmas: Array, solver: SolverName, error: float) -> Array:
@@ -184,17 +209,18 @@ class _Sampler:
         self.law, self.pilots = law, pilots
         self.step = find_solver(solver).step
         self.count = 0
-        self._root = pilots.weights.sqrt()[:, None]
+        self.aim: Objective = Error(pilots.end, pilots.weights)
         self._ends: dict[bytes, Tensor] = {}  # of the grids that have been run
 
     def error(self, sigmas: Array) -> tuple[Array, float]:
-        """End errors of all pilots along all axes times the root of their weights, and their mean square."""
-        error = ((self._run(sigmas).double() - self.pilots.end) * self._root).flatten()
-        return error.cpu().numpy(), float(error @ error)
+        """What is to be small of the pilots' end errors, and its square; of "error" their mean square."""
+        error = self.aim.residual(self._run(sigmas))
+        return error, float(error @ error)
 
-    def squares(self, sigmas: Array) -> Array:
-        """Squared end error of each pilot."""
-        return (self._run(sigmas).double() - self.pilots.end).square().sum(1).cpu().numpy()
+    def found(self, sigmas: Array, objective: str) -> Found:
+        """This grid, and all that is known of it."""
+        end = self._run(sigmas)
+        return Found(sigmas, end, objective_for(objective, self.pilots.end, self.pilots.weights, end), self.count)
 
     def projected(self, sigmas: Array) -> tuple[Array, float]:
         """End errors along the probes, and their mean square along all axes."""
@@ -204,14 +230,14 @@ class _Sampler:
         """Derivatives of `error` by the logarithms of the inner levels: only what follows a level is run anew."""
         end, states = self._carry(self.pilots.start, Memory(noise=torch.randn_like), sigmas)
         small = SMALL if end.dtype == torch.float64 else 1e3 * SMALL
-        columns: list[Array] = []
+        changes: list[Tensor] = []
         for i in range(1, len(sigmas) - 1):
             moved = sigmas.copy()
             moved[i] *= math.exp(small)
             x, memory = states[i - 1]
             other, _ = self._carry(x, replace(memory), moved[i - 1 :])
-            columns.append(((other.double() - end.double()) * self._root / small).flatten().cpu().numpy())
-        return np.stack(columns, 1)
+            changes.append(other.double() - end.double())
+        return self.aim.slopes(end, torch.stack(changes)) / small
 
     def _run(self, sigmas: Array) -> Tensor:
         key = sigmas.tobytes()

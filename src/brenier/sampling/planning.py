@@ -20,13 +20,14 @@ from brenier.laws.base import Target
 from brenier.laws.levels import default_snrs
 from brenier.probing.profile import probe
 from brenier.sampling.driver import beginning, check_points, integrate
-from brenier.sampling.error import HANDS, REFINEMENTS, RUNS, by_prediction, minimise, placed, shares
+from brenier.sampling.error import HANDS, REFINEMENTS, RUNS, by_prediction, minimise, placed, runs, shares
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.information import INFORMED, needed_snrs
+from brenier.sampling.objectives import OBJECTIVES, Error, objective_for
 from brenier.sampling.pilots import AXES, TAIL, Pilots, fly
 from brenier.sampling.published import PUBLISHED, Ends
 from brenier.sampling.schedule import Schedule
-from brenier.sampling.scouting import Held, scout, weighted_mean
+from brenier.sampling.scouting import Held, scout
 from brenier.sampling.steps import SolverName, evaluations, find_solver
 
 CRITERIA = ("error", *INFORMED, *HANDMADE, *PUBLISHED)
@@ -54,6 +55,7 @@ def plan(
     *,
     solver: str = "dpmpp-2m",
     criterion: str = "error",
+    objective: str = "error",
     sigma_max: float | None = None,
     sigma_min: float | None = None,
     profile: xr.Dataset | None = None,
@@ -67,7 +69,7 @@ def plan(
     Criteria:
 
     - "error": the smallest root mean square distance to the exact flow's end point, for this very sampler, over all
-      grids (see `error`). Deterministic samplers only.
+      grids (see `error`), or the smallest of another `objective`. Deterministic samplers only.
     - "curvature", "information", "information-rescaled", "kl": from the profile (see `information`).
     - "karras", "log-snr", "cosine", "linear-beta", "uniform-sigma", "ays", "beta", "sd3-shift": by hand (see
       `handmade`).
@@ -80,6 +82,9 @@ def plan(
         solver: "euler", "heun", "dpmpp-2m", "dpmpp-3m", "unip-3", "unipc-2", "unipc-3", "deis-2", "deis-3", "ipndm-2",
             "ipndm-3", "ipndm-4", "dpmpp-2m-sde", "euler-maruyama" or "annealed-langevin"; see `steps`.
         criterion: one of those above.
+        objective: what the criterion "error" makes small: "error", that root mean square; "typical", the median
+            distance, whatever the few do that end in another mode; "law", the sliced W2 between the law of where the
+            sampler ends and that of where the flow does. See `objectives`.
         sigma_max: the first level, in the unit of the data. Default: ten times the law's largest length; for a network
             of diffusers the highest that its scheduler knows, and there it starts from what pipelines begin with (see
             `brenier.laws.course`). From any other level it starts from noise around its mean.
@@ -116,11 +121,15 @@ def plan(
             f'criterion "{criterion}" measures the distance to the end of the probability flow, which {solver}, being '
             'stochastic, does not follow: choose criterion "kl"'
         )
+    if objective not in OBJECTIVES:
+        raise ValueError(f"no objective {objective!r}: it is one of {', '.join(OBJECTIVES)}")
+    if objective != "error" and criterion != "error":
+        raise ValueError(f'objective {objective!r} is for criterion "error", {criterion!r} knows none: leave one out')
     high, low, to_zero = noise_range(law, sigma_max, sigma_min)
     count = steps if to_zero else steps + 1
     if profile is not None:
         _check_profile(profile, law, low)
-    name, spent, blame, doubt = find_name(solver), 0, None, None
+    name, spent, blame, doubt, value = find_name(solver), 0, None, None, (None, None)
     if criterion in HANDMADE:
         levels = _by_hand(criterion, law, count, high, low)
     elif criterion in INFORMED:
@@ -143,22 +152,27 @@ def plan(
             low = _lowest(law, low)
         with progress_bar(f"planning for {law.name}", progress) as advance:
             begin = None if points is None else put_back(points, -origin)
-            flown, fresh = _fly(law, high, low, to_zero, pilots, evaluations(name, starts[0]), seed, begin)
+            cost = evaluations(name, starts[0])
+            often = runs(steps, objective)
+            flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, begin, often)
             advance(0.5)
             cheap = law.dim <= LOW and not law.learned
             refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
             if law.course is not None:
                 starts = by_prediction(flown, name, starts)
-            found = placed(law, flown, name, minimise(law, flown, name, starts, refinements))
+            found = placed(law, flown, name, minimise(law, flown, name, starts, refinements, objective))
             grid, spent = found.sigmas, flown.evaluations + found.evaluations
-            square, doubt = weighted_mean(found.squares, flown.weights)
+            asked, end = flown, found.end
             if fresh is not None:
                 rivals = [found.sigmas, *map(np.asarray, starts[:HANDS])]
-                best, square, doubt = fresh.safest(law, rivals, name)
-                grid = rivals[best]
-                spent += fresh.evaluations + len(rivals) * len(fresh.start) * evaluations(name, starts[0])
-        levels, error = grid[:count].tolist(), math.sqrt(square)
-        blame, doubt = tuple(shares(flown, grid, name, error).tolist()), doubt / 2 / max(error, 1e-300)
+                best, end = fresh.safest(law, rivals, name, objective)
+                grid, asked = rivals[best], fresh
+                spent += fresh.evaluations + len(rivals) * len(fresh.start) * cost
+        levels = grid[:count].tolist()
+        error, doubt = Error(asked.end, asked.weights).value(end)
+        blame = tuple(shares(flown, grid, name, error).tolist())
+        if objective != "error":
+            value = objective_for(objective, asked.end, asked.weights, end).value(end)
     sigmas = [high, *levels[1:], *([0.0] if to_zero else [])]
     return Schedule(
         sigmas if law.course is None else law.course.placed(sigmas),
@@ -166,6 +180,9 @@ def plan(
         criterion=criterion,
         predicted_error=blame,
         end_error_se=doubt,
+        objective=objective if criterion == "error" else None,
+        predicted_objective=value[0],
+        predicted_objective_se=value[1],
         law=law.name,
         seed=seed,
         evaluations=spent,
@@ -207,10 +224,8 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
         flown, fresh = flights[key]
         asked = flown if fresh is None else fresh
         end = integrate(law, asked.start, grid, schedule.solver).x.double()
-        square, doubt = weighted_mean((end - asked.end).square().sum(1).cpu().numpy(), asked.weights)
-        error = math.sqrt(square)
+        error, doubt = Error(asked.end, asked.weights).value(end)
         parts = shares(flown, np.asarray(grid), schedule.solver, error)
-        doubt /= 2 * max(error, 1e-300)
         predicted.append(replace(schedule, predicted_error=tuple(parts.tolist()), end_error_se=doubt))
     return predicted
 
@@ -255,7 +270,15 @@ def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -
 
 
 def _fly(
-    law: Target, high: float, low: float, to_zero: bool, pilots: int, cost: int, seed: int, points: Tensor | None = None
+    law: Target,
+    high: float,
+    low: float,
+    to_zero: bool,
+    pilots: int,
+    cost: int,
+    seed: int,
+    points: Tensor | None = None,
+    often: int = RUNS,
 ) -> tuple[Pilots, Held | None]:
     """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples.
 
@@ -268,7 +291,7 @@ def _fly(
     else:
         finer, alike = 1, ALIKE
         adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
-        each = LEVELS + 1 + RUNS * cost + (2 * TAIL if to_zero else 0)
+        each = LEVELS + 1 + often * cost + (2 * TAIL if to_zero else 0)
         pilots = min(pilots, max(2, (IMAGES * cost - adjoint) // each))
     sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
     floor = _floor(law, low) if to_zero else None

@@ -43,6 +43,11 @@ class Schedule:
         criterion: how they were chosen.
         predicted_error: share of each step in the predicted end error, in the unit of the data; they add up to it.
         end_error_se: standard error of their sum.
+        objective: what criterion "error" made small, see `plan`.
+        predicted_objective: what it is predicted to be, in the unit of the data: of "typical" the median distance to
+            the exact end point, of "law" the sliced W2 between the laws of both, times sqrt(d). None for "error", whose
+            value is `end_error`.
+        predicted_objective_se: its standard error.
         law: name of the law that they were made for.
         seed: of the pilots.
         evaluations: of the denoiser that planning took.
@@ -54,6 +59,9 @@ class Schedule:
     criterion: str
     predicted_error: tuple[float, ...] | None = None
     end_error_se: float | None = None
+    objective: str | None = None
+    predicted_objective: float | None = None
+    predicted_objective_se: float | None = None
     law: str | None = None
     seed: int | None = None
     evaluations: int | None = None
@@ -67,6 +75,9 @@ class Schedule:
         criterion: object,
         predicted_error: Iterable[Any] | Tensor | None = None,
         end_error_se: object = None,
+        objective: object = None,
+        predicted_objective: object = None,
+        predicted_objective_se: object = None,
         law: object = None,
         seed: object = None,
         evaluations: object = None,
@@ -82,7 +93,7 @@ class Schedule:
         find_solver(solver if isinstance(solver, str) else repr(solver))
         if not isinstance(criterion, str) or not criterion:
             raise ValueError(f"criterion must be the name of what the noise levels were chosen by, got {criterion!r}")
-        for name, words in (("law", law), ("convention", convention)):
+        for name, words in (("law", law), ("convention", convention), ("objective", objective)):
             if not (words is None or isinstance(words, str)):
                 raise ValueError(f"{name} must be a name, got {words!r}")
         shares = None if predicted_error is None else _numbers(predicted_error, "predicted_error")
@@ -91,8 +102,10 @@ class Schedule:
         criterion, law = line(criterion), None if law is None else line(law)
         known: dict[str, object] = {"sigmas": levels, "solver": solver, "criterion": criterion}
         known |= {"predicted_error": shares, "law": law, "convention": convention}
-        if end_error_se is not None:
-            (known["end_error_se"],) = _numbers([end_error_se], "end_error_se")
+        known["objective"] = None if objective is None else line(str(objective))
+        numbers = {"end_error_se": end_error_se, "predicted_objective": predicted_objective}
+        for name, number in (numbers | {"predicted_objective_se": predicted_objective_se}).items():
+            known[name] = None if number is None else _numbers([number], name)[0]
         for name, count in (("seed", seed), ("evaluations", evaluations)):
             known[name] = None if count is None else whole_number(count, name, 0)
         for name, value in known.items():

@@ -20,6 +20,7 @@ from torch import Tensor
 from brenier.core.checks import Array
 from brenier.laws.base import Target
 from brenier.sampling.driver import integrate
+from brenier.sampling.objectives import objective_for
 from brenier.sampling.pilots import NUDGE, TAIL, finish, flow_path
 from brenier.sampling.steps import SolverName
 
@@ -138,17 +139,20 @@ class Held:
         path, clean = flow_path(law, x, sigmas)
         return cls(x, finish(law, path[-1], clean[-1], sigmas[-1], floor), weights, len(x) * (len(sigmas) + 2 * TAIL))
 
-    def safest(self, law: Target, grids: Sequence[Array], solver: SolverName) -> tuple[int, float, float]:
-        """Which grid to take, its mean square end error and the standard error of that.
+    def safest(
+        self, law: Target, grids: Sequence[Array], solver: SolverName, objective: str = "error"
+    ) -> tuple[int, Tensor]:
+        """Which grid to take, and where it ends.
 
-        The first, unless another leaves less by more than the standard error of what it leaves less.
+        The first, unless another leaves less of the objective by more than the standard error of what it leaves less.
         """
         ends = [integrate(law, self.start, grid, solver).x.double() for grid in grids]
-        squares = [(end - self.end).square().sum(1).cpu().numpy() for end in ends]
-        gains = [weighted_mean(squares[0] - other, self.weights) for other in squares]
+        aim = objective_for(objective, self.end, self.weights, ends[0])
+        parts = [aim.parts(end) for end in ends]
+        gains = [weighted_mean(parts[0] - other, self.weights) for other in parts]
         sure = [gain - error for gain, error in gains]
         best = int(np.argmax(sure)) if max(sure) > 0 else 0
-        return best, *weighted_mean(squares[best], self.weights)
+        return best, ends[best]
 
 
 def weighted_mean(values: Array, weights: Float[Tensor, " n"]) -> tuple[float, float]:
