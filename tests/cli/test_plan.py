@@ -98,8 +98,8 @@ def test_every_option_reaches_the_plan(brenier: Command, monkeypatch: pytest.Mon
     assert brenier("probe", "two-points", "--snrs", 3, "-o", tmp_path / "p.nc", "--quiet").code == 0
     calls = record(monkeypatch)
     options = ("--steps", 7, "--solver", "euler", "--criterion", "kl", "--sigma-max", 9, "--sigma-min", 0.5)
-    more = ("--profile", tmp_path / "p.nc", "--pilots", 33, "--objective", "law", "--seed", 5, "--dtype", "float32", "--quiet")
-    brenier("plan", "two-points", *options, *more).refused("asked")
+    more = ("--profile", tmp_path / "p.nc", "--pilots", 33, "--seed", 5, "--dtype", "float32", "--quiet")
+    brenier("plan", "two-points", *options, *more, "--objective", "law").refused("asked")
     ((law, steps, named),) = calls
     assert (law.name, str(law.dtype), steps) == ("two-points", "torch.float32", 7)
     xr.testing.assert_equal(named.pop("profile"), xr.load_dataset(tmp_path / "p.nc", engine="h5netcdf"))

@@ -384,3 +384,37 @@ def test_data_are_put_in_the_order_of_the_network() -> None:
         assert target.data is not None
         np.testing.assert_allclose(target.data.point_masses()[0], images.reshape(6, -1), atol=1e-6)
         assert target.event_shape == (3, 4, 5)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.body(torch.cat([x, sigma[:, None]], 1))
+
+
+@pytest.mark.parametrize("how", ["whole", "in place", "a part", "a function"])
+def test_what_was_compiled_is_taken_as_it_was(how: str) -> None:
+    def broken(graph: Any, examples: Any) -> Any:
+        raise RuntimeError("derivatives do not go through")
+
+    original = Small().double()
+    compiled, inner = Small().double(), Small().double()
+    for other in (compiled, inner):
+        other.load_state_dict(original.state_dict())
+    if how == "whole":
+        compiled = torch.compile(compiled, backend=broken)
+    elif how == "in place":
+        compiled.compile(backend=broken)
+    elif how == "a part":
+        compiled.body = torch.compile(compiled.body, backend=broken)
+    else:
+        compiled = torch.compile(lambda x, sigma: inner(x, sigma), backend=broken)
+    options = {"event_shape": (2,), "snr_range": (0.1, 100.0), "dtype": torch.float64}
+    with pytest.warns(UserWarning, match="is taken as it was before torch.compile") as told:
+        law = NetworkTarget(compiled, **options)
+    assert len(told) == 1
+    y = torch.randn((5, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(law.localize(y, 2.0).norm, NetworkTarget(original, **options).localize(y, 2.0).norm)

@@ -40,7 +40,7 @@ from brenier.networks.conventions import (
 )
 from brenier.networks.drawing import drawn_by_chain
 from brenier.networks.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, from_dense, from_products
-from brenier.networks.placing import Network, check_dtype, parameters, placed
+from brenier.networks.placing import Network, check_dtype, parameters, placed, uncompiled
 from brenier.networks.suitability import warn_of_data
 
 KNOWN = ("norm", "trace", "norm_error", "symmetric", "asymmetry", "trace_se")  # of a localization, beside its mean
@@ -85,7 +85,8 @@ class NetworkTarget(Target):
             is not differentiable. The message says what would be right.
 
     Warns:
-        UserWarning: the network denoises the data worse than no network would, see `networks.suitability`.
+        UserWarning: the network denoises the data worse than no network would, see `networks.suitability`; or it was
+            compiled, and the original is taken.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class NetworkTarget(Target):
         wide = origin is not None or (first is not None and first.dtype == torch.float64)
         self.dtype = check_dtype(dtype or (torch.float64 if wide else torch.float32))
         self.device = torch.device(device or ("cpu" if first is None else first.device))
+        network = uncompiled(network)
         if isinstance(network, nn.Module):
             network = placed(network, self.device, self.dtype).eval()
         self.network, self.sigma_data = network, sigma_data

@@ -1,8 +1,9 @@
 """Where a network computes: its device and its dtype."""
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,35 @@ def placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
     if all(part.device == device and (part.dtype == dtype or not part.is_floating_point()) for part in parts):
         return network
     return copy.deepcopy(network).to(device, dtype)
+
+
+def uncompiled(network: Network) -> Network:
+    """The network without `torch.compile`, of its parts too: it has the same parameters.
+
+    Warns:
+        UserWarning: it was compiled.
+    """
+    original = _original(network)
+    if original is not network:
+        name = type(original).__name__ if isinstance(original, nn.Module) else "the network"
+        warnings.warn(
+            f"{name} is taken as it was before torch.compile, which the derivatives of torch.func do not go through",
+            stacklevel=3,
+        )
+    return original
+
+
+def _original(network: Network) -> Network:
+    network = getattr(network, "_orig_mod", getattr(network, "_torchdynamo_orig_callable", network))
+    if not isinstance(network, nn.Module):
+        return network
+    known = {name: part for name, part in network._modules.items() if part is not None}
+    parts: dict[str, Any] = {name: _original(part) for name, part in known.items()}
+    changed = any(parts[name] is not part for name, part in known.items())
+    if changed or network._compiled_call_impl is not None:
+        network = copy.copy(network)  # which leaves out what compiled it in place
+        network._modules = {**network._modules, **parts}
+    return network
 
 
 def parameters(network: Network) -> Sequence[Tensor]:

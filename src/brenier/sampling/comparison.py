@@ -92,8 +92,8 @@ def compare(
           statistics, and from the potentials. Cells share their noise: differences are better known than these say.
         - `w2_reference`, `w2_reference_se` (): the latter for the reference end points: what more steps lead to.
         - `predicted`: the `rms` that is predicted, see `predict`; NaN for stochastic solvers.
-        - `predicted_objective`: by another objective than "error", what criterion "error" is predicted to leave of it: of
-          "typical" the `median`, of "law" the `w2`, sliced in all dimensions. Both with `_se`.
+        - `predicted_objective`: by another objective than "error", what criterion "error" is predicted to leave of it:
+          of "typical" the `median`, of "law" the `w2`, sliced in all dimensions. Both with `_se`.
         - `evaluations` (solver, steps): of the denoiser, per sample; `planning_evaluations`: to plan, over all pilots
           or queries.
         - `sigmas` (..., level): the grid, descending; NaN past its end.

@@ -22,6 +22,7 @@ from brenier.networks.conventions import Prediction
 from brenier.networks.diffusers.folders import WEIGHTS, parts_of
 from brenier.networks.diffusers.scheduler import config_of, quiet, read_scheduler, says
 from brenier.networks.network import NetworkTarget
+from brenier.networks.placing import uncompiled
 
 # What a model's configuration says about the arguments that it cannot do without, beyond those without a default.
 NEEDS = {
@@ -102,8 +103,10 @@ def from_diffusers(
             fit. The message says what would be right.
         TypeError: `model` or `scheduler` is neither.
     """
-    name = name or type(model).__name__
     network, scheduler = _parts(model, scheduler)
+    original = uncompiled(network)
+    name = name or type(original if model is network else model).__name__
+    network = original
     title, config = type(network).__name__, config_of(network)
     _check_channels(title, config, event_shape)
     condition = _check_condition(network, config, dict(condition or {}))
