@@ -411,7 +411,7 @@ def test_what_was_compiled_is_taken_as_it_was(how: str) -> None:
     elif how == "a part":
         compiled.body = torch.compile(compiled.body, backend=broken)
     else:
-        compiled = torch.compile(lambda x, sigma: inner(x, sigma), backend=broken)
+        compiled = torch.compile(inner.forward, backend=broken)
     options = {"event_shape": (2,), "snr_range": (0.1, 100.0), "dtype": torch.float64}
     with pytest.warns(UserWarning, match="is taken as it was before torch.compile") as told:
         law = NetworkTarget(compiled, **options)
