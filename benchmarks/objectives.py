@@ -1,6 +1,6 @@
 """What should a planned grid make small: the mean square error, the typical one, or the distance between laws?
 
-    python benchmarks/objectives.py [--more rare.json ...]    # half an hour on two cores; --more: mixtures in JSON
+    python benchmarks/objectives.py [--more rare.json ...]    # hours on two cores; --more: mixtures in JSON
 
 For each law, sampler and number of steps, grids by `brenier.plan(objective=...)` start from the same fresh noise. Of
 each is measured

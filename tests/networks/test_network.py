@@ -418,3 +418,9 @@ def test_what_was_compiled_is_taken_as_it_was(how: str) -> None:
     assert len(told) == 1
     y = torch.randn((5, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(law.localize(y, 2.0).norm, NetworkTarget(original, **options).localize(y, 2.0).norm)
+
+
+@pytest.mark.parametrize(("dim", "count"), [(2, 2048), (64, 128), (128, 64), (200, 64)])
+def test_queries_cost_as_many_passes_in_any_dimension(dim: int, count: int) -> None:
+    law = NetworkTarget(lambda x, sigma: x / (1 + sigma[:, None] ** 2), event_shape=(dim,), snr_range=(0.1, 10.0))
+    assert law.default_queries == count

@@ -44,6 +44,7 @@ from brenier.networks.placing import Network, check_dtype, parameters, placed, u
 from brenier.networks.suitability import warn_of_data
 
 KNOWN = ("norm", "trace", "norm_error", "symmetric", "asymmetry", "trace_se")  # of a localization, beside its mean
+PASSES = 8192  # through the network, back, that the default queries at one SNR take, up to `DENSE` dimensions
 BLEND = 0.5  # share of randomness in the start of a bidiagonalisation that follows one at another SNR
 
 
@@ -195,8 +196,8 @@ class NetworkTarget(Target):
 
     @property
     def default_queries(self) -> int:
-        """Queries per SNR that `probe` takes: fewer where each costs tens of passes through a large network."""
-        return 2048 if self.dim <= DENSE else 64
+        """Queries per SNR that `probe` takes: fewer where each costs more passes, one per dimension up to `DENSE`."""
+        return min(2048, max(64, PASSES // self.dim))
 
     def with_data(self, data: Target | Numbers | None) -> Self:
         """The same network, with queries drawn from other data; None: by running the chain."""

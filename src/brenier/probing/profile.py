@@ -73,7 +73,8 @@ def probe(
         snrs: SNRs r = alpha/sigma > 0, not squared: what diffusers calls `compute_snr` is the square of these. Default:
             `default_snrs(law)`.
         sigmas: noise levels 1/r > 0 in the unit of the data, in place of `snrs`.
-        queries: noisy points per SNR (Monte Carlo only). Default: 2,048, or 64 for a network in many dimensions.
+        queries: noisy points per SNR (Monte Carlo only). Default: 2,048; for a network in d dimensions
+            8192/d of them, at most 2,048 and no fewer than 64.
         perturbations: richnesses M >= 1 of the perturbations that zeta_M bounds ([LDK24] Definition 6).
         beta: inverse temperature of the Ornstein-Uhlenbeck process; enters through its time only.
         about: of data, what is asked: "law", the default, what they tell about the law behind them, with brackets for
