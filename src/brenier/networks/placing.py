@@ -46,13 +46,14 @@ def _original(network: Network) -> Network:
     network = getattr(network, "_orig_mod", getattr(network, "_torchdynamo_orig_callable", network))
     if not isinstance(network, nn.Module):
         return network
-    known = {name: part for name, part in network._modules.items() if part is not None}
+    module: Any = network  # whose private names tell all of its parts, and what compiled it in place
+    known: dict[str, Any] = {name: part for name, part in module._modules.items() if part is not None}
     parts: dict[str, Any] = {name: _original(part) for name, part in known.items()}
     changed = any(parts[name] is not part for name, part in known.items())
-    if changed or network._compiled_call_impl is not None:
-        network = copy.copy(network)  # which leaves out what compiled it in place
-        network._modules = {**network._modules, **parts}
-    return network
+    if changed or module._compiled_call_impl is not None:
+        module = copy.copy(module)  # without what compiled it
+        module._modules = {**module._modules, **parts}
+    return module
 
 
 def parameters(network: Network) -> Sequence[Tensor]:

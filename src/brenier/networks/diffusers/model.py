@@ -106,7 +106,7 @@ def from_diffusers(
     network, scheduler = _parts(model, scheduler)
     original = uncompiled(network)
     name = name or type(original if model is network else model).__name__
-    network = original
+    network = cast(nn.Module, original)
     title, config = type(network).__name__, config_of(network)
     _check_channels(title, config, event_shape)
     condition = _check_condition(network, config, dict(condition or {}))
