@@ -49,38 +49,13 @@ from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.steps import evaluations
+from laws import digits, ring, uneven
 
 SOLVERS = ("euler", "heun", "dpmpp-2m")
 BUDGETS = (6, 10, 20)
 EXACT = 1e-6  # of the largest length: errors below it are none
 ROWS = 1024  # of them from which W2 is found
 TESTS = {2: 65536, 8: 16384, 64: 2048}  # test noise up to so many dimensions: rare trajectories decide
-
-
-def ring() -> brenier.GaussianMixture:
-    """Eight narrow components on a circle."""
-    angle = np.arange(8) * np.pi / 4
-    return brenier.GaussianMixture(np.ones(8), 4 * np.stack([np.cos(angle), np.sin(angle)], 1), 0.04, name="ring")
-
-
-def digits(regularisation: float) -> brenier.GaussianMixture:
-    """Twenty components fitted to scikit-learn's digits, d = 64."""
-    from sklearn.datasets import load_digits
-    from sklearn.mixture import GaussianMixture
-
-    data = load_digits().data / 16
-    found = GaussianMixture(20, random_state=0, reg_covar=regularisation).fit(data)
-    name = f"digits-{regularisation:g}"
-    return brenier.GaussianMixture(found.weights_, found.means_, found.covariances_, name=name)
-
-
-def uneven() -> brenier.GaussianMixture:
-    """Eight components in 8 dimensions, with weights from 0.5 to 0.003."""
-    draw = np.random.default_rng(0)
-    weights = [0.5, 0.25, 0.12, 0.06, 0.04, 0.02, 0.007, 0.003]
-    return brenier.GaussianMixture(
-        weights, 3 * draw.normal(size=(8, 8)), draw.uniform(0.05, 1, (8, 8)) ** 2, name="uneven"
-    )
 
 
 LAWS = {

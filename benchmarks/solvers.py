@@ -10,7 +10,6 @@ cosine, linear-beta and uniform-sigma, by the test noise itself. All grids end a
 
 import argparse
 
-import numpy as np
 import torch
 
 import brenier
@@ -19,21 +18,9 @@ from brenier.sampling.endpoint import reference
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.planning import noise_range
 from brenier.sampling.steps import SOLVERS
+from laws import ring, six
 
 NOISE = 4096
-
-
-def ring() -> brenier.GaussianMixture:
-    """Eight narrow components on a circle."""
-    angle = np.arange(8) * np.pi / 4
-    return brenier.GaussianMixture(np.ones(8), 4 * np.stack([np.cos(angle), np.sin(angle)], 1), 0.04, name="ring")
-
-
-def six() -> brenier.GaussianMixture:
-    """Six components of unequal weight in 6 dimensions."""
-    draw = np.random.default_rng(0)
-    weights, means = [0.3, 0.25, 0.2, 0.15, 0.06, 0.04], 1.5 * draw.normal(size=(6, 6))
-    return brenier.GaussianMixture(weights, means, draw.uniform(0.05, 1, (6, 6)) ** 2, name="six")
 
 
 LAWS = {"four-gaussians": lambda: brenier.load_target("four-gaussians"), "ring": ring, "six": six}

@@ -9,7 +9,7 @@ import torch
 from brenier import GaussianMixture, plan, predict
 from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
-from brenier.sampling.scouting import Held, amplification, draw, scout, weighted_mean
+from brenier.sampling.scouting import LEVELS, Held, amplification, draw, scout, scouted, weighted_mean
 
 SIGMAS = np.geomspace(20.0, 0.05, 33).tolist()
 
@@ -108,3 +108,17 @@ def test_rare_switches_are_predicted() -> None:
         rms = float(squares.mean().sqrt())
         doubt = math.hypot(float(squares.std()) / math.sqrt(len(x)) / 2 / rms, schedule.end_error_se)
         assert abs(schedule.end_error - rms) < 3 * doubt
+
+
+def test_scouts_cost_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    law, rows = GaussianMixture([1.0], [[1.0, 0.0, 2.0]], 0.5), 0
+    denoise = GaussianMixture.denoise
+
+    def count(law: GaussianMixture, y: torch.Tensor, snr: float) -> torch.Tensor:
+        nonlocal rows
+        rows += len(y)
+        return denoise(law, y, snr)
+
+    monkeypatch.setattr(GaussianMixture, "denoise", count)
+    amplification(law, start(law, 50, 20.0), np.geomspace(20.0, 0.05, LEVELS).tolist())
+    assert 0 <= rows - scouted(50) <= 32  # that find the mean

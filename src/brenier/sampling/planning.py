@@ -27,7 +27,7 @@ from brenier.sampling.objectives import OBJECTIVES, Error, objective_for
 from brenier.sampling.pilots import AXES, TAIL, Pilots, fly
 from brenier.sampling.published import PUBLISHED, Ends
 from brenier.sampling.schedule import Schedule
-from brenier.sampling.scouting import Held, scout
+from brenier.sampling.scouting import Held, scout, scouted
 from brenier.sampling.steps import SolverName, evaluations, find_solver
 
 CRITERIA = ("error", *INFORMED, *HANDMADE, *PUBLISHED)
@@ -303,7 +303,9 @@ def _fly(
     if not law.atoms:
         scouts, held = max(SWARM, scouts), max(HELD, held)
     (x, weights), (other, others) = scout(law, _begin(law, high, scouts, seed), (high, low), pilots, held, seed)
-    return fly(law, x, sigmas, floor, finer, alike, seed, weights), Held.of(law, other, others, sigmas, floor)
+    flown = fly(law, x, sigmas, floor, finer, alike, seed, weights)
+    flown = replace(flown, evaluations=flown.evaluations + scouted(scouts))
+    return flown, Held.of(law, other, others, sigmas, floor)
 
 
 def _lowest(law: Target, low: float) -> float:

@@ -249,7 +249,8 @@ def ld3(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, solver: So
         here = away(change)
         return np.stack([(away(change + small * axis) - here) / small for axis in np.eye(len(change))], 1)
 
-    return levels(least_squares(away, np.zeros(len(gaps)), slopes, max_nfev=TRIALS).x), spent
+    found = least_squares(away, np.zeros(len(gaps)), slopes, max_nfev=TRIALS)  # pyright: ignore[reportArgumentType]
+    return levels(found.x), spent
 
 
 PUBLISHED: dict[str, Published] = {

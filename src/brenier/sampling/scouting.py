@@ -90,6 +90,11 @@ def scout(
     return parts[0], parts[1]
 
 
+def scouted(scouts: int) -> int:
+    """Evaluations of the denoiser that so many scouts take, of single points."""
+    return scouts * (LEVELS + 1 + TANGENTS * (LEVELS - 1))
+
+
 def draw(score: Array, count: int, seed: int = 0) -> tuple[Int[Tensor, " m"], Float[Tensor, " m"]]:
     """A sample without replacement, in proportion to a floor and the score, spread evenly over the scores.
 

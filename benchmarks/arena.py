@@ -1,0 +1,182 @@
+"""Whose noise levels leave a sampler closest to the exact flow: ours, those of other papers, or those made by hand?
+
+    python benchmarks/arena.py                                   # 25 minutes on one core
+    python benchmarks/arena.py --quick                           # three samplers, two budgets, a twentieth of the noise
+    python benchmarks/arena.py --laws ring --networks DIR ...    # folders of networks, of diffusers' pipelines too
+
+For each law or network, sampler and number of evaluations (Heun: as many steps as fit), and each criterion of
+`brenier.plan`: the root mean square distance to the exact end, from noise that no plan has seen, with its standard
+error; the Frechet distance between the sampler's ends and the exact ones, which are drawn from the law; and what
+planning took. All grids end at 0.
+
+A line for each cell goes to stdout, all numbers to --cells, a table for each law to --output:
+
+    RMS        a criterion's RMS over that of `error`, geometric mean over cells: above 1, `error` is better
+    worst      the smallest of these ratios, plus or minus two standard errors (noise is shared), and where it is
+    held       share of cells in which `error` is better or within 5%
+    Frechet    as RMS, of the Frechet distance
+    planning   evaluations of the denoiser to plan, median over cells; profiles are shared and counted each time
+"""
+
+import argparse
+import csv
+import math
+import time
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import brenier
+from brenier.metrics.distances import frechet_distance
+from brenier.sampling import planning
+from brenier.sampling.driver import integrate, start
+from brenier.sampling.endpoint import reference
+from brenier.sampling.information import INFORMED, needed_snrs
+from brenier.sampling.planning import CRITERIA
+from brenier.sampling.steps import evaluations
+from laws import digits, ring, uneven
+
+LAWS = {
+    "four-gaussians": lambda: brenier.load_target("four-gaussians"),
+    "ring": ring,
+    "uneven-20": partial(uneven, 20),
+    "digits-0.01": lambda: digits().to(dtype=torch.float32),
+}
+SOLVERS = ("euler", "heun", "dpmpp-2m", "unipc-3", "ipndm-3")
+BUDGETS = (5, 6, 8, 10)
+QUICK = ("euler", "dpmpp-2m", "unipc-3"), (6, 10)
+NOISE = {2: 8192, 20: 4096, 64: 2048}  # fresh points up to so many dimensions
+QUERIES = 512  # per SNR of a profile
+CLOSE = 1.05
+
+
+class Entry(NamedTuple):
+    """One criterion in one cell."""
+
+    law: str
+    solver: str
+    evaluations: int
+    criterion: str
+    rms: float
+    se: float
+    ratio: float  # to `error`
+    ratio_se: float
+    frechet: float
+    planning: int
+    sigmas: str
+
+
+def measure(law: brenier.Target, solvers: Sequence[str], budgets: Sequence[int], noise: int) -> list[Entry]:
+    """All cells of a law."""
+    high, low, _ = planning.noise_range(law, None, None)
+    x = start(law, noise, high, seed=1)
+    goal = reference(law, x, high, 0.0, tolerance=1e-4).double()
+    about = "atoms" if law.atoms else None
+    profile = brenier.probe(law, needed_snrs(high, low), about=about, queries=QUERIES, progress=False)
+    if not law.learned:  # pilots are the same in all cells, and flown once
+        planning._fly = cache(FLY)
+    found: list[Entry] = []
+    for solver in solvers:
+        for steps in dict.fromkeys((budget + 1) // 2 if solver == "heun" else budget for budget in budgets):
+            begun, squares, cell = time.perf_counter(), dict[str, np.ndarray](), list[Entry]()
+            for criterion in CRITERIA:
+                known = profile if criterion in INFORMED else None
+                plan = brenier.plan(law, steps, solver=solver, criterion=criterion, profile=known, progress=False)
+                spent = (plan.evaluations or 0) + (0 if known is None else profile["snr"].size * QUERIES)
+                end = integrate(law, x, plan.sigmas, solver).x.double()
+                square = squares[criterion] = (end - goal).square().sum(1).cpu().numpy()
+                rms, own = math.sqrt(square.mean()), squares["error"]
+                relative = square / square.mean() - own / own.mean()
+                ratio = rms / math.sqrt(own.mean())
+                cell.append(
+                    Entry(
+                        law.name, solver, evaluations(solver, plan.sigmas), criterion, rms,
+                        float(square.std()) / math.sqrt(noise) / 2 / rms,
+                        ratio, ratio * float(relative.std()) / math.sqrt(noise) / 2,
+                        frechet_distance(end, goal)[0].value, spent, plan.to_text(),
+                    )
+                )  # fmt: skip
+            own, *others = cell
+            best = min(others, key=lambda entry: entry.rms)
+            print(
+                f"{law.name:15} {solver:9} {own.evaluations:2}  error {own.rms:.3g} +- {own.se:.1g}, best other "
+                f"{best.criterion} {best.rms:.3g} +- {best.se:.1g}, ratio {best.ratio:.3f} +- {2 * best.ratio_se:.3f}  "
+                f"({time.perf_counter() - begun:.0f} s)",
+                flush=True,
+            )
+            found += cell
+    return found
+
+
+FLY = planning._fly
+
+
+def table(found: Sequence[Entry]) -> str:
+    """A law's table, in Markdown."""
+    cells = [entry for entry in found if entry.criterion == "error"]
+    own = {(entry.solver, entry.evaluations): entry for entry in cells}
+    best = {key: min(e.rms for e in found if (e.solver, e.evaluations) == key) for key in own}
+    held = np.mean([entry.rms <= CLOSE * best[key] for key, entry in own.items()])
+    said = f"`error` is best or within 5% of the best of all in {held:.0%} of {len(cells)} cells"
+    lines = [
+        f"**{found[0].law}**: {said}; planning took it {_cost(cells)} evaluations.",
+        "",
+        "| criterion | RMS | worst | held | Frechet | planning |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
+    ]
+    rows: list[tuple[float, str]] = []
+    for criterion in dict.fromkeys(entry.criterion for entry in found if entry.criterion != "error"):
+        others = [entry for entry in found if entry.criterion == criterion]
+        mean = _mean([entry.ratio for entry in others])
+        worst = min(others, key=lambda entry: entry.ratio)
+        kept = np.mean([entry.ratio >= 1 / CLOSE for entry in others])
+        pairs = [(entry.frechet, own[entry.solver, entry.evaluations].frechet) for entry in others]
+        frechet = _mean([max(other, 1e-12) / max(ours, 1e-12) for other, ours in pairs])
+        where = f"{worst.ratio:.2f} ± {2 * worst.ratio_se:.2f} ({worst.solver}, {worst.evaluations})"
+        rows.append((mean, f"| `{criterion}` | {mean:.2f} | {where} | {kept:.0%} | {frechet:.2f} | {_cost(others)} |"))
+    return "\n".join([*lines, *(row for _, row in sorted(rows))])
+
+
+def _cost(entries: Sequence[Entry]) -> str:
+    return f"{int(np.median([entry.planning for entry in entries])):,}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.exp(np.log(values).mean()))
+
+
+def main() -> None:
+    """Measure, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--laws", nargs="*", choices=LAWS, default=[*LAWS])
+    parser.add_argument("--networks", nargs="*", default=["digits-network"], metavar="DIR")
+    parser.add_argument("--solvers", nargs="+", default=SOLVERS)
+    parser.add_argument("--evaluations", nargs="+", type=int, default=BUDGETS)
+    parser.add_argument("--noise", type=int, help="fresh points, instead of 2,048 to 8,192")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--output", type=Path, help="tables (.md)")
+    parser.add_argument("--cells", type=Path, help="all numbers (.csv)")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    solvers, budgets = QUICK if given.quick else (given.solvers, given.evaluations)
+    found: list[Entry] = []
+    tables: list[str] = []
+    for name in [*given.laws, *given.networks]:
+        law = LAWS[name]() if name in LAWS else brenier.load_target(name)
+        noise = next((n for dim, n in NOISE.items() if law.dim <= dim), 256)
+        rows = measure(law, solvers, budgets, given.noise or (noise // 20 if given.quick else noise))
+        found, tables = [*found, *rows], [*tables, table(rows)]
+        print(tables[-1], flush=True)
+        if given.output:
+            given.output.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
+        if given.cells:
+            with given.cells.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([Entry._fields, *found])
+
+
+if __name__ == "__main__":
+    main()
