@@ -91,7 +91,7 @@ def measure(given: argparse.Namespace) -> None:
         half, goal = (_fine(law, x, steps) for steps in (REFERENCE // 2, REFERENCE))
         spent, moved = time.perf_counter() - begin, _squares(half, goal).mean().sqrt()
         print(
-            f"guidance {weight:g}: from {REFERENCE // 2} to {REFERENCE} steps the ends move by {moved:.3f}; {spent:.0f} s"
+            f"guidance {weight:g}: from {REFERENCE // 2} to {REFERENCE} steps ends move by {moved:.3f}; {spent:.0f} s"
         )
         _row("flow itself", goal, goal, held, judge, asked, train, law.event_shape)
 
