@@ -2,8 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -144,35 +145,10 @@ def plan(
         between = Ends(high, low, lowest, _floor(law, lowest)) if to_zero else Ends(high, low)
         levels, spent = PUBLISHED[criterion](law, begin[:pilots], steps, between, name)
     else:
-        earlier = EARLIER if law.course is None else AMPLE
-        ends = [low] if not to_zero else [low, *(k * low for k in earlier if k * low < high)]
-        tail = [0.0] if to_zero else []
-        starts = [[*_by_hand(hand, law, count, high, end), *tail] for end in ends for hand in STARTS]
-        if to_zero:
-            low = _lowest(law, low)
+        begin = None if points is None else put_back(points, -origin)
         with progress_bar(f"planning for {law.name}", progress) as advance:
-            begin = None if points is None else put_back(points, -origin)
-            cost = evaluations(name, starts[0])
-            often = runs(steps, objective)
-            flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, begin, often)
-            advance(0.5)
-            cheap = law.dim <= LOW and not law.learned
-            refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
-            if law.course is not None:
-                starts = by_prediction(flown, name, starts)
-            found = placed(law, flown, name, minimise(law, flown, name, starts, refinements, objective))
-            grid, spent = found.sigmas, flown.evaluations + found.evaluations
-            asked, end = flown, found.end
-            if fresh is not None:
-                rivals = [found.sigmas, *map(np.asarray, starts[:HANDS])]
-                best, end = fresh.safest(law, rivals, name, objective)
-                grid, asked = rivals[best], fresh
-                spent += fresh.evaluations + len(rivals) * len(fresh.start) * cost
-        levels = grid[:count].tolist()
-        error, doubt = Error(asked.end, asked.weights).value(end)
-        blame = tuple(shares(flown, grid, name, error).tolist())
-        if objective != "error":
-            value = objective_for(objective, asked.end, asked.weights, end).value(end)
+            found = _least(law, steps, name, (high, low, to_zero), objective, pilots, seed, begin, advance)
+        levels, spent, blame, doubt, value = found
     sigmas = [high, *levels[1:], *([0.0] if to_zero else [])]
     return Schedule(
         sigmas if law.course is None else law.course.placed(sigmas),
@@ -255,6 +231,57 @@ def usual_criterion(solver: str) -> str:
     if solver == "annealed-langevin":
         return "log-snr"  # its steps are none that "kl" describes (NCSNv2, Technique 2)
     return "kl" if find_solver(solver).stochastic else "error"
+
+
+class _Least(NamedTuple):
+    """The levels of the least error, and what is known of it, as `Schedule` has it."""
+
+    levels: list[float]
+    evaluations: int
+    shares: tuple[float, ...]
+    error_se: float
+    objective: tuple[float | None, float | None]  # and its standard error, where it is not the error
+
+
+def _least(
+    law: Target,
+    steps: int,
+    solver: SolverName,
+    between: tuple[float, float, bool],
+    objective: str,
+    pilots: int,
+    seed: int,
+    points: Tensor | None,
+    advance: Callable[[float], None],
+) -> _Least:
+    """Criterion "error", between two levels, and on to 0 or not."""
+    high, low, to_zero = between
+    count = steps if to_zero else steps + 1
+    earlier = EARLIER if law.course is None else AMPLE
+    ends = [low] if not to_zero else [low, *(k * low for k in earlier if k * low < high)]
+    tail = [0.0] if to_zero else []
+    starts = [[*_by_hand(hand, law, count, high, end), *tail] for end in ends for hand in STARTS]
+    if to_zero:
+        low = _lowest(law, low)
+    cost = evaluations(solver, starts[0])
+    flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, points, runs(steps, objective))
+    advance(0.5)
+    cheap = law.dim <= LOW and not law.learned
+    refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
+    if law.course is not None:
+        starts = by_prediction(flown, solver, starts)
+    found = placed(law, flown, solver, minimise(law, flown, solver, starts, refinements, objective))
+    grid, spent = found.sigmas, flown.evaluations + found.evaluations
+    asked, end = flown, found.end
+    if fresh is not None:
+        rivals = [found.sigmas, *map(np.asarray, starts[:HANDS])]
+        best, end = fresh.safest(law, rivals, solver, objective)
+        grid, asked = rivals[best], fresh
+        spent += fresh.evaluations + len(rivals) * len(fresh.start) * cost
+    error, doubt = Error(asked.end, asked.weights).value(end)
+    blame = tuple(shares(flown, grid, solver, error).tolist())
+    value = (None, None) if objective == "error" else objective_for(objective, asked.end, asked.weights, end).value(end)
+    return _Least(grid[:count].tolist(), spent, blame, doubt, value)
 
 
 def find_name(solver: str) -> SolverName:
