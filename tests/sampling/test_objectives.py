@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from brenier.laws.mixture import GaussianMixture
 from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
-from brenier.sampling.objectives import OBJECTIVES, Error, Law, Typical, objective_for
+from brenier.sampling.objectives import OBJECTIVES, MedianDistance, RootMeanSquare, SlicedDistance, objective_for
 from brenier.sampling.planning import plan
 from brenier.sampling.schedule import Schedule
 
@@ -33,10 +33,10 @@ def test_on_the_line_the_law_is_compared_by_transport() -> None:
     cost = (x - end.T).square().numpy().ravel()
     rows = np.kron(np.eye(7), np.ones(7)), np.kron(np.ones(7), np.eye(7))
     least = linprog(cost, A_eq=np.concatenate(rows), b_eq=np.tile(weights, 2)).fun
-    aim = Law(end, weights)
+    aim = SlicedDistance(end, weights)
     assert aim.value(x)[0] == pytest.approx(math.sqrt(least), rel=1e-9)
     assert weights.numpy() @ aim.parts(x) == pytest.approx(least, rel=1e-9)
-    alike = Law(end, even(7))
+    alike = SlicedDistance(end, even(7))
     apart = np.sort(x[:, 0]) - np.sort(end[:, 0])
     assert np.square(alike.residual(x)).sum() == pytest.approx(np.square(apart).mean(), rel=1e-12)
     assert alike.value(x)[0] ** 2 == pytest.approx(np.square(apart).mean(), rel=1e-12)
@@ -46,7 +46,7 @@ def test_on_the_line_the_law_is_compared_by_transport() -> None:
 def test_a_shift_moves_a_law_by_its_length(d: int) -> None:
     _, end, weights = draw(40, d)
     shift = torch.linspace(-1, 2, d, dtype=torch.float64)
-    for aim in (Law(end, weights), Error(end, weights)):
+    for aim in (SlicedDistance(end, weights), RootMeanSquare(end, weights)):
         value, error = aim.value(end + shift)
         assert value == pytest.approx(float(shift.norm()), rel=1e-9)
         assert error == pytest.approx(0, abs=1e-7)
@@ -55,15 +55,15 @@ def test_a_shift_moves_a_law_by_its_length(d: int) -> None:
 
 def test_points_that_trade_places_leave_their_law() -> None:
     _, end, _ = draw(50, 3)
-    assert Law(end, even(50)).value(end.flip(0))[0] == pytest.approx(0, abs=1e-7)
-    assert Error(end, even(50)).value(end.flip(0))[0] > 1
+    assert SlicedDistance(end, even(50)).value(end.flip(0))[0] == pytest.approx(0, abs=1e-7)
+    assert RootMeanSquare(end, even(50)).value(end.flip(0))[0] > 1
 
 
 def test_the_typical_error_counts_switches_once() -> None:
     _, end, weights = draw(41, 2)
     away = torch.linspace(0.5, 1.5, 41, dtype=torch.float64)
     x = end + torch.stack([away, 0 * away], 1)
-    aim = Typical(end, even(41), x)
+    aim = MedianDistance(end, even(41), x)
     assert aim.value(x)[0] == pytest.approx(1.0)
     far = x.clone()
     far[-1] += 1e6
@@ -71,7 +71,7 @@ def test_the_typical_error_counts_switches_once() -> None:
     assert np.square(aim.residual(far)).sum() - np.square(aim.residual(x)).sum() < 1 / 41
     square = (away.square() / (away.square() + 4.0)).numpy()  # twice the median is the width
     np.testing.assert_allclose(aim.parts(x), square)
-    other = Typical(end, weights, x)
+    other = MedianDistance(end, weights, x)
     assert np.square(other.residual(x)).sum() == pytest.approx(weights.numpy() @ other.parts(x), rel=1e-12)
 
 

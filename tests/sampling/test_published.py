@@ -128,6 +128,12 @@ def test_oss_of_two_steps_is_the_best_level(ends):
     assert spent >= len(x) * (2 * FINE - 2)
 
 
+@pytest.mark.parametrize("criterion", ["gits", "oss", "score-optimal"])
+def test_there_are_levels_for_more_steps_than_usual(criterion, monkeypatch):
+    monkeypatch.setattr("brenier.sampling.published.FINE", 5)
+    assert plan(NORMAL, 7, criterion=criterion, solver="euler", pilots=2, progress=False).steps == 7
+
+
 def test_oss_takes_the_closest_state_at_each_level():
     """The recursion, written for one trajectory of a law on the line in numbers."""
     x = noise(NORMAL, 1)

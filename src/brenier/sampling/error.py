@@ -32,7 +32,7 @@ from torch import Tensor
 from brenier.core.checks import Array
 from brenier.laws.base import Target
 from brenier.sampling.multistep import Multistep
-from brenier.sampling.objectives import Error, Objective, objective_for
+from brenier.sampling.objectives import Objective, RootMeanSquare, objective_for
 from brenier.sampling.pilots import HERE, Pilots, windows
 from brenier.sampling.steps import Memory, SolverName, find_solver, walk
 
@@ -209,7 +209,7 @@ class _Sampler:
         self.law, self.pilots = law, pilots
         self.step = find_solver(solver).step
         self.count = 0
-        self.aim: Objective = Error(pilots.end, pilots.weights)
+        self.aim: Objective = RootMeanSquare(pilots.end, pilots.weights)
         self._ends: dict[bytes, Tensor] = {}  # of the grids that have been run
 
     def error(self, sigmas: Array) -> tuple[Array, float]:

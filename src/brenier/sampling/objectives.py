@@ -69,7 +69,7 @@ class Objective(ABC):
         return root, error / 2 / max(root, 1e-300)
 
 
-class Error(Objective):
+class RootMeanSquare(Objective):
     """The root mean square distance."""
 
     name = "error"
@@ -91,7 +91,7 @@ class Error(Objective):
         return self._rooted(x)
 
 
-class Typical(Objective):
+class MedianDistance(Objective):
     """The median distance; that of the points `reference` sets the width c."""
 
     name = "typical"
@@ -129,7 +129,7 @@ class Typical(Objective):
         return float(middle), float(high - low) / 2
 
 
-class Law(Objective):
+class SlicedDistance(Objective):
     """The distance between laws along lines, see above."""
 
     name = "law"
@@ -182,8 +182,8 @@ OBJECTIVES = ("error", "typical", "law")
 def objective_for(name: str, end: Tensor, weights: Tensor, reference: Tensor) -> Objective:
     """The objective of this name; the errors of `reference` say how large typical ones are."""
     if name == "typical":
-        return Typical(end, weights, reference)
-    return Error(end, weights) if name == "error" else Law(end, weights)
+        return MedianDistance(end, weights, reference)
+    return RootMeanSquare(end, weights) if name == "error" else SlicedDistance(end, weights)
 
 
 def _lines(dim: int, count: int) -> Array:

@@ -24,7 +24,7 @@ from brenier.sampling.driver import beginning, check_points, integrate
 from brenier.sampling.error import HANDS, REFINEMENTS, RUNS, by_prediction, minimise, placed, runs, shares
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.information import INFORMED, needed_snrs
-from brenier.sampling.objectives import OBJECTIVES, Error, objective_for
+from brenier.sampling.objectives import OBJECTIVES, RootMeanSquare, objective_for
 from brenier.sampling.pilots import AXES, TAIL, Pilots, fly
 from brenier.sampling.published import PUBLISHED, Ends
 from brenier.sampling.schedule import Schedule
@@ -200,7 +200,7 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
         flown, fresh = flights[key]
         asked = flown if fresh is None else fresh
         end = integrate(law, asked.start, grid, schedule.solver).x.double()
-        error, doubt = Error(asked.end, asked.weights).value(end)
+        error, doubt = RootMeanSquare(asked.end, asked.weights).value(end)
         parts = shares(flown, np.asarray(grid), schedule.solver, error)
         predicted.append(replace(schedule, predicted_error=tuple(parts.tolist()), end_error_se=doubt))
     return predicted
@@ -278,7 +278,7 @@ def _least(
         best, end = fresh.safest(law, rivals, solver, objective)
         grid, asked = rivals[best], fresh
         spent += fresh.evaluations + len(rivals) * len(fresh.start) * cost
-    error, doubt = Error(asked.end, asked.weights).value(end)
+    error, doubt = RootMeanSquare(asked.end, asked.weights).value(end)
     blame = tuple(shares(flown, grid, solver, error).tolist())
     value = (None, None) if objective == "error" else objective_for(objective, asked.end, asked.weights, end).value(end)
     return _Least(grid[:count].tolist(), spent, blame, doubt, value)

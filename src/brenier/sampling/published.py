@@ -1,6 +1,7 @@
 """Schedules by the criteria of other papers, written from their formulas, to hold `error` against.
 
-With x(s) the probability flow at levels s_0 > ... > s_N even in log sigma, D its denoised point, N = 60:
+With x(s) the probability flow at levels s_0 > ... > s_N even in log sigma, D its denoised point, N = 60 or twice
+the steps:
 
     dmn            the least bound sum_k |c_k| sigma_k on what errors of D, at most in proportion to sigma, do to the
                    end; c_k is how much the k-th evaluation weighs there, for this solver. The denoiser is not asked
@@ -43,7 +44,7 @@ from brenier.sampling.handmade import log_snr
 from brenier.sampling.pilots import TAIL, finish, flow_path
 from brenier.sampling.steps import Memory, SolverName, evaluations, find_solver, walk
 
-FINE = 61  # levels of a trajectory, the candidates of a search
+FINE = 61  # levels of a trajectory, the candidates of a search, at least: two for each step
 LATER = 1.15  # how much more deviations count a step later
 STUDENTS = {"gits": 256, "ld3": 64, "oss": 64, "score-optimal": 256}  # trajectories at most
 TRIALS = 20  # of the descent of ld3
@@ -112,7 +113,7 @@ def gits(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, _: Solver
     if len(start) < 3:
         return start, 0
     x = x[: STUDENTS["gits"]]
-    sigmas = _fine(ends.high, ends.low)
+    sigmas = _fine(ends.high, ends.low, steps)
     path, clean = flow_path(law, x, sigmas)
     chosen = shortest(deviations(path, clean, sigmas), len(start) - 1, LATER)
     return [sigmas[k] for k in chosen], len(x) * (len(sigmas) + 1)
@@ -174,7 +175,7 @@ def oss(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, _: SolverN
     if steps == 1:
         return _even(steps, ends), 0
     x = x[: STUDENTS["oss"]]
-    goals, sigmas, spent = _teach(law, x, ends)
+    goals, sigmas, spent = _teach(law, x, steps, ends)
     levels = torch.tensor(sigmas, dtype=torch.float64, device=x.device)[:, None, None]
     last, came = len(sigmas) - 1, list[NDArray[np.intp]]()
     states, reachable = goals[:1].expand_as(goals), range(1)  # a state for each level, of so many steps
@@ -208,7 +209,7 @@ def score_optimal(
     if len(start) < 3:
         return start, 0
     x = x[: STUDENTS["score-optimal"]]
-    sigmas = _fine(ends.high, ends.low)
+    sigmas = _fine(ends.high, ends.low, steps)
     path, clean = flow_path(law, x, sigmas)
     work: list[float] = []
     for (sigma, after), point, known in zip(pairwise(sigmas), path, clean, strict=False):
@@ -226,7 +227,7 @@ def ld3(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, solver: So
     if steps == 1:
         return _even(steps, ends), 0
     x = x[: STUDENTS["ld3"]]
-    goals, _, spent = _teach(law, x, ends)
+    goals, _, spent = _teach(law, x, steps, ends)
     tail = [] if ends.lowest is None else [0.0]
     bottom = ends.low if ends.lowest is None else ends.lowest
     start = np.array([*_even(steps, ends), *([bottom] if tail else [])])
@@ -262,9 +263,9 @@ PUBLISHED: dict[str, Published] = {
 }
 
 
-def _teach(law: Target, x: Float[Tensor, "n d"], ends: Ends) -> tuple[Tensor, list[float], int]:
+def _teach(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends) -> tuple[Tensor, list[float], int]:
     """The flow at the levels that a grid may choose from, these levels, and the evaluations that it took."""
-    sigmas = _fine(ends.high, ends.low if ends.lowest is None else ends.lowest)
+    sigmas = _fine(ends.high, ends.low if ends.lowest is None else ends.lowest, steps)
     path, clean = flow_path(law, x, sigmas)
     spent = len(x) * (len(sigmas) + 1)
     if ends.lowest is None:
@@ -279,8 +280,8 @@ def _even(steps: int, ends: Ends) -> list[float]:
     return log_snr(steps if ends.lowest is not None else steps + 1, ends.high, ends.low)
 
 
-def _fine(high: float, low: float) -> list[float]:
-    return [high, *np.geomspace(high, low, FINE)[1:-1].tolist(), low]
+def _fine(high: float, low: float, steps: int) -> list[float]:
+    return [high, *np.geomspace(high, low, max(FINE, 2 * steps + 1))[1:-1].tolist(), low]
 
 
 def _levels(gaps: Array, high: float, low: float) -> Array:
