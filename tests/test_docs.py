@@ -42,6 +42,19 @@ def test_a_command_of_the_docs_is_one_that_the_program_takes(line: str):
         command.make_context(name, rest, parent=context)  # parses the options; nothing runs
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_two_commands_of_a_page_write_the_same_file(page: Path):
+    """What exists is kept unless `--force`: the second would be refused to whoever types one after the other."""
+    bodies = "".join(body for kind, body in BLOCK.findall(page.read_text("utf-8")) if kind == "console")
+    written = [
+        name
+        for line in bodies.replace("\\\n", " ").splitlines()
+        if line.startswith("$ brenier ") and not {"--force", "--resume"} & set(line.split())
+        for name in re.findall(r" (?:-o|--figure|--map|--samples|--table) (\S+)", line)
+    ]
+    assert len(written) == len(set(written)), sorted(written)
+
+
 @pytest.mark.parametrize(("page", "body"), examples("python"))
 def test_an_example_in_python_imports_and_calls_what_there_is(page: str, body: str):
     modules = {"brenier": importlib.import_module("brenier")}
