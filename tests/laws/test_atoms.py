@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brenier.laws.atoms import SKETCH, SecondMoments, Subspace, Sums, covariance_product
+from brenier.laws.atoms import SKETCH, SecondMoments, Subspace, Sums, covariance_norm, random_start
 
 
 def normalised(generator, n, count):
@@ -52,14 +52,29 @@ def test_a_covariance_far_smaller_than_the_second_moment_is_reported_as_blurred(
     assert blurred.all()
 
 
-def test_covariance_products_match_the_matrix():
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_covariance_norms_are_those_of_the_matrix_wherever_it_lies(offset):
     generator = torch.Generator().manual_seed(0)
-    atoms = torch.randn(40, 9, generator=generator, dtype=torch.float64)
-    weights = normalised(generator, 3, 40)
-    v = torch.randn(3, 9, generator=generator, dtype=torch.float64)
-    got = covariance_product(weights, atoms, v)
+    atoms = torch.randn(5000, 90, generator=generator, dtype=torch.float64) + offset  # two chunks
+    weights = normalised(generator, 3, 5000)
+    start = random_start(weights, atoms - offset, torch.randn(4, 5000, generator=generator, dtype=torch.float64))
+    about = torch.full((3, 90), offset, dtype=torch.float64)
+    value, error, vector = covariance_norm(weights, atoms, start, 1e-8, about)
     for k in range(3):
-        torch.testing.assert_close(got[k], torch.cov(atoms.T, aweights=weights[k], correction=0) @ v[k])
+        covariance = torch.cov(atoms.T, aweights=weights[k], correction=0)
+        assert float(value[k]) == pytest.approx(float(torch.linalg.eigvalsh(covariance)[-1]), rel=1e-8)
+        assert float((covariance @ vector[k] - value[k] * vector[k]).norm()) <= 1e-3 * float(value[k])
+    assert error.max() <= 1e-8
+
+
+def test_random_starts_have_the_covariance_of_the_atoms():
+    generator = torch.Generator().manual_seed(0)
+    atoms = torch.randn(50, 3, generator=generator, dtype=torch.float64) + 5
+    weights = normalised(generator, 2, 50)
+    start = random_start(weights, atoms, torch.randn(20_000, 50, generator=generator, dtype=torch.float64))
+    for k in range(2):
+        exact = torch.cov(atoms.T, aweights=weights[k], correction=0)
+        torch.testing.assert_close(start[k].T @ start[k] / 20_000, exact, rtol=0, atol=0.05 * float(exact.trace()))
 
 
 def test_the_leading_subspace_is_the_data_s_and_the_sketch_measures_the_rest():

@@ -1,8 +1,13 @@
 """Long work: how it shows itself and is saved, on how many threads it is done, what to do where memory runs out."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -64,3 +69,19 @@ def one_thread() -> Generator[None, None, None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def workers(device: "torch.device | None" = None) -> Generator[Callable[..., Iterable[Any]], None, None]:
+    """An ordered map over as many threads as torch may use, each of which computes on one; on a GPU plain `map`.
+
+    Threads that share a small product wait for each other at its end, on a busy machine many times as long as it takes.
+    """
+    import torch
+
+    count = torch.get_num_threads()
+    if device is not None and device.type != "cpu":
+        yield map
+        return
+    with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield map if count == 1 else pool.map

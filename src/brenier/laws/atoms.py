@@ -7,12 +7,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from brenier.core.linalg import norm_by_ascent
+from brenier.core.linalg import norm_by_krylov
 
 CHUNK = 4096  # atoms whose second moments are formed at a time
-LEADING = 128  # most dimensions of the leading subspace
-HEAD = 32  # of which the first have their covariance formed whole
-SKETCH = 128  # random directions that stand for all others
+SKETCH = 128  # random directions that stand for all that is outside a subspace
 
 
 @dataclass(frozen=True)
@@ -104,42 +102,96 @@ class Subspace:
     Attributes:
         basis: leading directions, orthonormal columns, shape (d, k).
         atoms: the atoms in them, shape (N, k).
-        sketch: Q S/sqrt(s), shape (N, s).
+        features: `atoms` and the sketch Q S/sqrt(s) side by side, shape (N, k + s).
+        moments: |x_i|^2, shape (N,).
         squares: |q_i|^2, shape (N,).
-        pairs: products of the first 16 columns of Q S with the next 16, shape (N, 256): they give S_1' D S_2 for the
+        pairs: products of the first p columns of Q S with the next p, shape (N, p^2): they give S_1' D S_2 for the
             covariance D of the q_i under any weights, and with it |D|_F^2, without bias.
     """
 
     basis: Float[Tensor, "d k"]
     atoms: Float[Tensor, "N k"]
-    sketch: Float[Tensor, "N s"]
+    features: Float[Tensor, "N f"]
+    moments: Float[Tensor, " N"]
     squares: Float[Tensor, " N"]
-    pairs: Float[Tensor, "N 256"]
+    pairs: Float[Tensor, "N pp"]
 
     @classmethod
-    def of(cls, atoms: Float[Tensor, "N d"], squares: Float[Tensor, " N"]) -> Self:
+    def of(
+        cls, atoms: Float[Tensor, "N d"], squares: Float[Tensor, " N"], rank: int = 128, sketch: int = SKETCH
+    ) -> Self:
         """By randomised subspace iteration on a sample of the atoms (Halko, Martinsson, Tropp, arXiv:0909.4061).
 
         Args:
-            atoms: shape (N, d), d more than `HEAD`.
+            atoms: shape (N, d).
             squares: |x_i|^2, shape (N,).
+            rank: leading directions, at most half of all.
+            sketch: random directions that stand for all others; p is their number over 8.
         """
         dim = atoms.shape[1]
         generator = torch.Generator().manual_seed(0)
         some = atoms[torch.randperm(len(atoms), generator=generator)[:8192].to(atoms.device)]
-        rank = min(LEADING, dim // 2)
+        rank, side = min(rank, dim // 2), sketch // 8
         basis = torch.randn(dim, min(rank + 8, dim), generator=generator).to(some)
         for _ in range(3):
             basis = torch.linalg.qr(((some @ basis).T @ some).T)[0]
         small = (some @ basis).double()
         basis = basis @ torch.linalg.eigh(small.T @ small)[1].flip(1)[:, :rank].to(basis)
-        random = torch.randn(dim, SKETCH, generator=generator).to(some) / SKETCH**0.5
-        both = atoms @ torch.cat([basis, random], 1)
-        inside = both[:, :rank].contiguous()
-        sketch = both[:, rank:] - inside @ (basis.T @ random)
-        left, right = (sketch[:, side] * SKETCH**0.5 for side in (slice(0, 16), slice(16, 32)))
-        pairs = (left[:, :, None] * right[:, None]).reshape(len(atoms), 256)
-        return cls(basis, inside, sketch, (squares.to(inside) - inside.square().sum(1)).clamp_min(0), pairs)
+        random = torch.randn(dim, sketch, generator=generator).to(some) / sketch**0.5
+        mixing = torch.cat([basis, random - basis @ (basis.T @ random)], 1)
+        features, moments = atoms @ mixing, squares.to(atoms)
+        inside = features[:, :rank].contiguous()
+        left, right = (features[:, rank + first : rank + first + side] * sketch**0.5 for first in (0, side))
+        pairs = (left[:, :, None] * right[:, None]).reshape(len(atoms), side**2)
+        outside = (moments - inside.square().sum(1)).clamp_min(0)
+        return cls(basis, inside, features, moments, outside, pairs)
+
+    @property
+    def sketch(self) -> Float[Tensor, "N s"]:
+        """The part outside, in random combinations."""
+        return self.features[:, self.atoms.shape[1] :]
+
+    def extended(
+        self,
+        weights: Float[Tensor, "n N"],
+        theta: Float[Tensor, " n"],
+        inner: Float[Tensor, " n"],
+        v: Float[Tensor, "n k"],
+        second: Float[Tensor, " n"],
+        tolerance: float,
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Norm, trace and error of the norm of whole covariances, to second order in what couples inside to outside.
+
+        With theta the norm inside, v its vector, b the part of Cov v outside and c a bound on the norm outside, the
+        whole norm lies between theta + b^2/theta and theta + b^2/(theta - c) to that order, unless an eigenvalue
+        theta_2 near theta could be raised beyond, to theta_2 theta/(theta - c) at most: there and where this leaves
+        more than the tolerance the error is infinite and the norm theta.
+
+        Args:
+            weights: normalised, shape (n, N).
+            theta: norm inside.
+            inner: its relative error.
+            v: its vector.
+            second: the next eigenvalue inside, or what is known to be below it.
+            tolerance: relative error allowed.
+        """
+        rank = self.atoms.shape[1]
+        theta = theta.clamp_min(torch.finfo(theta.dtype).tiny)
+        mean = weights @ self.features
+        mean, mean_outside = mean[:, :rank], mean[:, rank:]
+        along = v @ self.atoms.T
+        along -= (weights * along).sum(1, keepdim=True)
+        coupling = (along.mul_(weights) @ self.sketch).square().sum(1)
+        room = theta - self.norm_outside(weights, mean_outside)
+        sketched = 3 * (2 / mean_outside.shape[1]) ** 0.5  # three standard deviations of a sketched square
+        low = theta + (1 - sketched) * coupling / theta
+        high = theta * (1 + inner) + (1 + sketched) * coupling / room
+        norm, error = (low + high) / 2, (high - low) / (high + low)
+        lost = mean_outside.square().sum(1)
+        trace = weights @ self.moments - mean.square().sum(1) - lost
+        told = (room > 0) & (second * theta <= high * room) & (error <= tolerance)
+        told &= sketched * lost <= tolerance * trace
+        return torch.where(told, norm, theta), trace, torch.where(told, error, torch.inf)
 
     def norm_outside(self, weights: Float[Tensor, "n N"], mean: Float[Tensor, "n s"]) -> Float[Tensor, " n"]:
         """What the norm of the covariance outside is not above: the smaller of its trace and 1.5 |D|_F, as estimated.
@@ -148,42 +200,56 @@ class Subspace:
             weights: normalised, shape (n, N).
             mean: of the sketch, shape (n, s).
         """
-        centre = (mean[:, :16, None] * mean[:, None, 16:32]).reshape(len(mean), 256) * SKETCH
-        frobenius = torch.linalg.vector_norm(weights @ self.pairs - centre, dim=1) / 16
+        side = mean.shape[1] // 8
+        centre = (mean[:, :side, None] * mean[:, None, side : 2 * side]).flatten(1)
+        whole = weights @ self.pairs / mean.shape[1]
+        frobenius = torch.linalg.vector_norm(whole - centre, dim=1) * mean.shape[1] / side
         return torch.minimum(weights @ self.squares, 1.5 * frobenius)
-
-
-def covariance_product(
-    weights: Float[Tensor, "n N"],
-    atoms: Float[Tensor, "N d"],
-    v: Float[Tensor, "n d"],
-    about: Float[Tensor, "n d"] | None = None,
-) -> Float[Tensor, "n d"]:
-    """Cov_w v for each row of normalised weights: sum_i w_i (a_i - abar) x_i with a = X v, never the matrix itself.
-
-    The weights w_i (a_i - abar) sum to zero but for rounding, which the size of the atoms magnifies; `about`, a point
-    near the mean of each row, takes that back out.
-    """
-    along = v @ atoms.T
-    along -= (weights * along).sum(1, keepdim=True)
-    along *= weights
-    product = along @ atoms
-    return product if about is None else product - along.sum(1, keepdim=True) * about
 
 
 def covariance_norm(
     weights: Float[Tensor, "n N"],
     atoms: Float[Tensor, "N d"],
-    start: Float[Tensor, "n d"],
+    start: Float[Tensor, "n b d"],
     tolerance: float,
-    gap: Float[Tensor, " n"] | None = None,
     about: Float[Tensor, "n d"] | None = None,
+    steps: int = 500,
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n d"]]:
-    """Largest eigenvalue of Cov_w for each row of weights: value, error and vector as from `norm_by_ascent`."""
+    """Largest eigenvalue of Cov_w for each row of weights: value, error and vector as from `norm_by_krylov`.
+
+    A product costs 4 n b N d flops and one passage over the atoms: of each chunk both matrix products are made while
+    the caches hold it.
+
+    Args:
+        weights: normalised.
+        atoms: x_i.
+        start: a few vectors for each row.
+        tolerance: relative error allowed.
+        about: a point near the mean of each row, about which sums are taken: far from it they would cancel.
+        steps: as there.
+    """
+    about = torch.zeros_like(start[:, 0]) if about is None else about
+    shift = weights @ atoms - about
+    chunk = max(64, 2**18 // atoms.shape[1])
 
     def apply(v: Tensor, index: Tensor) -> Tensor:
-        whole = len(index) == len(weights)
-        rows = weights if whole else weights[index]
-        return covariance_product(rows, atoms, v, about if whole or about is None else about[index])
+        rows, centre, to_mean = (part if len(index) == len(part) else part[index] for part in (weights, about, shift))
+        flat, height = v.flatten(0, 1), v @ centre[:, :, None]
+        product, total = torch.zeros_like(flat), torch.zeros_like(height)
+        for i in range(0, len(atoms), chunk):
+            part = atoms[i : i + chunk]
+            along = ((flat @ part.T).view(*v.shape[:2], -1) - height).mul_(rows[:, None, i : i + chunk])
+            product.addmm_(along.flatten(0, 1), part)
+            total += along.sum(2, keepdim=True)
+        return product.view(v.shape) - total * centre[:, None] - (v @ to_mean[:, :, None]) * to_mean[:, None]
 
-    return norm_by_ascent(apply, start, tolerance=tolerance, gap=gap)
+    return norm_by_krylov(apply, start, tolerance=tolerance, steps=steps)
+
+
+def random_start(
+    weights: Float[Tensor, "n N"], atoms: Float[Tensor, "N d"], random: Float[Tensor, "b N"]
+) -> Float[Tensor, "n b d"]:
+    """Random vectors with covariance Cov_w, from standard normal numbers for each atom: half a step ahead of others."""
+    mixed = weights.sqrt()[:, None] * random
+    mixed -= weights[:, None] * mixed.sum(2, keepdim=True)
+    return (mixed.flatten(0, 1) @ atoms).view(len(weights), len(random), -1)

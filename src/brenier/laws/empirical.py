@@ -22,6 +22,7 @@ from torch import Tensor
 
 from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, as_tensor, as_weights
+from brenier.core.work import workers
 from brenier.laws.atoms import CHUNK, Sums, covariance_norm
 from brenier.laws.base import Localization, Target, far
 from brenier.laws.posterior import PosteriorNorms
@@ -222,7 +223,7 @@ class Empirical(Target):
     @cached_property
     def _spread(self) -> float:
         """Square root of the largest eigenvalue of the atoms' covariance, in internal units."""
-        start = torch.randn(1, self.dim, generator=torch.Generator().manual_seed(0)).to(self._atoms)
+        start = torch.randn(1, 2, self.dim, generator=torch.Generator().manual_seed(0)).to(self._atoms)
         return float(covariance_norm(self.weights[None].to(self.dtype), self._atoms, start, self.tolerance)[0].sqrt())
 
     def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
@@ -289,7 +290,7 @@ class Empirical(Target):
 
     def _rows(self) -> int:
         """Queries in a block: its arrays fit `max_memory`, and the caches where that leaves room for it."""
-        return max(1, min(int(self._bytes / (128 * len(self))), max(64, 2**19 // len(self))))
+        return max(1, min(int(self._bytes / (256 * len(self))), max(64, 2**19 // len(self))))
 
     def _distances(self, x: Tensor, dtype: torch.dtype, atoms: slice = slice(None)) -> Tensor:
         """|x - x_i|^2, with the products in `dtype`."""
@@ -322,27 +323,28 @@ class Empirical(Target):
     def _path(self, x: Tensor, z: Tensor, ratios: Sequence[float], advance: Callable[[float], None]) -> Localization:
         if len(x) == 0:
             raise ValueError("no queries: give at least one point")
-        found = x.new_zeros(4, len(ratios), len(x))
-        rows = self._rows()
-        for i in range(0, len(x), rows):
-            block = slice(i, i + rows)
-            grams = self._grams(x[block], z[block])
-            for k, r in enumerate(ratios):
-                found[:, k, block] = torch.stack(self._localize_block(x[block], z[block], *grams, r))
-                advance(len(x[block]) / len(x) / len(ratios))
-        norm, trace, ess, error = found
-        return Localization(norm=norm, trace=trace, ess=ess, norm_error=error)
+        self._norms.prepare()
+        _ = self._product_dtype
 
-    def _localize_block(
-        self, x: Tensor, z: Tensor, distances: Tensor, slopes: Tensor, r: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Norm, trace, effective sample size and the norm's relative error for one block of queries at one SNR."""
-        weights = self._logits(distances, slopes, r)
-        weights.sub_(weights.amax(1, keepdim=True)).exp_()
-        weights.div_(weights.sum(1, keepdim=True))
-        ess = 1 / torch.linalg.vector_norm(weights, dim=1).square()
-        norm, trace, error = self._norms.of(weights, x, z, distances, ess, r)
-        return norm, trace, ess, error
+        def one(rows: slice) -> Tensor:
+            """Norm, trace, effective sample size and the norm's relative error for one block of queries."""
+            distances, slopes = self._grams(x[rows], z[rows])
+            path, sizes = self._norms.path(x[rows], z[rows], distances), []
+            for r in ratios:
+                weights = self._logits(distances, slopes, r)
+                weights.sub_(weights.amax(1, keepdim=True)).exp_()
+                weights.div_(weights.sum(1, keepdim=True))
+                sizes.append(1 / torch.linalg.vector_norm(weights, dim=1).square())
+                path.add(weights, sizes[-1], r)
+                advance(len(distances) / len(x) / len(ratios))
+            norm, trace, error = path.found()
+            return torch.stack([norm, trace, torch.stack(sizes), error])
+
+        rows = min(self._rows(), -(-len(x) // torch.get_num_threads()))
+        with workers(self.device) as over:
+            found = list(over(one, [slice(i, i + rows) for i in range(0, len(x), rows)]))
+        norm, trace, ess, error = torch.cat(found, 2)
+        return Localization(norm=norm, trace=trace, ess=ess, norm_error=error)
 
     @cached_property
     def _norms(self) -> PosteriorNorms:

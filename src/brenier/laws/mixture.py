@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from brenier.core.linalg import norm_by_ascent, norm_by_squaring
+from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.core.points import Numbers
 from brenier.laws.base import Distribution, Localization, Target, far, resolving
 from brenier.laws.components import Components
@@ -415,17 +415,17 @@ class GaussianMixture(Target):
             norm, error, _ = norm_by_squaring(self._covariance(weights, gain, centred), tolerance)
             return norm, trace, error
 
-        def apply(vectors: Float[Tensor, "m d"], index: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
+        def apply(vectors: Float[Tensor, "m b d"], index: Int[Tensor, " m"]) -> Float[Tensor, "m b d"]:
             w, b = weights[index], centred[index]
-            between = torch.einsum("mk,mkd->md", w * torch.einsum("mkd,md->mk", b, vectors), b)
+            between = (w[:, None] * (vectors @ b.mT)) @ b
             if self.axes is None:
-                return between + (w @ gain) * vectors
-            turned = gain * torch.einsum("md,kde->mke", vectors, self.axes)
-            return between + torch.einsum("mk,mke,kde->md", w, turned, self.axes)
+                return between + (w @ gain)[:, None] * vectors
+            turned = gain * torch.einsum("mvd,kde->mvke", vectors, self.axes)
+            return between + torch.einsum("mk,mvke,kde->mvd", w, turned, self.axes)
 
-        # One random start for all queries: it misses no eigenvector, and blocks of any size give the same numbers.
-        start = torch.randn((1, self.dim), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        norm, error, _ = norm_by_ascent(apply, self._store(start).repeat(len(weights), 1), tolerance=tolerance)
+        # The same random start for all queries: blocks of any size give the same numbers.
+        start = torch.randn((1, 2, self.dim), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        norm, error, _ = norm_by_krylov(apply, self._store(start).repeat(len(weights), 1, 1), tolerance=tolerance)
         return norm, trace, error
 
     def _covariance(

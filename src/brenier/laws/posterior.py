@@ -1,14 +1,19 @@
-"""The covariance of a posterior on many atoms: its operator norm, with an error bound, and its trace.
+"""The covariance of posteriors on many atoms: its operator norm, with an error bound, and its trace.
 
-With m = sum w_i x_i, the norm of Cov[rX | y] = r^2 (sum w_i x_i x_i^T - m m^T) is found by the first of these that
-holds for the query:
+With m = sum w_i x_i, the norm of Cov[rX | y] = r^2 (sum w_i x_i x_i^T - m m^T) is found on one of five routes, the
+shortest by a count of flops. With N atoms in R^d, of which n matter to the posterior:
 
-1. few atoms matter: gather them, and square their Gram matrix until both ends of an enclosure meet (certified);
-2. few dimensions (d <= 64): second moments from one product with the atoms' own, then the same squaring (certified);
-3. many of both: in up to 128 leading directions of the data, then to second order in the coupling to all others, that
-   a random sketch measures; where that is too coarse, ascent in R^d until the measured residual is small.
+- gathered, 2 n^2 d, for n <= 64: the Gram matrix of those, squared until an enclosure closes (certified);
+- whole, N d^2, for d <= 64: second moments from one product with the atoms' own, squared likewise (certified);
+- sparse, 56 n d: a Krylov space on the atoms that matter alone, those left out bounded. The SNRs of a query gather
+  their atoms together;
+- projected, 700 N or 5,000 N, for d > 64: leading directions of the data (16, in many dimensions then 128), and to
+  second order the coupling to all others, that a random sketch measures. Where that is too coarse, what follows;
+- dense, 56 N d: a Krylov space on all atoms, all queries in the same products.
 """
 
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,12 +22,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.core.linalg import norm_by_squaring
-from brenier.laws.atoms import HEAD, SKETCH, SecondMoments, Subspace, covariance_norm
+from brenier.laws.atoms import SecondMoments, Subspace, covariance_norm, random_start
 
 SPARSE = 64  # atoms up to which a posterior is gathered into one small Gram matrix
-NARROW = 64  # dimensions up to which the covariance is formed whole
-GATHER = 1024  # atoms up to which gathering a posterior beats a product with all atoms
-SKETCHED = 3 * (2 / SKETCH) ** 0.5  # three standard deviations of a sketched square
+NARROW = 64  # dimensions up to which the covariance may be formed whole
+WIDE = 1024  # dimensions past which many leading directions are few
+BLOCK = 4  # vectors that a Krylov space starts from: with three, one in 2,000 misses the largest eigenvalue by 1%
+KRYLOV = 56  # flops per atom and dimension: three products and a half with each of them
+GATHERED = 6  # a flop on the atoms of one query takes as long as so many on all atoms for many queries at once
+CALL = 1e8  # flops that take as long as setting up a Krylov space
+SMALL, LARGE = (16, 64), (128, 128)  # leading directions of the data, and sketched ones for the rest
+SPARE = 2**24  # bytes that are never spared: routes should not depend on the memory where it is not short
+HEAD = 32  # of the leading directions, how many have their covariance formed whole
+PROJECTED = {SMALL: 700, LARGE: 5000}  # flops per atom
+
+Found = tuple[Float[Tensor, "*n"], Float[Tensor, "*n"], Float[Tensor, "*n"]]  # norm, trace, relative error of the norm
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,6 @@ class Posterior:
     z: Float[Tensor, "n d"]
     distances: Float[Tensor, "n N"]  # |x - x_i|^2
     order: Int[Tensor, "n k"]  # the atoms that matter most, first ones first
-    left: Float[Tensor, "n k"]  # share of mass and second moment about x that the first 1, 2, ... of them leave out
     count: Int[Tensor, " n"]  # how many of them matter; more than k: too many to tell
     snr: float
 
@@ -42,9 +55,19 @@ class Posterior:
         """The same at the queries in `index`."""
         if len(index) == len(self.weights):
             return self
-        weights, x, z = self.weights[index], self.x[index], self.z[index]
-        order, left, count = self.order[index], self.left[index], self.count[index]
-        return Posterior(weights, x, z, self.distances[index], order, left, count, self.snr)
+        weights, x, z, distances = self.weights[index], self.x[index], self.z[index], self.distances[index]
+        return Posterior(weights, x, z, distances, self.order[index], self.count[index], self.snr)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A posterior that is to be localized on the atoms that matter to it, together with others of the same query."""
+
+    place: int  # of its SNR
+    weights: Float[Tensor, " N"]
+    snr: float
+    least: float  # share of the second moment about x below which an atom is left out
+    count: int  # of atoms that have more
 
 
 class PosteriorNorms:
@@ -69,8 +92,9 @@ class PosteriorNorms:
         memory: float,
     ) -> None:
         self._atoms, self._squares, self._log_weights = atoms, squares, log_weights
-        self._tolerance, self._dropped, self._memory = tolerance, dropped, memory
+        self.tolerance, self._dropped, self._memory = tolerance, dropped, memory
         self._dim, self._dtype, self._device = atoms.shape[1], atoms.dtype, atoms.device
+        self._kept = threading.local()
 
     def of(
         self,
@@ -80,7 +104,7 @@ class PosteriorNorms:
         distances: Float[Tensor, "n N"],
         ess: Float[Tensor, " n"],
         r: float,
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
+    ) -> Found:
         """Norm, trace and the norm's relative error at n queries y = r x + z.
 
         Args:
@@ -91,47 +115,56 @@ class PosteriorNorms:
             ess: effective sample size of the weights.
             r: the SNR.
         """
-        order, left, count = self._select(weights, distances, ess)
-        posterior = Posterior(weights, x, z, distances, order, left, count, r)
-        norm, trace, error = (torch.zeros_like(ess) for _ in range(3))
-        peaked = (ess < SPARSE / 4) & (self._dim > NARROW)  # seen better from its heaviest atoms than from a subspace
-        for rows, method in (
-            ((count > 1) & (count <= 8), self._gathered),  # apart, so that few are padded to many
-            ((count > 8) & (count <= SPARSE), self._gathered),
-            ((count > SPARSE) & peaked, self._peaked),
-            ((count > SPARSE) & ~peaked, self._whole if self._dim <= NARROW else self._projected),
-        ):
-            index = rows.nonzero()[:, 0]
-            if len(index):
-                norm[index], trace[index], error[index] = method(posterior.at(index))
-        return norm, trace, error
+        path = self.path(x, z, distances)
+        path.add(weights, ess, r)
+        norm, trace, error = path.found()
+        return norm[0], trace[0], error[0]
 
-    def _select(self, weights: Tensor, distances: Tensor, ess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The atoms that matter at each query, heaviest first; what the first of them leave out; how many matter.
+    def path(self, x: Float[Tensor, "n d"], z: Float[Tensor, "n d"], distances: Float[Tensor, "n N"]) -> "Path":
+        """The same at several SNRs, which are added one after the other."""
+        return Path(self, x, z, distances)
+
+    def prepare(self) -> None:
+        """Compute now what all queries share, before workers ask for it at the same time."""
+        if len(self._atoms) > SPARSE:
+            for space in self.subspaces:
+                self._moments_in(space)
+            _ = self.second_moments, self.moments, self._random, self.concentration
+
+    def select(self, weights: Tensor, distances: Tensor, ess: Tensor) -> tuple[Tensor, Tensor]:
+        """The atoms that matter most at each query, heaviest first, and how many matter.
 
         Those left out hold at most `dropped` of the posterior mass and of the second moment about x together. The count
         is one more than are listed where that takes too many.
         """
-        most = min(SPARSE if self._dim <= NARROW else GATHER, len(self._atoms))
+        most = min(SPARSE, len(self._atoms))
         listed = most == len(self._atoms)  # then nothing can be left out
         order = torch.arange(most, device=weights.device).repeat(len(weights), 1)
-        left = torch.full(order.shape, torch.inf, dtype=torch.float64, device=weights.device)
-        if listed:
-            left[:, -1] = 0
         count = torch.full((len(weights),), most if listed else most + 1, device=weights.device)
         rows = (ess < most).nonzero()[:, 0]
         if len(rows):
-            weights = weights[rows]
-            share = weights * distances[rows]
-            share /= share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
-            share += weights
+            share = _shares(weights[rows], distances[rows]) + weights[rows]
             top = share.topk(most, dim=1)
-            left[rows] = share.sum(1, dtype=torch.float64)[:, None] - top.values.cumsum(1, dtype=torch.float64)
+            left = share.sum(1, dtype=torch.float64)[:, None] - top.values.cumsum(1, dtype=torch.float64)
             order[rows] = top.indices
-            count[rows] = (left[rows] > self._dropped).sum(1) + 1
+            count[rows] = (left > self._dropped).sum(1) + 1
             if listed:
                 count[rows] = count[rows].clamp_max(most)
-        return order, left, count
+        return order, count
+
+    def least(self, weights: Tensor, distances: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest share, up to a factor of four, below which atoms may be left out; how many are not.
+
+        Those left out hold at most the share `lost` of the second moment about x.
+        """
+        share = _shares(weights, distances)
+        least = lost / share.shape[1]  # all below it are no more than that
+        for _ in range(12):
+            more = (share * (share < 4 * least[:, None])).sum(1) <= lost
+            if not bool(more.any()):
+                break
+            least = torch.where(more, 4 * least, least)
+        return least, (share >= least[:, None]).sum(1)
 
     @cached_property
     def moments(self) -> Float[Tensor, "N d"]:
@@ -139,21 +172,53 @@ class PosteriorNorms:
         return self._atoms.double() if self._atoms.numel() < 2**22 else self._atoms
 
     @cached_property
-    def _subspace(self) -> Subspace:
-        return Subspace.of(self.moments, self._squares)
+    def _random(self) -> Float[Tensor, "b N"]:
+        """What Krylov spaces start from: the same for every query, so that blocks of any size give the same numbers."""
+        return torch.randn(BLOCK, len(self._atoms), generator=torch.Generator().manual_seed(0)).to(self.moments)
+
+    @cached_property
+    def concentration(self) -> float:
+        """The share of the data's second moment along their leading direction: posteriors hardly ever have less."""
+        some = self._atoms[:: max(1, len(self._atoms) // 2048)].double()
+        some = some - some.mean(0)
+        values = torch.linalg.eigvalsh(some @ some.T if len(some) < self._dim else some.T @ some)
+        return max(float(values[-1] / values.sum().clamp_min(1e-300)), 1 / self._dim)
+
+    @cached_property
+    def subspaces(self) -> Sequence[Subspace]:
+        """Leading directions of the data, few and more, as far as there is room for them."""
+        if self._dim <= NARROW:
+            return []
+        numbers = [rank + 2 * sketch + min(rank, HEAD) ** 2 // 2 for rank, sketch in (SMALL, LARGE)]
+        room = max(self._memory / 2, SPARE) / self.moments.element_size() / len(self._atoms)
+        sizes = [SMALL] * (numbers[0] <= room) + [LARGE] * (sum(numbers) <= room and self._dim > WIDE)
+        return [Subspace.of(self.moments, self._squares, *size) for size in sizes]
 
     @property
     def leading(self) -> Float[Tensor, "N k"]:
         """The atoms in the leading directions of the data, first ones first."""
-        return self._subspace.atoms
+        return Subspace.of(self.moments, self._squares).atoms
 
     @cached_property
-    def _second_moments(self) -> SecondMoments:
-        """Of the atoms, or of their leading coordinates where they have too many."""
-        atoms = self._atoms if self._dim <= NARROW else self._subspace.atoms[:, :HEAD].contiguous()
-        return SecondMoments(atoms, self._memory / 4)
+    def second_moments(self) -> SecondMoments | None:
+        """Of the atoms, where they have few coordinates and there is room for the products of these."""
+        size = len(self._atoms) * self._dim * (self._dim + 3) // 2 * self.moments.element_size()
+        if self._dim > NARROW or (size > max(self._memory / 4, SPARE) and self._dim > NARROW // 4):
+            return None
+        return SecondMoments(self._atoms, max(self._memory / 4, SPARE))
 
-    def _gathered(self, posterior: Posterior) -> tuple[Tensor, Tensor, Tensor]:
+    @cached_property
+    def _inner(self) -> dict[int, SecondMoments]:
+        return {}
+
+    def _moments_in(self, space: Subspace) -> SecondMoments:
+        """Second moments of the first coordinates in a subspace."""
+        rank = space.atoms.shape[1]
+        if rank not in self._inner:
+            self._inner[rank] = SecondMoments(space.atoms[:, :HEAD].contiguous(), self._memory / 4)
+        return self._inner[rank]
+
+    def gathered(self, posterior: Posterior) -> Found:
         """Few atoms: their differences to x are exact, so logits are computed anew, then the small Gram matrix."""
         most = int(posterior.count.max())
         index, valid = posterior.order[:, :most], torch.arange(most, device=self._device) < posterior.count[:, None]
@@ -165,104 +230,191 @@ class PosteriorNorms:
         weights = logits.masked_fill_(~valid, -torch.inf).softmax(1).to(self._dtype)
         steps.sub_(weights[:, None] @ steps).mul_(r * weights.sqrt()[..., None])
         gram = steps @ steps.mT if steps.shape[1] <= steps.shape[2] else steps.mT @ steps
-        norm, width, _ = norm_by_squaring(gram, self._tolerance)
+        norm, width, _ = norm_by_squaring(gram, self.tolerance)
         return norm, gram.diagonal(dim1=1, dim2=2).sum(1), width
 
-    def _whole(self, posterior: Posterior) -> tuple[Tensor, Tensor, Tensor]:
+    def whole(self, posterior: Posterior) -> Found:
         """Few dimensions: the covariance itself."""
-        matrix, blurred = self._second_moments.covariance(posterior.weights)
+        assert self.second_moments is not None  # asked by the caller
+        matrix, blurred = self.second_moments.covariance(posterior.weights)
         for i in blurred.nonzero()[:, 0].tolist():
-            weights, steps = self._steps(posterior, i, int(posterior.count[i]))
-            matrix[i] = (steps * weights[:, None]).T @ steps
-        norm, width, _ = norm_by_squaring(matrix.mul_(posterior.snr**2), self._tolerance)
+            kept = posterior.weights[i] > 0
+            weights, steps = posterior.weights[i, kept], self._atoms[kept] - posterior.x[i]
+            steps -= weights @ steps / weights.sum()
+            matrix[i] = (steps * weights[:, None] / weights.sum()).T @ steps
+        norm, width, _ = norm_by_squaring(matrix.mul_(posterior.snr**2), self.tolerance)
         return norm, matrix.diagonal(dim1=1, dim2=2).sum(1), width
 
-    def _steps(self, posterior: Posterior, i: int, count: int) -> tuple[Float[Tensor, " m"], Float[Tensor, "m d"]]:
-        """Normalised weights of the first atoms that matter to query i (past the list, all), and the atoms centred."""
-        kept = posterior.order[i, :count] if count <= posterior.order.shape[1] else slice(None)
-        weights = posterior.weights[i, kept]
-        weights = weights / weights.sum()
-        steps = self._atoms[kept] - posterior.x[i]
-        return weights, steps - weights @ steps
+    def projected(self, posterior: Posterior, space: Subspace) -> tuple[Found, Float[Tensor, "n d"]]:
+        """Many atoms in many dimensions, by their leading directions; an infinite error where these do not tell.
 
-    def _projected(self, posterior: Posterior) -> tuple[Tensor, Tensor, Tensor]:
-        """Many atoms in many dimensions: the leading subspace exactly, the rest to second order by a sketch.
-
-        With theta the norm inside the subspace, v its vector, b the part of Cov v outside and c a bound on the norm
-        outside, the whole norm lies between theta + b^2/theta and theta + b^2/(theta - c) to that order, unless an
-        eigenvalue theta_2 near theta could be raised beyond, to theta_2 theta/(theta - c) at most.
+        Then the norm is that among them. The directions found come along.
         """
-        space = self._subspace
+        rank, r2 = space.atoms.shape[1], posterior.snr**2
         weights = posterior.weights.to(space.atoms.dtype)
         weights = weights / weights.sum(1, keepdim=True)  # to the precision of the moments below
-        matrix, blurred = self._second_moments.covariance(weights)
+        matrix, blurred = self._moments_in(space).covariance(weights)
         values, vectors = torch.linalg.eigh(matrix)
-        gap = (values[:, -1] - values[:, -2]).clamp_min(0)
-        start = torch.nn.functional.pad(vectors[..., -1], (0, space.atoms.shape[1] - HEAD))
-        theta, inner, v = covariance_norm(weights, space.atoms, start, self._tolerance / 4, gap)
-        theta = theta.clamp_min(torch.finfo(theta.dtype).tiny)
-        along = v @ space.atoms.T
-        along -= (weights * along).sum(1, keepdim=True)
-        coupling = (along.mul_(weights) @ space.sketch).square().sum(1)
-        mean = weights @ torch.cat([space.atoms, space.sketch], 1)
-        mean, mean_outside = mean.split([space.atoms.shape[1], SKETCH], 1)
-        room = theta - space.norm_outside(weights, mean_outside)
-        low = theta + (1 - SKETCHED) * coupling / theta
-        high = theta * (1 + inner) + (1 + SKETCHED) * coupling / room
-        norm, error = (low + high) / 2, (high - low) / (high + low)
-        trusted = (room > 0) & (values[:, -2] * theta <= high * room)
-        lost = mean_outside.square().sum(1)
-        trace = weights @ self._squares.to(weights.dtype) - mean.square().sum(1) - lost
-        hard = ~trusted | (error > self._tolerance) | (SKETCHED * lost > self._tolerance * trace) | blurred
-        rows = hard.nonzero()[:, 0]
-        if len(rows):
-            found = self._ascended(posterior.at(rows), v[rows] @ space.basis.T, gap[rows], theta[rows])
-            norm[rows], trace[rows], error[rows] = found
+        theta, inner, v, second = values[:, -1], torch.zeros_like(values[:, -1]), vectors[..., -1], values[:, -2]
+        if rank > HEAD:
+            start = torch.nn.functional.pad(vectors[..., -2:].mT, (0, rank - HEAD))
+            theta, inner, v = covariance_norm(weights, space.atoms, start, self.tolerance / 4, steps=12)
+        norm, trace, error = space.extended(weights, theta, inner, v, second, self.tolerance)
+        norm, error = torch.where(blurred, theta, norm), torch.where(blurred, torch.inf, error)
+        norm, trace, error = (part.to(self._dtype) for part in (norm * r2, trace * r2, error))
+        return (norm, trace, error), v @ space.basis.T
+
+    def dense(self, posterior: Posterior, direction: Float[Tensor, "n d"] | None) -> Found:
+        """A Krylov space on all atoms, for all queries at once; `direction` is what projections found."""
+        atoms = self.moments
+        norm, trace, error = (torch.zeros_like(posterior.weights[:, 0], dtype=atoms.dtype) for _ in range(3))
+        rows = max(1, int(self._memory / (64 * BLOCK * len(atoms))))
+        for index in torch.arange(len(norm), device=self._device).split(rows):
+            part = posterior.at(index)
+            weights, x = part.weights.to(atoms.dtype), part.x.to(atoms.dtype)
+            weights = weights / weights.sum(1, keepdim=True)
+            if direction is None:
+                start = random_start(weights, atoms, self._random)
+            else:  # with fewer random ones, which guard against taking what was next for the largest
+                start = random_start(weights, atoms, self._random[: BLOCK - 2])
+                length = torch.linalg.vector_norm(start[:, :1], dim=2, keepdim=True)
+                start = torch.cat([length * direction[index, None], start], 1)
+            norm[index], error[index], _ = covariance_norm(weights, atoms, start, self.tolerance, about=x)
+            shift = weights @ atoms - x
+            trace[index] = (weights * part.distances).sum(1) - shift.square().sum(1)
         r2 = posterior.snr**2
         norm, trace, error = (part.to(self._dtype) for part in (norm * r2, trace * r2, error))
         return norm, trace, error
 
-    def _peaked(self, posterior: Posterior) -> tuple[Tensor, Tensor, Tensor]:
-        """A few heavy atoms and a long tail: ascent in R^d from the leading direction of the heaviest alone."""
-        index = posterior.order[:, :SPARSE]
-        weights = posterior.weights.gather(1, index)
-        steps = self._atoms[index].sub_(posterior.x[:, None])
-        steps.sub_((weights / weights.sum(1, keepdim=True))[:, None] @ steps).mul_(weights.sqrt()[..., None])
-        values, vectors = torch.linalg.eigh(steps @ steps.mT)
-        start, gap = (vectors[:, None, :, -1] @ steps)[:, 0], values[:, -1] - values[:, -2]
-        dtype = self.moments.dtype
-        found = self._ascended(posterior, start.to(dtype), gap.to(dtype), values[:, -1].to(dtype))
-        norm, trace, error = found
-        r2 = posterior.snr**2
-        norm, trace, error = (part.to(self._dtype) for part in (norm * r2, trace * r2, error))
-        return norm, trace, error
+    def _gather(self, index: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
+        """Some atoms, in room that every thread keeps for itself: to allocate it would cost more than to fill it."""
+        room = getattr(self._kept, "room", None)
+        if room is None or len(room) < len(index):
+            self._kept.room = room = self._atoms.new_empty(len(index), self._dim)
+        return torch.index_select(self._atoms, 0, index, out=room[: len(index)])
 
-    def _ascended(
-        self, posterior: Posterior, start: Tensor, gap: Tensor, floor: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Ascent in R^d; per query on its own atoms where they are few enough to be worth gathering.
+    def sparse(
+        self,
+        x: Float[Tensor, " d"],
+        distances: Float[Tensor, " N"],
+        waiting: Sequence[Waiting],
+    ) -> Found:
+        """A Krylov space for each of some posteriors of one query, on the atoms that matter to any of them.
 
-        With `floor` a lower bound on the norm, the atoms left out there have a second moment, which bounds what they
-        add to the norm, of at most a quarter of the tolerance; it is counted in the error.
+        What is left out has a second moment, which bounds what it adds to the norm, of at most half the tolerance, and
+        is counted in the error.
         """
-        norm, trace, error = (torch.zeros_like(start[:, 0]) for _ in range(3))
-        moment = (posterior.weights * posterior.distances).sum(1, dtype=torch.float64)
-        lost = posterior.left * (moment / floor.clamp_min(torch.finfo(floor.dtype).tiny))[:, None]
-        few = torch.minimum(posterior.count, (lost > self._tolerance / 4).sum(1) + 1)
-        gather = few <= GATHER
-        for i in gather.nonzero()[:, 0].tolist():
-            weights, steps = (part.to(start.dtype) for part in self._steps(posterior, i, int(few[i])))
-            row = slice(i, i + 1)
-            norm[i], error[i], _ = covariance_norm(weights[None], steps, start[row], self._tolerance / 2, gap[row])
-            error[i] += lost[i, min(int(few[i]), lost.shape[1]) - 1]
-            trace[i] = weights @ torch.linalg.vector_norm(steps, dim=1).square()
-        rest = (~gather).nonzero()[:, 0]
-        if len(rest):
-            weights, x = posterior.weights[rest].to(start.dtype), posterior.x[rest].to(start.dtype)
-            weights /= weights.sum(1, keepdim=True)
-            norm[rest], error[rest], _ = covariance_norm(
-                weights, self.moments, start[rest], self._tolerance, gap[rest], about=x
-            )
-            shift = weights @ self.moments - x
-            trace[rest] = (weights * posterior.distances[rest]).sum(1) - shift.square().sum(1)
+        weights = torch.stack([each.weights for each in waiting])
+        least = torch.tensor([each.least for each in waiting]).to(weights)
+        share, moment = _shares(weights, distances), (weights * distances).sum(1, dtype=torch.float64)
+        while True:
+            kept = (share >= least[:, None]).any(0).nonzero()[:, 0]
+            some = weights[:, kept].to(self.moments.dtype)
+            some /= some.sum(1, keepdim=True)
+            steps = self._gather(kept).sub_(x).to(some.dtype)
+            start = random_start(some, steps, self._random[:, kept])
+            norm, error, _ = covariance_norm(some, steps, start, self.tolerance / 2)
+            left = (1 - share[:, kept].sum(1, dtype=torch.float64)).clamp_min(0) * moment
+            left = (left / norm.clamp_min(torch.finfo(norm.dtype).tiny)).to(error)
+            over = left > self.tolerance / 2
+            if not bool(over.any()):
+                break
+            least = torch.where(over, least * (self.tolerance / 8 / left).to(least), least)
+        trace = some @ distances[kept].to(some) - (some @ steps).square().sum(1)
+        r2 = torch.tensor([each.snr**2 for each in waiting]).to(norm)
+        norm, trace, error = (part.to(self._dtype) for part in (norm * r2, trace * r2, error + left))
         return norm, trace, error
+
+    def cost(self, count: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Flops on all atoms that take as long as posteriors on so many."""
+        return GATHERED * KRYLOV * self._dim * count + CALL / 4
+
+    @property
+    def least_cost(self) -> float:
+        """Flops of the shortest route that takes all atoms."""
+        if self.second_moments is not None:
+            return len(self._atoms) * min(self._dim**2, KRYLOV * self._dim)
+        return len(self._atoms) * (PROJECTED[SMALL] if self.subspaces else KRYLOV * self._dim)
+
+
+class Path:
+    """Norms and traces at n queries and the SNRs added so far; small posteriors wait for those of the same query."""
+
+    def __init__(
+        self, norms: PosteriorNorms, x: Float[Tensor, "n d"], z: Float[Tensor, "n d"], distances: Float[Tensor, "n N"]
+    ) -> None:
+        self._norms, self._x, self._z, self._distances = norms, x, z, distances
+        self._found: list[Tensor] = []  # of each SNR, shape (3, n)
+        self._waiting: list[list[Waiting]] = [[] for _ in x]
+
+    def add(self, weights: Float[Tensor, "n N"], ess: Float[Tensor, " n"], r: float) -> None:
+        """The next SNR, with the posterior weights there and their effective sample sizes."""
+        norms, atoms = self._norms, weights.shape[1]
+        order, count = norms.select(weights, self._distances, ess)
+        posterior = Posterior(weights, self._x, self._z, self._distances, order, count, r)
+        found = weights.new_zeros(3, len(weights))
+        self._found.append(found)
+        for rows in ((count > 1) & (count <= 8), (count > 8) & (count <= SPARSE)):  # so that few are padded to many
+            index = rows.nonzero()[:, 0]
+            if len(index):
+                found[:, index] = torch.stack(norms.gathered(posterior.at(index)))
+        many = (count > SPARSE).nonzero()[:, 0]
+        if len(many) == 0:
+            return
+        least, matter = torch.zeros_like(ess), torch.full_like(count, atoms)
+        narrow = (ess[many] < atoms / 8).nonzero()[:, 0]
+        if len(narrow):
+            rows = many[narrow]
+            lost = torch.full_like(ess[rows], norms.tolerance / 10 * norms.concentration)
+            least[rows], matter[rows] = norms.least(weights[rows], self._distances[rows], lost)
+        wait = norms.cost(matter[many]) < norms.least_cost
+        self._wait(posterior, many[wait], least, matter)
+        rest = many[~wait]
+        if len(rest) and norms.second_moments is not None:
+            found[:, rest] = torch.stack(norms.whole(posterior.at(rest)))
+            return
+        direction = None
+        for space in norms.subspaces:
+            if len(rest) == 0:
+                return
+            (norm, trace, error), direction = norms.projected(posterior.at(rest), space)
+            found[:, rest] = torch.stack([norm, trace, error])
+            hard = error > norms.tolerance
+            rest, direction = rest[hard], direction[hard]
+        few = norms.cost(matter[rest]) < KRYLOV * atoms * self._x.shape[1]
+        self._wait(posterior, rest[few], least, matter)
+        rest, direction = rest[~few], None if direction is None else direction[~few]
+        if len(rest):
+            found[:, rest] = torch.stack(norms.dense(posterior.at(rest), direction))
+
+    def _wait(self, posterior: Posterior, rows: Tensor, least: Tensor, count: Tensor) -> None:
+        place, r = len(self._found) - 1, posterior.snr
+        for i in rows.tolist():
+            one = Waiting(place, posterior.weights[i].clone(), r, float(least[i]), int(count[i]))
+            self._waiting[i].append(one)
+
+    def found(self) -> Found:
+        """Norms, traces and errors, each of shape (S, n)."""
+        for i, waiting in enumerate(self._waiting):
+            for group in _alike(waiting, self._x.shape[1]):
+                results = self._norms.sparse(self._x[i], self._distances[i], group)
+                for each, *result in zip(group, *results, strict=True):
+                    self._found[each.place][:, i] = torch.stack(result)
+        norm, trace, error = torch.stack(self._found, 1)
+        return norm, trace, error
+
+
+def _alike(waiting: list[Waiting], dim: int) -> Iterator[list[Waiting]]:
+    """In groups, the larger ones first, that cost less together than apart."""
+    left = sorted(waiting, key=lambda each: -each.count)
+    while left:
+        most = left[0].count
+        group = [each for each in left if KRYLOV * (most - 2 * each.count) * dim < CALL or 4 * each.count >= most]
+        left = left[len(group) :]
+        yield group
+
+
+def _shares(weights: Float[Tensor, "n N"], distances: Tensor) -> Float[Tensor, "n N"]:
+    """Of the second moment about x, what each atom holds."""
+    share = weights * distances
+    return share.div_(share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny))
