@@ -425,7 +425,8 @@ class GaussianMixture(Target):
 
         # The same random start for all queries: blocks of any size give the same numbers.
         start = torch.randn((1, 2, self.dim), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        norm, error, _ = norm_by_krylov(apply, self._store(start).repeat(len(weights), 1, 1), tolerance=tolerance)
+        exact = max(1e-10, 100 * torch.finfo(self.dtype).eps)
+        norm, error, _ = norm_by_krylov(apply, self._store(start).repeat(len(weights), 1, 1), tolerance=exact)
         return norm, trace, error
 
     def _covariance(
