@@ -10,7 +10,6 @@ computed several at a time.
 import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from brenier.core.checks import Array
 from brenier.core.random import generator_for
-from brenier.core.work import one_thread
+from brenier.core.work import workers
 from brenier.transport.semidiscrete.sources import Source, combinations
 
 BLOCK = 2**21  # bytes of scores at a time
@@ -127,10 +126,8 @@ class Cells:
         if self._over is not None:
             yield self._over
             return
-        count = torch.get_num_threads()
         try:
-            with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                self._over = map if count == 1 else pool.map
+            with workers() as self._over:
                 yield self._over
         finally:
             self._over = None
