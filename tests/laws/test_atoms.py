@@ -85,7 +85,7 @@ def test_the_leading_subspace_is_the_data_s_and_the_sketch_measures_the_rest():
     space = Subspace.of(atoms, atoms.square().sum(1))
     torch.testing.assert_close(space.basis.T @ space.basis, torch.eye(100, dtype=torch.float64))
     outside = atoms - space.atoms @ space.basis.T
-    torch.testing.assert_close(outside.square().sum(1), space.squares)
+    torch.testing.assert_close(outside.square().sum(1), space.outside)
     assert outside.square().sum() <= 1.05 * torch.linalg.svdvals(atoms)[100:].square().sum()  # nearly the best there is
     u = torch.randn(400, 900, generator=generator, dtype=torch.float64)
     ratio = (u @ space.sketch).square().sum(1) / (u @ outside).square().sum(1)

@@ -41,6 +41,23 @@ def test_the_stated_errors_cover(n, d, count, memory):
         torch.testing.assert_close(path.trace[k][seen].double(), trace[seen], rtol=0.02, atol=0)
 
 
+@pytest.mark.parametrize("d", [64, 90, 300])
+@pytest.mark.parametrize("count", [1, 100, 600])
+def test_atoms_at_the_query_have_mass_though_no_second_moment(d, count):
+    """One point many times over among thousands of others: its distance is 0, and it may hold most of the posterior."""
+    generator = torch.Generator().manual_seed(d)
+    same = torch.randn(1, d, generator=generator).expand(count, d)
+    points = torch.cat([same, torch.randn(3000, d, generator=generator) * 0.5])
+    x, z = points[:2], torch.randn(2, d, generator=generator)
+    snrs = [0.1, 0.3, 0.5, 0.8, 4.0]
+    path = Empirical(points).localize_path(x, z, snrs)
+    assert path.norm.isfinite().all()
+    for k, snr in enumerate(snrs):
+        norm, _ = exact(points, snr * x.double() + z.double(), snr)
+        error = (path.norm[k].double() - norm).abs()
+        assert bool((error <= (path.norm_error[k] + 1e-3) * norm + 1e-5).all())
+
+
 def test_wide_data_go_through_more_leading_directions():
     """More than 1,024 dimensions, whose spectrum falls off like that of images."""
     rng = np.random.default_rng(0)

@@ -24,12 +24,12 @@ from torch import Tensor
 from brenier.core.linalg import norm_by_squaring
 from brenier.laws.atoms import SecondMoments, Subspace, covariance_norm, random_start
 
-SPARSE = 64  # atoms up to which a posterior is gathered into one small Gram matrix
+FEW = 64  # atoms up to which a posterior is gathered into one small Gram matrix
 NARROW = 64  # dimensions up to which the covariance may be formed whole
 WIDE = 1024  # dimensions past which many leading directions are few
 BLOCK = 4  # vectors that a Krylov space starts from: with three, one in 2,000 misses the largest eigenvalue by 1%
 KRYLOV = 56  # flops per atom and dimension: three products and a half with each of them
-GATHERED = 6  # a flop on the atoms of one query takes as long as so many on all atoms for many queries at once
+SLOWER = 6  # a flop on the atoms of one query takes as long as so many on all atoms for many queries at once
 CALL = 1e8  # flops that take as long as setting up a Krylov space
 SMALL, LARGE = (16, 64), (128, 128)  # leading directions of the data, and sketched ones for the rest
 SPARE = 2**24  # bytes that are never spared: routes should not depend on the memory where it is not short
@@ -66,7 +66,7 @@ class Waiting:
     place: int  # of its SNR
     weights: Float[Tensor, " N"]
     snr: float
-    least: float  # share of the second moment about x below which an atom is left out
+    least: float  # stake below which an atom is left out
     count: int  # of atoms that have more
 
 
@@ -126,7 +126,7 @@ class PosteriorNorms:
 
     def prepare(self) -> None:
         """Compute now what all queries share, before workers ask for it at the same time."""
-        if len(self._atoms) > SPARSE:
+        if len(self._atoms) > FEW:
             for space in self.subspaces:
                 self._moments_in(space)
             _ = self.second_moments, self.moments, self._random, self.concentration
@@ -137,13 +137,13 @@ class PosteriorNorms:
         Those left out hold at most `dropped` of the posterior mass and of the second moment about x together. The count
         is one more than are listed where that takes too many.
         """
-        most = min(SPARSE, len(self._atoms))
+        most = min(FEW, len(self._atoms))
         listed = most == len(self._atoms)  # then nothing can be left out
         order = torch.arange(most, device=weights.device).repeat(len(weights), 1)
         count = torch.full((len(weights),), most if listed else most + 1, device=weights.device)
         rows = (ess < most).nonzero()[:, 0]
         if len(rows):
-            share = _shares(weights[rows], distances[rows]) + weights[rows]
+            share = _stakes(weights[rows], distances[rows])
             top = share.topk(most, dim=1)
             left = share.sum(1, dtype=torch.float64)[:, None] - top.values.cumsum(1, dtype=torch.float64)
             order[rows] = top.indices
@@ -153,18 +153,18 @@ class PosteriorNorms:
         return order, count
 
     def least(self, weights: Tensor, distances: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest share, up to a factor of four, below which atoms may be left out; how many are not.
+        """The largest stake, up to a factor of four, below which atoms may be left out; how many are not.
 
-        Those left out hold at most the share `lost` of the second moment about x.
+        Those left out have at most the stake `lost` together.
         """
-        share = _shares(weights, distances)
-        least = lost / share.shape[1]  # all below it are no more than that
+        stake = _stakes(weights, distances)
+        least = lost / stake.shape[1]  # all below it are no more than that
         for _ in range(12):
-            more = (share * (share < 4 * least[:, None])).sum(1) <= lost
+            more = (stake * (stake < 4 * least[:, None])).sum(1) <= lost
             if not bool(more.any()):
                 break
             least = torch.where(more, 4 * least, least)
-        return least, (share >= least[:, None]).sum(1)
+        return least, (stake >= least[:, None]).sum(1)
 
     @cached_property
     def moments(self) -> Float[Tensor, "N d"]:
@@ -301,21 +301,22 @@ class PosteriorNorms:
     ) -> Found:
         """A Krylov space for each of some posteriors of one query, on the atoms that matter to any of them.
 
-        What is left out has a second moment, which bounds what it adds to the norm, of at most half the tolerance, and
-        is counted in the error.
+        What is left out adds at most its second moment about x to the norm, and takes its mass from what the others
+        weigh: that may be half the tolerance, and is counted in the error.
         """
         weights = torch.stack([each.weights for each in waiting])
         least = torch.tensor([each.least for each in waiting]).to(weights)
-        share, moment = _shares(weights, distances), (weights * distances).sum(1, dtype=torch.float64)
+        stake, moment = _stakes(weights, distances), (weights * distances).sum(1, dtype=torch.float64)
         while True:
-            kept = (share >= least[:, None]).any(0).nonzero()[:, 0]
+            kept = (stake >= least[:, None]).any(0)
+            left = (stake * ~kept).sum(1, dtype=torch.float64)  # of mass and second moment
+            kept = kept.nonzero()[:, 0]
             some = weights[:, kept].to(self.moments.dtype)
             some /= some.sum(1, keepdim=True)
             steps = self._gather(kept).sub_(x).to(some.dtype)
             start = random_start(some, steps, self._random[:, kept])
             norm, error, _ = covariance_norm(some, steps, start, self.tolerance / 2)
-            left = (1 - share[:, kept].sum(1, dtype=torch.float64)).clamp_min(0) * moment
-            left = (left / norm.clamp_min(torch.finfo(norm.dtype).tiny)).to(error)
+            left = (left * (1 + moment / norm.clamp_min(torch.finfo(norm.dtype).tiny))).to(error)
             over = left > self.tolerance / 2
             if not bool(over.any()):
                 break
@@ -327,7 +328,7 @@ class PosteriorNorms:
 
     def cost(self, count: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Flops on all atoms that take as long as posteriors on so many."""
-        return GATHERED * KRYLOV * self._dim * count + CALL / 4
+        return SLOWER * KRYLOV * self._dim * count + CALL / 4
 
     @property
     def least_cost(self) -> float:
@@ -354,11 +355,11 @@ class Path:
         posterior = Posterior(weights, self._x, self._z, self._distances, order, count, r)
         found = weights.new_zeros(3, len(weights))
         self._found.append(found)
-        for rows in ((count > 1) & (count <= 8), (count > 8) & (count <= SPARSE)):  # so that few are padded to many
+        for rows in ((count > 1) & (count <= 8), (count > 8) & (count <= FEW)):  # so that few are padded to many
             index = rows.nonzero()[:, 0]
             if len(index):
                 found[:, index] = torch.stack(norms.gathered(posterior.at(index)))
-        many = (count > SPARSE).nonzero()[:, 0]
+        many = (count > FEW).nonzero()[:, 0]
         if len(many) == 0:
             return
         least, matter = torch.zeros_like(ess), torch.full_like(count, atoms)
@@ -414,7 +415,8 @@ def _alike(waiting: list[Waiting], dim: int) -> Iterator[list[Waiting]]:
         yield group
 
 
-def _shares(weights: Float[Tensor, "n N"], distances: Tensor) -> Float[Tensor, "n N"]:
-    """Of the second moment about x, what each atom holds."""
-    share = weights * distances
-    return share.div_(share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny))
+def _stakes(weights: Float[Tensor, "n N"], distances: Tensor) -> Float[Tensor, "n N"]:
+    """Of the mass and of the second moment about x, what each atom holds: an atom at x has only the former."""
+    stake = weights * distances
+    stake /= stake.sum(1, keepdim=True).clamp_min(torch.finfo(stake.dtype).tiny)
+    return stake.add_(weights)
