@@ -73,8 +73,8 @@ class SecondMoments:
     def covariance(self, weights: Float[Tensor, "n N"]) -> tuple[Float[Tensor, "n d d"], Bool[Tensor, " n"]]:
         """Covariance of the atoms under each row of normalised weights, and where it is blurred.
 
-        A covariance is blurred when the difference of moments that it is cancels a digit and a half: past that sums over
-        thousands of atoms in float32 err by more than 0.02% of it.
+        A covariance is blurred when the difference of moments that it is cancels a digit and a half. Past that, sums
+        over thousands of atoms in float32 err by more than 0.02% of it.
         """
         dim = self._atoms.shape[1]
         moments = torch.zeros(dim + self._upper.shape[1], len(weights), dtype=weights.dtype, device=weights.device)
