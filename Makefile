@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 COMPILE = $(BIN)/python -W ignore -m compileall -q $(VENV)/lib/python3*/site-packages/ot
 INSTALL = $(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e
 
+# Bytecode is kept, whatever the shell says: without it every process that the tests start compiles torch anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test fuzz lint types bench docs clean
 .DELETE_ON_ERROR:
 

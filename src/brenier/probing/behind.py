@@ -2,8 +2,9 @@
 
 At each SNR there are three samples of localizations (see `laws.crossfit`): from below, from above, and between them,
 each freed of the scatter of its values (see `deconvolution`). What follows from the lower and the upper one are the
-ends of a bracket. Standard errors are a jackknife's that leaves out one of 16 groups in turn, as atoms and as queries
-at once (Quenouille 1956; Shao and Wu, Ann. Stat. 17, 1989), so they cover the sampling of data and of noise.
+ends of a bracket. Sampling is a jackknife's that leaves out one of 16 groups in turn, as atoms and as queries at once
+(Quenouille 1956; Shao and Wu, Ann. Stat. 17, 1989), so it covers that of data and of noise. Standard errors are of
+sampling and of what the bracket leaves open together.
 """
 
 from collections.abc import Callable
@@ -118,10 +119,12 @@ def look_behind(
     samples = {end: _sample(found, values, DOUBT[end]) for end, values in ends.items()}
     known = {end: _jackknife(levels, *sample, inflation.sqrt().cpu().numpy()) for end, sample in samples.items()}
     value, error, replicates = known[""]
-    deviations = np.random.default_rng(draws).normal(size=(DRAWS, GROUPS)) @ (replicates - replicates.mean(0))
-    drawn = np.maximum(value["m_star"] + deviations * np.sqrt((GROUPS - 1) / GROUPS), 0)
+    left = {name: _left_open(known, name) for name in DIMENSIONS}
+    normal = np.random.default_rng(draws).normal(size=(DRAWS, GROUPS + 1))
+    deviations = normal[:, :GROUPS] @ (replicates - replicates.mean(0)) * np.sqrt((GROUPS - 1) / GROUPS)
+    drawn = np.maximum(value["m_star"] + deviations + normal[:, GROUPS:] * left["m_star"], 0)
     grid, weights, _ = samples[""]
-    variables: Variables = {f"{name}_se": (DIMENSIONS[name], error[name]) for name in DIMENSIONS}
+    variables: Variables = {f"{name}_se": (DIMENSIONS[name], np.hypot(error[name], left[name])) for name in DIMENSIONS}
     variables |= _brackets(known) | _posteriors(found, snr, law.dim)
     variables |= {"m_star_replicate": (("replicate", "snr"), drawn)}
     variables |= _resolution(known, variables, snr, u)
@@ -134,6 +137,14 @@ class _End(NamedTuple):
     value: dict[str, Array]
     error: dict[str, Array]  # standard errors
     m_star: Array  # without each group, (G, snr)
+
+
+def _left_open(known: dict[str, _End], name: str) -> Array:
+    """Standard error of what the bracket leaves open: anything no further off than its further end is as likely."""
+    if name == "delta_star":  # it has no ends
+        return np.zeros(len(known[""].value[name]))
+    value, low, high = (known[end].value[name] for end in ("", "low", "high"))
+    return np.nan_to_num(np.fmax(abs(high - value), abs(low - value))) / np.sqrt(3)
 
 
 def _brackets(known: dict[str, _End]) -> Variables:

@@ -107,12 +107,12 @@ def probe(
           over queries for delta* and ess. `sup_localization` has none: a sample maximum only bounds it from below.
           `m_star_replicate` (replicate, snr): m* of the bootstrap resamples. `localization_error` (snr): largest
           relative error bound of an operator norm.
-        - About the law behind data (`about="law"`), `localization` is a grid with the estimated weights of L_r, `*_se`
-          come from a jackknife over groups of data, and there are brackets, `*_low` and `*_high` with 95% of sampling
-          at either end, of all but `delta_star`. `bracket_width` (snr): without sampling, of E L relative to it or of
-          m*, whichever is larger. `resolved_snr` (): up to where that is at most 0.2, so that the data can tell; NaN:
-          nowhere. `effective_dimension` (snr): E tr/E L. `m_star_replicate`: draws from the normal law that the
-          jackknife implies. `onset_snr`: the last SNR before P(L > 1) is significantly positive.
+        - About the law behind data (`about="law"`), `localization` is a grid with the estimated weights of L_r, and
+          there are brackets, `*_low` and `*_high` with 95% of sampling at either end, of all but `delta_star`. `*_se`
+          hold a jackknife over groups of data and what the bracket leaves open. `bracket_width` (snr): without
+          sampling, of E L relative to it or of m*, whichever is larger. `resolved_snr` (): up to where that is at most
+          0.2, so that the data can tell; NaN: nowhere. `effective_dimension` (snr): E tr/E L. `m_star_replicate`: draws
+          from the normal law that these imply. `onset_snr`: the last SNR before P(L > 1) is significantly positive.
         - For a network, means over queries with their `*_se`: `mean_symmetric` (snr), the largest eigenvalue of the
           symmetric part of the denoiser's Jacobian J, and `asymmetry` (snr), ||J - J^T||_F/||J||_F. A posterior's J is
           symmetric: there the one equals `mean_localization`, and the other is 0.
