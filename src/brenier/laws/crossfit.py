@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.core.linalg import norm_by_squaring
+from brenier.core.work import workers
 from brenier.laws.empirical import Empirical
 
 GROUPS = 16  # of atoms and queries, each left out in turn by the jackknife
@@ -126,24 +127,41 @@ class CrossFit(Empirical):
         group = torch.bucketize(torch.arange(len(self)), torch.tensor(self._ends), right=True).to(self.device)
         own, ratios = group[index], [self._ratio(snr) for snr in snrs]
         x, z = self._atoms[index], z.to(self.dtype)
-        found = torch.zeros(8 + 2 * GROUPS, len(ratios), len(index), dtype=torch.float64, device=self.device)
         share = GROUPS * self._features_per_atom  # numbers that a query takes in the sums
-        rows = max(1, min(self._rows(), int(self._bytes / (32 * share)), max(16, 2**21 // share)))
-        for i in range(0, len(index), rows):
-            block = slice(i, i + rows)
+        threads = torch.get_num_threads()
+        rows = min(self._rows(), int(self._bytes / (32 * share * threads)), max(16, 2**21 // share))
+        rows = max(1, min(rows, -(-len(x) // threads)))
+        _ = self._product_dtype, self._kept, self._place  # now, before workers ask for it at the same time
+        if self.dim > NARROW:
+            self._norms.prepare()
+
+        def one(block: slice) -> Tensor:
+            """All that is asked of the posteriors of one block, one above the other."""
             grams, hidden = self._grams(x[block], z[block]), own[block, None] == group
-            for k, r in enumerate(ratios):
+            path, parts = self._norms.path(x[block], z[block], grams[0]), list[Tensor]()
+            for r in ratios:
                 weights = self._logits(*grams, r).masked_fill_(hidden, -torch.inf)
                 weights.sub_(weights.amax(1, keepdim=True)).exp_()
                 weights.div_(weights.sum(1, keepdim=True))
-                found[:, k, block] = self._summarise(weights, own[block], x[block], z[block], grams[0], r)
-                advance(len(x[block]) / len(x) / len(ratios))
-        without = found[8:].reshape(2, GROUPS, len(ratios), len(index))
+                parts.append(self._summarise(weights, own[block]))
+                if self.dim > NARROW:
+                    path.add(weights, parts[-1][4].to(weights), r)
+                advance(len(hidden) / len(x) / len(ratios))
+            squares = torch.tensor(ratios, device=self.device).double().square()[:, None]
+            exact = None
+            if self.dim > NARROW:
+                norm, trace, _ = path.found()
+                exact = norm.double() / squares, trace.double() / squares
+            return _finished(torch.stack(parts, 1), exact, squares)
+
+        with workers(self.device) as over:
+            found = torch.cat(list(over(one, [slice(i, i + rows) for i in range(0, len(x), rows)])), 2)
+        without = found[8:].unflatten(0, (2, GROUPS))
         parts: Any = (*found[:8], own, *without)
         return CrossFitted(*parts)
 
-    def _summarise(self, weights: Tensor, own: Tensor, x: Tensor, z: Tensor, distances: Tensor, r: float) -> Tensor:
-        """All that is asked of the posteriors of one block at one SNR, one above the other."""
+    def _summarise(self, weights: Tensor, own: Tensor) -> Tensor:
+        """What is asked of the posteriors of one block at one SNR, of X and not of rX, and the norm as it is."""
         ess = 1 / torch.linalg.vector_norm(weights, dim=1, dtype=torch.float64).square()
         sums, squares = self._sums(weights)
         folds = sums.sum(2)
@@ -151,20 +169,11 @@ class CrossFit(Empirical):
         sides = torch.eye(2, dtype=sums.dtype, device=sums.device).repeat_interleave(FOLDS // 2, 1)
         chosen = torch.einsum("jk,nkp->njp", torch.cat([others, sides]), folds)
         directions, halves = self._directions(chosen).split([FOLDS, 2], 1)
-        r2 = r**2
         floor, form, form_without = self._forms(sums, squares, directions)
         whole = self._covariance(folds.sum(1, keepdim=True))[:, 0]
         trace = whole.diagonal(dim1=1, dim2=2).sum(1).double().clamp_min(0)
         trace_without = self._traces_without(sums.flatten(1, 2)).T.double().clamp_min(0)
-        if self.dim <= NARROW:
-            norm = norm_by_squaring(whole, self.tolerance)[0]
-        else:
-            norm, full, _ = self._norms.of(weights, x, z, distances, ess.to(weights), r)
-            norm, full = norm / r**2, full.double() / r**2
-            trace_without, trace = trace_without * torch.where(trace > 0, full / trace, 1), full
-        gain = 1 + (form / floor.clamp_min(1e-300) - 1) / FOLDS  # all atoms are so many more than those of a fold
-        trace, trace_without = trace * gain, trace_without * gain
-        ceiling = (form * gain * norm.double().clamp_min(0)).sqrt().maximum(form)
+        norm = torch.zeros_like(form) if self.dim > NARROW else norm_by_squaring(whole, self.tolerance)[0].double()
         chance = 1 / max(2, self._coordinates.shape[1])
         cosine = (halves[:, 0] * halves[:, 1]).sum(1).double().square()
         agreement = torch.ones_like(cosine) if self.dim == 1 else (cosine - chance) / (1 - chance)
@@ -176,8 +185,8 @@ class CrossFit(Empirical):
         disagreement = torch.full_like(form, torch.nan)
         apart = self._apart(folds[::SOME])
         disagreement[::SOME] = apart.square() / form[::SOME].square().clamp_min(1e-300)
-        found = [floor * r2, form * r2, ceiling * r2, agreement, ess, trace * r2, noise, disagreement]
-        return torch.cat([torch.stack(found), form_without * r2, trace_without * r2])
+        found = [floor, form, norm, agreement, ess, trace, noise, disagreement]
+        return torch.cat([torch.stack(found), form_without, trace_without])
 
     @cached_property
     def _coordinates(self) -> Float[Tensor, "N c"]:
@@ -286,6 +295,25 @@ class CrossFit(Empirical):
         """Leading directions of the covariances."""
         shares = sums / sums[..., :1].clamp_min(torch.finfo(sums.dtype).tiny)
         return _leading(self._covariance(shares.float())).to(sums)
+
+
+def _finished(
+    parts: Float[Tensor, "f S n"],
+    exact: tuple[Float[Tensor, "S n"], Float[Tensor, "S n"]] | None,
+    squares: Float[Tensor, "S 1"],
+) -> Float[Tensor, "f S n"]:
+    """The same of rX, the plug-in norm freed of bias, norm and trace in all coordinates where they are given."""
+    floor, form, norm, agreement, ess, trace, noise, disagreement = parts[:8]
+    form_without, trace_without = parts[8:].split(GROUPS)
+    if exact is not None:
+        norm, full = exact
+        trace_without, trace = trace_without * torch.where(trace > 0, full / trace, 1), full
+    gain = 1 + (form / floor.clamp_min(1e-300) - 1) / FOLDS  # all atoms are so many more than those of a fold
+    ceiling = (form * gain * norm.clamp_min(0)).sqrt().maximum(form)
+    found = [floor * squares, form * squares, ceiling * squares, agreement, ess, trace * gain * squares]
+    return torch.cat(
+        [torch.stack([*found, noise, disagreement]), form_without * squares, trace_without * gain * squares]
+    )
 
 
 def _leading(matrices: Float[Tensor, "*n c c"]) -> Float[Tensor, "*n c"]:

@@ -21,6 +21,7 @@ from brenier import complexity
 from brenier.core.checks import Array
 from brenier.core.random import seeds
 from brenier.core.records import Variables
+from brenier.core.work import workers
 from brenier.laws.crossfit import GROUPS, CrossFit, CrossFitted
 from brenier.laws.empirical import Empirical
 from brenier.probing.deconvolution import mixing_weights, support
@@ -214,9 +215,10 @@ def _seen(found: CrossFitted) -> Float[Tensor, "S Q"]:
 def _sample(found: CrossFitted, values: Float[Tensor, "S Q"], doubt: float = 1.0) -> tuple[Array, Array, Array]:
     """Grid and weights (snr, m) of the localization behind the values, and both without each group (2, G, snr, m)."""
     scale = (values / found.form.clamp_min(1e-300)).clamp_max(GROUPS)  # a group is taken to change all ends alike
-    grids, weights, without = [], [], []
     groups = torch.arange(GROUPS, device=found.group.device)[:, None] != found.group
-    for k in range(len(values)):
+
+    def one(k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """At one SNR."""
         rank = values[k].argsort().argsort() * min(BINS, values.shape[1]) // values.shape[1]
         bins = torch.nn.functional.one_hot(rank).double()
         kept = groups.double() @ bins
@@ -231,9 +233,10 @@ def _sample(found: CrossFitted, values: Float[Tensor, "S Q"], doubt: float = 1.0
         shift = (seen * kept).sum(1) / (value * kept).sum(1).clamp_min(1e-300)  # so that only the shape is left to find
         moved = grid * shift[:, None].clamp_min(1e-9)
         part = mixing_weights(seen, noise.expand(*many), moved, weight.expand(*many), MORE, kept)
-        grids.append(grid)
-        weights.append(weight)
-        without.append(torch.stack([moved, part]))
+        return grid, weight, torch.stack([moved, part])
+
+    with workers(values.device) as over:
+        grids, weights, without = zip(*over(one, range(len(values))), strict=True)
     stacked = torch.stack(grids), torch.stack(weights), torch.stack(without, 2)
     grid, weight, part = (each.cpu().numpy() for each in stacked)
     return grid, weight, part
