@@ -1,4 +1,8 @@
-"""The `brenier` command, as a script and as `python -m brenier`. Ctrl-C ends it quietly from the first line on."""
+"""The `brenier` command, as a script and as `python -m brenier`. Ctrl-C ends it quietly from the first line on.
+
+Threads that wait for each other sleep (`OMP_WAIT_POLICY`), unless the environment says otherwise: by torch's default
+they spin, and where another process has one of the cores, commands then take up to ten times as long.
+"""
 
 import os
 import signal
@@ -17,6 +21,7 @@ def leave() -> None:
 def run() -> int:
     """The command with the arguments of the process; its exit status, 130 after Ctrl-C."""
     interrupted = False
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is imported
 
     def interrupt(_: int, frame: FrameType | None) -> None:
         nonlocal interrupted

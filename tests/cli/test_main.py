@@ -126,3 +126,15 @@ def test_other_errors_and_ignored_interrupts_stay_as_they_are(monkeypatch: pytes
     monkeypatch.setattr(cli, "main", lambda: signal.raise_signal(signal.SIGINT) or 0)
     assert __main__.run() == 0
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("said", "so"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, handlers: None, said: str | None, so: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", said)
+    monkeypatch.setattr(cli, "main", lambda: 0)
+    assert __main__.run() == 0
+    assert os.environ["OMP_WAIT_POLICY"] == so
