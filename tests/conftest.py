@@ -7,9 +7,11 @@ import inspect
 import re
 import types
 import typing
+import warnings
 from typing import Any
 
 import beartype
+import beartype.roar
 import beartype.typing
 import jaxtyping
 import torch
@@ -63,7 +65,9 @@ def checked(function: Any = None, *, typechecker: Any = None) -> Any:
         return jaxtyped(function, typechecker=CHECKER)
     written, function.__annotations__ = function.__annotations__, resolved(function)
     dimensions = any(shaped(hint) for hint in function.__annotations__.values())
-    inner = CHECKER(function)
+    with warnings.catch_warnings():  # a dataset of torch is a `typing.Iterable`
+        warnings.simplefilter("ignore", beartype.roar.BeartypeDecorHintPep585DeprecationWarning)
+        inner = CHECKER(function)
     function.__annotations__ = inner.__annotations__ = written
     if not dimensions:
         return inner

@@ -5,10 +5,12 @@ import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
 
+import brenier
 from brenier.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -66,3 +68,18 @@ def test_an_example_in_python_imports_and_calls_what_there_is(page: str, body: s
     for node in ast.walk(ast.parse(body)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             assert hasattr(modules[node.value.id], node.attr), f"{page}: {ast.unparse(node)}"
+
+
+def test_the_loops_for_flow_matching_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another, as they stand, on a rough map of the digits."""
+    data = brenier.load_target("digits").data
+    transport = brenier.SemiDiscrete(data).fit(0.2, progress=False)
+    monkeypatch.chdir(tmp_path)
+    transport.save("map.nc")
+    transport.record(1000, progress=False).save("pairs.npz")
+    space: dict[str, Any] = {}
+    for body in (body for page, body in examples("python") if page == "pairs.md"):
+        exec(body, space)
+    assert space["loss"].isfinite()
+    assert abs(space["weights"]).max() > 0
+    assert space["again"].done == 1000

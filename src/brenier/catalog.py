@@ -20,6 +20,7 @@ from brenier.core.points import Numbers
 from brenier.core.reading.files import exists, line, split_member
 from brenier.core.reading.options import Reading
 from brenier.core.reading.read import check_fields, fields_of, read_array
+from brenier.core.work import usable_device
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.given import as_law, points_law
@@ -128,7 +129,7 @@ def load_target(
         ValueError, TypeError: one line, for names and files that do not exist or do not hold a law, or where `reading`
             says what does not apply to them.
     """
-    device = _device(device)
+    device = usable_device(device)
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype {dtype} is not supported: choose torch.float32 or torch.float64")
     reading = Reading() if reading is None else reading
@@ -189,17 +190,6 @@ def _label(text: str) -> str:
     file, member = split_member(text)
     stem = Path(file).resolve().name
     return line(stem if member is None else f"{stem}:{member}")
-
-
-def _device(device: torch.device | str | None) -> torch.device | None:
-    if device is None:
-        return None
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        here = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-        raise ValueError(f"device {str(device)!r} is not available here: choose {' or '.join(here)}") from None
-    return torch.device(device)
 
 
 def _unknown(text: str, file: Path) -> str:

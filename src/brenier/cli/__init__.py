@@ -20,7 +20,7 @@ from brenier.core.reading.files import line
 from brenier.core.work import enough_memory
 
 COMMANDS = (
-    *("probe", "chain", "plan", "sample", "express", "compare", "evaluate", "transport", "flow", "train"),
+    *("probe", "chain", "plan", "sample", "express", "compare", "evaluate", "transport", "pairs", "flow", "train"),
     *("calibrate", "audit", "reproduce", "show", "laws"),
 )
 

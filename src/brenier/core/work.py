@@ -1,4 +1,4 @@
-"""Long work: how it shows itself and is saved, on how many threads it is done, what to do where memory runs out."""
+"""Long work: how it shows itself and is saved, where and on how many threads it is done, what to do without memory."""
 
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -85,3 +85,22 @@ def workers(device: "torch.device | None" = None) -> Generator[Callable[..., Ite
         return
     with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield map if count == 1 else pool.map
+
+
+def usable_device(device: "torch.device | str | None") -> "torch.device | None":
+    """The device of this name; None for none.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if device is None:
+        return None
+
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        here = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        raise ValueError(f"device {str(device)!r} is not available here: choose {' or '.join(here)}") from None
+    return torch.device(device)

@@ -6,7 +6,7 @@ import torch
 
 from brenier.transport.semidiscrete.ascent import FEW, Average, ascend
 from brenier.transport.semidiscrete.cells import Cells
-from brenier.transport.semidiscrete.pairs import mean_gaps
+from brenier.transport.semidiscrete.gaps import mean_gaps
 from brenier.transport.semidiscrete.sources import find_source
 from brenier.transport.semidiscrete.starts import line_heights
 

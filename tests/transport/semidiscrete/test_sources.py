@@ -14,14 +14,14 @@ def test_named_sources_have_the_laws_that_they_name(name, law):
 
 
 def test_combinations_are_unit_and_orthogonal_within_a_block():
-    c = combinations(200, 16, seed=1)
+    c = combinations(200, 16, torch.Generator().manual_seed(1))
     assert c.shape == (112, 16)  # half of 200, rounded up to whole matrices
     for block in c.split(16):
         torch.testing.assert_close(block @ block.T, torch.eye(16), atol=1e-5, rtol=0)
 
 
 def test_a_combination_of_normal_draws_is_normal():
-    c = combinations(32, 16, seed=2)
+    c = combinations(32, 16, torch.Generator().manual_seed(2))
     draws = torch.randn(3000, 16, 2, generator=torch.Generator().manual_seed(3))
     x = (c @ draws)[:, 5]  # one member of 3,000 families
     assert stats.kstest(x.flatten().numpy(), "norm").pvalue > 1e-3

@@ -31,7 +31,7 @@ from scipy.sparse.linalg import cg
 
 from brenier.core.checks import Array
 from brenier.transport.semidiscrete.cells import Cells, Tally
-from brenier.transport.semidiscrete.pairs import mean_gaps
+from brenier.transport.semidiscrete.gaps import mean_gaps
 
 FEW = 5  # dimensions up to which the Laplacian is inverted
 LEAST = 1024  # draws to a step
@@ -200,10 +200,10 @@ class _Laplacian:
 
     def __call__(self, heights: Array, tally: Tally) -> tuple[Array, bool]:
         b, n = self._weights, tally.samples
-        pairs, scale = mean_gaps(self._cells, heights, max(LEAST, 10 * len(b)), (*self._stream, 3, self._count))
+        gaps, scale = mean_gaps(self._cells, heights, max(LEAST, 10 * len(b)), (*self._stream, 3, self._count))
         self._scale = scale if self._count == 0 else (self._scale + scale) / 2
         self._count += 1
-        laplacian = pairs.laplacian(self._scale)
+        laplacian = gaps.laplacian(self._scale)
         self._matrix = laplacian if self._matrix is None else 0.7 * self._matrix + 0.3 * laplacian
         square = (float(((tally.masses - b) ** 2 / b).sum()) - (len(b) - 1) / n) / (2 * math.pi)
         off = math.sqrt(max(square, 0.0))
@@ -216,6 +216,6 @@ class _Laplacian:
             self.draws = int(1.5 * self.draws)
         # The Hessian knows nothing of cells that no draw sees. Where cells are of very different sizes, as those of
         # clusters are, steps by damping alone make them far too large, and then empty again.
-        unseen = (tally.masses == 0) & (pairs.lack > 0)
-        most = np.where(unseen, pairs.lack + RAISED * self._scale, np.inf)
+        unseen = (tally.masses == 0) & (gaps.lack > 0)
+        most = np.where(unseen, gaps.lack + RAISED * self._scale, np.inf)
         return heights + np.minimum(-NEWTON * move, most), self._settled

@@ -26,6 +26,7 @@ from brenier.core.work import workers
 from brenier.transport.semidiscrete.sources import Source, combinations
 
 BLOCK = 2**21  # bytes of scores at a time
+TALL, LARGE = 256, 2**24  # rows from which a product is as fast as it gets, and bytes that they may take
 BLOCKS = 16  # that the draws of a tally are dealt out to, for its errors
 LARGEST = 8192  # draws to a family at most
 PLAIN = 2**17  # scores of a family of draws that are not combined, about
@@ -146,12 +147,43 @@ class Cells:
             each = self.draws / 2 + READING  # a product serves a combination and its negative
             best = math.sqrt(self.draws * self.points.shape[1] * (1 - r) / (each * r))
             self.size = 2 * self.draws * max(1, round(min(best, LARGEST) / (2 * self.draws)))
-            self._combinations = combinations(self.size, self.draws, self.seed)
+            self._combinations = combinations(self.size, self.draws, torch.Generator().manual_seed(self.seed))
 
     def winners(self, x: Float[Tensor, "n d"], heights: Float[Tensor, " N"]) -> Int[Tensor, " n"]:
         """The cell of each x."""
-        found = [_largest(scores) for scores in self._scores(x, heights)]
+        rows = max(self.rows, min(TALL, LARGE // (4 * len(self.points))))
+        found = [_largest(scores) for scores in self._scores(x, heights, rows=rows)]
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=x.device)
+
+    def paired(
+        self, heights: Float[Tensor, " N"], n: int, generator: torch.Generator, family: int = 1
+    ) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
+        """n draws of the source, and the cell of each; in families of so many, each with combinations of its own.
+
+        Raises:
+            ValueError: families of such a source, in so few dimensions, or of such a size are not made.
+        """
+        if family == 1:
+            x = self.source.draw(n, generator).to(self.points.device)
+            return x, self.winners(x, heights)
+        if not self.linear:
+            raise ValueError(
+                f"families are made of draws of N(0, I) in at least {COMBINED} dimensions, and these are of the "
+                f"{self.source.name} law in {self.source.dim}: leave family out"
+            )
+        if family % (2 * self.draws) != 0 or n % family != 0:
+            raise ValueError(
+                f"family must be a multiple of {2 * self.draws} that divides the batch of {n}, or 1, got {family}"
+            )
+        noises: list[Tensor] = []
+        won: list[Tensor] = []
+        for _ in range(n // family):
+            draws = self.source.draw(self.draws, generator).to(self.points.device)
+            turns = combinations(family, self.draws, generator).to(draws)
+            won += [_largest(scores) for scores in self._combined(heights, draws, turns, 1)]
+            for part in turns.split(self.rows):
+                noises += [part @ draws, -part @ draws]
+        return torch.cat(noises), torch.cat(won)
 
     def tally(self, heights: Array, families: int, stream: Sequence[int], independent: bool = False) -> Tally:
         """Count draws of the source into the cells.
@@ -195,17 +227,23 @@ class Cells:
             yield from self._scores(self.source.draw(number * self.plain, generator), heights, number)
             return
         draws = self.source.draw(self.draws * number, generator).to(self.points.device)
+        yield from self._combined(heights, draws, self._combinations, number)
+
+    def _combined(
+        self, heights: Float[Tensor, " N"], draws: Float[Tensor, "k d"], turns: Float[Tensor, "half m"], number: int
+    ) -> Iterator[Float[Tensor, "rows N"]]:
+        """Scores of combinations of draws, a few rows at a time, and then of the negatives of these."""
         # This way round a product with it is twice as fast, where there is one family.
         products = (self.points @ draws.T).T.reshape(self.draws, -1)
-        for part in self._combinations.to(products).split(max(self.rows // number, 1)):
+        for part in turns.to(products).split(max(self.rows // number, 1)):
             plain, raised = self._space(len(part) * number)
             torch.mm(part, products, out=plain.view(len(part), -1))
             yield torch.add(heights, plain, out=raised)
             yield torch.sub(heights, plain, out=raised)  # of -x
 
-    def _scores(self, x: Tensor, heights: Tensor, number: int = 1) -> Iterator[Tensor]:
+    def _scores(self, x: Tensor, heights: Tensor, number: int = 1, rows: int | None = None) -> Iterator[Tensor]:
         """Of points, a multiple of `number` at a time."""
-        for part in x.split(max(self.rows // number, 1) * number) if len(x) else ():
+        for part in x.split(max((rows or self.rows) // number, 1) * number) if len(x) else ():
             scores, _ = self._space(len(part))
             yield torch.mm(part.to(self.points.device), self.points.T, out=scores).add_(heights)
 

@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Self
 
@@ -34,6 +35,28 @@ class Distinct:
     cell: NDArray[np.intp]
     centre: Array
     unit: float
+
+    def choose(self, cells: NDArray[np.intp], weights: Array, shares: Array) -> NDArray[np.intp]:
+        """A point of each of these cells, by the weights of those that share it.
+
+        Args:
+            cells: shape (n,).
+            weights: of all points, shape (N,).
+            shares: uniform numbers in [0, 1), shape (n,).
+        """
+        if len(self.first) == np.count_nonzero(self.cell >= 0):
+            return self.first[cells]
+        order, last = self._members
+        end = np.cumsum(weights[order])
+        begin = np.append(0.0, end[last[:-1]])
+        found = np.searchsorted(end, begin[cells] + shares * (end[last] - begin)[cells], side="right")
+        return order[np.minimum(found, last[cells])]
+
+    @cached_property
+    def _members(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The points of positive weight by their cells, and where in this order the last of each cell is."""
+        order = np.argsort(self.cell, kind="stable")[np.count_nonzero(self.cell < 0) :]
+        return order, np.cumsum(np.bincount(self.cell[order])) - 1
 
     @classmethod
     def of(cls, points: NDArray[np.floating], weights: Array) -> Self:

@@ -13,13 +13,13 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Self
 
 import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core import records
@@ -27,48 +27,25 @@ from brenier.core.checks import Array, whole_number
 from brenier.core.points import Numbers, arrays_too, as_points
 from brenier.core.random import generator_for, seeds
 from brenier.core.reading.values import check_array
-from brenier.core.work import now_and_then, progress_bar
+from brenier.core.work import now_and_then, progress_bar, usable_device
 from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost
 from brenier.transport.semidiscrete.ascent import FEW, ascend
 from brenier.transport.semidiscrete.cells import BLOCKS, Cells
 from brenier.transport.semidiscrete.distinct import Distinct, check_weights
 from brenier.transport.semidiscrete.facets import check_threshold, leading_angle
+from brenier.transport.semidiscrete.fitted import Fitted, Stopped, as_dataset, read_fit
 from brenier.transport.semidiscrete.measures import MarginalError
+from brenier.transport.semidiscrete.pairs import Pairs
+from brenier.transport.semidiscrete.recorded import Recording
 from brenier.transport.semidiscrete.sources import Sampler, find_source
 from brenier.transport.semidiscrete.starts import best_start, cell_means, extended, guess, line_heights
-
-Stopped: TypeAlias = Literal["exact", "tolerance", "minutes", "interrupted"]
 
 MOST = 2**36  # draws beyond which a tolerance is out of reach
 FRESH = 2**20  # draws that a map is judged by
 PART = 4096  # of them at a time
 RAREST = 1e-3  # share of the draws that has to be accepted where some are drawn anew
 KINDS = ("normal", "uniform")
-SAVED = ("stopped", "tolerance", "samples", "excess", "seed", "averaged")  # the same fit makes the same file
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """How a fit went.
-
-    Attributes:
-        stopped: "exact" (the closed form on the line, or a single point), "tolerance", "minutes" or "interrupted".
-        tolerance: that was asked for.
-        samples: draws that it took, measurements included.
-        seconds: it took; NaN where the map was read from a file.
-        excess: last measured excess total variation; NaN where it was not measured.
-        seed: of its draws.
-        averaged: draws that the heights are worth, as an average; 0 where they are none.
-    """
-
-    stopped: Stopped
-    tolerance: float
-    samples: int
-    seconds: float
-    excess: float
-    seed: int
-    averaged: int = 0
 
 
 class SemiDiscrete:
@@ -111,6 +88,12 @@ class SemiDiscrete:
     def dim(self) -> int:
         """The dimension d."""
         return int(self.points.shape[1])
+
+    @property
+    def cell_of(self) -> NDArray[np.intp]:
+        """Of each point the number of its cell, that of the first point that shares it; -1 without weight; (N,)."""
+        own = self._distinct
+        return np.where(own.cell >= 0, own.first[own.cell], -1)
 
     @property
     def size(self) -> int:
@@ -259,9 +242,10 @@ class SemiDiscrete:
         """
         return self.dihedral_angle(x) > check_threshold(threshold)
 
-    def draw(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
-        """n independent points of the source."""
-        generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
+    def draw(self, n: int, seed: int | torch.Generator = 0) -> Float[Tensor, "n d"]:
+        """n independent points of the source; with a generator in place of a seed, the next n."""
+        generator = seed if isinstance(seed, torch.Generator) else None
+        generator = generator or torch.Generator().manual_seed(whole_number(seed, "seed", 0))
         return self._source.draw(whole_number(n, "n", 0), generator).to(self.points.device)
 
     def draw_regular(self, n: int, *, threshold: float, seed: int = 0) -> Float[Tensor, "n d"]:
@@ -285,6 +269,29 @@ class SemiDiscrete:
                     f"{float(angles.median()):.3g})"
                 )
         return torch.cat(kept)[:n]
+
+    def draw_pairs(self, n: int, generator: torch.Generator, family: int = 1) -> tuple[Tensor, Tensor]:
+        """n points of the source, shape (n, d), and the number of the datum of each, shape (n,).
+
+        Of points that share a cell each gets its share by weight. What pairs are made of; see `pairs`.
+
+        Args:
+            n: how many.
+            generator: of the random numbers.
+            family: as for `pairs`.
+        """
+        x, won = self._scorer().paired(self._inner(), n, generator, family)
+        shares = torch.rand(n, generator=generator, dtype=torch.float64).numpy()
+        found = self._distinct.choose(won.cpu().numpy(), self.weights.numpy(), shares)
+        return x, torch.from_numpy(found).to(x.device)
+
+    def pairs(self, batch: int = 256, seed: int = 0, *, family: int = 1, rank: int = 0, world: int = 1) -> Pairs:
+        """Batches of noise and the number of its datum, without end: see `Pairs`, whose arguments these are."""
+        return Pairs(self, batch, seed, family=family, rank=rank, world=world)
+
+    def record(self, n: int, seed: int = 0, *, equal: bool = False, progress: bool = True) -> Recording:
+        """n pairs to keep: see `Recording.of`, whose arguments these are."""
+        return Recording.of(self, n, seed, equal=equal, progress=progress)
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """n independent points of the image: where the map carries `draw(n, seed)`."""
@@ -328,18 +335,7 @@ class SemiDiscrete:
         """Points, weights and heights, with how they were fitted and how well, as a dataset."""
         if self.heights is None or self.result is None:
             raise ValueError("the map has not been fitted yet: call fit first")
-        known = asdict(self.result)
-        return records.dataset(
-            "transport",
-            {
-                "points": (("point", "axis"), self.points.cpu().numpy()),
-                "weights": ("point", self.weights.numpy()),
-                "heights": ("point", self.heights.cpu().numpy()),
-            },
-            source=self.source,
-            cells=self.size,
-            **{f"fit_{name}": known[name] for name in SAVED},
-        )
+        return as_dataset(self.points, self.weights, self.heights, self.result, source=self.source, cells=self.size)
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
         """Write `to_dataset` as netCDF, whole or not at all.
@@ -352,39 +348,38 @@ class SemiDiscrete:
             write_dataset(data, draft)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, source: Sampler | None = None) -> Self:
+    def load(
+        cls, path: str | os.PathLike[str], *, source: Sampler | None = None, device: torch.device | str | None = None
+    ) -> Self:
         """Read what `save` or `brenier transport` wrote.
 
         Args:
             path: of the file.
             source: where it was a function, that function.
+            device: on which to compute. Default: the CPU.
 
         Raises:
             ValueError: no such file, or something else in it; a function was the source and is not given.
         """
         data = records.read(path, "transport")
         try:
-            return cls.from_dataset(data, source=source)
+            return cls.from_dataset(data, source=source, device=device)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{os.fspath(path)!r}: {error}") from None
 
     @classmethod
-    def from_dataset(cls, data: xr.Dataset, *, source: Sampler | None = None) -> Self:
-        """The map that `to_dataset` describes; the source as for `load`."""
+    def from_dataset(
+        cls, data: xr.Dataset, *, source: Sampler | None = None, device: torch.device | str | None = None
+    ) -> Self:
+        """The map that `to_dataset` describes; source and device as for `load`."""
         records.check(data, "transport")
-        about, name = data.attrs, str(data.attrs["source"])
+        name = str(data.attrs["source"])
         if name not in KINDS and source is None:
             raise ValueError("the map was fitted for a source of yours: give that function, too")
-        found = cls(data["points"].values, data["weights"].values, source=name if source is None else source)
-        heights = np.asarray(data["heights"].values, dtype=np.float64)
-        if heights.shape != (len(found.points),) or not np.isfinite(heights[found.weights.numpy() > 0]).all():
-            raise ValueError(f"heights must be {len(found.points)} numbers, finite where the weight is not 0")
-        if (stopped := about["fit_stopped"]) not in get_args(Stopped):
-            raise ValueError(f"no fit ends by {stopped!r}")
-        tolerance, excess = float(about["fit_tolerance"]), float(about["fit_excess"])
-        samples, seed, averaged = (int(about.get(f"fit_{name}", 0)) for name in ("samples", "seed", "averaged"))
-        found.result = Fitted(stopped, tolerance, samples, math.nan, excess, seed, averaged)
-        found.heights = torch.from_numpy(heights)
+        points = torch.as_tensor(data["points"].values, device=usable_device(device))
+        found = cls(points, data["weights"].values, source=name if source is None else source)
+        heights, found.result = read_fit(data, found.weights)
+        found.heights = heights.to(points.device)
         return found
 
     def _keep(self, inner: Array) -> None:

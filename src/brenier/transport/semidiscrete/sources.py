@@ -10,6 +10,7 @@ is measured (`Tally.inflation`), and M is set by it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -49,17 +50,26 @@ def find_source(source: object, dim: int) -> Source:
         TypeError: neither a name nor a function.
     """
     if source == "normal":
-        return Source("normal", dim, lambda n, generator: torch.randn(n, dim, generator=generator), True)
+        return Source("normal", dim, partial(_normal, dim), True)
     if source == "uniform":
-        return Source("uniform", dim, lambda n, generator: torch.rand(n, dim, generator=generator), False)
+        return Source("uniform", dim, partial(_uniform, dim), False)
     if isinstance(source, str):
         raise ValueError(f'no source {source!r}: it is "normal", "uniform" or a function (n, generator) -> points')
     if not callable(source):
         raise TypeError(f"source must be a name or a function (n, generator) -> points, got {type(source).__name__}")
-    return Source("sampler", dim, lambda n, generator: _checked(source(n, generator), n, dim), False)
+    return Source("sampler", dim, partial(_given, source, dim), False)
 
 
-def _checked(x: object, n: int, dim: int) -> Tensor:
+def _normal(dim: int, n: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(n, dim, generator=generator)
+
+
+def _uniform(dim: int, n: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, dim, generator=generator)
+
+
+def _given(source: Callable[..., object], dim: int, n: int, generator: torch.Generator) -> Tensor:
+    x = source(n, generator)
     if not isinstance(x, Tensor) or tuple(x.shape) != (n, dim):
         found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(
@@ -71,8 +81,7 @@ def _checked(x: object, n: int, dim: int) -> Tensor:
     return x
 
 
-def combinations(count: int, draws: int, seed: int) -> Float[Tensor, "half k"]:
+def combinations(count: int, draws: int, generator: torch.Generator) -> Float[Tensor, "half k"]:
     """Rows of random orthogonal matrices, for half of `count` members of a family; the negatives are the other half."""
-    generator = torch.Generator().manual_seed(seed)
     blocks = -(-count // (2 * draws))
     return torch.linalg.qr(torch.randn(blocks, draws, draws, generator=generator))[0].reshape(-1, draws)
