@@ -13,7 +13,7 @@ INSTALL = $(BIN)/python -m pip install --no-compile --quiet --disable-pip-versio
 # Bytecode is kept, whatever the shell says: without it every process that the tests start compiles torch anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test fuzz lint types bench docs clean
+.PHONY: demo test fuzz lint types bench bench-check docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure in demo/.
@@ -39,6 +39,9 @@ types: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+bench-check: $(VENV)/.installed-bench  ## Whether the localization of data is as fast against direct evaluation as docs/design.md says.
+	$(BIN)/python benchmarks/probe.py --check
 
 docs: $(VENV)/.installed-docs  ## The site, in site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

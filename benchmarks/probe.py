@@ -11,7 +11,9 @@ CIFAR-10 from `--cifar FILE`, else a synthetic mixture of that size):
 With `--grid` instead normal clusters of width 0.3 about centres from N(0, I): N atoms in d dimensions in so many
 clusters, 32 queries, 8 SNRs from 0.03 to 3; there construction counts, and direct evaluation iterates until the norm
 moves by less than 0.1%, at most 300 times (which it does where posteriors have collapsed and norms are nothing).
-`--sizes`, `--dims`, `--clusters` and `--seed` choose other grids.
+`--sizes`, `--dims`, `--clusters` and `--seed` choose other grids. With `--check` the rows of a table in docs/design.md
+that took less than a minute are run again, thrice each, and the exit status is 1 where one's median ratio is below 0.6
+of what stands there: ratios hold across machines as times do not, but for their noise.
 
 Read the column "times brenier": above 1 is slower than brenier. The large direct run is made at every `--every`-th SNR
 and its time multiplied, which the row says. "largest difference" is of the norms where they exceed 0.01, over the SNRs
@@ -22,6 +24,9 @@ import argparse
 import io
 import itertools
 import multiprocessing
+import re
+import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -171,10 +176,31 @@ def grid(options: argparse.Namespace, console: Console) -> None:
     console.print(f"{capability}, {threads} threads, a product of 2,048 x 2,048 at {rate:.0f} GFLOP/s")
     print("| N | d | clusters | brenier (s) | direct (s) | ratio | two Gram products (s) | largest error stated |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    race(clusters(256, 8, 1, 0), snrs)  # what is loaded on first use
     for n, d, count in itertools.product(options.sizes, options.dims, options.clusters):
         ours, spent, floor, error = race(clusters(n, d, count, options.seed), snrs)
         times = f"{ours:.2f} | {spent:.2f} | {spent / ours:.1f} | {floor:.3f} | {error:.2%}"
         print(f"| {n:,} | {d:,} | {count} | {times} |", flush=True)
+
+
+def check(page: Path) -> int:
+    """The exit status: 1 where brenier has become slower against direct evaluation than a table says."""
+    number = r"\| *([\d,.]+) "
+    rows = re.findall(rf"^{number * 6}\|", page.read_text(), re.MULTILINE)
+    table = [[float(cell.replace(",", "")) for cell in row] for row in rows]
+    snrs = np.geomspace(0.03, 3, 8).tolist()
+    race(clusters(256, 8, 1, 0), snrs)
+    slower = 0
+    for n, d, count, ours, spent, ratio in table:
+        if ours + spent > 60:
+            continue
+        data = clusters(int(n), int(d), int(count), 0)
+        again = statistics.median(both[1] / both[0] for both in (race(data, snrs) for _ in range(3)))
+        slower += again < 0.6 * ratio
+        verdict = "slower" if again < 0.6 * ratio else "as it was"
+        print(f"{n:9,.0f} x {d:5,.0f} in {count:3.0f} clusters: {again:5.1f}, was {ratio:5.1f}: {verdict}", flush=True)
+    print(f"{slower} rows are slower than 0.6 of their ratio" if table else f"{page} has no table")
+    return int(slower > 0 or not table)
 
 
 def race(data: np.ndarray, snrs: list[float]) -> tuple[float, float, float, float]:
@@ -202,7 +228,10 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[8, 64, 256, 1024], help="dimensions in the grid")
     parser.add_argument("--clusters", type=int, nargs="+", default=[1, 10, 200], help="clusters in the grid")
     parser.add_argument("--seed", type=int, default=0, help="of the grid's points")
+    parser.add_argument("--check", action="store_true", help="compare with the table in docs/design.md")
     options = parser.parse_args()
+    if options.check:
+        sys.exit(check(Path(__file__).parents[1] / "docs" / "design.md"))
     console = Console()
     if options.grid:
         grid(options, console)

@@ -66,9 +66,9 @@ class SecondMoments:
         if len(atoms) * self._upper.shape[1] * atoms.element_size() <= budget:
             self._kept = [self._features(i) for i in range(0, len(atoms), CHUNK)]
 
-    def _features(self, i: int) -> Tensor:
-        chunk = self._atoms[i : i + CHUNK]
-        return torch.cat([chunk, chunk[:, self._upper[0]] * chunk[:, self._upper[1]]], 1)
+    def _features(self, i: int) -> Float[Tensor, "p m"]:
+        chunk = self._atoms[i : i + CHUNK].T.contiguous()  # rows are gathered many times as fast as columns
+        return torch.cat([chunk, chunk[self._upper[0]].mul_(chunk[self._upper[1]])])
 
     def covariance(self, weights: Float[Tensor, "n N"]) -> tuple[Float[Tensor, "n d d"], Bool[Tensor, " n"]]:
         """Covariance of the atoms under each row of normalised weights, and where it is blurred.
@@ -80,7 +80,7 @@ class SecondMoments:
         moments = torch.zeros(dim + self._upper.shape[1], len(weights), dtype=weights.dtype, device=weights.device)
         for k, i in enumerate(range(0, len(self._atoms), CHUNK)):
             features = self._kept[k] if self._kept is not None else self._features(i)
-            moments.addmm_(features.T, weights[:, i : i + CHUNK].T)
+            moments.addmm_(features, weights[:, i : i + CHUNK].T)
         moments /= weights.sum(1)
         mean, second = moments[:dim], moments[dim:]
         diagonal = self._upper[0] == self._upper[1]
