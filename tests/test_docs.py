@@ -83,3 +83,4 @@ def test_the_loops_for_flow_matching_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert space["loss"].isfinite()
     assert abs(space["weights"]).max() > 0
     assert space["again"].done == 1000
+    assert len(space["label"]) == 128

@@ -23,6 +23,8 @@ def files(tmp_path: Path) -> Path:
     np.save(tmp_path / "images.npy", rng.normal(size=(15, 2, 3)).astype(np.float32))
     np.save(tmp_path / "weights.npy", np.arange(20) / 190)
     np.save(tmp_path / "below.npy", np.arange(20) / 190 - 0.01)
+    (tmp_path / "labels.txt").write_text("".join(f"{'even' if k % 2 == 0 else 'odd'}\n" for k in range(20)))
+    (tmp_path / "few.txt").write_text("a\nb\n")
     np.save(tmp_path / "gap.npy", np.full(20, np.nan))
     return tmp_path
 
@@ -71,6 +73,24 @@ def test_it_saves_the_map_that_fit_finds_with_its_measured_error(brenier: Comman
         assert float(bar) == pytest.approx(getattr(cost, f"{name}_se"), rel=0.06)
     assert float(table["seconds"]) >= 0
     assert figure.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_with_labels_it_saves_a_map_for_each_class(brenier: Command, files: Path) -> None:
+    labels, saved, figure = files / "labels.txt", files / "map.nc", files / "f.png"
+    code, out, err = brenier(
+        "transport", files / "plane.npy", *FEW, "--labels", labels, "-o", saved, "--figure", figure
+    )
+    assert (code, err) == (0, "")
+    assert rows(out)["classes"] == "2 of 10 points, a map for each"
+    found = SemiDiscrete.load(saved)
+    again = SemiDiscrete(found.points, labels=np.arange(20) % 2).fit(0.05, progress=False)
+    np.testing.assert_array_equal(found.heights, again.heights)
+    x = found.draw(50)
+    np.testing.assert_array_equal(found.cells(x, "odd"), again.cells(x, 1))
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    shown = brenier("show", saved)
+    assert (shown.code, shown.err) == (0, "")
+    assert rows(shown.out)["classes"] == "2 of 10 points, a map for each"
 
 
 def test_on_the_line_it_is_exact(brenier: Command, files: Path) -> None:
@@ -223,6 +243,7 @@ def test_ctrl_c_while_it_is_measured_saves_the_fitted_map(
         (("plane.npy", "--weights", "gap.npy"), ["gap.npy", "NaN"]),
         (("plane.npy", "--source", "cauchy"), ["--source", "uniform"]),
         (("plane.npy", "--tolerance", "0"), ["tolerance must be between 0 and 1"]),
+        (("plane.npy", "--labels", "few.txt"), ["labels must be 20, one for each point, got shape (2,)"]),
         (("plane.npy", "--tolerance", "1e-7"), ["1e-07 is below the noise floor", "20 cells"]),
         (("plane.npy", "--minutes", "-1"), ["minutes must be positive"]),
         (("plane.npy", "--samples", "100"), ["--samples", "at least 512"]),

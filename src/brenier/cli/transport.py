@@ -18,6 +18,9 @@ def run_transport(
     weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="A weight for each point (default: equal weights).")
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A class for each point: there is then a map for each class.")
+    ] = None,
     source: Annotated[
         Literal["normal", "uniform"], typer.Option(help="The law to carry: N(0, I), or uniform on [0, 1]^d.")
     ] = "normal",
@@ -39,13 +42,14 @@ def run_transport(
     """Find the optimal transport map to DATA. After Ctrl-C it is saved as it is, and --resume goes on."""
     from brenier.cli.outputs import Unfinished, check_outputs, finish
     from brenier.core.checks import whole_number
-    from brenier.core.reading.read import read_array
+    from brenier.core.reading.read import read_array, read_labels
 
     check_outputs(None, figure, force)
     unfinished = Unfinished(output, resume=resume, start=start, force=force)
     whole_number(samples, "--samples", 512)
     files = options.Files(reading, data, device=device)
     shares = None if weights is None else read_array(weights, files.values(weights))
+    classes = None if labels is None else read_labels(labels, files.values(labels))
 
     from brenier.catalog import load_target
     from brenier.transport import SemiDiscrete
@@ -55,7 +59,7 @@ def run_transport(
     if not law.atoms:
         raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
     known = None if unfinished.start is None else SemiDiscrete.load(unfinished.start)
-    transport = SemiDiscrete(law.point_masses()[0], shares, source=source)
+    transport = SemiDiscrete(law.point_masses()[0], shares, source=source, labels=classes)
     about: dict[str, Any] = {"target": law.name, "event_shape": list(law.event_shape)}
 
     def checkpoint() -> None:

@@ -182,6 +182,12 @@ _TRANSPORT: Labels = {
     "points": ("points y", _DATA),
     "weights": ("weights b", "1"),
     "heights": ("heights h of Brenier's potential", _SQUARED),
+    "labels": ("class of the point, or its number among the classes", "1"),
+    "class": ("class", "1"),
+    "class_stopped": ("how the fit of the class ended", "1"),
+    "class_samples": ("draws that the fit of the class took", "1"),
+    "class_excess": ("excess total variation of the class when its fit ended", "1"),
+    "class_averaged": ("draws that the heights of the class are worth", "1"),
 }
 _HISTORY: Labels = {
     "step": ("step of the iteration", "1"),

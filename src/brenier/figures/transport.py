@@ -31,7 +31,7 @@ def plot_transport(transport: SemiDiscrete | xr.Dataset, threshold: float | None
     """Draw a transport map on a page of two panels, 9 by 5 inches.
 
     On the line: the map and its potential; in the plane: the cells of the source, and the points with the image of a
-    grid; in more dimensions: the points in projection, and the errors of the cells' masses.
+    grid; in more dimensions, or with classes: the points in projection, and the errors of the cells' masses.
 
     Args:
         transport: a fitted map, or what `brenier transport` saved.
@@ -49,10 +49,10 @@ def plot_transport(transport: SemiDiscrete | xr.Dataset, threshold: float | None
     with page(9, 5, _title(found, name), at=0.97) as figure:
         layout = {"left": 0.08, "right": 0.98, "bottom": 0.23, "top": 0.84, "wspace": 0.22}
         left, right = figure.subplots(1, 2, gridspec_kw=layout)
-        if found.dim == 1:
+        if found.dim == 1 and found.labels is None:
             plot_line_map(found, left, threshold=threshold)
             plot_line_potential(found, right, threshold=threshold)
-        elif found.dim == 2:
+        elif found.dim == 2 and found.labels is None:
             plane = images.cells_in_plane(found)
             _draw_cells(left, found, plane, threshold)
             plot_image(found, right, threshold=plane.facets.steep if threshold is None else threshold)

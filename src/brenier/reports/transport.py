@@ -1,5 +1,6 @@
 """A transport map in a terminal: how its fit went, how far its cells are off, and what it pays."""
 
+import numpy as np
 import xarray as xr
 from rich.console import Console
 
@@ -26,6 +27,11 @@ def _rows(transport: xr.Dataset, seconds: float | None) -> list[tuple[str, str, 
     about = transport.attrs
     end = WHY[str(about["fit_stopped"])].format(tolerance=scale(float(about["fit_tolerance"])))
     rows = [("cells", f"{int(about['cells']):,}", ""), ("draws of the fit", f"{int(about['fit_samples']):,}", "")]
+    if "labels" in transport:
+        _, counts = np.unique(transport["labels"].to_numpy(), return_counts=True)
+        least, most = int(counts.min()), int(counts.max())
+        remark = f"of {f'{least:,} to ' * (least < most)}{many(most, 'point')}, a map for each"
+        rows.insert(1, ("classes", f"{len(counts):,}", remark))
     rows += [] if seconds is None else [("seconds", f"{seconds:.1f}", "")]
     rows += [("it ended", end, "")]
     if "excess" not in about:

@@ -1,10 +1,13 @@
 """What a map pays, and what its potential vouches for."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -35,3 +38,13 @@ class Cost:
             error = float(square.std()) / math.sqrt(len(square))
             numbers += [root, error / (2 * root) if root > 0 else math.sqrt(error)]
         return cls(numbers[0], numbers[1], numbers[2], numbers[3], len(primal))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self], shares: NDArray[np.float64]) -> Self:
+        """The root of the mean of the squares of parts that have these shares of the mass."""
+        numbers: list[float] = []
+        for name in ("primal", "dual"):
+            roots, errors = (np.array([vars(part)[name + end] for part in parts]) for end in ("", "_se"))
+            root = math.sqrt(float(shares @ roots**2))
+            numbers += [root, float(np.linalg.norm(shares * roots * errors)) / root if root > 0 else 0.0]
+        return cls(numbers[0], numbers[1], numbers[2], numbers[3], sum(part.samples for part in parts))

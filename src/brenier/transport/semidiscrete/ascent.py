@@ -33,6 +33,7 @@ from brenier.core.checks import Array
 from brenier.transport.semidiscrete.cells import Cells, Tally
 from brenier.transport.semidiscrete.gaps import mean_gaps
 
+MOST = 2**36  # draws beyond which a tolerance is out of reach
 FEW = 5  # dimensions up to which the Laplacian is inverted
 LEAST = 1024  # draws to a step
 STEP, EARLY = 0.16, 60  # g of the diagonal, and steps before draws to a step grow and averages are taken
@@ -46,6 +47,22 @@ LEAST_FAMILIES = 64  # to a measurement
 PRECISION = 0.12  # relative standard error of a measured chi-square, where that takes no more draws than the fit
 GROWTH = 1.2  # of the draws from one measurement to the next
 SPARE = 1.1  # draws over those that the theory calls for, before the first measurement
+
+
+def check_tolerance(tolerance: float, cells: int = 1) -> None:
+    """Refuse a total variation that is none, or one among so many cells that no number of draws could tell.
+
+    Raises:
+        ValueError: it is.
+    """
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance must be between 0 and 1, a total variation, got {tolerance}")
+    floor = math.sqrt((cells - 1) / (2 * math.pi * MOST))
+    if tolerance < floor:
+        raise ValueError(
+            f"a tolerance of {tolerance:g} is below the noise floor: {MOST:.0e} draws among {cells} "
+            f"cells leave a total variation of {floor:.1g}"
+        )
 
 
 @dataclass

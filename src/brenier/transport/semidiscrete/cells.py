@@ -155,6 +155,15 @@ class Cells:
         found = [_largest(scores) for scores in self._scores(x, heights, rows=rows)]
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=x.device)
 
+    def top(
+        self, x: Float[Tensor, "n d"], heights: Float[Tensor, " N"], k: int
+    ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+        """The k largest scores of each x, descending, and their cells."""
+        parts = [torch.addmm(heights, part, self.points.T).topk(k) for part in x.split(self.rows)] or [
+            (x.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long))
+        ]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
     def paired(
         self, heights: Float[Tensor, " N"], n: int, generator: torch.Generator, family: int = 1
     ) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:

@@ -36,7 +36,8 @@ def equal_use(
     """A cell for every noise, each cell as often as it should be.
 
     Args:
-        falls: by how much the largest scores of each noise are below the largest, ascending from 0, shape (n, k).
+        falls: by how much the largest scores of each noise are below the largest, ascending from 0, shape (n, k);
+            infinite for cells that are not for it.
         places: their cells, shape (n, k).
         capacity: how often each cell is to be used, shape (N,), sum n.
         search: the same for some noises, among some cells: (noises, cells) -> (falls, places), k of each.
@@ -52,7 +53,7 @@ def equal_use(
         crowded = np.flatnonzero(excess[cell] > 0)
         if len(crowded) == 0:
             return cell, fall
-        free = room[places[crowded]] > 0
+        free = (room[places[crowded]] > 0) & np.isfinite(falls[crowded])
         able = free.any(1)
         if not able.any():
             falls[crowded], places[crowded] = search(crowded, np.flatnonzero(room))

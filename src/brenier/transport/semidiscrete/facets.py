@@ -15,10 +15,13 @@ that it was chosen for; the angles at some thousand draws show which ones part t
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+RAREST = 1e-3  # share of the draws that has to be accepted where some are drawn anew
 
 
 def facet_angle(y: Float[Tensor, "*#n d"], z: Float[Tensor, "*#n d"]) -> Float[Tensor, "*n"]:
@@ -51,6 +54,32 @@ def check_threshold(threshold: float) -> float:
     if not 0 <= threshold <= math.pi:
         raise ValueError(f"threshold must be an angle from 0 to pi, in radians, got {threshold}")
     return threshold
+
+
+def regular(trial: Callable[[int], tuple[Tensor, Tensor]], n: int, threshold: float) -> Tensor:
+    """n draws whose angle is at most the threshold.
+
+    Args:
+        trial: some draws and their angles, by how many were drawn before.
+        n: how many.
+        threshold: in radians.
+
+    Raises:
+        ValueError: fewer than one draw in a thousand is accepted.
+    """
+    kept: list[Tensor] = []
+    drawn, accepted = 0, 0
+    while accepted < n:
+        x, angles = trial(drawn)
+        kept.append(x[angles <= check_threshold(threshold)])
+        drawn, accepted = drawn + len(x), accepted + len(kept[-1])
+        if accepted < RAREST * drawn:
+            raise ValueError(
+                f"{accepted} of {drawn:,} draws have an angle of at most {threshold:g} between their leading "
+                f"cells: give a larger threshold (half of the last {len(x):,} angles are below "
+                f"{float(angles.median()):.3g})"
+            )
+    return torch.cat(kept)[:n]
 
 
 def _normals(y: Float[Tensor, "*n d"]) -> Float[Tensor, "*n up"]:

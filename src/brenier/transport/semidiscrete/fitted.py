@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core import records
@@ -72,3 +73,11 @@ def read_fit(data: xr.Dataset, weights: Float[Tensor, " N"]) -> tuple[Float[Tens
     tolerance, excess = float(about["fit_tolerance"]), float(about["fit_excess"])
     samples, seed, averaged = (int(about.get(f"fit_{name}", 0)) for name in ("samples", "seed", "averaged"))
     return torch.from_numpy(heights), Fitted(stopped, tolerance, samples, math.nan, excess, seed, averaged)
+
+
+def labels_in(data: xr.Dataset) -> NDArray[Any] | None:
+    """The label of each point in the dataset of a map with classes; None where it has none."""
+    if "labels" not in data:
+        return None
+    labels, classes = np.asarray(data["labels"].values), np.asarray(data["class"].values)
+    return labels if classes.dtype.kind in "iu" else classes.astype(str)[labels]

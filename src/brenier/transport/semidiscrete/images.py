@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brenier.core.checks import Array
 from brenier.core.linalg import principal_axes
-from brenier.core.random import seeds
+from brenier.core.random import generator_for
 from brenier.transport.semidiscrete.facets import facet_angle
 from brenier.transport.semidiscrete.map import SemiDiscrete
 
@@ -160,10 +160,12 @@ def mass_errors(transport: SemiDiscrete, seed: int = 2) -> Masses:
     n = int(min(DRAWS, max(WORK / (transport.size * transport.dim), 2**12)))
     counts = torch.zeros(len(transport.points), dtype=torch.float64)
     for k, begin in enumerate(range(0, n, 2**14)):
-        x = transport.draw(min(2**14, n - begin), seeds(seed, k)[0])
-        counts += torch.bincount(transport.cells(x).cpu(), minlength=len(counts))
-    first, weights = _cell_weights(transport)
-    errors = counts.numpy()[first] / n / weights - 1
+        _, index = transport.draw_pairs(min(2**14, n - begin), generator_for(seed, k))
+        counts += torch.bincount(index.cpu(), minlength=len(counts))
+    kept = transport.cell_of >= 0
+    _, cell = np.unique(transport.cell_of[kept], return_inverse=True)
+    masses, weights = (np.bincount(cell, values[kept]) for values in (counts.numpy(), transport.weights.cpu().numpy()))
+    errors = masses / n / weights - 1
     reach = float(np.quantile(np.abs(errors), 0.995)) or 1.0
     edges = np.linspace(-reach, reach, 41)
     heights, _ = np.histogram(np.clip(errors, -reach, reach), edges)
@@ -214,11 +216,3 @@ def _crossing(transport: SemiDiscrete, pair: Places, x: Array, z: Array) -> Arra
     change = here - there
     share = np.clip(np.divide(here, change, out=np.full_like(here, 0.5), where=change != 0), 0, 1)
     return x + share[:, None] * (z - x)
-
-
-def _cell_weights(transport: SemiDiscrete) -> tuple[Places, Array]:
-    """The points that stand for cells, and the weights of the cells: duplicates count for the first of them."""
-    weights = transport.weights.cpu().numpy()
-    positive = np.flatnonzero(weights > 0)
-    _, first, kind = np.unique(_points(transport)[positive], axis=0, return_index=True, return_inverse=True)
-    return positive[first], np.asarray(np.bincount(kind.ravel(), weights[positive]), dtype=np.float64)

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -30,21 +30,19 @@ from brenier.core.reading.values import check_array
 from brenier.core.work import now_and_then, progress_bar, usable_device
 from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost
-from brenier.transport.semidiscrete.ascent import FEW, ascend
+from brenier.transport.semidiscrete.ascent import FEW, ascend, check_tolerance
 from brenier.transport.semidiscrete.cells import BLOCKS, Cells
 from brenier.transport.semidiscrete.distinct import Distinct, check_weights
-from brenier.transport.semidiscrete.facets import check_threshold, leading_angle
-from brenier.transport.semidiscrete.fitted import Fitted, Stopped, as_dataset, read_fit
+from brenier.transport.semidiscrete.facets import check_threshold, leading_angle, regular
+from brenier.transport.semidiscrete.fitted import Fitted, Stopped, as_dataset, labels_in, read_fit
 from brenier.transport.semidiscrete.measures import MarginalError
 from brenier.transport.semidiscrete.pairs import Pairs
 from brenier.transport.semidiscrete.recorded import Recording
 from brenier.transport.semidiscrete.sources import Sampler, find_source
-from brenier.transport.semidiscrete.starts import best_start, cell_means, extended, guess, line_heights
+from brenier.transport.semidiscrete.starts import best_start, carried, guess, line_heights
 
-MOST = 2**36  # draws beyond which a tolerance is out of reach
 FRESH = 2**20  # draws that a map is judged by
 PART = 4096  # of them at a time
-RAREST = 1e-3  # share of the draws that has to be accepted where some are drawn anew
 KINDS = ("normal", "uniform")
 
 
@@ -57,6 +55,8 @@ class SemiDiscrete:
             A point of weight 0 gets no cell, its height is -inf. Points that are the same share one cell: all have its
             height, and `cells` names the first; so, with a warning, do points that differ by less than single precision
             of their spread.
+        labels: a class for each point, shape (N,), whole numbers or words: there is then a map for each class, `map`
+            and others take `condition=`, and pairs come with labels; see `ByClass`.
         source: "normal", N(0, I); "uniform", on [0, 1]^d; or a function that takes n and a `torch.Generator` and
             returns points of shape (n, d).
 
@@ -66,12 +66,30 @@ class SemiDiscrete:
         source: its name.
         heights: shape (N,), float64, with weighted mean 0; None before `fit`.
         result: how the last fit went; None before.
+        labels: the class of each point; None for a map without.
 
     Raises:
         ValueError: no points, NaN, negative weights, weights of another number or without any above 0.
     """
 
-    def __init__(self, points: Numbers, weights: Numbers | None = None, *, source: str | Sampler = "normal") -> None:
+    labels: Tensor | None = None
+    _by_class: "ClassVar[type[SemiDiscrete] | None]" = None  # its class, which knows this one
+
+    def __init_subclass__(cls) -> None:
+        SemiDiscrete._by_class = cls
+
+    def __new__(cls, *_: Any, labels: Any = None, **__: Any) -> Self:
+        """As `pathlib.Path` does: with labels, one of the class for these."""
+        return cast(Self, object.__new__(cls if labels is None else cast(type, SemiDiscrete._by_class)))
+
+    def __init__(
+        self,
+        points: Numbers,
+        weights: Numbers | None = None,
+        *,
+        source: str | Sampler = "normal",
+        labels: Any = None,
+    ) -> None:
         device = points.device if isinstance(points, Tensor) else torch.device("cpu")
         array = check_array(points, "points")
         rows = array.reshape(len(array), -1)
@@ -132,8 +150,7 @@ class SemiDiscrete:
                 a fit to resume of another map.
         """
         seed = whole_number(seed, "seed", 0)
-        if not 0 < tolerance < 1:
-            raise ValueError(f"tolerance must be between 0 and 1, a total variation, got {tolerance}")
+        check_tolerance(tolerance)
         if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes must be positive, got {minutes}")
         begun = time.monotonic()
@@ -144,12 +161,7 @@ class SemiDiscrete:
             self._keep(np.zeros(1) if self.size == 1 else line_heights(line, masses, self.source))
             self.result = Fitted("exact", tolerance, 0, time.monotonic() - begun, 0.0, seed)
             return self
-        floor = math.sqrt((self.size - 1) / (2 * math.pi * MOST))
-        if tolerance < floor:
-            raise ValueError(
-                f"a tolerance of {tolerance:g} is below the noise floor: {MOST:.0e} draws among {self.size} "
-                f"cells leave a total variation of {floor:.1g}"
-            )
+        check_tolerance(tolerance, self.size)
         cells = Cells(self._points, self._source, seed)
         samples, excess, stopped = 0, math.nan, "minutes"
         stream = (seed, 0x5D, averaged) if averaged else (seed, 0x5D)
@@ -185,44 +197,45 @@ class SemiDiscrete:
         return self
 
     @arrays_too()
-    def potential(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    def potential(self, x: Float[Tensor, "n d"], condition: Any = None) -> Float[Tensor, " n"]:
         """Brenier's potential u(x) = max_i <x, y_i> + h_i, shape (n,), in float64."""
-        return self.top(x, 1)[0][:, 0]
+        return self.top(x, 1, condition)[0][:, 0]
 
     @arrays_too()
-    def cells(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+    def cells(self, x: Float[Tensor, "n d"], condition: Any = None) -> Int[Tensor, " n"]:
         """The number of the point that each x is carried to, shape (n,)."""
-        won = self._scorer().winners(self._checked(x).detach(), self._inner())
+        won = self._scorer().winners(self._checked(x, condition).detach(), self._inner())
         return torch.from_numpy(self._distinct.first).to(won.device)[won]
 
     @arrays_too()
-    def map(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def map(self, x: Float[Tensor, "n d"], condition: Any = None) -> Float[Tensor, "n d"]:
         """The point that each x is carried to, shape (n, d): the gradient of the potential."""
-        return self.points[self.cells(x).to(self.points.device)]
+        return self.points[self.cells(x, condition).to(self.points.device)]
 
     @arrays_too()
-    def top(self, x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    def top(
+        self, x: Float[Tensor, "n d"], k: int, condition: Any = None
+    ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
         """The k largest scores <x, y_i> + h_i at each x, descending, and the numbers of their points.
 
         Raises:
             ValueError: there are not k cells.
         """
         k = whole_number(k, "k", 1, self.size)
-        x = self._checked(x)
-        parts = [torch.addmm(self._inner(), part, self._points.T).topk(k) for part in x.split(self._scorer().rows)] or [
-            (x.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long))
-        ]
+        x = self._checked(x, condition)
+        values, places = self._scorer().top(x, self._inner(), k)
         common = x.double() @ torch.from_numpy(self._distinct.centre).to(x.device)
-        scores = self._distinct.unit * torch.cat([part[0] for part in parts]).double() + common[:, None]
-        return scores, torch.from_numpy(self._distinct.first).to(x.device)[torch.cat([part[1] for part in parts])]
+        scores = self._distinct.unit * values.double() + common[:, None]
+        return scores, torch.from_numpy(self._distinct.first).to(x.device)[places]
 
     @arrays_too()
-    def dihedral_angle(self, x: Float[Tensor, "n d"], k: int = 2) -> Float[Tensor, " n"]:
+    def dihedral_angle(self, x: Float[Tensor, "n d"], k: int = 2, condition: Any = None) -> Float[Tensor, " n"]:
         """The angle at which the faces of the two leading cells at x meet, or the largest to the k - 1 that follow.
 
         Args:
             x: shape (n, d).
             k: leading cells to look at.
+            condition: the class, where the map has some.
 
         Returns:
             Angles in radians, from 0 to pi, shape (n,), float64; see `facets`.
@@ -230,17 +243,17 @@ class SemiDiscrete:
         Raises:
             ValueError: k is below 2, or there are not k cells; x of another dimension.
         """
-        _, places = self.top(x, whole_number(k, "k", 2))
+        _, places = self.top(x, whole_number(k, "k", 2), condition)
         return torch.cat([leading_angle(self.points[part].double()) for part in places.split(PART)])
 
     @arrays_too()
-    def singular(self, x: Float[Tensor, "n d"], threshold: float) -> Bool[Tensor, " n"]:
+    def singular(self, x: Float[Tensor, "n d"], threshold: float, condition: Any = None) -> Bool[Tensor, " n"]:
         """Whether the two leading cells at x meet at an angle above the threshold: whether the map jumps nearby.
 
         Raises:
             ValueError: the threshold is not an angle from 0 to pi; there is but one cell; x of another dimension.
         """
-        return self.dihedral_angle(x) > check_threshold(threshold)
+        return self.dihedral_angle(x, 2, condition) > check_threshold(threshold)
 
     def draw(self, n: int, seed: int | torch.Generator = 0) -> Float[Tensor, "n d"]:
         """n independent points of the source; with a generator in place of a seed, the next n."""
@@ -248,27 +261,19 @@ class SemiDiscrete:
         generator = generator or torch.Generator().manual_seed(whole_number(seed, "seed", 0))
         return self._source.draw(whole_number(n, "n", 0), generator).to(self.points.device)
 
-    def draw_regular(self, n: int, *, threshold: float, seed: int = 0) -> Float[Tensor, "n d"]:
+    def draw_regular(self, n: int, *, threshold: float, seed: int = 0, condition: Any = None) -> Float[Tensor, "n d"]:
         """n points of the source, given that they are not singular: those that are, are drawn anew.
 
         Raises:
             ValueError: fewer than one draw in a thousand is accepted; as `singular`.
         """
-        n, seed, threshold = whole_number(n, "n", 0), whole_number(seed, "seed", 0), check_threshold(threshold)
-        kept: list[Tensor] = [self.points.new_zeros(0, self.dim, dtype=torch.float32)]
-        drawn, accepted = 0, 0
-        while accepted < n:
+        n, seed = whole_number(n, "n", 0), whole_number(seed, "seed", 0)
+
+        def trial(drawn: int) -> tuple[Tensor, Tensor]:
             x = self.draw(PART, seeds(seed, drawn)[0])
-            angles = self.dihedral_angle(x)
-            kept.append(x[angles <= threshold])
-            drawn, accepted = drawn + PART, accepted + len(kept[-1])
-            if accepted < RAREST * drawn:
-                raise ValueError(
-                    f"{accepted} of {drawn:,} draws have an angle of at most {threshold:g} between their leading "
-                    f"cells: give a larger threshold (half of the last {PART:,} angles are below "
-                    f"{float(angles.median()):.3g})"
-                )
-        return torch.cat(kept)[:n]
+            return x, self.dihedral_angle(x, condition=condition)
+
+        return regular(trial, n, check_threshold(threshold)) if n > 0 else self.draw(0)
 
     def draw_pairs(self, n: int, generator: torch.Generator, family: int = 1) -> tuple[Tensor, Tensor]:
         """n points of the source, shape (n, d), and the number of the datum of each, shape (n,).
@@ -281,21 +286,27 @@ class SemiDiscrete:
             family: as for `pairs`.
         """
         x, won = self._scorer().paired(self._inner(), n, generator, family)
-        shares = torch.rand(n, generator=generator, dtype=torch.float64).numpy()
-        found = self._distinct.choose(won.cpu().numpy(), self.weights.numpy(), shares)
-        return x, torch.from_numpy(found).to(x.device)
+        return x, self._chosen(won, torch.rand(n, generator=generator, dtype=torch.float64))
+
+    def data(self, x: Float[Tensor, "n d"], shares: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """The number of the datum of each x; of those that share its cell, by a uniform number in [0, 1) for each x."""
+        return self._chosen(self._scorer().winners(self._checked(x), self._inner()), shares)
+
+    def _chosen(self, won: Int[Tensor, " n"], shares: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+        found = self._distinct.choose(won.cpu().numpy(), self.weights.numpy(), shares.numpy())
+        return torch.from_numpy(found).to(won.device)
 
     def pairs(self, batch: int = 256, seed: int = 0, *, family: int = 1, rank: int = 0, world: int = 1) -> Pairs:
-        """Batches of noise and the number of its datum, without end: see `Pairs`, whose arguments these are."""
+        """Batches of noise and numbers of data, without end: see `Pairs`, whose arguments these are."""
         return Pairs(self, batch, seed, family=family, rank=rank, world=world)
 
     def record(self, n: int, seed: int = 0, *, equal: bool = False, progress: bool = True) -> Recording:
         """n pairs to keep: see `Recording.of`, whose arguments these are."""
         return Recording.of(self, n, seed, equal=equal, progress=progress)
 
-    def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
+    def sample(self, n: int, seed: int = 0, condition: Any = None) -> Float[Tensor, "n d"]:
         """n independent points of the image: where the map carries `draw(n, seed)`."""
-        return self.map(self.draw(n, seed))
+        return self.map(self.draw(n, seed), condition)
 
     def marginal_error(self, samples: int = FRESH, seed: int = 1) -> MarginalError:
         """Hold the masses of the cells against the weights, on fresh independent draws.
@@ -377,10 +388,14 @@ class SemiDiscrete:
         if name not in KINDS and source is None:
             raise ValueError("the map was fitted for a source of yours: give that function, too")
         points = torch.as_tensor(data["points"].values, device=usable_device(device))
-        found = cls(points, data["weights"].values, source=name if source is None else source)
-        heights, found.result = read_fit(data, found.weights)
-        found.heights = heights.to(points.device)
+        found = cls(points, data["weights"].values, source=name if source is None else source, labels=labels_in(data))
+        found._adopt(data)
         return found
+
+    def _adopt(self, data: xr.Dataset) -> None:
+        """Take heights, and how they were found, from a dataset."""
+        heights, self.result = read_fit(data, self.weights)
+        self.heights = heights.to(self.points.device)
 
     def _keep(self, inner: Array) -> None:
         own = self._distinct
@@ -398,7 +413,9 @@ class SemiDiscrete:
     def _scorer(self) -> Cells:
         return Cells(self._points, self._source)
 
-    def _checked(self, x: Tensor) -> Tensor:
+    def _checked(self, x: Tensor, condition: Any = None) -> Tensor:
+        if condition is not None:
+            raise ValueError("this map was fitted without labels: leave condition out")
         as_points(x, "x", dim=self.dim, least=0, note=", as the points have")
         return x.to(self._points)
 
@@ -414,10 +431,7 @@ class SemiDiscrete:
         if self._leads_where(other):
             return theirs / unit
         few = Cells(other._points, other._source, seed)
-        hit, means = cell_means(few, theirs / other._distinct.unit, seed)
-        places = torch.from_numpy(other._places()[hit]).to(means.device)
-        mine = torch.from_numpy(self._places()).to(means.device)
-        found = extended(places, theirs[hit], means, mine) / unit
+        found = carried(few, theirs, other._distinct.unit, other._places(), self._places(), seed) / unit
         return best_start(cells, masses, [found, guess(cells, masses, (seed, 0x57), False)], (seed, 0x58))
 
     def _leads_where(self, other: "SemiDiscrete") -> bool:

@@ -1,7 +1,8 @@
 """How good a semi-discrete map is: the masses of its cells on fresh draws."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from typing import Self
 
 import numpy as np
@@ -46,10 +47,23 @@ class MarginalError:
         floor = total_variation_floor(weights, n)
         # Cells far off their weights have errors of either sign as they are; near them, half-normal ones.
         se = math.sqrt((1 - 2 / math.pi * min(floor / found, 1.0) ** 2) / (4 * n)) if found > 0 else 0.0
-        excess = math.sqrt(max(found**2 - floor**2, 0.0))
-        least = math.sqrt(2 * floor * se)
-        excess_se = min(found * se / excess, least) if excess > 0 else least
-        return cls(found, se, floor, excess, excess_se, tally.chi_square(weights), tally.chi_square_error(weights), n)
+        chi = tally.chi_square(weights), tally.chi_square_error(weights)
+        return cls(found, se, floor, *_excess(found, se, floor), *chi, n)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self], shares: Array) -> Self:
+        """Of parts that have these shares of the mass, each measured on draws of its own."""
+        rows = np.array([astuple(part) for part in parts]).T
+        tv, _, floor, _, _, chi, *_ = (rows @ shares).tolist()
+        _, se, _, _, _, _, chi_se, _ = np.sqrt(rows**2 @ shares**2).tolist()
+        return cls(tv, se, floor, *_excess(tv, se, floor), chi, chi_se, sum(part.samples for part in parts))
+
+
+def _excess(found: float, se: float, floor: float) -> tuple[float, float]:
+    """The total variation without the floor's share, and its standard error."""
+    excess = math.sqrt(max(found**2 - floor**2, 0.0))
+    least = math.sqrt(2 * floor * se)
+    return excess, min(found * se / excess, least) if excess > 0 else least
 
 
 def total_variation_floor(weights: Array, samples: float) -> float:

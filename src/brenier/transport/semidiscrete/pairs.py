@@ -35,6 +35,7 @@ class Transport(Protocol):
     weights: Tensor
     heights: Tensor | None
     source: str
+    labels: Tensor | None
 
     @property
     def size(self) -> int:
@@ -50,7 +51,7 @@ class Transport(Protocol):
         """n points of the source."""
         ...
 
-    def top(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def top(self, x: Tensor, k: int, condition: Any = None) -> tuple[Tensor, Tensor]:
         """The k largest scores and their points."""
         ...
 
@@ -59,7 +60,7 @@ class Transport(Protocol):
         ...
 
 
-class Batches(IterableDataset[tuple[Tensor, Tensor]], ABC):
+class Batches(IterableDataset[tuple[Tensor, ...]], ABC):
     """An endless stream of batches of pairs, shared by ranks and the workers of a loader.
 
     Iterate it, or hand it to `torch.utils.data.DataLoader(..., batch_size=None)`: with any number of workers the
@@ -81,8 +82,12 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]], ABC):
         self.done = 0
 
     @abstractmethod
-    def at(self, place: int) -> tuple[Tensor, Tensor]:
-        """The batch at this place of the whole stream: noise, shape (batch, d), and numbers of data, shape (batch,)."""
+    def at(self, place: int) -> tuple[Tensor, ...]:
+        """The batch at this place of the whole stream.
+
+        Returns:
+            Noise, shape (batch, d), and numbers of data, shape (batch,); of a map with classes also their labels.
+        """
 
     @abstractmethod
     def check(self, data: Numbers) -> None:
@@ -95,7 +100,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]], ABC):
             ValueError: another number of points, another dimension, other points or another order.
         """
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         worker = get_worker_info()
         own, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         place = self.done + own
@@ -104,7 +109,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]], ABC):
             yield self.at(self.rank + self.world * place)
             place += workers
 
-    def arrays(self) -> Iterator[tuple[Any, Any]]:
+    def arrays(self) -> Iterator[tuple[Any, ...]]:
         """The same batches as NumPy arrays, for JAX and others."""
         for pairs in self:
             yield like(pairs, None)
@@ -132,6 +137,11 @@ def _only(rank: int) -> int:
     if rank != 0:
         raise ValueError(f"rank must be 0 where world is 1, got {rank!r}: say how many processes there are")
     return 0
+
+
+def labelled(x: Tensor, index: Tensor, labels: Tensor | None) -> tuple[Tensor, ...]:
+    """Noise and numbers of data, with the labels of these where there are some."""
+    return (x, index) if labels is None else (x, index, labels.to(index.device)[index])
 
 
 class Pairs(Batches):
@@ -163,9 +173,10 @@ class Pairs(Batches):
             self.size if self.family > 1 else 0, generator_for(0), self.family
         )  # refuses what is not made
 
-    def at(self, place: int) -> tuple[Tensor, Tensor]:
-        """The batch at this place of the whole stream: noise, shape (batch, d), and numbers of data, shape (batch,)."""
-        return self.transport.draw_pairs(self.size, generator_for(self.seed, STREAM, place), self.family)
+    def at(self, place: int) -> tuple[Tensor, ...]:
+        """The batch at this place of the whole stream: see `Batches.at`."""
+        x, index = self.transport.draw_pairs(self.size, generator_for(self.seed, STREAM, place), self.family)
+        return labelled(x, index, self.transport.labels)
 
     def check(self, data: Numbers) -> None:
         """Refuse data that are not the points of the map, in their order: see `Batches.check`."""

@@ -26,14 +26,14 @@ from brenier.core.reading.files import exists
 from brenier.core.work import progress_bar
 from brenier.core.writing import atomic_path
 from brenier.transport.semidiscrete.equal import apportioned, equal_use
-from brenier.transport.semidiscrete.pairs import STREAM, Batches, Transport
+from brenier.transport.semidiscrete.pairs import STREAM, Batches, Transport, labelled
 from brenier.transport.semidiscrete.sketch import check_same, sketch
 from brenier.transport.semidiscrete.sources import Sampler, find_source
 
 BLOCK = 256  # pairs whose noise one seed makes
 LISTED = 16  # cells that a noise may be given at first, where each datum is to have its share
 SIMILAR = 1e-5  # that noise may differ by when it is made again: rounding
-SHAPES = {"index": 1, "seed": 0, "source": 0, "first": 1, "sketch": 1, "equal": 0, "moved": 0, "lost": 0}  # in a file
+VECTORS, NUMBERS = ("index", "first", "sketch", "labels"), ("seed", "source", "equal", "moved", "lost")  # in a file
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class Recording:
         sketch: one number of each datum, by which they are known, shape (N,); see `sketch`.
         equal: whether each datum has its share of the pairs, exactly.
         moved: share of the noises that have another datum than the map's, for that.
-        lost: share of what the map gains over independent pairs, in mean squared distance, that this costs.
+        lost: share of what the map gains over independent pairs, in mean squared distance, that this costs; below 0
+            where cells that were off their weights gain more by being righted.
+        labels: of the data, int64, shape (N,); None for a map without.
     """
 
     index: NDArray[np.int32]
@@ -61,6 +63,7 @@ class Recording:
     equal: bool = False
     moved: float = 0.0
     lost: float = 0.0
+    labels: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -86,12 +89,16 @@ class Recording:
         falls: list[NDArray[np.float32]] = []
         total = np.zeros(transport.points.shape[1])
         first = np.zeros(0, np.float32)
+        rng = np.random.default_rng((seed, STREAM))
+        uses = apportioned(transport.weights.numpy(), n, rng)
+        wanted = None if transport.labels is None else rng.permutation(np.repeat(transport.labels.numpy(), uses))
         with progress_bar("pairs", progress) as advance:
             for block, begin in enumerate(range(0, n, BLOCK)):
                 some = min(BLOCK, n - begin)
                 if equal:
                     x = transport.draw(BLOCK, generator_for(seed, STREAM, block))[:some]
-                    scores, places = (part.cpu().numpy() for part in transport.top(x, listed))
+                    condition = None if wanted is None else wanted[begin : begin + some]
+                    scores, places = (part.cpu().numpy() for part in transport.top(x, listed, condition))
                     best.append(scores[:, 0])
                     falls.append((scores[:, :1] - scores).astype(np.float32))
                     index.append(places.astype(np.int32))
@@ -104,9 +111,10 @@ class Recording:
         numbers, moved, lost = np.concatenate(index), 0.0, 0.0
         if equal:
             means = float(np.concatenate(best).mean()), total / n
-            numbers, moved, lost = _shared(transport, seed, np.concatenate(falls), numbers, *means)
+            numbers, moved, lost = _shared(transport, seed, uses, wanted, np.concatenate(falls), numbers, *means)
         known = sketch(transport.points)
-        return cls(numbers, seed, transport.source, transport.draw, first, known, equal, moved, lost)
+        labels = None if transport.labels is None else transport.labels.numpy()
+        return cls(numbers, seed, transport.source, transport.draw, first, known, equal, moved, lost, labels)
 
     @property
     def uses(self) -> tuple[int, int]:
@@ -130,9 +138,9 @@ class Recording:
     def write(self, path: Path) -> None:
         """Write them to a file that is there already."""
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in SHAPES:
-                held = io.BytesIO()
-                np.save(held, np.asarray(getattr(self, name)), allow_pickle=False)
+            for name in (*VECTORS, *NUMBERS):
+                held, value = io.BytesIO(), getattr(self, name)
+                np.save(held, np.zeros(0, np.int64) if value is None else np.asarray(value), allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{name}.npy"), held.getvalue(), zipfile.ZIP_DEFLATED)
 
     @classmethod
@@ -152,15 +160,17 @@ class Recording:
             raise ValueError(f"{place} does not exist: {hint}")
         try:
             with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                held: dict[str, Any] = {name: file[name] for name in SHAPES}
+                held: dict[str, Any] = {name: file[name] for name in (*VECTORS, *NUMBERS)}
         except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
             raise ValueError(f"{place} holds no pairs: {hint}") from None
-        for name, dims in SHAPES.items():
-            if held[name].ndim != dims or (held[name].dtype.kind == "U") != (name == "source"):
+        for name, value in held.items():
+            if value.ndim != (name in VECTORS) or (value.dtype.kind == "U") != (name == "source"):
                 raise ValueError(f"{place} holds no pairs, its {name} is none: {hint}")
         index, points = held["index"], len(held["sketch"])
         if min(len(index), points, len(held["first"])) == 0 or index.dtype.kind != "i":
             raise ValueError(f"{place} holds no pairs: {hint}")
+        if len(held["labels"]) not in (0, points):
+            raise ValueError(f"{place} is damaged: it holds {len(held['labels'])} labels of {points} data")
         if index.min() < 0 or index.max() >= points:
             raise ValueError(f"{place} is damaged: numbers of data must be from 0 to {points - 1}")
         name = str(held["source"])
@@ -174,7 +184,10 @@ class Recording:
             draw,
             held["first"],
             held["sketch"],
-            *(held[key].item() for key in ("equal", "moved", "lost")),
+            bool(held["equal"]),
+            float(held["moved"]),
+            float(held["lost"]),
+            held["labels"] if len(held["labels"]) else None,
         )
         if not np.allclose(found.noise(0)[0].numpy(), found.first, rtol=SIMILAR, atol=SIMILAR):
             raise ValueError(f"{place}: its seeds do not make the same noise here: another source, or another torch")
@@ -211,8 +224,8 @@ class RecordedPairs(Batches):
         self.recording = own
         self._order: tuple[int, NDArray[np.intp]] = (-1, np.zeros(0, np.intp))
 
-    def at(self, place: int) -> tuple[Tensor, Tensor]:
-        """The batch at this place of the whole stream: noise, shape (batch, d), and numbers of data, shape (batch,)."""
+    def at(self, place: int) -> tuple[Tensor, ...]:
+        """The batch at this place of the whole stream: see `Batches.at`."""
         index, begin, left = self.recording.index, place * self.size, self.size
         noises: list[Tensor] = []
         numbers: list[NDArray[np.int32]] = []
@@ -225,7 +238,9 @@ class RecordedPairs(Batches):
             numbers.append(own[part])
             begin, left = begin + len(numbers[-1]), left - len(numbers[-1])
         noise = torch.cat(noises)
-        return noise, torch.from_numpy(np.concatenate(numbers).astype(np.int64)).to(noise.device)
+        known = self.recording.labels
+        found = torch.from_numpy(np.concatenate(numbers).astype(np.int64)).to(noise.device)
+        return labelled(noise, found, None if known is None else torch.from_numpy(known))
 
     def check(self, data: Numbers) -> None:
         """Refuse data that the pairs do not lead to: see `Batches.check`."""
@@ -240,22 +255,31 @@ class RecordedPairs(Batches):
 
 
 def _shared(
-    transport: Transport, seed: int, falls: NDArray[np.float32], places: NDArray[np.int32], best: float, mean: Array
+    transport: Transport,
+    seed: int,
+    uses: NDArray[np.intp],
+    wanted: NDArray[np.int64] | None,
+    falls: NDArray[np.float32],
+    places: NDArray[np.int32],
+    best: float,
+    mean: Array,
 ) -> tuple[NDArray[np.int32], float, float]:
     """Numbers of data that give each its share; the share of noises that moved, and that of the gain that is lost.
 
     Args:
         transport: a fitted map.
         seed: of the noise.
+        uses: of each datum, shape (N,).
+        wanted: the label of the datum of each noise, shape (n,); None for a map without.
         falls: of the leading cells of each noise below the first, shape (n, k).
         places: the cells, shape (n, k).
         best: mean score of the first.
         mean: of the noise, shape (d,).
     """
     assert transport.heights is not None
-    n, k, cell_of, rng = *places.shape, transport.cell_of, np.random.default_rng((seed, STREAM))
+    n, k, cell_of = *places.shape, transport.cell_of
     heights, points = transport.heights.double().cpu().numpy(), transport.points.double().cpu().numpy()
-    uses = apportioned(transport.weights.numpy(), n, rng)
+    labels = None if transport.labels is None else transport.labels.numpy()
     kept = cell_of >= 0
     capacity = np.bincount(cell_of[kept], uses[kept], minlength=len(uses)).astype(np.intp)
 
@@ -267,6 +291,8 @@ def _shared(
             x = transport.draw(BLOCK, generator_for(seed, STREAM, int(block))).double().cpu().numpy()
             x, own = x[noises[rows] % BLOCK], places[noises[rows], 0]
             scores = x @ points[cells].T + heights[cells]
+            if labels is not None and wanted is not None:
+                scores[wanted[noises[rows], None] != labels[cells]] = -np.inf
             order = np.argsort(-scores, 1)[:, np.minimum(np.arange(k), len(cells) - 1)]
             first = (x * points[own]).sum(1) + heights[own]
             found[rows], at[rows] = first[:, None] - np.take_along_axis(scores, order, 1), cells[order]
@@ -278,5 +304,5 @@ def _shared(
     gain = best - heights[begun].mean() - mean @ (uses @ points) / n
     members = np.argsort(np.where(kept, cell_of, len(kept)), kind="stable")
     index = np.empty(n, np.int32)
-    index[np.lexsort((rng.random(n), cell))] = np.repeat(members, uses[members])
+    index[np.lexsort((np.random.default_rng((seed, STREAM, n)).random(n), cell))] = np.repeat(members, uses[members])
     return index, float((cell != begun).mean()), float(drop.mean() / gain) if gain > 0 else math.nan

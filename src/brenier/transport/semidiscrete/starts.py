@@ -94,6 +94,22 @@ def cell_means(cells: Cells, heights: Array, seed: int) -> tuple[NDArray[np.intp
     return hit.cpu().numpy(), total[hit] / number[hit, None]
 
 
+def carried(few: Cells, heights: Array, unit: float, places: Array, to: Array, seed: int) -> Array:
+    """Heights at other points from those of fitted cells, both in the unit of the data.
+
+    Args:
+        few: the fitted cells.
+        heights: of them, shape (N,).
+        unit: of their points.
+        places: the points, shape (N, d).
+        to: the other points, shape (M, d).
+        seed: of the draws that tell the means of the cells.
+    """
+    hit, means = cell_means(few, heights / unit, seed)
+    own, other = (torch.from_numpy(points).to(means.device) for points in (places[hit], to))
+    return extended(own, heights[hit], means, other)
+
+
 def best_start(cells: Cells, weights: Array, candidates: Sequence[Array], stream: tuple[int, ...]) -> Array:
     """Of several heights, those whose cells are the nearest to the weights in total variation."""
     families = -(-max(4 * len(weights), PROBE) // cells.size)
