@@ -6,8 +6,10 @@ nonparametric maximum likelihood estimate of the law of L (Robbins 1950; Kiefer 
 1956) takes the scatter back out: weights on a grid by expectation-maximisation, with no shape assumed.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 POINTS = 96  # of the grid
@@ -49,13 +51,24 @@ def mixing_weights(
     half = (1 / noise.clamp(1e-4, 4.0))[..., None]  # nu/2
     fit = -half * (grid.log()[..., None, :] + values[..., None] / grid[..., None, :])
     fit = (fit - fit.amax(-1, keepdim=True)).exp().float()
-    share = torch.ones_like(values) if counts is None else counts
-    share = (share / share.sum(-1, keepdim=True)).float()[..., None, :]
-    weights = torch.full_like(grid, 1 / grid.shape[-1]) if start is None else start.clamp_min(NEGLIGIBLE)
-    weights = (weights / weights.sum(-1, keepdim=True)).float()[..., None]
+    share = (torch.ones_like(values) if counts is None else counts).expand_as(values)
+    share = (share / share.sum(-1, keepdim=True)).float()
+    weights = torch.ones_like(grid) if start is None else start.clamp_min(NEGLIGIBLE)
+    weights = (weights / weights.sum(-1, keepdim=True)).float()
+    flat = (
+        part.flatten(0, -1 - k) if part.ndim > k else part[None] for k, part in ((2, fit), (1, share), (1, weights))
+    )
+    problems = zip(*(part.cpu().numpy() for part in flat), strict=True)
+    found = np.stack([_ascend(*problem, steps) for problem in problems]).astype(np.float64)
+    found[found <= 1e3 * NEGLIGIBLE] = 0
+    found /= found.sum(1, keepdims=True)
+    return torch.from_numpy(found.reshape(weights.shape)).to(grid.device)
+
+
+def _ascend(
+    fit: Float[NDArray, "Q m"], share: Float[NDArray, " Q"], weights: Float[NDArray, " m"], steps: int
+) -> Float[NDArray, " m"]:
+    """Expectation-maximisation, one problem after the other: each stays in the cache."""
     for _ in range(steps):
-        seen = (fit @ weights)[..., 0]
-        weights = (weights * ((share / seen[..., None, :]) @ fit).mT).clamp_min(NEGLIGIBLE)
-    weights = weights[..., 0].double()
-    weights = torch.where(weights > 1e3 * NEGLIGIBLE, weights, 0)
-    return weights / weights.sum(-1, keepdim=True)
+        weights = np.maximum(weights * ((share / (fit @ weights)) @ fit), NEGLIGIBLE)
+    return weights
