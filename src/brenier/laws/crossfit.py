@@ -191,7 +191,7 @@ class CrossFit(Empirical):
     @cached_property
     def _coordinates(self) -> Float[Tensor, "N c"]:
         """The atoms, or where they have too many coordinates their leading ones, in which directions are sought."""
-        return self._norms.moments if self.dim <= NARROW else self._norms.leading[:, :NARROW].contiguous()
+        return (self._atoms if self.dim <= NARROW else self._norms.leading[:, :NARROW]).to(self.dtype).contiguous()
 
     @cached_property
     def _upper(self) -> Int[Tensor, "2 p"]:
