@@ -18,6 +18,7 @@ from brenier.laws.mixture import GaussianMixture as GaussianMixture
 from brenier.laws.uniform import Uniform as Uniform
 from brenier.metrics.evaluation import evaluate as evaluate
 from brenier.networks.diffusers.model import from_diffusers as from_diffusers
+from brenier.networks.flow import FlowTarget as FlowTarget
 from brenier.networks.network import NetworkTarget as NetworkTarget
 from brenier.probing.bottleneck import bottleneck as bottleneck
 from brenier.probing.calibration import calibrate as calibrate

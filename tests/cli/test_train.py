@@ -53,6 +53,9 @@ def test_every_option_reaches_training(brenier: Command, asked: list, tmp_path: 
         "clip": 2.0,
         "ema": 0.9,
         "noise": "profile.nc",
+        "objective": "flow",
+        "pairs": "minibatch",
+        "plan_size": 3,
         "seed": 5,
         "device": "cpu",
         "precision": "float32",
@@ -143,3 +146,32 @@ def test_an_existing_network_is_kept(brenier: Command, tmp_path: Path) -> None:
     assert read_progress(tmp_path / "net") == (2, 2)
     assert brenier("train", "two-points", "-o", tmp_path / "net", "--steps", 3, "--force", "-q", *SMALL)[0] == 0
     assert read_progress(tmp_path / "net") == (3, 3)
+
+
+def test_a_flow_is_trained_on_pairs_of_a_map_sampled_and_evaluated(brenier: Command, tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    np.save(tmp_path / "data.npy", data)
+    np.save(tmp_path / "other.npy", 2 * data)
+    assert brenier("transport", tmp_path / "data.npy", "-o", tmp_path / "map.nc", "--tolerance", 0.1, "-q").code == 0
+    flow = ("--objective", "flow", "--pairs", tmp_path / "map.nc", "--steps", 30, *SMALL)
+    code, out, err = brenier("train", tmp_path / "data.npy", "-o", tmp_path / "net", *flow)
+    assert (code, err) == (0, "")
+    assert "a flow by an MLP for data.npy (2), 30 steps in" in out
+    brenier("train", tmp_path / "other.npy", "-o", tmp_path / "no", *flow).refused(
+        "fitted to other points than other.npy"
+    )
+    brenier("train", tmp_path / "data.npy", "-o", tmp_path / "no", *flow[:3], tmp_path / "none.nc").refused(
+        "does not exist"
+    )
+    assert not (tmp_path / "no").exists()
+    words = "net is a flow whose noise was coupled to its data"
+    brenier("probe", tmp_path / "net").refused(words)
+    brenier("calibrate", tmp_path / "net").refused(words)
+    drawn = ("-n", 300, "--data", tmp_path / "data.npy", "-o", tmp_path / "x.npy")
+    out = brenier("sample", tmp_path / "net", "--times", "0,0.3,1", "--solver", "heun", *drawn).out
+    assert "300 samples of shape 2 by 2 steps of heun, seed 0: 4 evaluations of the velocity each" in out
+    assert "Straightness: int E|v - (x1 - x0)|^2 dt = " in out
+    assert "W2 to the data data.npy: " in out
+    expected = package.sample(tmp_path / "net", 300, times=[0, 0.3, 1], solver="heun", progress=False)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), expected.events.numpy())
+    assert brenier("evaluate", tmp_path / "x.npy", "--reference", tmp_path / "data.npy", "-q").code == 0

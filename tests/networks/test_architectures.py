@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from brenier.networks.architectures import Denoiser, Mlp, UNet, build, default_kind, weighted_loss
+from brenier.networks.architectures import (
+    Denoiser,
+    Mlp,
+    UNet,
+    Velocity,
+    build,
+    default_kind,
+    flow_loss,
+    weighted_loss,
+)
 
 Map = Callable[[torch.Tensor], torch.Tensor]
 
@@ -152,3 +161,46 @@ def test_a_network_is_built_from_its_config() -> None:
     assert isinstance(build({"kind": "unet", "channels": [8, 8], "depth": 1}, (16, 16)), UNet)
     assert network(torch.zeros(5, 2, 2), torch.zeros(5)).shape == (5, 2, 2)
     assert np.isfinite(network(torch.zeros(5, 2, 2), torch.full((5,), 3.0)).detach().numpy()).all()
+
+
+class Angled(nn.Module):
+    """A network that is told log(sigma/s)/4, told the angle of (1 - t, s t) instead: tan a = s t/(1 - t)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+        return self.network(x, -angle.tan().log() / 4)
+
+
+def test_a_velocity_is_preconditioned_as_a_denoiser() -> None:
+    """v = (D(x/t; (1 - t)/t) - x)/(1 - t), with the same inner network."""
+    network, centre, s = mlp(), torch.tensor([1.0, -2.0, 0.5]), 1.5
+    x, t = points(4, 3), torch.tensor([0.05, 0.4, 0.7, 0.98])
+    denoised = Denoiser(network, centre, s)(x / t[:, None], (1 - t) / t)
+    expected = (denoised - x) / (1 - t[:, None])
+    assert torch.allclose(Velocity(Angled(network), centre, s)(x, t), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_before_training_a_velocity_is_that_of_isotropic_data_and_its_ends_are_finite() -> None:
+    centre, s = torch.tensor([1.0, -2.0, 0.5]), 1.5
+    velocity, x = Velocity(Mlp((3,)), centre, s), points(2, 3)
+    ends = velocity(x, torch.tensor([0.0, 1.0]))
+    assert torch.allclose(ends[0], centre - x[0])  # E[X] - x at the noise
+    assert torch.allclose(ends[1], x[1])  # x - E[Z] at the data
+
+
+def test_the_loss_of_a_flow_over_even_angles_is_its_error_over_even_times() -> None:
+    s, n = 0.3, 4001
+    velocity = Velocity(mlp(), torch.zeros(3), s)
+    x, y = (points(1, 3, seed=seed).expand(n, 3) for seed in (3, 4))
+    sigma = torch.tensor(s)
+    angle = torch.linspace(0, math.pi / 2, n, dtype=torch.float64)
+    t = (angle.sin() / (angle.sin() + s * angle.cos())).float()
+    by_angle = torch.trapezoid(flow_loss(velocity, x, y, t, sigma).double(), angle) * 2 / math.pi
+    t = torch.linspace(0, 1, n)
+    place = t[:, None]
+    error = (velocity((1 - place) * x + place * y, t) - (y - x)).square().mean(1)
+    by_time = torch.trapezoid(error.double(), t.double()) * 2 / (math.pi * s)
+    assert float(by_angle.detach()) == pytest.approx(float(by_time.detach()), rel=1e-3)

@@ -13,7 +13,7 @@ from scipy import integrate, stats
 
 from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
-from brenier.networks.noise_levels import NoiseLevels
+from brenier.networks.noise_levels import FlowTimes, NoiseLevels, levels_of
 
 # m* over three decades, with a gap where it vanishes
 PROFILE = xr.Dataset(
@@ -155,3 +155,27 @@ def test_a_damaged_config_is_refused(changes: dict[str, Any], message: str) -> N
     assert NoiseLevels.from_config(NoiseLevels.from_config(good).config()).heights == (1.0, 0.0)
     with pytest.raises(ValueError, match=message):
         NoiseLevels.from_config(good | changes)
+
+
+def test_times_of_a_flow_are_even_in_the_angle() -> None:
+    times = FlowTimes(0.4)
+    t = times.sample(4000, torch.Generator().manual_seed(0)).double()
+    assert float(t.min()) >= 0
+    assert float(t.max()) <= 1
+    angle = torch.atan2(0.4 * t, 1 - t).sort().values * 2 / math.pi
+    assert (angle - (torch.arange(4000) + 0.5) / 4000).abs().max() < 2 / 4000  # one from each part
+    for share in (0.1, 0.5, 0.9):
+        below = float(((1 - t) / t < times.quantile(share)).double().mean())
+        assert below == pytest.approx(share, abs=1e-3)
+    low, high = times.interval(0.5)
+    assert (low, high) == pytest.approx((times.quantile(0.25), times.quantile(0.75)))
+    order = (t[1:] - t[:-1]).sign()
+    assert 0.4 < float((order > 0).double().mean()) < 0.6  # and come in no order
+
+
+def test_levels_are_known_by_their_config() -> None:
+    for levels in (FlowTimes(0.4), PLAIN, HARD):
+        assert levels_of(levels.config()) == levels
+    for deviation in (0, -1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="deviation must be positive and finite"):
+            levels_of({"kind": "flow", "deviation": deviation})

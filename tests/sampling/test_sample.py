@@ -7,8 +7,9 @@ import torch
 
 from brenier.laws.mixture import GaussianMixture
 from brenier.laws.uniform import Uniform
+from brenier.networks.flow import FlowTarget
 from brenier.sampling.driver import integrate, start
-from brenier.sampling.sample import sample
+from brenier.sampling.sample import sample, straightness_of
 from brenier.sampling.schedule import Schedule
 
 GRID = (10.0, 3.0, 1.0, 0.3, 0.0)
@@ -96,3 +97,46 @@ def test_schedules_of_another_kind_are_warned_of():
 def test_refused(change, message):
     with pytest.raises(ValueError, match=message):
         sample(**({"law": "normal", "n": 3, "schedule": SCHEDULE, "progress": False} | change))
+
+
+def flow(**options):
+    """x -> 2 x + 1, by straight paths ((1 + t) x + t)."""
+    return FlowTarget(
+        lambda x, t: (x + 1) / (1 + t[:, None]), event_shape=(2,), dtype=torch.float64, name="stretch", **options
+    )
+
+
+def test_a_flow_is_followed_from_noise_along_its_times():
+    found = sample(flow(), 6, times=[0, 0.2, 1], seed=3, trajectory=True, progress=False)
+    torch.testing.assert_close(found.points, 2 * found.trajectory[0] + 1)
+    torch.testing.assert_close(found.trajectory[1], 1.2 * found.trajectory[0] + 0.2)
+    assert (found.times, found.schedule, found.steps) == ((0, 0.2, 1), None, 2)
+    assert (found.solver, found.evaluations) == ("euler", 2)
+    again = sample(flow(), 6, times=[0, 0.2, 1], seed=3, batch=4, progress=False)
+    torch.testing.assert_close(again.points, found.points)
+    assert again.trajectory is None
+    assert sample(flow(), 6, seed=3, progress=False).times == pytest.approx([k / 10 for k in range(11)])
+    assert sample(flow(), 0, progress=False).points.shape == (0, 2)
+    big = sample(flow(), 4000, steps=1, solver="midpoint", progress=False).points
+    assert big.mean(0).tolist() == pytest.approx([1, 1], abs=4 * 2 / math.sqrt(4000))
+    assert big.std(0).tolist() == pytest.approx([2, 2], rel=4 / math.sqrt(8000))
+    assert straightness_of(flow()).share < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"times": [0, 0.5, 0.2, 1]}, "times of a flow must increase, got 0.2 after 0.5"),
+        ({"times": [0, 2]}, r"must lie in \[0, 1\]"),
+        ({"times": [0.1, 1]}, "must go from 0, noise, to 1, data, got 0.1 to 1"),
+        ({"times": [0, 0.9]}, "must go from 0, noise, to 1, data, got 0 to 0.9"),
+        ({"times": [0, 0.5, 1], "steps": 3}, "there are 2 steps between these times, not 3"),
+        ({"times": [0, 1], "solver": "dpmpp-2m"}, "times are a flow's own, by its own solvers"),
+        ({"times": [0, 1], "schedule": "karras"}, "times are a flow's own, by its own solvers"),
+        ({"steps": 0}, "steps must be a whole number of at least 1"),
+        ({"law": "normal", "times": [0, 1]}, "times are those of a flow, and normal is none"),
+    ],
+)
+def test_what_a_flow_does_not_take(options, words):
+    with pytest.raises(ValueError, match=words):
+        sample(**({"law": flow(), "n": 3, "progress": False} | options))

@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,17 +18,23 @@ import torch
 import xarray as xr
 from safetensors.torch import load_file
 
+from brenier.catalog import load_target
+from brenier.distances.wasserstein import w2
 from brenier.laws.mixture import GaussianMixture
 from brenier.networks.architectures import weighted_loss
+from brenier.networks.flow import FlowTarget
 from brenier.networks.noise_levels import NoiseLevels
 from brenier.networks.saved import read_model
 from brenier.probing.profile import probe
-from brenier.training import checkpoint, history, run
+from brenier.sampling.planning import plan
+from brenier.sampling.sample import sample, straightness_of
+from brenier.training import checkpoint, history, objectives, run
 from brenier.training import train as training
 from brenier.training.checkpoint import read_progress
 from brenier.training.history import read_history
 from brenier.training.settings import Settings
 from brenier.training.train import train
+from brenier.transport import SemiDiscrete
 
 LAW = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.05, [0.1, 0.4]])
 SMALL = {"batch": 64, "width": 16, "depth": 1, "device": "cpu", "progress": False}
@@ -165,7 +172,92 @@ def test_rates_warm_up_and_fall_to_nothing() -> None:
     assert run.learning_rate(constant, 999, 1000) == 2.0
 
 
+def test_a_flow_comes_near_the_velocity_that_there_is(tmp_path: Path) -> None:
+    """Short training takes away nine tenths of what the velocity of a normal law misses."""
+    network = train(
+        LAW, tmp_path / "net", objective="flow", steps=400, **(SMALL | {"batch": 256, "width": 32, "depth": 2})
+    )
+    assert isinstance(network, FlowTarget)
+    assert not network.coupled
+    s = json.loads((tmp_path / "net" / "config.json").read_text())["data"]["sigma_data"]
+    noise = torch.randn(4000, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    x, missed, before = LAW.sample(4000, 1), 0.0, 0.0
+    for t in (0.2, 0.5, 0.8):
+        y = (1 - t) * noise + t * x
+        true = (LAW.denoise(y / (1 - t), t / (1 - t)) - y) / (1 - t)
+        normal = (s**2 * t - (1 - t)) / ((1 - t) ** 2 + (s * t) ** 2) * y  # the centre is 0 but for sampling
+        missed += float((network.velocity(y.float(), t).double() - true).square().mean())
+        before += float((normal - true).square().mean())
+    assert missed < before / 10
+    distance = w2(sample(network, 2000, steps=20, solver="midpoint", progress=False).points, LAW)
+    assert distance.value < 0.1 + 2 * distance.value_se
+
+
+def test_paths_become_straighter_by_pairs(tmp_path: Path) -> None:
+    """A map between the data and the noise; its network is coupled, and saved as such."""
+    data = np.array([[-2.0], [-1.0], [0.5], [3.0]], dtype=np.float32)
+    options = SMALL | {"objective": "flow", "steps": 150, "batch": 256}
+    transport = SemiDiscrete(data).fit(progress=False)
+    found = [
+        train(data, tmp_path / str(k), pairs=pairs, **options) for k, pairs in enumerate(("independent", transport))
+    ]
+    assert [load_target(str(tmp_path / str(k))).coupled for k in range(2)] == [False, True]
+    bent = [straightness_of(network).value for network in found]
+    assert bent[1] < bent[0] / 2
+    with pytest.raises(ValueError, match="coupled to its data"):
+        plan(found[1], 4, progress=False)
+
+
+def test_a_flow_to_a_single_point_gets_there(tmp_path: Path) -> None:
+    network = train([[3.0, -2.0]], tmp_path / "net", objective="flow", pairs="minibatch", steps=20, **SMALL)
+    for steps, solver in ((1, "euler"), (4, "euler"), (4, "midpoint")):
+        points = sample(network, 10, steps=steps, solver=solver, progress=False).points
+        torch.testing.assert_close(points, torch.tensor([[3.0, -2.0]]).expand(10, 2), rtol=0, atol=0.02)
+
+
 # Stopping and going on
+
+
+def seeded(data: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs without end, the same every time."""
+    random = np.random.default_rng(5)
+    while True:
+        yield random.normal(size=(7, data.shape[1])), random.integers(len(data), size=7)
+
+
+@pytest.mark.parametrize("pairs", ["independent", "minibatch", "given"])
+def test_a_stopped_flow_resumes_bit_by_bit(tmp_path: Path, pairs: str) -> None:
+    data = np.random.default_rng(0).normal(size=(50, 2))
+    options = SMALL | {"objective": "flow", "steps": 12}
+
+    def which() -> Any:
+        return seeded(data) if pairs == "given" else pairs
+
+    train(data, tmp_path / "whole", pairs=which(), **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "net", pairs=which(), on_step=after(5, KeyboardInterrupt), **options)
+    again = {"resume": True, "device": "cpu", "progress": False}
+    if pairs == "given":
+        with pytest.raises(ValueError, match="was begun with pairs of its own: give them again"):
+            train(data, tmp_path / "net", **again)
+        with pytest.raises(ValueError, match="pairs minibatch, but it was begun with given"):
+            train(data, tmp_path / "net", pairs="minibatch", **again)
+        train(data, tmp_path / "net", pairs=which(), **again)
+    else:
+        with pytest.raises(ValueError, match="objective denoising, but it was begun with flow"):
+            train(data, tmp_path / "net", objective="denoising", **again)
+        with pytest.raises(ValueError, match="noise is another distribution"):
+            train(data, tmp_path / "net", noise="log-normal", **again)
+        train(data, tmp_path / "net", **again)
+    assert contents(tmp_path / "net") == contents(tmp_path / "whole")
+
+
+def test_pairs_that_end_stop_the_run_and_leave_its_last_checkpoint(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(size=(50, 2))
+    few = itertools.islice(seeded(data), 30)  # 210 pairs, three steps of 64
+    with pytest.raises(ValueError, match="the pairs ended after 210, amid the training"):
+        train(data, tmp_path / "net", objective="flow", pairs=few, steps=9, checkpoint_every=2, **SMALL)
+    assert read_progress(tmp_path / "net") == (2, 9)
 
 
 def test_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -203,6 +295,7 @@ SCRIPT = """
 import os, signal, sys
 import torch
 from brenier.training.train import train
+from brenier.transport import SemiDiscrete
 
 torch.set_num_threads(1)
 options = {"batch": 64, "width": 16, "depth": 1, "device": "cpu", "progress": False}
@@ -337,6 +430,15 @@ def test_the_clock_stops_a_run_that_slows_down(tmp_path: Path, clock: Clock) -> 
         ({"channels": (8, 16), "width": 8}, "give one of the two"),
         ({"device": "gpu"}, "device 'gpu' is not available"),
         ({"noise": "uniform"}, "does not exist: give what .* saved, or log-normal"),
+        ({"objective": "score"}, "objective must be denoising or flow, got 'score'"),
+        ({"pairs": "minibatch"}, "pairs goes with objective flow"),
+        ({"plan_size": 8}, "plan_size goes with objective flow"),
+        ({"objective": "flow", "pairs": "best"}, "pairs must be independent, minibatch, a map"),
+        ({"objective": "flow", "noise": "log-normal"}, "a flow is trained at even times: leave it out"),
+        ({"objective": "flow", "plan_size": 8}, "plan_size is that of minibatch plans"),
+        ({"objective": "flow", "pairs": "minibatch", "plan_size": 1}, "plan_size must be a whole number of at least 2"),
+        ({"objective": "flow", "pairs": "minibatch", "plan_size": 9, "batch": 8}, "more than the batch of 8"),
+        ({"objective": "flow", "pairs": []}, "is a law: give data"),
         ({"resume": True, "force": True}, "give one of the two"),
         ({"resume": True}, "does not exist"),
     ],
@@ -427,7 +529,7 @@ def test_the_band_where_the_loss_is_not_finite_is_named(tmp_path: Path, monkeypa
         loss, sigma = weighted_loss(*arguments), arguments[3]
         return torch.where(sigma == sigma.max(), math.nan, loss)
 
-    monkeypatch.setattr(run, "weighted_loss", broken)
+    monkeypatch.setattr(objectives, "weighted_loss", broken)
     with pytest.raises(ValueError, match=r"^step 1: the loss is not finite at SNR below 0\.\d+: "):
         train(LAW, tmp_path / "net", steps=2, **SMALL)
 
@@ -444,6 +546,7 @@ PAIR = """
 import sys
 import torch
 from brenier.training.train import train
+from brenier.transport import SemiDiscrete
 
 torch.set_num_threads(1)
 data = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)).numpy()

@@ -1,9 +1,9 @@
-"""`brenier train`: a denoising network for data or for a law, as a folder that can be probed."""
+"""`brenier train`: a network for data or for a law, to denoise or as a flow, as a folder."""
 
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,19 @@ def run_train(
     noise: Annotated[
         str | None, typer.Option(metavar="PROFILE", help="A profile (.nc): train more where it is hard.")
     ] = None,
+    objective: Annotated[
+        Literal["denoising", "flow"] | None, typer.Option(help="To denoise, or to carry noise to data.")
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="independent|minibatch|MAP",
+            help="Of a flow: which noise goes with which datum (default: independent), or a map (.nc) to DATA.",
+        ),
+    ] = None,
+    plan_size: Annotated[
+        int | None, typer.Option(help="Noises to an exact plan of minibatch pairs (default: 128, or --batch).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: 0).")] = None,
     device: options.Device = None,
     precision: Annotated[
@@ -46,7 +59,7 @@ def run_train(
     *,
     reading: Reading,
 ) -> None:
-    """Train a denoising network on DATA. What `--resume` is not told, it takes from the run that it goes on with."""
+    """Train a network on DATA, to denoise or as a flow. What `--resume` is not told, it takes from the run before."""
     sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
 
     from brenier import train
@@ -75,6 +88,9 @@ def run_train(
                 clip=clip,
                 ema=ema,
                 noise=noise,
+                objective=objective,
+                pairs=_pairs(pairs),
+                plan_size=plan_size,
                 seed=seed,
                 device=device,
                 precision=precision,
@@ -90,6 +106,16 @@ def run_train(
         raise
     if not quiet and os.environ.get("RANK", "0") == "0":  # of several processes, one reports
         show_training(output, steps=seen[0], seconds=time.monotonic() - begun)
+
+
+def _pairs(named: str | None) -> Any:
+    """The coupling of this name, or the map in this file."""
+    if named is None or named in ("independent", "minibatch"):
+        return named
+
+    from brenier import SemiDiscrete
+
+    return SemiDiscrete.load(named)
 
 
 def _whole_number(field: str) -> int:

@@ -25,6 +25,7 @@ from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, arrays_too, as_tensor
 from brenier.laws.components import Components
 from brenier.laws.course import Course
+from brenier.laws.flow import Velocity
 
 FAR = 512.0  # lengths from zero beyond which a law is moved there: float32 rounds by 3e-5 of a length at this distance
 
@@ -138,6 +139,11 @@ class Target(ABC):
     def guided(self) -> bool:
         """Whether what `denoise` returns is no posterior mean, but a network's under guidance."""
         return False
+
+    @property
+    def flow(self) -> Velocity | None:
+        """The velocity of the flow from N(0, I) that the law is the end of, see `laws.flow`; None where it has none."""
+        return None
 
     @property
     def tolerance(self) -> float:

@@ -1,4 +1,4 @@
-"""Networks that denoise: EDM preconditioning around a residual MLP (vectors) or a U-Net (images).
+"""Networks that denoise or flow: preconditioning around a residual MLP (vectors) or a U-Net (images).
 
 With x = X + sigma Z, s the data's deviation per coordinate and c its mean (Karras et al., arXiv:2206.00364, Table 1),
 
@@ -7,6 +7,13 @@ With x = X + sigma Z, s the data's deviation per coordinate and c its mean (Karr
 
 so that what F is given, and what it has to return, has unit size at every noise level. Nothing else knows the unit of
 the data: rescaled data train the same F, and what F = 0 leaves is the best linear denoiser of isotropic data.
+
+A flow goes the other way, along x = (1 - t) Z + t X from noise at t = 0 to data at t = 1, and has the velocity
+
+    v(x; t) = c + (s^2 t - (1 - t))/q^2 (x - t c) + s/q F((x - t c)/q; a),    q^2 = (1 - t)^2 + (s t)^2,
+
+with the angle a of (1 - t, s t). That is the same preconditioning, since v = (D(x/t; (1 - t)/t) - x)/(1 - t), but for
+what F is told: an angle, from 0 to pi/2, has a value at both ends. What F = 0 leaves is E[X - Z | x] of isotropic data.
 
 Everything here may be differentiated in reverse mode, and that once more; the MLP in forward mode too (torch's group
 norm, in the U-Net, is not made for it).
@@ -166,6 +173,52 @@ def weighted_loss(
     sides = (len(x), *(1,) * (x.ndim - 1))
     out = (sigma / torch.sqrt(1 + (sigma / sigma_data).square())).reshape(sides)
     error = (denoise(x + sigma.reshape(sides) * z, sigma) - x) / out
+    return error.square().flatten(1).mean(1)
+
+
+class Velocity(nn.Module):
+    """v(x; t), of a flow from N(0, I) at t = 0 to data at t = 1: a network F, preconditioned.
+
+    Args:
+        network: F(x, a), from (n, *event_shape) and (n,) to (n, *event_shape).
+        centre: mean of the data, of their event shape, in their unit.
+        sigma_data: root mean square deviation of a coordinate from the mean, in the unit of the data.
+    """
+
+    def __init__(self, network: nn.Module, centre: Float[Tensor, "*shape"], sigma_data: float) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("centre", centre.detach().clone().float())
+        self.register_buffer("sigma_data", torch.tensor(sigma_data, dtype=torch.float32))
+
+    def forward(self, x: Float[Tensor, "n *shape"], t: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
+        """The velocity at x = (1 - t) Z + t X, in the unit of the data."""
+        deviation, centre = self.get_buffer("sigma_data"), self.get_buffer("centre")
+        sides = (len(x), *(1,) * (x.ndim - 1))
+        noise, signal = 1 - t, deviation * t
+        size = torch.hypot(noise, signal)
+        away = x - t.reshape(sides) * centre
+        inner = self.network(away / size.reshape(sides), torch.atan2(signal, noise))
+        slope, out = (deviation * signal - noise) / size.square(), deviation / size
+        return centre + slope.reshape(sides) * away + out.reshape(sides) * inner.to(x.dtype)
+
+
+def flow_loss(
+    velocity: Callable[[Tensor, Tensor], Tensor],
+    x: Float[Tensor, "n *shape"],
+    y: Float[Tensor, "n *shape"],
+    t: Float[Tensor, " n"],
+    sigma_data: Float[Tensor, ""],
+) -> Float[Tensor, " n"]:
+    """The error of F in the velocity of a flow at (1 - t) x + t y: the mean over coordinates of (q/s (v - (y - x)))^2.
+
+    Averaged over angles that are even between 0 and pi/2 it is 2/(pi s) times the mean of (v - (y - x))^2 over even t:
+    dt = q^2/s da.
+    """
+    sides = (len(x), *(1,) * (x.ndim - 1))
+    place = t.reshape(sides)
+    out = (sigma_data / torch.hypot(1 - t, sigma_data * t)).reshape(sides)
+    error = (velocity((1 - place) * x + place * y, t) - (y - x)) / out
     return error.square().flatten(1).mean(1)
 
 

@@ -6,6 +6,8 @@ a profile of `brenier.probe`, half of the levels go where denoising is hard:
     p(log sigma) = 1/2 N(log sigma; mean, std^2) + 1/2 m*(sigma) / int m*(sigma) d log sigma,
 
 with m* of [LDK24] Definition 5 interpolated linearly in log sigma between the SNRs that were probed, and 0 beyond them.
+
+A flow is trained at times t, and t names a noise level, too: of (1 - t) Z + t X, sigma = (1 - t)/t.
 """
 
 import math
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 # EDM trains log sigma ~ N(-1.2, 1.2^2) on data with sigma_data = 0.5; relative to sigma_data that is
 EDM_MEAN = -1.2 - math.log(0.5)
 EDM_STD = 1.2
+FLOW = "flow"  # kind of levels that are a flow's times
 HELD = 0.95  # share of the levels that has to reach from the law's finest to its coarsest features
 
 
@@ -184,3 +187,54 @@ class NoiseLevels:
         root = start + (start.square() + 2 * slope * left).clamp(min=0).sqrt()
         t = torch.where(root > 0, 2 * left / root, 0.0).clamp(0, 1)
         return nodes[k] + t * nodes.diff()[k]
+
+
+@dataclass(frozen=True)
+class FlowTimes:
+    """Times t of a flow from N(0, I) to data, by even angles a = arctan(s t/(1 - t)): see `architectures.flow_loss`.
+
+    Attributes:
+        deviation: s, of a coordinate of the data.
+    """
+
+    deviation: float
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """What `config` wrote.
+
+        Raises:
+            ValueError: the deviation is not positive and finite.
+        """
+        deviation = float(config["deviation"])
+        if not 0 < deviation < math.inf:
+            raise ValueError(f"the deviation must be positive and finite, got {deviation}")
+        return cls(deviation)
+
+    def config(self) -> dict[str, Any]:
+        """The distribution as JSON."""
+        return {"kind": FLOW, "deviation": self.deviation}
+
+    def sample(self, n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
+        """n times, one angle from each n-th part of the quarter circle, in random order: pairs may come in some."""
+        device = generator.device
+        place = torch.randperm(n, generator=generator, device=device)
+        angle = (place + torch.rand(n, generator=generator, dtype=torch.float64, device=device)) / n * (math.pi / 2)
+        return (angle.sin() / (angle.sin() + self.deviation * angle.cos())).float()
+
+    def quantile(self, share: float) -> float:
+        """The sigma = (1 - t)/t below which `share` of the levels lie."""
+        return self.deviation / math.tan((1 - share) * math.pi / 2)
+
+    def interval(self, share: float = 0.95) -> tuple[float, float]:
+        """The levels (sigma_low, sigma_high) between which the central `share` of the distribution lies."""
+        return self.quantile((1 - share) / 2), self.quantile((1 + share) / 2)
+
+
+def levels_of(config: dict[str, Any]) -> NoiseLevels | FlowTimes:
+    """What the "noise" entry of a checkpoint's config describes.
+
+    Raises:
+        ValueError: as `from_config`.
+    """
+    return (FlowTimes if config.get("kind") == FLOW else NoiseLevels).from_config(config)

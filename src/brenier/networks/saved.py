@@ -19,14 +19,16 @@ from torch import Tensor, nn
 from brenier.core.points import Numbers
 from brenier.core.reading.files import exists, line, read_json
 from brenier.laws.base import Target
-from brenier.networks.architectures import Denoiser, build
+from brenier.networks.architectures import Denoiser, Velocity, build
+from brenier.networks.flow import FlowTarget
 from brenier.networks.network import NetworkTarget
-from brenier.networks.noise_levels import NoiseLevels
+from brenier.networks.noise_levels import FlowTimes, levels_of
 
 FORMAT = "brenier-network"
 VERSION = 1
 CONFIG = "config.json"
 MODEL = "model.safetensors"
+INDEPENDENT = "independent"  # pairs of a flow that is a posterior mean
 COVERED = 0.999  # share of the training noise levels that a loaded network answers for
 
 
@@ -46,7 +48,8 @@ def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> 
         data: what the network was trained on, or other data to draw queries from: a law, or points.
 
     Returns:
-        A `NetworkTarget` on the CPU that answers for the SNRs which hold 99.9% of the training noise levels.
+        A `NetworkTarget`, of a flow a `FlowTarget`, on the CPU; as a denoiser it answers for the SNRs which hold 99.9%
+        of the training noise levels.
 
     Raises:
         ValueError: a file is missing, damaged, or of another version of the format.
@@ -54,23 +57,24 @@ def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> 
     folder = Path(path)
     config = read_config(folder)
     with readable(folder / CONFIG):
-        low, high = NoiseLevels.from_config(config["noise"]).interval(COVERED)
+        levels = levels_of(config["noise"])
+        low, high = levels.interval(COVERED)
+        coupled = config["training"].get("pairs") != INDEPENDENT
         origin = config["data"].get("origin")
         if origin is not None:
             origin = torch.tensor(origin, dtype=torch.float64).reshape(math.prod(config["data"]["event_shape"]))
-    return NetworkTarget(
-        read_model(folder),
-        data,
-        prediction="x0",
-        time="sigma",
-        event_shape=tuple(config["data"]["event_shape"]),
-        snr_range=(1 / high, 1 / low),
-        origin=origin,
-        name=line(folder.resolve().name),
-    )
+    about: dict[str, Any] = {
+        "event_shape": tuple(config["data"]["event_shape"]),
+        "snr_range": (1 / high, 1 / low),
+        "origin": origin,
+        "name": line(folder.resolve().name),
+    }
+    if isinstance(levels, FlowTimes):
+        return FlowTarget(read_model(folder), data, coupled=coupled, **about)
+    return NetworkTarget(read_model(folder), data, prediction="x0", time="sigma", **about)
 
 
-def read_model(path: str | os.PathLike[str]) -> Denoiser:
+def read_model(path: str | os.PathLike[str]) -> Denoiser | Velocity:
     """The averaged network in a checkpoint, on the CPU, in evaluation mode.
 
     Where the data lay far from zero, it is that of the data less `origin` of the config.
@@ -81,16 +85,17 @@ def read_model(path: str | os.PathLike[str]) -> Denoiser:
     folder = Path(path)
     config = read_config(folder)
     with readable(folder / CONFIG):
-        denoiser = empty_denoiser(config)
+        model = empty_model(config)
     tensors = read_tensors(folder / MODEL)
-    _fill(denoiser, tensors, folder / MODEL)
-    return denoiser.eval().requires_grad_(False)
+    _fill(model, tensors, folder / MODEL)
+    return model.eval().requires_grad_(False)
 
 
-def empty_denoiser(config: dict[str, Any]) -> Denoiser:
-    """The denoiser that a config describes, before its weights are filled in."""
+def empty_model(config: dict[str, Any]) -> Denoiser | Velocity:
+    """The denoiser or the velocity that a config describes, around zero and before its weights are filled in."""
     shape = tuple(config["data"]["event_shape"])
-    return Denoiser(build(config["network"], shape), torch.zeros(shape), float(config["data"]["sigma_data"]))
+    kind = Velocity if isinstance(levels_of(config["noise"]), FlowTimes) else Denoiser
+    return kind(build(config["network"], shape), torch.zeros(shape), float(config["data"]["sigma_data"]))
 
 
 def _fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:

@@ -68,6 +68,7 @@ from brenier.core.records import Variables
 from brenier.core.work import progress_bar
 from brenier.laws.levels import default_snrs, given_snrs
 from brenier.networks.conventions import known_snr
+from brenier.networks.flow import FlowTarget
 from brenier.networks.jacobian import DENSE
 from brenier.networks.network import NetworkTarget
 from brenier.probing.verdicts import CHECKS, FAIR, POOR, PURPOSES, SIGNIFICANT, VERDICTS, judge
@@ -208,6 +209,8 @@ def load_network(
     net = load_target(network)  # pyright: ignore[reportArgumentType]
     if not isinstance(net, NetworkTarget):
         raise TypeError(f"{net.name} is not a network: calibrate takes a NetworkTarget or a saved network")
+    if isinstance(net, FlowTarget):
+        net.check_denoiser()
     net = net.to(device, dtype)
     if data is not None:
         net = net.with_data(load_target(data, dtype=net.dtype, device=net.device))  # pyright: ignore[reportArgumentType]

@@ -38,7 +38,8 @@ def show_expressway(
         seconds: that all of it took.
     """
     whole = f"{many(len(samples.points), 'sample')} of shape {shape_of(samples)}, seed {seed}, {seconds:.1f} s in all"
-    steps = f"{many(samples.schedule.steps, 'step')} of {samples.solver} by {samples.schedule.criterion}"
+    by = "" if samples.schedule is None else f" by {samples.schedule.criterion}"
+    steps = f"{many(samples.steps, 'step')} of {samples.solver}{by}"
     assert way.handover is not None  # the expressway is fitted
     for line in (
         f"{way.law.name} from {many(len(way.data), 'point')} of {way.data.name}: {whole}.",

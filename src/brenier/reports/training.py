@@ -19,6 +19,8 @@ def show_training(folder: Path, *, steps: int, seconds: float) -> None:
     config, (done, wanted), (names, rows) = read_config(folder), read_progress(folder), read_history(folder)
     about, network = config["data"], config["network"]
     kind = {"mlp": "an MLP", "unet": "a U-Net"}[network["kind"]]
+    if config["training"].get("objective") == "flow":
+        kind = f"a flow by {kind}"
     if steps == 0 and done == wanted:
         say(f"{folder}: {kind}, all {done} steps are done: nothing left to do")
         return

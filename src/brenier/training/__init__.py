@@ -1,1 +1,1 @@
-"""Denoising score matching: a network trained on data or a law, resumable."""
+"""Networks trained on data or a law, to denoise or as flows, resumable."""

@@ -1,7 +1,8 @@
 """The loss of a training run, band of SNRs by band: what `history.csv` holds and the progress bar shows.
 
-The bands share the training noise levels evenly, from the noisiest to the cleanest. The loss is EDM's, the mean square
-error of F: without unit, and 1 or so for a network that knows no more than the data's mean and deviation.
+The bands share the training noise levels evenly, from the noisiest to the cleanest; a flow's time t is the SNR
+t/(1 - t). The loss is the mean square error of F, see `architectures`: without unit, and 1 or so for a network that
+knows no more than the data's mean and deviation.
 """
 
 import csv
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from brenier.networks.noise_levels import NoiseLevels
+from brenier.networks.noise_levels import FlowTimes, NoiseLevels
 from brenier.training.checkpoint import HISTORY
 
 BANDS = 4
@@ -32,7 +33,7 @@ class History:
         edges: SNRs between the bands, increasing, `BANDS` - 1 of them.
     """
 
-    def __init__(self, noise: NoiseLevels) -> None:
+    def __init__(self, noise: NoiseLevels | FlowTimes) -> None:
         self.edges = [1 / noise.quantile(1 - k / BANDS) for k in range(1, BANDS)]
         self._levels = torch.tensor([1 / snr for snr in reversed(self.edges)], dtype=torch.float64)
         self._rows: list[list[float]] = []

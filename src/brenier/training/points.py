@@ -1,17 +1,19 @@
 """Clean points to train on: fresh ones from an explicit law, rows from data; and their mean and deviation."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 
 BLOCK = 2**12  # points turned into float64 at a time
+SINGLE = 1e-3  # deviation that a flow is given where its data are a single point
 SAMPLED = 2**16  # points of an explicit law that its mean and deviation are estimated from
 
 
@@ -26,11 +28,15 @@ class Moments:
     deviation: float
 
     @classmethod
-    def of(cls, law: Target) -> Self:
+    def of(cls, law: Target, single: float | None = None) -> Self:
         """Those of data exactly, those of an explicit law from `SAMPLED` points.
 
+        Args:
+            law: whose.
+            single: what to take for the deviation of a single point.
+
         Raises:
-            ValueError: the law is a single point.
+            ValueError: the law is a single point, and `single` is not given.
         """
         if isinstance(law, Empirical):
             points, weights = law.data, law.weights.double()
@@ -42,7 +48,9 @@ class Moments:
         squares = [mass @ (part - centre).square().mean(1) for part, mass in blocks]
         deviation = math.sqrt(float(torch.stack(squares).sum()))
         if not deviation > 1e-6 * float(points.abs().amax()):
-            raise ValueError(f"{law.name} is a single point: there is nothing to train")
+            if single is None:
+                raise ValueError(f"{law.name} is a single point: there is nothing to train")
+            deviation = single
         return cls(centre.reshape(law.event_shape).float().cpu(), deviation)
 
 
@@ -51,7 +59,8 @@ class Points:
 
     def __init__(self, law: Target, device: torch.device) -> None:
         self._shape = law.event_shape
-        self._device = device
+        self._device, self._name = device, law.name
+        self.dim = law.dim
         if isinstance(law, Empirical):
             self._rows: Tensor | None = law.data.to(device, torch.float32)
             equal = bool((law.weights == law.weights[0]).all())
@@ -74,3 +83,23 @@ class Points:
                 index = index.clamp(max=len(self._rows) - 1)
             points = self._rows[index]
         return points.reshape(n, *self._shape)
+
+    def take(self, index: Int[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
+        """The points of these numbers, of data.
+
+        Raises:
+            ValueError: there is no point of a number.
+        """
+        assert self._rows is not None  # pairs are of data, which is checked where they are given
+        count = len(self._rows)
+        if bool((outside := (index < 0) | (index >= count)).any()):
+            raise ValueError(
+                f"pairs name point {int(index[outside][0])}: {self._name} has points 0 to {count - 1}, in the order of "
+                "its rows"
+            )
+        return self._rows[index.to(self._device)].reshape(len(index), *self._shape)
+
+    def like(self, noise: Float[Tensor, "n d"], shape: Sequence[int]) -> Float[Tensor, "n *shape"]:
+        """Noise for points that were given in `shape`, in the order that they are trained in: channels first."""
+        events = noise.to(self._device, torch.float32).reshape(len(noise), *shape)
+        return events if self._shape == tuple(shape) else events.movedim(-1, 1)

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from brenier.core.random import spawned_seeds
 from brenier.core.reading.files import exists
-from brenier.laws.base import Target
-from brenier.networks.architectures import Denoiser, build, weighted_loss
-from brenier.networks.noise_levels import NoiseLevels
-from brenier.networks.saved import CONFIG
+from brenier.networks.saved import CONFIG, empty_model
 from brenier.training.checkpoint import STATE, read_state, write_checkpoint, write_config
 from brenier.training.history import History, loss_bar
-from brenier.training.points import Moments, Points
+from brenier.training.objectives import Objective
+from brenier.training.points import Moments
 from brenier.training.settings import Settings
 from brenier.training.workers import Workers
 
@@ -35,22 +33,24 @@ class Run:
     """The weights, their average, the optimiser and the losses, from one step to the next."""
 
     def __init__(
-        self, law: Target, moments: Moments, config: dict[str, Any], settings: Settings, workers: Workers
+        self, objective: Objective, moments: Moments, config: dict[str, Any], settings: Settings, workers: Workers
     ) -> None:
-        self.settings, self.workers = settings, workers
+        self.settings, self.workers, self.objective = settings, workers, objective
         self.steps = settings.steps  # None until they are planned
         self.done = 0
-        self.noise = NoiseLevels.from_config(config["noise"])
-        self.history = History(self.noise)
-        self.points = Points(law, workers.device)
+        self.history = History(objective.noise)
         if self.batch_share * workers.count != settings.batch:
             raise ValueError(f"batch {settings.batch} cannot be shared by {workers.count} processes: give a multiple")
+        if (settings.plan_size or 0) > self.batch_share:
+            whose = f"batch of {settings.batch}" if workers.count == 1 else f"share of a process, {self.batch_share}"
+            raise ValueError(f"plan_size {settings.plan_size} is more than the {whose}: give fewer, or a larger batch")
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(spawned_seeds(settings.seed, 0, 0)[0])  # as if in a step 0
-            network = build(config["network"], law.event_shape)
-        self.denoiser = Denoiser(network, moments.centre, moments.deviation).to(workers.device)
-        self.shared = workers.share(self.denoiser)
-        self.weights = dict(self.denoiser.named_parameters())
+            self.model = empty_model(config)
+        self.model.get_buffer("centre").copy_(moments.centre)
+        self.model.to(workers.device)
+        self.shared = workers.share(self.model)
+        self.weights = dict(self.model.named_parameters())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimiser = torch.optim.Adam(self.weights.values(), betas=BETAS, fused=True)
         self.updating = False
@@ -101,13 +101,10 @@ class Run:
 
     def _step(self) -> float:
         """One update of the weights; the mean loss before it."""
-        settings, device = self.settings, self.workers.device
-        first, second, third = spawned_seeds(settings.seed, self.done + 1, self.workers.rank, count=3)
-        x = self.points.batch(self.batch_share, first)
-        sigma = self.noise.sample(self.batch_share, torch.Generator(device).manual_seed(second))
-        z = torch.randn(x.shape, generator=torch.Generator(device).manual_seed(third), device=device)
+        settings = self.settings
+        seeds = spawned_seeds(settings.seed, self.done + 1, self.workers.rank, count=3)
         with self._autocast():
-            losses = weighted_loss(self.shared, x, z, sigma, self.denoiser.get_buffer("sigma_data"))
+            losses, sigma = self.objective(self.shared, self.model.get_buffer("sigma_data"), self.batch_share, seeds)
         sums = self.workers.total(self.history.sums(losses, sigma))
         total = (sums[0].sum() / sums[1].sum()).item()
         if not math.isfinite(total):
@@ -146,7 +143,7 @@ class Run:
             state["average." + name] = self.average[name]
             state["first." + name] = self.optimiser.state[weight]["exp_avg"]
             state["second." + name] = self.optimiser.state[weight]["exp_avg_sq"]
-        model = self.denoiser.state_dict() | self.average
+        model = self.model.state_dict() | self.average
         write_checkpoint(folder, state, model, self.history.text(), self._begun)
         self._begun = None
 
@@ -172,6 +169,7 @@ class Run:
         except KeyError as error:
             raise ValueError(f"{str(file)!r} does not fit {CONFIG}: it holds no {error.args[0]!r}") from None
         self.steps = self.steps if steps < 0 else steps
+        self.objective.skip(self.done * self.settings.batch)
 
     def _arithmetic(self) -> Any:
         """cuDNN's repeatable kernels on a GPU."""

@@ -11,9 +11,13 @@ from typing import Any, Self
 
 from brenier.core.checks import whole_number
 from brenier.networks.architectures import default_kind
+from brenier.networks.saved import INDEPENDENT
+from brenier.training.pairs import MINIBATCH, PLAN_SIZE
 
 STEPS = 10_000
 DECAYS = ("cosine", "constant")
+DENOISING, FLOW = "denoising", "flow"
+OBJECTIVES = (DENOISING, FLOW)
 PRECISIONS = ("auto", "float32", "bfloat16")
 ARCHITECTURE = ("width", "depth", "channels")
 MLP: dict[str, Any] = {"width": 128, "depth": 4}
@@ -33,6 +37,9 @@ class Settings:
     ema: float = 0.999
     seed: int = 0
     precision: str = "auto"
+    objective: str = DENOISING
+    pairs: str | None = None
+    plan_size: int | None = None
 
     @classmethod
     def of(cls, asked: Mapping[str, Any], kind: str) -> Self:
@@ -40,6 +47,10 @@ class Settings:
         batch, rate = (64, 2e-4) if kind == "unet" else (1024, 5e-3)
         usual: dict[str, Any] = {"batch": batch, "learning_rate": rate}
         usual |= {"steps": None if "minutes" in asked else STEPS, "minutes": None}
+        if asked.get("objective") == FLOW:
+            usual["pairs"] = INDEPENDENT
+            if asked.get("pairs") == MINIBATCH:
+                usual["plan_size"] = min(PLAN_SIZE, asked.get("batch", batch))
         return cls(**(usual | {name: value for name, value in asked.items() if name not in ARCHITECTURE}))
 
     def config(self) -> dict[str, Any]:
@@ -54,22 +65,39 @@ def check_settings(asked: Mapping[str, Any]) -> None:
         ValueError: names the first, and what it has to be.
     """
     for name, value in asked.items():
-        if name in ("steps", "batch", "width", "depth", "seed", "checkpoint_every"):
-            whole_number(value, name, 0 if name == "seed" else 1)
+        if name in ("steps", "batch", "width", "depth", "seed", "checkpoint_every", "plan_size"):
+            whole_number(value, name, {"seed": 0, "plan_size": 2}.get(name, 1))
         elif name in ("minutes", "learning_rate", "clip"):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
         elif name == "ema":
             if not 0 <= value < 1:
                 raise ValueError(f"ema must lie in [0, 1), got {value}")
-        elif name == "decay":
-            if value not in DECAYS:
-                raise ValueError(f"decay must be {' or '.join(DECAYS)}, got {value!r}")
+        elif name in ("decay", "objective"):
+            known = DECAYS if name == "decay" else OBJECTIVES
+            if value not in known:
+                raise ValueError(f"{name} must be {' or '.join(known)}, got {value!r}")
         elif name == "precision":
             if value not in PRECISIONS:
                 raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {value!r}")
-        elif len(value) < 2 or any(c < 8 or c % 8 for c in value):
+        elif name == "channels" and (len(value) < 2 or any(c < 8 or c % 8 for c in value)):
             raise ValueError(f"channels must be two or more multiples of 8, got {','.join(map(str, value))}")
+
+
+def check_objective(asked: Mapping[str, Any], noise: bool) -> None:
+    """Refuse what does not go with the objective of a new run; `noise` tells whether noise levels were given.
+
+    Raises:
+        ValueError: pairs for denoising, noise levels for a flow, a size of plans without plans.
+    """
+    if asked.get("objective", DENOISING) != FLOW:
+        for name in ("pairs", "plan_size"):
+            if name in asked:
+                raise ValueError(f"{name} goes with objective {FLOW}, whose noise is paired with data: give that, too")
+    elif noise:
+        raise ValueError("noise is about the levels of denoising, and a flow is trained at even times: leave it out")
+    elif "plan_size" in asked and asked.get("pairs") != MINIBATCH:
+        raise ValueError(f"plan_size is that of {MINIBATCH} plans: give pairs {MINIBATCH}, or leave it out")
 
 
 def architecture(asked: Mapping[str, Any], event_shape: tuple[int, ...]) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""Denoising score matching: minimise E w(sigma) |D(X + sigma Z; sigma) - X|^2 over networks D.
+"""Training: denoising score matching, min E w(sigma) |D(X + sigma Z; sigma) - X|^2 over networks D; or flows.
 
 The minimiser is the posterior mean. Preconditioning and weights are EDM's (Karras et al., arXiv:2206.00364): the loss
 is the error of the inner network F at every noise level. What a run yields is the average of its weights.
+
+A flow is v with min E |v((1 - t) Z + t X, t) - (X - Z)|^2, t even in [0, 1] (arXiv:2210.02747): noise at t = 0, data at
+t = 1. Noise and data may be paired, so that its paths are straighter and few steps do: see `pairs`. The unit of the
+data does not matter for how well it is trained, see `architectures.flow_loss`, but the noise is N(0, I) in any unit.
 
 Step k draws its points, noise and noise levels from a seed made of the run's seed and k, and a checkpoint holds all
 that step k left behind. Hence a run that was stopped or killed, and resumed with as many threads, ends in the same
@@ -26,12 +30,14 @@ from brenier.core.writing import locked
 from brenier.laws.alike import channels_first
 from brenier.laws.base import Target
 from brenier.networks.network import NetworkTarget
-from brenier.networks.noise_levels import NoiseLevels
-from brenier.networks.saved import CONFIG, empty_denoiser, is_checkpoint, load, read_config, readable
+from brenier.networks.noise_levels import FlowTimes, NoiseLevels, levels_of
+from brenier.networks.saved import CONFIG, empty_model, is_checkpoint, load, read_config, readable
 from brenier.training.checkpoint import STATE
-from brenier.training.points import Moments
+from brenier.training.objectives import Denoising, FlowMatching, Objective
+from brenier.training.pairs import GIVEN, PairsLike, name_of, pairs_of
+from brenier.training.points import SINGLE, Moments, Points
 from brenier.training.run import Run
-from brenier.training.settings import Settings, architecture, check_settings, contradiction
+from brenier.training.settings import FLOW, Settings, architecture, check_objective, check_settings, contradiction
 from brenier.training.workers import Workers
 
 Noise: TypeAlias = str | os.PathLike[str] | xr.Dataset | None
@@ -55,6 +61,9 @@ def train(
     clip: float | None = None,
     ema: float | None = None,
     noise: Noise = None,
+    objective: str | None = None,
+    pairs: PairsLike | None = None,
+    plan_size: int | None = None,
     seed: int | None = None,
     device: torch.device | str | None = None,
     precision: str | None = None,
@@ -64,7 +73,7 @@ def train(
     progress: bool = True,
     on_step: Callable[[int, float], object] | None = None,
 ) -> NetworkTarget:
-    """Train a denoising network on data, or on an explicit law that is sampled afresh at every step.
+    """Train a network on data, or on an explicit law that is sampled afresh at every step: to denoise, or as a flow.
 
     Settings that are None take their defaults; in a resumed run, the values that it was begun with.
 
@@ -85,6 +94,14 @@ def train(
         clip: largest norm of the gradient; 1.
         ema: decay per step of the average of the weights; 0.999, less in the first thousands of steps.
         noise: "log-normal" or a profile, of `brenier.probe` or its file: see `brenier.networks.noise_levels`.
+        objective: "denoising" or "flow". Default: "denoising".
+        pairs: of a flow, which noise goes with which datum. "independent": any with any; the flow's velocity is then a
+            posterior mean, and it can be probed and planned for. "minibatch": by exact plans between `plan_size`
+            noises and data. A fitted `SemiDiscrete` map from a normal source to these data. Or what yields
+            (noise, index) without end, one pair or an array of each at a time: noise N(0, I), the row of its datum. A
+            resumed run has to be given maps and pairs again, and goes through those that were used.
+            Default: "independent".
+        plan_size: noises to a plan, of minibatch pairs: from 2 to the batch. Default: 128, or the batch if it is less.
         seed: of every random number; 0.
         device: Default: a GPU where there is one. Under `accelerate launch`, accelerate chooses.
         precision: "float32"; "bfloat16", which leaves weights, their updates and sums in float32; "auto", bfloat16 on
@@ -99,8 +116,8 @@ def train(
         The network, as `load` returns it, with queries drawn from `data`.
 
     Raises:
-        ValueError: a setting is out of range; `output` exists; a resumed run contradicts its beginning; the loss is
-            not finite (the last checkpoint stays).
+        ValueError: a setting is out of range; `output` exists; a resumed run contradicts its beginning; a map of other
+            data; the loss is not finite, pairs end or name no datum (the last checkpoint stays).
         KeyboardInterrupt: Ctrl-C. The steps that are done are in a checkpoint, except when it fell into an update of
             the weights: then the last checkpoint stays.
     """
@@ -110,18 +127,21 @@ def train(
     options: dict[str, Any] = {"steps": steps, "minutes": minutes, "batch": batch}
     options |= {"width": width, "depth": depth, "channels": channels}
     options |= {"learning_rate": learning_rate, "decay": decay, "clip": clip, "ema": ema}
-    options |= {"seed": seed, "precision": precision}
+    options |= {"seed": seed, "precision": precision, "objective": objective, "plan_size": plan_size}
+    options["pairs"] = None if pairs is None else name_of(pairs)
     asked = {name: value for name, value in options.items() if value is not None}
     check_settings(asked | ({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}))
     folder = Path(output)
     if not resume:
+        check_objective(asked, noise is not None)
         check_folder(folder, force)
     law = load_target(data, device=device)
     if law.learned:
         raise ValueError(f"{law.name} is a network itself: give data or a law to train on")
-    raw = channels_first(law)
+    given, raw = law, channels_first(law)
     law = raw.moved(-raw.origin)
-    moments = Moments.of(law)
+    flow = objective == FLOW or (resume and _is_flow(folder))
+    moments = Moments.of(law, SINGLE if flow else None)
     config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
     if bool((raw.origin != 0).any()):
         config["data"]["origin"] = raw.origin.tolist()
@@ -129,7 +149,16 @@ def train(
     with readable(folder / CONFIG):
         settings = Settings(**config["training"])
     limit = settings.minutes if minutes is None else minutes
-    run = Run(law, moments, config, settings, workers)
+    levels = levels_of(config["noise"])
+    loss: Objective
+    if isinstance(levels, FlowTimes):
+        which = settings.pairs if pairs is None else pairs
+        if which is None or which == GIVEN:
+            raise ValueError(f"{str(folder)!r} was begun with pairs of its own: give them again")
+        loss = FlowMatching(levels, pairs_of(which, settings.plan_size, law, given, workers), workers.device)
+    else:
+        loss = Denoising(levels, Points(law, workers.device), workers.device)
+    run = Run(loss, moments, config, settings, workers)
     with _held(folder, resume, force) if workers.main else nullcontext():
         if resume:
             run.restore(folder)
@@ -145,10 +174,12 @@ def train(
 def _begun(law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -> dict[str, Any]:
     """The config of a new run."""
     network = architecture(asked, law.event_shape)
+    flow = asked.get("objective") == FLOW
+    levels = FlowTimes(moments.deviation) if flow else _noise(NoiseLevels.of_law(law, moments.deviation), noise)
     return {
         "data": _described(law) | {"sigma_data": moments.deviation},
         "network": network,
-        "noise": _noise(NoiseLevels.of_law(law, moments.deviation), noise).config(),
+        "noise": levels.config(),
         "training": Settings.of(asked, network["kind"]).config(),
     }
 
@@ -173,8 +204,8 @@ def _continued(folder: Path, law: Target, moments: Moments, asked: dict[str, Any
     """The config of the run in `folder`, where this call goes on with it."""
     config = read_config(folder)
     with readable(folder / CONFIG):
-        empty_denoiser(config)
-        levels = NoiseLevels.from_config(config["noise"])
+        empty_model(config)
+        levels = levels_of(config["noise"])
     begun = config["data"]
     for name, value in _described(law).items():
         if name != "name" and value != begun.get(name):
@@ -185,11 +216,17 @@ def _continued(folder: Path, law: Target, moments: Moments, asked: dict[str, Any
     if not math.isclose(mine, other, rel_tol=1e-6):
         raise ValueError(f"{law.name} has sigma_data {mine:g}, {str(folder)!r} was begun with {other:g}: {OTHER}")
     difference = contradiction(asked, config["training"] | config["network"])
-    if difference is None and noise is not None and _noise(NoiseLevels(levels.mean, levels.std), noise) != levels:
-        difference = "noise is another distribution than the run was begun with"
+    if difference is None and noise is not None:
+        plain = isinstance(levels, NoiseLevels)
+        if not plain or _noise(NoiseLevels(levels.mean, levels.std), noise) != levels:
+            difference = "noise is another distribution than the run was begun with"
     if difference is not None:
         raise ValueError(f"cannot resume {str(folder)!r}: {difference}: leave it out")
     return config
+
+
+def _is_flow(folder: Path) -> bool:
+    return read_config(folder)["training"].get("objective") == FLOW
 
 
 def check_folder(folder: Path, force: bool) -> None:

@@ -1,0 +1,210 @@
+"""Noise paired with data, for flows: independent, by exact plans within a batch, by a fitted map, or as they are given.
+
+A coupling leaves both laws what they were, N(0, I) and that of the data, and decides which noise goes with which datum.
+A map from N(0, I) to the points (arXiv:2509.25519, 2510.15038) gives each noise its point. Plans between k draws of
+noise and k of data (arXiv:2302.00482) tend to that as k grows, but slowly: their cost falls by a power -1/d or less.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from brenier.core.points import Numbers, as_tensor
+from brenier.laws.base import Target
+from brenier.laws.empirical import Empirical
+from brenier.networks.saved import INDEPENDENT
+from brenier.training.points import Points
+from brenier.training.workers import Workers
+
+MINIBATCH, GIVEN = "minibatch", "given"
+PLAN_SIZE = 128  # noises and data to a plan
+SAME_MASS = 1e-6  # relative difference of weights that rounding may make
+
+
+@runtime_checkable
+class Map(Protocol):
+    """A map from N(0, I) to points, as `brenier.SemiDiscrete` is one.
+
+    Attributes:
+        points: shape (N, d), in the order of the data.
+        weights: shape (N,), sum 1.
+        source: "normal".
+    """
+
+    points: Float[Tensor, "N d"]
+    weights: Float[Tensor, " N"]
+    source: str
+
+    def draw(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
+        """n noises."""
+        ...
+
+    def cells(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """The number of the point that each is carried to."""
+        ...
+
+
+PairsLike: TypeAlias = str | Map | Iterable[tuple[Numbers, Numbers]]
+Drawn: TypeAlias = tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]
+
+
+def name_of(pairs: PairsLike) -> str:
+    """What pairs are called in a config.
+
+    Raises:
+        ValueError: a name that is none.
+        TypeError: no pairs.
+    """
+    if isinstance(pairs, str):
+        if pairs not in (INDEPENDENT, MINIBATCH):
+            raise ValueError(f"pairs must be {INDEPENDENT}, {MINIBATCH}, a map or pairs themselves, got {pairs!r}")
+        return pairs
+    if not isinstance(pairs, Map | Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"pairs must be {INDEPENDENT}, {MINIBATCH}, a fitted map, or yield (noise, index), got "
+            f"{type(pairs).__name__}"
+        )
+    return GIVEN
+
+
+def check_map(pairs: Map, data: Empirical) -> None:
+    """Refuse a map that does not lead from N(0, I) to these data.
+
+    Raises:
+        ValueError: it starts elsewhere, leads to other points or weights, or is not fitted.
+    """
+    if pairs.source != "normal":
+        raise ValueError(f"the map starts from {pairs.source}, a flow from N(0, I): fit one with source normal")
+    mine, theirs = data.data.cpu().float(), pairs.points.cpu().float()
+    if mine.shape != theirs.shape or not torch.allclose(mine, theirs, rtol=1e-6, atol=1e-6 * float(mine.std())):
+        counts = f"{tuple(theirs.shape)}, not {tuple(mine.shape)}" if mine.shape != theirs.shape else "of other values"
+        raise ValueError(f"the map was fitted to other points than {data.name} holds ({counts}): fit one to these")
+    if not torch.allclose(data.weights.cpu().double(), pairs.weights.cpu().double(), rtol=SAME_MASS):
+        raise ValueError(f"the map was fitted to other weights than {data.name} has: fit one to these")
+    pairs.cells(pairs.draw(1))  # raises where it is not fitted
+
+
+class Independent:
+    """Noise that knows nothing of the data."""
+
+    def __init__(self, points: Points) -> None:
+        self.points = points
+
+    def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
+        """n pairs."""
+        y = self.points.batch(n, seeds[0])
+        return torch.randn(y.shape, generator=torch.Generator(y.device).manual_seed(seeds[1]), device=y.device), y
+
+    def skip(self, n: int) -> None:
+        """Nothing: seeds say it all."""
+
+
+class Minibatch(Independent):
+    """Exact plans between as many noises as data, `size` at a time."""
+
+    def __init__(self, points: Points, size: int) -> None:
+        super().__init__(points)
+        self.size = size
+
+    def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
+        """n pairs."""
+        x, y = super().draw(n, seeds)
+        parts = zip(x.split(self.size), y.split(self.size), strict=True)
+        return x, torch.cat([theirs[plan(mine, theirs)] for mine, theirs in parts])
+
+
+def plan(x: Float[Tensor, "k *shape"], y: Float[Tensor, "k *shape"]) -> Int[Tensor, " k"]:
+    """The permutation p that makes sum |x_i - y_p(i)|^2 least."""
+    products = x.flatten(1).double() @ y.flatten(1).double().T
+    return torch.from_numpy(linear_sum_assignment(products.cpu().numpy(), maximize=True)[1]).to(x.device)
+
+
+class Mapped:
+    """Each noise with the point that a map carries it to."""
+
+    def __init__(self, points: Points, pairs: Map, shape: Sequence[int]) -> None:
+        self.points, self.map, self.shape = points, pairs, tuple(shape)
+
+    def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
+        """n pairs."""
+        x = self.map.draw(n, seeds[1])
+        return self.points.like(x, self.shape), self.points.take(self.map.cells(x))
+
+    def skip(self, n: int) -> None:
+        """Nothing: seeds say it all."""
+
+
+class Listed:
+    """Pairs as they come, one at a time or many, from what yields noises and numbers of points.
+
+    Several processes go through the same pairs, and each takes its part of every batch.
+    """
+
+    def __init__(self, points: Points, pairs: Iterable[Any], shape: Sequence[int], workers: Workers) -> None:
+        self.points, self.shape, self.workers = points, tuple(shape), workers
+        self._source: Iterator[Any] = iter(pairs)
+        self._noise, self._index = torch.zeros(0, points.dim), torch.zeros(0, dtype=torch.long)
+        self.count = 0  # of those that were taken
+
+    def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
+        """n pairs."""
+        noise, index = self._next(n * self.workers.count)
+        mine = slice(n * self.workers.rank, n * (self.workers.rank + 1))
+        return self.points.like(noise[mine], self.shape), self.points.take(index[mine])
+
+    def skip(self, n: int) -> None:
+        """Go through n pairs, as a run before did."""
+        while n > 0:
+            n -= len(self._next(min(n, 2**14))[1])
+
+    def _next(self, n: int) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
+        noises, indices = [self._noise], [self._index]
+        while sum(map(len, indices)) < n:
+            pair = next(self._source, None)
+            if pair is None:
+                have = self.count + sum(map(len, indices))
+                raise ValueError(f"the pairs ended after {have:,}, amid the training: give more, or ones without end")
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise TypeError(f"pairs must yield (noise, index), got {type(pair).__name__}")
+            noise, index = pair
+            index = as_tensor(index, "indices of pairs").reshape(-1).to("cpu", torch.long)
+            noise = as_tensor(noise, "noise of pairs")
+            if noise.numel() != len(index) * self.points.dim:
+                shape = f"{tuple(noise.shape)} for {len(index)} points of {self.points.dim} numbers"
+                raise ValueError(f"noise and index of a pair do not fit each other: {shape}")
+            noises.append(noise.reshape(len(index), -1).to("cpu", torch.float32))
+            indices.append(index)
+        noise, index = torch.cat(noises), torch.cat(indices)
+        self._noise, self._index, self.count = noise[n:], index[n:], self.count + n
+        return noise[:n], index[:n]
+
+
+Pairs: TypeAlias = Independent | Mapped | Listed
+
+
+def pairs_of(pairs: PairsLike, plan_size: int | None, law: Target, given: Target, workers: Workers) -> Pairs:
+    """What draws pairs for a training.
+
+    Args:
+        pairs: the name of a coupling, a map, or what yields noises and numbers of points.
+        plan_size: of minibatch plans.
+        law: to train on, moved to zero and with the channels of images first.
+        given: the same as it was given, which maps and numbers are about.
+        workers: the processes of the training.
+
+    Raises:
+        ValueError: the map or the pairs do not go with the law.
+    """
+    points = Points(law, workers.device)
+    if isinstance(pairs, str):
+        return Minibatch(points, plan_size or PLAN_SIZE) if pairs == MINIBATCH else Independent(points)
+    if not isinstance(given, Empirical):
+        raise ValueError(f"pairs say which datum goes with a noise, and {given.name} is a law: give data")
+    if isinstance(pairs, Map):
+        check_map(pairs, given)
+        return Mapped(points, pairs, given.event_shape)
+    return Listed(points, pairs, given.event_shape, workers)
