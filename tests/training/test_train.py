@@ -295,7 +295,6 @@ SCRIPT = """
 import os, signal, sys
 import torch
 from brenier.training.train import train
-from brenier.transport import SemiDiscrete
 
 torch.set_num_threads(1)
 options = {"batch": 64, "width": 16, "depth": 1, "device": "cpu", "progress": False}
@@ -546,7 +545,6 @@ PAIR = """
 import sys
 import torch
 from brenier.training.train import train
-from brenier.transport import SemiDiscrete
 
 torch.set_num_threads(1)
 data = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)).numpy()
