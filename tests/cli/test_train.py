@@ -164,6 +164,10 @@ def test_a_flow_is_trained_on_pairs_of_a_map_sampled_and_evaluated(brenier: Comm
         "does not exist"
     )
     assert not (tmp_path / "no").exists()
+    assert brenier("pairs", tmp_path / "map.nc", "-n", 500, "-o", tmp_path / "pairs.npz", "-q").code == 0
+    flow = ("--objective", "flow", "--pairs", tmp_path / "pairs.npz", "--steps", 2, *SMALL)
+    assert brenier("train", tmp_path / "data.npy", "-o", tmp_path / "recorded", *flow).code == 0
+    brenier("train", tmp_path / "other.npy", "-o", tmp_path / "no", *flow).refused("60 of 60 data differ")
     words = "net is a flow whose noise was coupled to its data"
     brenier("probe", tmp_path / "net").refused(words)
     brenier("calibrate", tmp_path / "net").refused(words)

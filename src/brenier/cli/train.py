@@ -40,8 +40,8 @@ def run_train(
     pairs: Annotated[
         str | None,
         typer.Option(
-            metavar="independent|minibatch|MAP",
-            help="Of a flow: which noise goes with which datum (default: independent), or a map (.nc) to DATA.",
+            metavar="independent|minibatch|FILE",
+            help="Of a flow: noise with data; or a map (.nc), or its pairs (.npz) (default: independent).",
         ),
     ] = None,
     plan_size: Annotated[
@@ -109,13 +109,13 @@ def run_train(
 
 
 def _pairs(named: str | None) -> Any:
-    """The coupling of this name, or the map in this file."""
+    """The coupling of this name, or the map or the pairs in this file."""
     if named is None or named in ("independent", "minibatch"):
         return named
 
-    from brenier import SemiDiscrete
+    from brenier import RecordedPairs, SemiDiscrete
 
-    return SemiDiscrete.load(named)
+    return RecordedPairs(named) if Path(named).suffix == ".npz" else SemiDiscrete.load(named)
 
 
 def _whole_number(field: str) -> int:

@@ -5,7 +5,7 @@ A map from N(0, I) to the points (arXiv:2509.25519, 2510.15038) gives each noise
 noise and k of data (arXiv:2302.00482) tend to that as k grows, but slowly: their cost falls by a power -1/d or less.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -39,16 +39,29 @@ class Map(Protocol):
     weights: Float[Tensor, " N"]
     source: str
 
-    def draw(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
-        """n noises."""
-        ...
-
-    def cells(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
-        """The number of the point that each is carried to."""
+    def draw_pairs(self, n: int, generator: torch.Generator) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
+        """n noises and the numbers of their points."""
         ...
 
 
-PairsLike: TypeAlias = str | Map | Iterable[tuple[Numbers, Numbers]]
+@runtime_checkable
+class Stream(Protocol):
+    """Batches of pairs that are made by their place, as `brenier.Pairs` and `brenier.RecordedPairs`.
+
+    Attributes:
+        size: pairs to a batch.
+        done: batches that were taken.
+    """
+
+    size: int
+    done: int
+
+    def check(self, data: Numbers) -> None:
+        """Refuse data that the pairs do not lead to."""
+        ...
+
+
+PairsLike: TypeAlias = str | Map | Iterable[tuple[Numbers, ...]]
 Drawn: TypeAlias = tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]
 
 
@@ -85,7 +98,7 @@ def check_map(pairs: Map, data: Empirical) -> None:
         raise ValueError(f"the map was fitted to other points than {data.name} holds ({counts}): fit one to these")
     if not torch.allclose(data.weights.cpu().double(), pairs.weights.cpu().double(), rtol=SAME_MASS):
         raise ValueError(f"the map was fitted to other weights than {data.name} has: fit one to these")
-    pairs.cells(pairs.draw(1))  # raises where it is not fitted
+    pairs.draw_pairs(1, torch.Generator())  # raises where it is not fitted
 
 
 class Independent:
@@ -131,8 +144,8 @@ class Mapped:
 
     def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
         """n pairs."""
-        x = self.map.draw(n, seeds[1])
-        return self.points.like(x, self.shape), self.points.take(self.map.cells(x))
+        x, index = self.map.draw_pairs(n, torch.Generator().manual_seed(seeds[1]))
+        return self.points.like(x, self.shape), self.points.take(index)
 
     def skip(self, n: int) -> None:
         """Nothing: seeds say it all."""
@@ -146,7 +159,7 @@ class Listed:
 
     def __init__(self, points: Points, pairs: Iterable[Any], shape: Sequence[int], workers: Workers) -> None:
         self.points, self.shape, self.workers = points, tuple(shape), workers
-        self._source: Iterator[Any] = iter(pairs)
+        self._pairs, self._source = pairs, iter(pairs)
         self._noise, self._index = torch.zeros(0, points.dim), torch.zeros(0, dtype=torch.long)
         self.count = 0  # of those that were taken
 
@@ -157,7 +170,10 @@ class Listed:
         return self.points.like(noise[mine], self.shape), self.points.take(index[mine])
 
     def skip(self, n: int) -> None:
-        """Go through n pairs, as a run before did."""
+        """Go through n pairs, as a run before did; to the batch in question, where pairs are made by their place."""
+        if isinstance(self._pairs, Stream) and self.count == 0:
+            self._pairs.done += n // self._pairs.size
+            self.count, n = self.count + n - n % self._pairs.size, n % self._pairs.size
         while n > 0:
             n -= len(self._next(min(n, 2**14))[1])
 
@@ -168,9 +184,9 @@ class Listed:
             if pair is None:
                 have = self.count + sum(map(len, indices))
                 raise ValueError(f"the pairs ended after {have:,}, amid the training: give more, or ones without end")
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
+            if not isinstance(pair, tuple | list) or len(pair) not in (2, 3):  # labels may follow
                 raise TypeError(f"pairs must yield (noise, index), got {type(pair).__name__}")
-            noise, index = pair
+            noise, index = pair[:2]
             index = as_tensor(index, "indices of pairs").reshape(-1).to("cpu", torch.long)
             noise = as_tensor(noise, "noise of pairs")
             if noise.numel() != len(index) * self.points.dim:
@@ -207,4 +223,6 @@ def pairs_of(pairs: PairsLike, plan_size: int | None, law: Target, given: Target
     if isinstance(pairs, Map):
         check_map(pairs, given)
         return Mapped(points, pairs, given.event_shape)
+    if isinstance(pairs, Stream):
+        pairs.check(given.data)
     return Listed(points, pairs, given.event_shape, workers)

@@ -97,9 +97,10 @@ def train(
         objective: "denoising" or "flow". Default: "denoising".
         pairs: of a flow, which noise goes with which datum. "independent": any with any; the flow's velocity is then a
             posterior mean, and it can be probed and planned for. "minibatch": by exact plans between `plan_size`
-            noises and data. A fitted `SemiDiscrete` map from a normal source to these data. Or what yields
-            (noise, index) without end, one pair or an array of each at a time: noise N(0, I), the row of its datum. A
-            resumed run has to be given maps and pairs again, and goes through those that were used.
+            noises and data. A fitted `SemiDiscrete` map from a normal source to these data; or its `Pairs` or
+            `RecordedPairs`, or whatever yields (noise, index) without end, one pair or an array of each at a time:
+            noise N(0, I), the row of its datum. A resumed run has to be given maps and pairs again, from their
+            beginning, and leaves out those that were used.
             Default: "independent".
         plan_size: noises to a plan, of minibatch pairs: from 2 to the batch. Default: 128, or the batch if it is less.
         seed: of every random number; 0.
