@@ -84,3 +84,4 @@ def test_the_loops_for_flow_matching_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert abs(space["weights"]).max() > 0
     assert space["again"].done == 1000
     assert len(space["label"]) == 128
+    assert space["report"].attrs["skew_p"] < 0.01

@@ -15,6 +15,7 @@ Kind: TypeAlias = Literal[
     "comparison",
     "schedule",
     "transport",
+    "coupling",
     "flow",
     "history",
     "evaluation",
@@ -189,6 +190,13 @@ _TRANSPORT: Labels = {
     "class_excess": ("excess total variation of the class when its fit ended", "1"),
     "class_averaged": ("draws that the heights of the class are worth", "1"),
 }
+_COUPLING: Labels = {
+    "batch": ("noises and data of a minibatch plan", "1"),
+    "cost": ("mean squared distance of noise and datum by minibatch plans", _SQUARED),
+    "detour": ("root mean squared distance of the plan's datum from the map's", _DATA),
+    "map_cost": ("mean squared distance of noise and datum by the map", _SQUARED),
+    "independent_cost": ("mean squared distance of independent noise and datum", _SQUARED),
+}
 _HISTORY: Labels = {
     "step": ("step of the iteration", "1"),
     "eta": ("step size for standardised laws", "1"),
@@ -338,6 +346,13 @@ RECORDS: dict[Kind, Record] = {
         columns=("axis",),
         required=("points", "weights", "heights"),
         attributes=("source", "fit_stopped", "fit_tolerance", "fit_samples", "fit_excess", "fit_seed"),
+    ),
+    "coupling": Record(
+        "brenier.coupling_report",
+        _COUPLING,
+        rows=("batch",),
+        required=("batch", "cost", "detour", "cost_se", "detour_se", "map_cost", "independent_cost"),
+        attributes=("points", "dim", "source", "excess", "chi_square", "slope"),
     ),
     "flow": Record(
         "brenier flow",

@@ -13,6 +13,7 @@ _PRINT = {
     "calibration": "calibration.print_calibration",
     "comparison": "schedule.print_comparison",
     "transport": "transport.print_transport",
+    "coupling": "coupling.print_coupling",
     "flow": "flow.print_flow",
     "evaluation": "evaluation.print_evaluation",
     "audit": "audit.print_audit",

@@ -37,10 +37,12 @@ def _rows(transport: xr.Dataset, seconds: float | None) -> list[tuple[str, str, 
     if "excess" not in about:
         return [*rows, ("excess total variation", "not measured", "")]
     counted = f"{scale(about['total_variation'])} counted, of which noise {scale(about['floor'])}"
-    return [
-        *rows,
+    rows += [
         ("excess total variation", with_error(about, "excess"), f"{counted}; {int(about['samples']):,} fresh draws"),
         ("chi-square", with_error(about, "chi_square"), "without the noise: can be below 0"),
         ("W2 by the map", with_error(about, "w2_primal"), f"{int(about['w2_samples']):,} fresh draws"),
         ("W2 by the heights", with_error(about, "w2_dual"), "at most W2, but for noise"),
     ]
+    if "independent" in about:
+        rows.append(("of independent pairs", scale(float(about["independent"]), 5), "root mean squared distance"))
+    return rows

@@ -1,9 +1,11 @@
 """What is kept with a fitted map: how far its cells are off, and what it pays, on draws that the fit has not seen."""
 
+import math
 from dataclasses import asdict
 
 import xarray as xr
 
+from brenier.transport.semidiscrete.coupling import independent_cost
 from brenier.transport.semidiscrete.map import FRESH, SemiDiscrete
 
 
@@ -11,7 +13,7 @@ def portrait(transport: SemiDiscrete, *, samples: int = FRESH, seed: int = 0) ->
     """The map as a dataset, measured on fresh draws.
 
     To what `SemiDiscrete.to_dataset` holds it adds, as attributes, the fields of `MarginalError`, and those of `Cost`
-    with "w2_" before them.
+    with "w2_" before them, and `independent`, the root of the mean squared distance of independent noise and data.
 
     Args:
         transport: a fitted map.
@@ -27,6 +29,7 @@ def portrait(transport: SemiDiscrete, *, samples: int = FRESH, seed: int = 0) ->
         "measured": "fresh independent draws of the source, counted into the cells",
         **asdict(error),
         **{f"w2_{name}": value for name, value in asdict(cost).items()},
+        "independent": math.sqrt(independent_cost(transport, seed)[0]),
         "seed": seed,
     }
     return found
