@@ -123,7 +123,8 @@ def load_target(
         data: what the queries of a network are drawn from, anything that this function takes but a network. Default:
             they are drawn by running the network's own chain.
         reading: how a file is to be read, that of `data` where there are some: columns, separator, shape, ...; of a
-            network of diffusers, the shape of its points, its condition and guidance.
+            network of diffusers, the shape of its points, its condition and guidance; of one that was trained here with
+            labels, the condition `class_labels`.
 
     Raises:
         ValueError, TypeError: one line, for names and files that do not exist or do not hold a law, or where `reading`
@@ -159,8 +160,10 @@ def readable(law: LawLike) -> tuple[str, ...]:
     if not isinstance(law, str | os.PathLike) or (isinstance(law, str) and law in BUILT_IN):
         return ()
     file = Path(split_member(os.fspath(law))[0])
-    if not exists(file) or file.suffix.lower() in (".json", ".py") or (file.is_dir() and saved.is_checkpoint(file)):
+    if not exists(file) or file.suffix.lower() in (".json", ".py"):
         return ()
+    if file.is_dir() and saved.is_checkpoint(file):
+        return ("condition",) if saved.has_classes(file) else ()
     return OF_NETWORK if file.is_dir() and folders.is_diffusers(file) else fields_of(file)
 
 
@@ -177,7 +180,7 @@ def _named(
         raise ValueError(_unknown(text, file))
     check_fields(text, reading, readable(Path(text)))
     if file.is_dir() and saved.is_checkpoint(file):
-        return saved.load(file).to(**options)
+        return saved.load(file, condition=reading.condition).to(**options)
     if file.suffix.lower() == ".json":
         return read_mixture(file, **options)
     if (why := folders.not_loadable(file)) is not None:

@@ -62,7 +62,9 @@ def test_every_option_reaches_training(brenier: Command, asked: list, tmp_path: 
         "checkpoint_every": 11,
     }
     options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-    brenier("train", "digits", "-o", tmp_path / "net", "--channels", "8,16", *options).refused("asked")
+    np.save(tmp_path / "classes.npy", np.arange(3))
+    classes = ("--labels", tmp_path / "classes.npy")
+    brenier("train", "digits", "-o", tmp_path / "net", "--channels", "8,16", *options, *classes).refused("asked")
     brenier("train", "digits", "-o", tmp_path / "net", "--width", 9, "--resume", "--quiet").refused("asked")
     brenier("train", "digits", "-o", tmp_path / "net", "--force").refused("asked")
     common = {"resume": False, "force": False, "progress": True, "width": None, "channels": None}
@@ -71,6 +73,8 @@ def test_every_option_reaches_training(brenier: Command, asked: list, tmp_path: 
     assert all(arguments == ("digits", tmp_path / "net") for arguments, _ in asked)
     for call in (everything, resumed, forced):
         call.pop("on_step")
+    assert everything.pop("labels").tolist() == [0, 1, 2]
+    assert (resumed.pop("labels"), forced.pop("labels")) == (None, None)
     assert everything == common | given | {"channels": (8, 16)}
     assert resumed == common | blank | {"width": 9, "resume": True, "progress": False}
     assert forced == common | blank | {"force": True}
@@ -179,3 +183,15 @@ def test_a_flow_is_trained_on_pairs_of_a_map_sampled_and_evaluated(brenier: Comm
     expected = package.sample(tmp_path / "net", 300, times=[0, 0.3, 1], solver="heun", progress=False)
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), expected.events.numpy())
     assert brenier("evaluate", tmp_path / "x.npy", "--reference", tmp_path / "data.npy", "-q").code == 0
+
+
+def test_a_network_with_classes_is_asked_for_one(brenier: Command, tmp_path: Path) -> None:
+    np.save(tmp_path / "data.npy", np.array([[-2.0], [3.0]] * 5))
+    (tmp_path / "labels.txt").write_text("low\nup\n" * 5)
+    flow = ("--objective", "flow", "--labels", tmp_path / "labels.txt", "--steps", 60, *SMALL)
+    assert brenier("train", tmp_path / "data.npy", "-o", tmp_path / "net", *flow, "-q").code == 0
+    drawn = ("sample", tmp_path / "net", "-n", 20, "-q", "-o", tmp_path / "x.npy")
+    assert brenier(*drawn, "--condition", "class_labels=1").code == 0
+    assert np.load(tmp_path / "x.npy").mean() > 1
+    brenier(*drawn, "--force", "--condition", "class_labels=2").refused("with class_labels=2")
+    brenier(*drawn, "--force", "--guidance", 2).refused("guidance says how networks of diffusers are read")

@@ -204,3 +204,17 @@ def test_the_loss_of_a_flow_over_even_angles_is_its_error_over_even_times() -> N
     error = (velocity((1 - place) * x + place * y, t) - (y - x)).square().mean(1)
     by_time = torch.trapezoid(error.double(), t.double()) * 2 / (math.pi * s)
     assert float(by_angle.detach()) == pytest.approx(float(by_time.detach()), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3,), (16, 16)])
+def test_a_network_with_classes_is_told_them(shape: tuple[int, ...]) -> None:
+    made = Mlp(shape, 16, 2, classes=3) if len(shape) == 1 else UNet(shape, (8, 16), 1, classes=3)
+    velocity, x = Velocity(stirred(made), torch.zeros(shape), 0.5), points(2, *shape)
+    t, labels = torch.tensor([0.3, 0.6]), torch.tensor([0, 2])
+    both = velocity(x, t, class_labels=labels)
+    for k in range(2):
+        alone = velocity(x[k : k + 1], t[k : k + 1], class_labels=labels[k : k + 1])
+        assert torch.allclose(alone[0], both[k], atol=1e-5)
+    assert not torch.allclose(velocity(x, t, class_labels=labels.flip(0)), both, atol=1e-3)
+    with pytest.raises(ValueError, match="it has classes: give class_labels"):
+        velocity(x, t)

@@ -50,7 +50,7 @@ def test_couplings_leave_both_laws_and_lower_the_cost() -> None:
         ("by 64", of("minibatch", size=64)),
         ("map", of(fitted())),
     ):
-        x, y = pairs.draw(3000, (1, 2))
+        x, y, _ = pairs.draw(3000, (1, 2))
         assert x.shape == y.shape == (3000, 3)
         assert float(x.mean(0).abs().max()) < 4 / np.sqrt(3000)
         assert float((x.std(0) - 1).abs().max()) < 4 / np.sqrt(6000)
@@ -59,8 +59,8 @@ def test_couplings_leave_both_laws_and_lower_the_cost() -> None:
         counts = place.bincount(minlength=40)
         assert float((counts / 3000 - 1 / 40).abs().max()) < 0.02
         found[name] = float((x - y).square().sum(1).mean())
-        again, _ = pairs.draw(3000, (1, 2))
-        other, _ = pairs.draw(3000, (1, 3))
+        again, *_ = pairs.draw(3000, (1, 2))
+        other, *_ = pairs.draw(3000, (1, 3))
         assert torch.equal(again, x)
         assert not torch.equal(other, x)
     assert found["map"] < found["by 64"] < found["by 4"] < found["independent"]
@@ -68,7 +68,7 @@ def test_couplings_leave_both_laws_and_lower_the_cost() -> None:
 
 def test_minibatch_pairs_are_independent_ones_in_another_order() -> None:
     points = Points(LAW, HERE.device)
-    (x, y), (mine, theirs) = Minibatch(points, 16).draw(40, (1, 2)), Independent(points).draw(40, (1, 2))
+    (x, y, _), (mine, theirs, _) = Minibatch(points, 16).draw(40, (1, 2)), Independent(points).draw(40, (1, 2))
     assert torch.equal(x, mine)
     for part, other in zip(y.split(16), theirs.split(16), strict=True):
         assert sorted(map(tuple, part.tolist())) == sorted(map(tuple, other.tolist()))
@@ -78,7 +78,7 @@ def test_a_map_gives_each_noise_its_point() -> None:
     transport = fitted()
     pairs = of(transport)
     assert isinstance(pairs, Mapped)
-    x, y = pairs.draw(50, (0, 7))
+    x, y, _ = pairs.draw(50, (0, 7))
     torch.testing.assert_close(y, torch.from_numpy(DATA)[transport.cells(x)])
 
 
@@ -91,9 +91,9 @@ def test_streams_of_a_map_are_checked_and_gone_on_with_by_their_place(kind: str)
         return RecordedPairs(recording, 16) if kind == "recorded" else transport.pairs(16)
 
     whole, rest = of(stream()), of(stream())
-    drawn = torch.cat([torch.stack(whole.draw(10, ())) for _ in range(6)], 1)
+    drawn = torch.cat([torch.stack(whole.draw(10, ())[:2]) for _ in range(6)], 1)
     rest.skip(50)
-    torch.testing.assert_close(torch.stack(rest.draw(10, ())), drawn[:, 50:])
+    torch.testing.assert_close(torch.stack(rest.draw(10, ())[:2]), drawn[:, 50:])
     with pytest.raises(ValueError, match="data differ from the points that the pairs lead to"):
         of(stream(), Empirical(DATA[::-1].copy()))
 
@@ -101,7 +101,7 @@ def test_streams_of_a_map_are_checked_and_gone_on_with_by_their_place(kind: str)
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_listed_pairs_come_in_their_order(size: int) -> None:
     whole, rest = of(listed(size)), of(listed(size))
-    parts = [whole.draw(n, ()) for n in (5, 30, 1)]
+    parts = [whole.draw(n, ())[:2] for n in (5, 30, 1)]
     x, y = (torch.cat(each) for each in zip(*parts, strict=True))
     assert x[:, 0].tolist() == list(range(36))
     torch.testing.assert_close(y, torch.from_numpy(DATA)[:36])
@@ -111,7 +111,7 @@ def test_listed_pairs_come_in_their_order(size: int) -> None:
 
 def test_single_pairs_and_lists_will_do() -> None:
     pairs = of([([0.0, 1.0, 2.0], 3), (np.zeros((2, 3)), [4, 5])])
-    x, y = pairs.draw(3, ())
+    x, y, _ = pairs.draw(3, ())
     assert x.tolist() == [[0, 1, 2], [0, 0, 0], [0, 0, 0]]
     torch.testing.assert_close(y, torch.from_numpy(DATA)[3:6])
 
@@ -132,7 +132,7 @@ def test_noise_follows_channels_that_are_turned() -> None:
     order = torch.arange(24).reshape(2, 4, 3).movedim(-1, 0).flatten()
     turned = given.arranged(order, (3, 2, 4))
     pairs = pairs_of([(given.data[:4], [0, 1, 2, 3])], None, turned, given, HERE)
-    x, y = pairs.draw(4, ())
+    x, y, _ = pairs.draw(4, ())
     torch.testing.assert_close(x, y)
     assert x.shape == (4, 3, 2, 4)
 
@@ -168,6 +168,55 @@ def test_pairs_that_do_not_do(pairs: Any, words: str) -> None:
 def test_a_map_of_other_data_is_refused(transport: SemiDiscrete, law: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         of(transport, law)
+    assert "\n" not in str(caught.value)
+
+
+LABELS = torch.arange(40) % 2
+SORTED = torch.from_numpy(DATA[:, 0] > 0).long()  # classes that a map has reason to mix with the noise
+
+
+def with_labels(pairs: Any, size: int | None = None, labels: Tensor = SORTED) -> Pairs:
+    return pairs_of(pairs, size, LAW, LAW, HERE, labels)
+
+
+def test_noise_knows_no_classes() -> None:
+    """Given the class the noise is N(0, I): of plans within classes, and of maps by class; not of plans at large."""
+    n = 4000
+    recording = fitted(labels=SORTED).record(n, progress=False)
+    for pairs in ("independent", "minibatch", fitted(labels=SORTED), RecordedPairs(recording, 50)):
+        x, y, labels = with_labels(pairs, 64).draw(n, (1, 2))
+        assert labels is not None
+        torch.testing.assert_close(labels, (y[:, 0] > 0).long())
+        for which in (0, 1):
+            mine = x[labels == which]
+            assert float(mine.mean(0).abs().max()) < 4.5 / np.sqrt(len(mine))
+            assert float((mine.std(0) - 1).abs().max()) < 4.5 / np.sqrt(2 * len(mine))
+    x, y, _ = of("minibatch", size=64).draw(n, (1, 2))
+    assert float(x[y[:, 0] > 0].mean(0)[0]) > 0.4
+
+
+def test_a_plan_within_classes_is_the_best_there() -> None:
+    x, y = (torch.randn(6, 2, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    labels = torch.tensor([0, 1, 0, 1, 1, 0])
+    cost = {
+        p: float((x - y[list(p)]).square().sum())
+        for p in itertools.permutations(range(6))
+        if torch.equal(labels[list(p)], labels)
+    }
+    assert tuple(plan(x, y, labels).tolist()) == min(cost, key=lambda p: cost[p])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (fitted(), "the map knows no classes"),
+        (fitted(labels=LABELS), "fitted to other classes than forty is given"),
+        (fitted().pairs(10), "the map of these pairs knows no classes"),
+    ],
+)
+def test_maps_that_know_other_classes_are_refused(pairs: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        with_labels(pairs).draw(10, (1, 2))
     assert "\n" not in str(caught.value)
 
 

@@ -19,12 +19,13 @@ import xarray as xr
 from safetensors.torch import load_file
 
 from brenier.catalog import load_target
+from brenier.core.reading.options import Reading
 from brenier.distances.wasserstein import w2
 from brenier.laws.mixture import GaussianMixture
 from brenier.networks.architectures import weighted_loss
 from brenier.networks.flow import FlowTarget
 from brenier.networks.noise_levels import NoiseLevels
-from brenier.networks.saved import read_model
+from brenier.networks.saved import load, read_model
 from brenier.probing.profile import probe
 from brenier.sampling.planning import plan
 from brenier.sampling.sample import sample, straightness_of
@@ -213,6 +214,43 @@ def test_a_flow_to_a_single_point_gets_there(tmp_path: Path) -> None:
     for steps, solver in ((1, "euler"), (4, "euler"), (4, "midpoint")):
         points = sample(network, 10, steps=steps, solver=solver, progress=False).points
         torch.testing.assert_close(points, torch.tensor([[3.0, -2.0]]).expand(10, 2), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("options", [{"objective": "flow", "pairs": "minibatch"}, {"objective": "denoising"}])
+def test_a_network_is_told_classes(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Points are nearest to data of the class that is asked for; all classes come in turn where none is."""
+    data, labels = np.array([[-2.0], [3.0], [3.5]], np.float32), ["low", "up", "up"]
+    settings = SMALL | options | {"steps": 150, "batch": 128}
+    network = train(data, tmp_path / "net", labels=labels, **settings)
+    assert (network.period, network.data) == (2, None)
+    for which in (0, 1):
+        asked = load_target(str(tmp_path / "net"), reading=Reading(condition={"class_labels": [which]}))
+        points = sample(asked, 40, steps=8, schedule=None if "pairs" in options else "karras", progress=False).points
+        assert float(((points > 0.5) == which).double().mean()) > 0.9
+        assert float(points.median()) == pytest.approx(float(data[1:].mean() if which else data[0, 0]), abs=0.6)
+    if "pairs" in options:
+        both = sample(network, 40, steps=8, batch=7, progress=False).points[:, 0]
+        assert float((both[0::2] < 0.5).double().mean()) > 0.9
+        assert float((both[1::2] > 0.5).double().mean()) > 0.9
+        torch.testing.assert_close(both, sample(network, 40, steps=8, progress=False).points[:, 0])
+
+
+def test_labels_that_do_not_do(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    flow = SMALL | {"objective": "flow", "steps": 2}
+    for law, labels, words in (
+        (data, [0, 1], "labels must be 6, one for each point"),
+        (data, [0, 1, np.nan, 0, 1, 0], "1 are NaN, first in row 2"),
+        (LAW, [0, 1], "labels are of data, and .* is a law"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            train(law, tmp_path / "net", labels=labels, **flow)
+    train(data, tmp_path / "net", labels=[0, 1, 2, 0, 1, 2], **flow)
+    for labels in (None, [0, 1, 0, 1, 0, 1]):
+        with pytest.raises(ValueError, match="begun with 3 classes, these data"):
+            train(data, tmp_path / "net", labels=labels, resume=True, device="cpu", progress=False)
+    with pytest.raises(ValueError, match=r"does not take points .* with class_labels=3"):
+        load(tmp_path / "net", condition={"class_labels": 3})
 
 
 # Stopping and going on

@@ -47,6 +47,9 @@ def run_train(
     plan_size: Annotated[
         int | None, typer.Option(help="Noises to an exact plan of minibatch pairs (default: 128, or --batch).")
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A class for each point, which the network is told.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: 0).")] = None,
     device: options.Device = None,
     precision: Annotated[
@@ -63,9 +66,12 @@ def run_train(
     sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
 
     from brenier import train
+    from brenier.core.reading.read import read_labels
     from brenier.core.work import enough_memory
     from brenier.reports.training import show_training
 
+    files = options.Files(reading, data, device=device)
+    classes = None if labels is None else read_labels(labels, files.values(labels))
     begun = time.monotonic()
     seen: list[int] = [0, 0]
 
@@ -75,7 +81,7 @@ def run_train(
     try:
         with enough_memory("a smaller --batch, --width or --channels"):
             train(
-                options.Files(reading, data, device=device).open(data),
+                files.open(data),
                 output,
                 steps=steps,
                 minutes=minutes,
@@ -91,6 +97,7 @@ def run_train(
                 objective=objective,
                 pairs=_pairs(pairs),
                 plan_size=plan_size,
+                labels=classes,
                 seed=seed,
                 device=device,
                 precision=precision,

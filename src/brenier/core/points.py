@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier.core.reading.plain import Annotated, Interface, Lent, Sparse, ordinary, plain, plain_tensor
@@ -142,6 +142,26 @@ def as_weights(values: Numbers | None, n: int, name: str = "weights") -> Float[T
     if not bool((weights > 0).any()):
         raise ValueError(f"all {name} are zero: at least one must be positive")
     return weights
+
+
+def as_labels(labels: Any, n: int) -> NDArray[Any]:
+    """The labels of n points: whole numbers, or words.
+
+    Raises:
+        ValueError: another number of labels; one that is no number.
+        TypeError: labels that are neither whole numbers nor words.
+    """
+    found = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if found.shape not in ((n,), (n, 1)):
+        raise ValueError(f"labels must be {n:,}, one for each point, got shape {found.shape}")
+    found = found.reshape(n).astype(str) if found.dtype.kind in "SU" else found.reshape(n)
+    if found.dtype.kind == "f" and bool((found % 1 == 0).all()):
+        return found.astype(np.int64)
+    if found.dtype.kind == "f" and bool((bad := np.isnan(found)).any()):
+        raise ValueError(f"labels: {np.count_nonzero(bad)} are NaN, first in row {int(bad.argmax())} (counted from 0)")
+    if found.dtype.kind not in "biuU":
+        raise TypeError(f"labels must be whole numbers or words, got {found.dtype}")
+    return found if found.dtype.kind == "U" else found.astype(np.int64)
 
 
 def like(result: Any, given: object) -> Any:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 EMBEDDING = 64  # numbers that tell an MLP the noise level
@@ -45,9 +45,10 @@ class Mlp(nn.Module):
         event_shape: shape of one point; it is flattened inside.
         width: size of the hidden layers.
         depth: number of blocks.
+        classes: of points, which it is told: a vector for each is added to the embedding. 0: none.
     """
 
-    def __init__(self, event_shape: Sequence[int], width: int = 128, depth: int = 4) -> None:
+    def __init__(self, event_shape: Sequence[int], width: int = 128, depth: int = 4, classes: int = 0) -> None:
         super().__init__()
         self.event_shape = tuple(event_shape)
         dim = math.prod(self.event_shape)
@@ -60,11 +61,19 @@ class Mlp(nn.Module):
         self.leave = nn.Linear(width, dim)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
+        self.labels = nn.Embedding(classes, EMBEDDING) if classes else None
 
-    def forward(self, x: Float[Tensor, "n *shape"], t: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-        """F(x; t), of the shape of x."""
+    def forward(
+        self,
+        x: Float[Tensor, "n *shape"],
+        t: Float[Tensor, " n"],
+        class_labels: Int[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "n *shape"]:
+        """F(x; t), of the shape of x; told the class of each point, from 0, where there are classes."""
         phase = t[:, None] * self.get_buffer("frequencies")
         embedding = self.embedding(torch.cat([phase.sin(), phase.cos()], 1))
+        if self.labels is not None:
+            embedding = embedding + self.labels(_asked(class_labels))
         hidden = self.enter(x.reshape(len(x), -1))
         for block in self.blocks:
             hidden = block(hidden, embedding)
@@ -99,9 +108,16 @@ class UNet(nn.Module):
         event_shape: (h, w) for grey images, or (c, h, w).
         channels: of the hidden images, multiples of 8; each entry but the first halves the sides.
         depth: residual layers per size.
+        classes: of images, which it is told; 0: none.
     """
 
-    def __init__(self, event_shape: Sequence[int], channels: Sequence[int] = (64, 128, 128), depth: int = 2) -> None:
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        channels: Sequence[int] = (64, 128, 128),
+        depth: int = 2,
+        classes: int = 0,
+    ) -> None:
         super().__init__()
         from diffusers.models.unets.unet_2d import UNet2DModel
 
@@ -118,18 +134,32 @@ class UNet(nn.Module):
             up_block_types=("UpBlock2D",) * len(channels),
             layers_per_block=depth,
             norm_num_groups=GROUPS,
+            num_class_embeds=classes or None,
         )
+        self.classes = classes
         nn.init.zeros_(self.inner.conv_out.weight)
         nn.init.zeros_(self.inner.conv_out.bias)
 
-    def forward(self, x: Float[Tensor, "n *shape"], t: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-        """F(x; t), of the shape of x."""
+    def forward(
+        self,
+        x: Float[Tensor, "n *shape"],
+        t: Float[Tensor, " n"],
+        class_labels: Int[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "n *shape"]:
+        """F(x; t), of the shape of x; told the class of each image, from 0, where there are classes."""
+        labels = _asked(class_labels) if self.classes else None
         height, width = self.event_shape[-2:]
         images = x.reshape(len(x), -1, height, width)
         right, below = self.padding
         images = nn.functional.pad(images, (0, right, 0, below))
-        (result,) = self.inner(images, STEPS_PER_UNIT * t, return_dict=False)
+        (result,) = self.inner(images, STEPS_PER_UNIT * t, labels, return_dict=False)
         return result[..., :height, :width].reshape(x.shape)
+
+
+def _asked(class_labels: Tensor | None) -> Tensor:
+    if class_labels is None:
+        raise ValueError("it has classes: give class_labels")
+    return class_labels
 
 
 class Denoiser(nn.Module):
@@ -147,14 +177,16 @@ class Denoiser(nn.Module):
         self.register_buffer("centre", centre.detach().clone().float())
         self.register_buffer("sigma_data", torch.tensor(sigma_data, dtype=torch.float32))
 
-    def forward(self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-        """Denoise x = X + sigma Z; sigma in the unit of the data."""
+    def forward(
+        self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, " n"], **condition: Any
+    ) -> Float[Tensor, "n *shape"]:
+        """Denoise x = X + sigma Z; sigma in the unit of the data. The network is told the condition."""
         deviation = self.get_buffer("sigma_data")
         sides = (len(x), *(1,) * (x.ndim - 1))
         ratio = sigma / deviation
         size = torch.sqrt(1 + ratio.square())
         away = x - self.get_buffer("centre")
-        inner = self.network(away / (deviation * size).reshape(sides), ratio.log() / 4)
+        inner = self.network(away / (deviation * size).reshape(sides), ratio.log() / 4, **condition)
         skip, out = (1 / size.square()).reshape(sides), (sigma / size).reshape(sides)
         return self.get_buffer("centre") + skip * away + out * inner.to(x.dtype)
 
@@ -191,14 +223,16 @@ class Velocity(nn.Module):
         self.register_buffer("centre", centre.detach().clone().float())
         self.register_buffer("sigma_data", torch.tensor(sigma_data, dtype=torch.float32))
 
-    def forward(self, x: Float[Tensor, "n *shape"], t: Float[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-        """The velocity at x = (1 - t) Z + t X, in the unit of the data."""
+    def forward(
+        self, x: Float[Tensor, "n *shape"], t: Float[Tensor, " n"], **condition: Any
+    ) -> Float[Tensor, "n *shape"]:
+        """The velocity at x = (1 - t) Z + t X, in the unit of the data. The network is told the condition."""
         deviation, centre = self.get_buffer("sigma_data"), self.get_buffer("centre")
         sides = (len(x), *(1,) * (x.ndim - 1))
         noise, signal = 1 - t, deviation * t
         size = torch.hypot(noise, signal)
         away = x - t.reshape(sides) * centre
-        inner = self.network(away / size.reshape(sides), torch.atan2(signal, noise))
+        inner = self.network(away / size.reshape(sides), torch.atan2(signal, noise), **condition)
         slope, out = (deviation * signal - noise) / size.square(), deviation / size
         return centre + slope.reshape(sides) * away + out.reshape(sides) * inner.to(x.dtype)
 

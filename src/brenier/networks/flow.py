@@ -6,7 +6,7 @@ the two are independent, v(x, t) = E[X - Z | x] names a posterior mean, and the 
 carries noise to data; but v is a mean under the coupling, E[X | x] no posterior mean, and who asks for one is refused.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ class FlowTarget(NetworkTarget):
         data: what queries are drawn from, where its pairs were independent.
         coupled: whether noise and data were coupled in training: then it is no denoiser, and can be sampled only.
         event_shape: shape of one point. Default: that of the data.
+        condition: further arguments of the network, as for `NetworkTarget`.
         snr_range: SNRs t/(1 - t) that it answers for as a denoiser. Default: all.
         origin: d numbers around which the data lie, if far from zero.
         name: what to call the law in results.
@@ -55,6 +56,7 @@ class FlowTarget(NetworkTarget):
         *,
         coupled: bool = True,
         event_shape: Sequence[int] | None = None,
+        condition: Mapping[str, Any] | None = None,
         snr_range: tuple[float, float] | None = None,
         origin: ArrayLike | Tensor | None = None,
         name: str = "flow",
@@ -71,6 +73,7 @@ class FlowTarget(NetworkTarget):
             prediction="velocity",
             time="flow",
             event_shape=event_shape,
+            condition=condition,
             snr_range=snr_range,
             origin=origin,
             name=name,
@@ -94,7 +97,8 @@ class FlowTarget(NetworkTarget):
         """
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"points must have shape (n, {self.dim}), got {tuple(x.shape)}")
-        found = [self._velocity(part, t) for part in x.split(self.batch)] if len(x) else [x]
+        blocks = x.split(self.batch) if len(x) else ()
+        found = [self._velocity(part, t, k * self.batch) for k, part in enumerate(blocks)] or [x]
         bad = ~torch.isfinite(torch.cat(found)).all(1)
         if bool(bad.any()):
             raise ValueError(f"{self.name} returned NaN or infinite values at t = {t:g}, for {int(bad.sum())} points")
@@ -131,7 +135,8 @@ class FlowTarget(NetworkTarget):
         """
         grid = even_times(STEPS) if times is None else check_times(times)
         parts = [
-            self._end_jacobian(part, grid, solver, generator_for(seed, k)) for k, part in enumerate(self._split(x))
+            self._end_jacobian(part, grid, solver, generator_for(seed, k), k * self.batch)
+            for k, part in enumerate(self._split(x))
         ]
         columns: list[list[Any]] = [[getattr(part, name) for part in parts] for name in Jacobian.__dataclass_fields__]
         return Jacobian(*(torch.cat(column) for column in columns))
@@ -141,9 +146,11 @@ class FlowTarget(NetworkTarget):
         self.check_denoiser()
         return super().scales()
 
-    def _end_jacobian(self, x: Tensor, times: Sequence[float], solver: str, generator: torch.Generator) -> Jacobian:
+    def _end_jacobian(
+        self, x: Tensor, times: Sequence[float], solver: str, generator: torch.Generator, first: int
+    ) -> Jacobian:
         def end(points: Tensor) -> Tensor:
-            *_, last = follow(self._velocity, points, times, solver)
+            *_, last = follow(lambda at, t: self._velocity(at, t, first), points, times, solver)
             return last
 
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
@@ -161,10 +168,13 @@ class FlowTarget(NetworkTarget):
             signs = (2 * torch.randint(2, (PROBES, *x.shape), generator=generator) - 1).to(x)
             return from_products(value, lambda v: bilinear(v)[0], reverse, start, signs, self.tolerance, True)
 
-    def _velocity(self, x: Tensor, t: float) -> Tensor:
-        """Of the flow to data around the origin: its path from noise to them goes by t times the origin."""
+    def _velocity(self, x: Tensor, t: float, first: int) -> Tensor:
+        """Of the flow to data around the origin: its path from noise to them goes by t times the origin.
+
+        Rows are counted from `first`, as conditions go by them.
+        """
         away = self._origin.to(x)
-        return away - self._call(x - t * away, 1 - t)
+        return away - self._call(x - t * away, 1 - t, first)
 
     def _split(self, x: Tensor) -> Sequence[Tensor]:
         if x.ndim != 2 or x.shape[1] != self.dim or len(x) == 0:
@@ -200,5 +210,5 @@ class _Backwards(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor, s: Tensor) -> Tensor:
-        return -self.network(x, 1 - s)
+    def forward(self, x: Tensor, s: Tensor, **condition: Any) -> Tensor:
+        return -self.network(x, 1 - s, **condition)

@@ -8,7 +8,7 @@ history.csv            loss per SNR band
 
 import math
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,18 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> NetworkTarget:
+def load(
+    path: str | os.PathLike[str],
+    data: Target | Numbers | None = None,
+    condition: Mapping[str, Any] | None = None,
+) -> NetworkTarget:
     """Load a trained network as a law that can be probed.
 
     Args:
         path: the folder that `train` wrote.
         data: what the network was trained on, or other data to draw queries from: a law, or points.
+        condition: of a network with classes, class_labels: the numbers of those that it is asked for. Default: all, in
+            turn.
 
     Returns:
         A `NetworkTarget`, of a flow a `FlowTarget`, on the CPU; as a denoiser it answers for the SNRs which hold 99.9%
@@ -60,6 +66,7 @@ def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> 
         levels = levels_of(config["noise"])
         low, high = levels.interval(COVERED)
         coupled = config["training"].get("pairs") != INDEPENDENT
+        classes = int(config["network"].get("classes", 0))
         origin = config["data"].get("origin")
         if origin is not None:
             origin = torch.tensor(origin, dtype=torch.float64).reshape(math.prod(config["data"]["event_shape"]))
@@ -68,10 +75,16 @@ def load(path: str | os.PathLike[str], data: Target | Numbers | None = None) -> 
         "snr_range": (1 / high, 1 / low),
         "origin": origin,
         "name": line(folder.resolve().name),
+        "condition": condition if condition or not classes else {"class_labels": torch.arange(classes)},
     }
     if isinstance(levels, FlowTimes):
         return FlowTarget(read_model(folder), data, coupled=coupled, **about)
     return NetworkTarget(read_model(folder), data, prediction="x0", time="sigma", **about)
+
+
+def has_classes(path: Path) -> bool:
+    """Whether a folder holds a network that was trained here, and is told classes."""
+    return is_checkpoint(path) and bool(dict(_config_of(path).get("network") or {}).get("classes"))
 
 
 def read_model(path: str | os.PathLike[str]) -> Denoiser | Velocity:

@@ -27,7 +27,7 @@ from brenier.laws.flow import (
     follow,
     straightness,
 )
-from brenier.sampling.driver import Run, integrate, start
+from brenier.sampling.driver import Run, in_turn, integrate, start
 from brenier.sampling.planning import plan, usual_criterion
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import find_solver as find_sampler
@@ -178,7 +178,7 @@ def _followed(
     find_solver(solver)
     like = torch.zeros((n, law.dim), dtype=law.dtype, device=law.device)
     noise = normal_like(like, generator_for(seed, 0x57A27))
-    size = max(n, 1) if batch is None else whole_number(batch, "batch", 1)
+    size = max(n, 1) if batch is None else in_turn(law, whole_number(batch, "batch", 1))
     parts: list[Tensor] = []
     with progress_bar(f"sampling {law.name}", progress) as advance:
         for x in noise.split(size):

@@ -1,6 +1,7 @@
 """What a step of training makes small: the loss at a batch of draws, each with its noise level."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -23,10 +24,10 @@ class Denoising:
         self, network: nn.Module, sigma_data: Float[Tensor, ""], n: int, seeds: Sequence[int]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The loss of n draws, and their noise levels; `seeds` are three."""
-        x = self._points.batch(n, seeds[0])
+        x, labels = self._points.batch(n, seeds[0])
         sigma = self.noise.sample(n, torch.Generator(self._device).manual_seed(seeds[1]))
         z = torch.randn(x.shape, generator=torch.Generator(self._device).manual_seed(seeds[2]), device=self._device)
-        return weighted_loss(network, x, z, sigma, sigma_data), sigma
+        return weighted_loss(_told(network, labels), x, z, sigma, sigma_data), sigma
 
     def skip(self, n: int) -> None:
         """Nothing: seeds say it all."""
@@ -42,13 +43,18 @@ class FlowMatching:
         self, network: nn.Module, sigma_data: Float[Tensor, ""], n: int, seeds: Sequence[int]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The loss of n pairs, and their noise levels (1 - t)/t; `seeds` are three."""
-        z, x = self._pairs.draw(n, (seeds[0], seeds[2]))
+        z, x, labels = self._pairs.draw(n, (seeds[0], seeds[2]))
         t = self.noise.sample(n, torch.Generator(self._device).manual_seed(seeds[1]))
-        return flow_loss(network, z, x, t, sigma_data), (1 - t) / t
+        return flow_loss(_told(network, labels), z, x, t, sigma_data), (1 - t) / t
 
     def skip(self, n: int) -> None:
         """Go on behind n pairs."""
         self._pairs.skip(n)
+
+
+def _told(network: nn.Module, labels: Tensor | None) -> Callable[..., Tensor]:
+    """The network, told the classes of its points where they have some."""
+    return network if labels is None else partial(network, class_labels=labels)
 
 
 Objective: TypeAlias = Denoising | FlowMatching

@@ -3,6 +3,9 @@
 A coupling leaves both laws what they were, N(0, I) and that of the data, and decides which noise goes with which datum.
 A map from N(0, I) to the points (arXiv:2509.25519, 2510.15038) gives each noise its point. Plans between k draws of
 noise and k of data (arXiv:2302.00482) tend to that as k grows, but slowly: their cost falls by a power -1/d or less.
+
+Where data have classes that the network is told, noise must not know them, or a class that is asked for starts from the
+wrong noise: plans then go between noises and data of one class (arXiv:2503.10636), and maps have to be by class.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,11 +36,13 @@ class Map(Protocol):
         points: shape (N, d), in the order of the data.
         weights: shape (N,), sum 1.
         source: "normal".
+        labels: the class of each point, shape (N,); None for a map without.
     """
 
     points: Float[Tensor, "N d"]
     weights: Float[Tensor, " N"]
     source: str
+    labels: Tensor | None
 
     def draw_pairs(self, n: int, generator: torch.Generator) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
         """n noises and the numbers of their points."""
@@ -62,7 +67,8 @@ class Stream(Protocol):
 
 
 PairsLike: TypeAlias = str | Map | Iterable[tuple[Numbers, ...]]
-Drawn: TypeAlias = tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"]]
+Drawn: TypeAlias = tuple[Float[Tensor, "n *shape"], Float[Tensor, "n *shape"], Int[Tensor, " n"] | None]
+UNAWARE = "knows no classes, so that noise would know those of its data: give one that was made with these labels"
 
 
 def name_of(pairs: PairsLike) -> str:
@@ -84,11 +90,11 @@ def name_of(pairs: PairsLike) -> str:
     return GIVEN
 
 
-def check_map(pairs: Map, data: Empirical) -> None:
-    """Refuse a map that does not lead from N(0, I) to these data.
+def check_map(pairs: Map, data: Empirical, labels: Int[Tensor, " N"] | None = None) -> None:
+    """Refuse a map that does not lead from N(0, I) to these data, class by class where they have classes.
 
     Raises:
-        ValueError: it starts elsewhere, leads to other points or weights, or is not fitted.
+        ValueError: it starts elsewhere, leads to other points, weights or classes, or is not fitted.
     """
     if pairs.source != "normal":
         raise ValueError(f"the map starts from {pairs.source}, a flow from N(0, I): fit one with source normal")
@@ -98,6 +104,11 @@ def check_map(pairs: Map, data: Empirical) -> None:
         raise ValueError(f"the map was fitted to other points than {data.name} holds ({counts}): fit one to these")
     if not torch.allclose(data.weights.cpu().double(), pairs.weights.cpu().double(), rtol=SAME_MASS):
         raise ValueError(f"the map was fitted to other weights than {data.name} has: fit one to these")
+    if labels is not None:
+        if pairs.labels is None:
+            raise ValueError(f"the map {UNAWARE}")
+        if not torch.equal(pairs.labels.cpu().unique(return_inverse=True)[1], labels.cpu()):
+            raise ValueError(f"the map was fitted to other classes than {data.name} is given: fit one to these")
     pairs.draw_pairs(1, torch.Generator())  # raises where it is not fitted
 
 
@@ -108,9 +119,10 @@ class Independent:
         self.points = points
 
     def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
-        """n pairs."""
-        y = self.points.batch(n, seeds[0])
-        return torch.randn(y.shape, generator=torch.Generator(y.device).manual_seed(seeds[1]), device=y.device), y
+        """n pairs, and the classes of their data."""
+        y, labels = self.points.batch(n, seeds[0])
+        x = torch.randn(y.shape, generator=torch.Generator(y.device).manual_seed(seeds[1]), device=y.device)
+        return x, y, labels
 
     def skip(self, n: int) -> None:
         """Nothing: seeds say it all."""
@@ -124,15 +136,22 @@ class Minibatch(Independent):
         self.size = size
 
     def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
-        """n pairs."""
-        x, y = super().draw(n, seeds)
-        parts = zip(x.split(self.size), y.split(self.size), strict=True)
-        return x, torch.cat([theirs[plan(mine, theirs)] for mine, theirs in parts])
+        """n pairs, and the classes of their data."""
+        x, y, labels = super().draw(n, seeds)
+        order = [
+            rows[plan(x[rows], y[rows], None if labels is None else labels[rows])]
+            for rows in torch.arange(n, device=x.device).split(self.size)
+        ]
+        return x, y[torch.cat(order)], labels  # which a plan within classes leaves as they are
 
 
-def plan(x: Float[Tensor, "k *shape"], y: Float[Tensor, "k *shape"]) -> Int[Tensor, " k"]:
-    """The permutation p that makes sum |x_i - y_p(i)|^2 least."""
+def plan(
+    x: Float[Tensor, "k *shape"], y: Float[Tensor, "k *shape"], labels: Int[Tensor, " k"] | None = None
+) -> Int[Tensor, " k"]:
+    """The permutation p that makes sum |x_i - y_p(i)|^2 least, of those that keep labels as they are."""
     products = x.flatten(1).double() @ y.flatten(1).double().T
+    if labels is not None:
+        products -= (labels[:, None] != labels) * (2 * len(products) * products.abs().max() + 1)
     return torch.from_numpy(linear_sum_assignment(products.cpu().numpy(), maximize=True)[1]).to(x.device)
 
 
@@ -143,9 +162,9 @@ class Mapped:
         self.points, self.map, self.shape = points, pairs, tuple(shape)
 
     def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
-        """n pairs."""
+        """n pairs, and the classes of their data."""
         x, index = self.map.draw_pairs(n, torch.Generator().manual_seed(seeds[1]))
-        return self.points.like(x, self.shape), self.points.take(index)
+        return self.points.like(x, self.shape), *self.points.take(index)
 
     def skip(self, n: int) -> None:
         """Nothing: seeds say it all."""
@@ -164,10 +183,10 @@ class Listed:
         self.count = 0  # of those that were taken
 
     def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
-        """n pairs."""
+        """n pairs, and the classes of their data."""
         noise, index = self._next(n * self.workers.count)
         mine = slice(n * self.workers.rank, n * (self.workers.rank + 1))
-        return self.points.like(noise[mine], self.shape), self.points.take(index[mine])
+        return self.points.like(noise[mine], self.shape), *self.points.take(index[mine])
 
     def skip(self, n: int) -> None:
         """Go through n pairs, as a run before did; to the batch in question, where pairs are made by their place."""
@@ -186,6 +205,8 @@ class Listed:
                 raise ValueError(f"the pairs ended after {have:,}, amid the training: give more, or ones without end")
             if not isinstance(pair, tuple | list) or len(pair) not in (2, 3):  # labels may follow
                 raise TypeError(f"pairs must yield (noise, index), got {type(pair).__name__}")
+            if self.points.labelled and isinstance(self._pairs, Stream) and len(pair) == 2:
+                raise ValueError(f"the map of these pairs {UNAWARE}")
             noise, index = pair[:2]
             index = as_tensor(index, "indices of pairs").reshape(-1).to("cpu", torch.long)
             noise = as_tensor(noise, "noise of pairs")
@@ -202,7 +223,14 @@ class Listed:
 Pairs: TypeAlias = Independent | Mapped | Listed
 
 
-def pairs_of(pairs: PairsLike, plan_size: int | None, law: Target, given: Target, workers: Workers) -> Pairs:
+def pairs_of(
+    pairs: PairsLike,
+    plan_size: int | None,
+    law: Target,
+    given: Target,
+    workers: Workers,
+    labels: Int[Tensor, " N"] | None = None,
+) -> Pairs:
     """What draws pairs for a training.
 
     Args:
@@ -211,17 +239,18 @@ def pairs_of(pairs: PairsLike, plan_size: int | None, law: Target, given: Target
         law: to train on, moved to zero and with the channels of images first.
         given: the same as it was given, which maps and numbers are about.
         workers: the processes of the training.
+        labels: the class of each datum, from 0, where the network is told.
 
     Raises:
         ValueError: the map or the pairs do not go with the law.
     """
-    points = Points(law, workers.device)
+    points = Points(law, workers.device, labels)
     if isinstance(pairs, str):
         return Minibatch(points, plan_size or PLAN_SIZE) if pairs == MINIBATCH else Independent(points)
     if not isinstance(given, Empirical):
         raise ValueError(f"pairs say which datum goes with a noise, and {given.name} is a law: give data")
     if isinstance(pairs, Map):
-        check_map(pairs, given)
+        check_map(pairs, given, labels)
         return Mapped(points, pairs, given.event_shape)
     if isinstance(pairs, Stream):
         pairs.check(given.data)

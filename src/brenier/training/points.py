@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
+
+Labelled: TypeAlias = tuple[Float[Tensor, "n *shape"], Int[Tensor, " n"] | None]
 
 BLOCK = 2**12  # points turned into float64 at a time
 SINGLE = 1e-3  # deviation that a flow is given where its data are a single point
@@ -55,9 +57,16 @@ class Moments:
 
 
 class Points:
-    """Batches of clean points of a law, float32, of its event shape, on the device of the training."""
+    """Batches of clean points of a law, float32, of its event shape, on the device of the training.
 
-    def __init__(self, law: Target, device: torch.device) -> None:
+    Args:
+        law: whose.
+        device: of the training.
+        labels: the class of each point of data, from 0, shape (N,); None where there are none.
+    """
+
+    def __init__(self, law: Target, device: torch.device, labels: Int[Tensor, " N"] | None = None) -> None:
+        self._labels = None if labels is None else labels.to(device)
         self._shape = law.event_shape
         self._device, self._name = device, law.name
         self.dim = law.dim
@@ -69,23 +78,26 @@ class Points:
             self._rows = None
             self._law = law
 
-    def batch(self, n: int, seed: int) -> Float[Tensor, "n *shape"]:
-        """n points, drawn with replacement."""
-        if self._rows is None:
-            points = self._law.sample(n, seed).to(self._device, torch.float32)
-        else:
-            generator = torch.Generator(self._device).manual_seed(seed)
-            if self._mass is None:
-                index = torch.randint(len(self._rows), (n,), generator=generator, device=self._device)
-            else:
-                share = torch.rand(n, generator=generator, device=self._device, dtype=torch.float64)
-                index = torch.searchsorted(self._mass, share * self._mass[-1], right=True)
-                index = index.clamp(max=len(self._rows) - 1)
-            points = self._rows[index]
-        return points.reshape(n, *self._shape)
+    @property
+    def labelled(self) -> bool:
+        """Whether points have classes."""
+        return self._labels is not None
 
-    def take(self, index: Int[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-        """The points of these numbers, of data.
+    def batch(self, n: int, seed: int) -> Labelled:
+        """n points, drawn with replacement, and their classes."""
+        if self._rows is None:
+            return self._law.sample(n, seed).to(self._device, torch.float32).reshape(n, *self._shape), None
+        generator = torch.Generator(self._device).manual_seed(seed)
+        if self._mass is None:
+            index = torch.randint(len(self._rows), (n,), generator=generator, device=self._device)
+        else:
+            share = torch.rand(n, generator=generator, device=self._device, dtype=torch.float64)
+            index = torch.searchsorted(self._mass, share * self._mass[-1], right=True)
+            index = index.clamp(max=len(self._rows) - 1)
+        return self.take(index)
+
+    def take(self, index: Int[Tensor, " n"]) -> Labelled:
+        """The points of these numbers, of data, and their classes.
 
         Raises:
             ValueError: there is no point of a number.
@@ -97,7 +109,9 @@ class Points:
                 f"pairs name point {int(index[outside][0])}: {self._name} has points 0 to {count - 1}, in the order of "
                 "its rows"
             )
-        return self._rows[index.to(self._device)].reshape(len(index), *self._shape)
+        index = index.to(self._device)
+        labels = None if self._labels is None else self._labels[index]
+        return self._rows[index].reshape(len(index), *self._shape), labels
 
     def like(self, noise: Float[Tensor, "n d"], shape: Sequence[int]) -> Float[Tensor, "n *shape"]:
         """Noise for points that were given in `shape`, in the order that they are trained in: channels first."""

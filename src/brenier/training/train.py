@@ -20,11 +20,14 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
 from brenier.core import records
+from brenier.core.points import as_labels
 from brenier.core.reading.files import exists, line
 from brenier.core.writing import locked
 from brenier.laws.alike import channels_first
@@ -64,6 +67,7 @@ def train(
     objective: str | None = None,
     pairs: PairsLike | None = None,
     plan_size: int | None = None,
+    labels: Any = None,
     seed: int | None = None,
     device: torch.device | str | None = None,
     precision: str | None = None,
@@ -103,6 +107,9 @@ def train(
             beginning, and leaves out those that were used.
             Default: "independent".
         plan_size: noises to a plan, of minibatch pairs: from 2 to the batch. Default: 128, or the batch if it is less.
+        labels: the class of each datum, whole numbers or words, shape (N,): the network is told it, as its number in
+            the sorted list of classes, and can be asked for one (`condition={"class_labels": 3}` in a `Reading`).
+            Plans are then made within classes, and maps have to be by class. A resumed run needs them again.
         seed: of every random number; 0.
         device: Default: a GPU where there is one. Under `accelerate launch`, accelerate chooses.
         precision: "float32"; "bfloat16", which leaves weights, their updates and sums in float32; "auto", bfloat16 on
@@ -114,7 +121,7 @@ def train(
         on_step: called after each step with its number, counted from 1, and its mean loss.
 
     Returns:
-        The network, as `load` returns it, with queries drawn from `data`.
+        The network, as `load` returns it, with queries drawn from `data` where there are no classes.
 
     Raises:
         ValueError: a setting is out of range; `output` exists; a resumed run contradicts its beginning; a map of other
@@ -143,7 +150,13 @@ def train(
     law = raw.moved(-raw.origin)
     flow = objective == FLOW or (resume and _is_flow(folder))
     moments = Moments.of(law, SINGLE if flow else None)
+    classes, known = _classes(given, labels)
     config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
+    if not resume and classes:
+        config["network"]["classes"], config["data"]["classes"] = len(classes), classes
+    elif classes != config["data"].get("classes", []):
+        has = f"{len(config['data'].get('classes', []))} classes, these data {len(classes)}"
+        raise ValueError(f"{str(folder)!r} was begun with {has}, or others: give the labels that it was begun with")
     if bool((raw.origin != 0).any()):
         config["data"]["origin"] = raw.origin.tolist()
     workers = Workers(None if device is None else torch.device(device))
@@ -156,9 +169,9 @@ def train(
         which = settings.pairs if pairs is None else pairs
         if which is None or which == GIVEN:
             raise ValueError(f"{str(folder)!r} was begun with pairs of its own: give them again")
-        loss = FlowMatching(levels, pairs_of(which, settings.plan_size, law, given, workers), workers.device)
+        loss = FlowMatching(levels, pairs_of(which, settings.plan_size, law, given, workers, known), workers.device)
     else:
-        loss = Denoising(levels, Points(law, workers.device), workers.device)
+        loss = Denoising(levels, Points(law, workers.device, known), workers.device)
     run = Run(loss, moments, config, settings, workers)
     with _held(folder, resume, force) if workers.main else nullcontext():
         if resume:
@@ -169,7 +182,17 @@ def train(
         deadline = math.inf if limit is None else started + 60 * limit
         run.run(folder, started, deadline, checkpoint_every, progress, on_step)
     workers.wait()
-    return load(folder, raw).to(workers.device)
+    return load(folder, None if classes else raw).to(workers.device)
+
+
+def _classes(law: Target, labels: Any) -> tuple[list[Any], Tensor | None]:
+    """The classes of data in order, and the number of each datum's among them."""
+    if labels is None:
+        return [], None
+    if not law.atoms:
+        raise ValueError(f"labels are of data, and {law.name} is a law: leave them out")
+    classes, code = np.unique(as_labels(labels, law.atoms), return_inverse=True)
+    return classes.tolist(), torch.from_numpy(code.ravel().astype(np.int64))
 
 
 def _begun(law: Target, moments: Moments, asked: dict[str, Any], noise: Noise) -> dict[str, Any]:

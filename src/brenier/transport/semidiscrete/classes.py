@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core.checks import whole_number
-from brenier.core.points import Numbers, arrays_too
+from brenier.core.points import Numbers, arrays_too, as_labels
 from brenier.core.random import seeds
 from brenier.core.reading.files import choices
 from brenier.transport.cost import Cost
@@ -281,26 +281,6 @@ class ByClass(SemiDiscrete):
 
 
 KEPT = ("stopped", "samples", "excess", "averaged")  # of the fit of each class, in a file
-
-
-def as_labels(labels: Any, n: int) -> NDArray[Any]:
-    """The labels of n points: whole numbers, or words.
-
-    Raises:
-        ValueError: another number of labels; one that is no number.
-        TypeError: labels that are neither whole numbers nor words.
-    """
-    found = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
-    if found.shape not in ((n,), (n, 1)):
-        raise ValueError(f"labels must be {n:,}, one for each point, got shape {found.shape}")
-    found = found.reshape(n).astype(str) if found.dtype.kind in "SU" else found.reshape(n)
-    if found.dtype.kind == "f" and bool((found % 1 == 0).all()):
-        return found.astype(np.int64)
-    if found.dtype.kind == "f" and bool((bad := np.isnan(found)).any()):
-        raise ValueError(f"labels: {np.count_nonzero(bad)} are NaN, first in row {int(bad.argmax())} (counted from 0)")
-    if found.dtype.kind not in "biuU":
-        raise TypeError(f"labels must be whole numbers or words, got {found.dtype}")
-    return found if found.dtype.kind == "U" else found.astype(np.int64)
 
 
 def _unfitted(tolerance: float, seed: int) -> Fitted:
