@@ -36,7 +36,7 @@ def test_a_single_point_is_nothing_to_train_on(law: Empirical | GaussianMixture)
 def test_rows_come_by_their_weights_and_in_their_shape() -> None:
     data = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
     for weights, chances in ((None, [1 / 3] * 3), ([1.0, 0.0, 3.0], [0.25, 0, 0.75])):
-        batch = Points(Empirical(data, weights), CPU).batch(8000, 1)
+        batch = Points(Empirical(data, weights), CPU).batch(8000, 1)[0]
         assert batch.shape == (8000, 2, 2)
         shares = [(batch == torch.from_numpy(row)).all(2).all(1).float().mean().item() for row in data]
         assert shares == pytest.approx(chances, abs=5 * np.sqrt(0.25 / 8000))
@@ -44,6 +44,17 @@ def test_rows_come_by_their_weights_and_in_their_shape() -> None:
 
 def test_an_explicit_law_is_sampled_afresh() -> None:
     points = Points(GaussianMixture([1.0], [[1.0, 2.0]], [1.0]), CPU)
-    assert points.batch(8, 0).dtype == torch.float32
-    assert torch.equal(points.batch(8, 0), points.batch(8, 0))
-    assert not torch.equal(points.batch(8, 0), points.batch(8, 1))
+    assert points.batch(8, 0)[0].dtype == torch.float32
+    assert torch.equal(points.batch(8, 0)[0], points.batch(8, 0)[0])
+    assert not torch.equal(points.batch(8, 0)[0], points.batch(8, 1)[0])
+
+
+def test_classes_come_with_their_points() -> None:
+    data = torch.arange(12.0).reshape(6, 2)
+    points = Points(Empirical(data), torch.device("cpu"), torch.tensor([0, 1, 2, 0, 1, 2]))
+    rows, labels = points.batch(50, 3)
+    assert labels is not None
+    torch.testing.assert_close(rows[:, 0] / 2 % 3, labels.float())
+    assert points.labelled
+    with pytest.raises(ValueError, match="pairs name point 6: data has points 0 to 5"):
+        points.take(torch.tensor([0, 6]))
