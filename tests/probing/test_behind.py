@@ -60,8 +60,8 @@ def far() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def some() -> list[xr.Dataset]:
-    """20 sets of 600 points of two modes."""
-    return [ask(two_modes(600, seed), [0.8], queries=256, seed=seed).isel(snr=0) for seed in range(20)]
+    """20 sets of 1,200 points of two modes."""
+    return [ask(two_modes(1200, seed), [0.8], queries=256, seed=seed).isel(snr=0) for seed in range(20)]
 
 
 def ends(profile: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:

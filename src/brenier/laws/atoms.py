@@ -93,6 +93,17 @@ class SecondMoments:
         return second[place.reshape(-1)].T.reshape(-1, dim, dim), blurred
 
 
+def leading_directions(atoms: Float[Tensor, "N d"], rank: int, generator: torch.Generator) -> Float[Tensor, "d k"]:
+    """By randomised subspace iteration on a sample of the atoms (Halko, Martinsson, Tropp, arXiv:0909.4061)."""
+    some = atoms[torch.randperm(len(atoms), generator=generator)[:8192].to(atoms.device)]
+    dim = atoms.shape[1]
+    basis = torch.randn(dim, min(rank + 8, dim), generator=generator).to(some)
+    for _ in range(3):
+        basis = torch.linalg.qr(((some @ basis).T @ some).T)[0]
+    small = (some @ basis).double()
+    return basis @ torch.linalg.eigh(small.T @ small)[1].flip(1)[:, :rank].to(basis)
+
+
 @dataclass(frozen=True)
 class Subspace:
     """Leading directions of the atoms, and a sketch of the rest: |Q'u|^2 for any u from a few random combinations.
@@ -121,7 +132,7 @@ class Subspace:
     def of(
         cls, atoms: Float[Tensor, "N d"], squares: Float[Tensor, " N"], rank: int = 128, sketch: int = SKETCH
     ) -> Self:
-        """By randomised subspace iteration on a sample of the atoms (Halko, Martinsson, Tropp, arXiv:0909.4061).
+        """With as many leading directions as asked for.
 
         Args:
             atoms: shape (N, d).
@@ -131,14 +142,9 @@ class Subspace:
         """
         dim = atoms.shape[1]
         generator = torch.Generator().manual_seed(0)
-        some = atoms[torch.randperm(len(atoms), generator=generator)[:8192].to(atoms.device)]
         rank, side = min(rank, dim // 2), sketch // 8
-        basis = torch.randn(dim, min(rank + 8, dim), generator=generator).to(some)
-        for _ in range(3):
-            basis = torch.linalg.qr(((some @ basis).T @ some).T)[0]
-        small = (some @ basis).double()
-        basis = basis @ torch.linalg.eigh(small.T @ small)[1].flip(1)[:, :rank].to(basis)
-        random = torch.randn(dim, sketch, generator=generator).to(some) / sketch**0.5
+        basis = leading_directions(atoms, rank, generator)
+        random = torch.randn(dim, sketch, generator=generator).to(basis) / sketch**0.5
         mixing = torch.cat([basis, random - basis @ (basis.T @ random)], 1)
         features, squares = atoms @ mixing, squares.to(atoms)
         inside = features[:, :rank].contiguous()

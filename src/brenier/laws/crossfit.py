@@ -26,12 +26,13 @@ from torch import Tensor
 
 from brenier.core.linalg import norm_by_squaring
 from brenier.core.work import workers
+from brenier.laws.atoms import leading_directions
 from brenier.laws.empirical import Empirical
 
 GROUPS = 16  # of atoms and queries, each left out in turn by the jackknife
 FOLDS = 4  # of groups: directions for the atoms of one come from the other three
 LEAST = 2 * GROUPS  # distinct points without which a group may hold a single one
-NARROW = 32  # coordinates in which directions are sought: all there are, or those in the leading directions of the data
+NARROW = 32  # coordinates in which directions are sought: all there are, or those in leading directions of the data
 SOME = 4  # one query in so many is asked how far two halves of the atoms disagree
 SQUARINGS, PRODUCTS = 3, 4  # 2^3 (1 + 4) = 40 steps of the power method: what it has not told apart is as good
 
@@ -127,7 +128,7 @@ class CrossFit(Empirical):
         group = torch.bucketize(torch.arange(len(self)), torch.tensor(self._ends), right=True).to(self.device)
         own, ratios = group[index], [self._ratio(snr) for snr in snrs]
         x, z = self._atoms[index], z.to(self.dtype)
-        share = GROUPS * self._features_per_atom  # numbers that a query takes in the sums
+        share = GROUPS * self._features_per_atom * len(self._coordinates)  # numbers that a query takes in the sums
         threads = torch.get_num_threads()
         rows = min(self._rows(), int(self._bytes / (32 * share * threads)), max(16, 2**21 // share))
         rows = max(1, min(rows, -(-len(x) // threads)))
@@ -163,18 +164,20 @@ class CrossFit(Empirical):
     def _summarise(self, weights: Tensor, own: Tensor) -> Tensor:
         """What is asked of the posteriors of one block at one SNR, of X and not of rX, and the norm as it is."""
         ess = 1 / torch.linalg.vector_norm(weights, dim=1, dtype=torch.float64).square()
-        sums, squares = self._sums(weights)
-        folds = sums.sum(2)
-        others = 1 - torch.eye(FOLDS, dtype=sums.dtype, device=sums.device)
+        kinds, squares = self._sums(weights)
+        sums = torch.cat([kind.chunk(len(kinds), 1)[k] for k, kind in enumerate(kinds)], 1)  # where they are measured
+        folds = kinds.sum(3)
+        others = (1 - torch.eye(FOLDS, dtype=sums.dtype, device=sums.device)).chunk(len(kinds))
         sides = torch.eye(2, dtype=sums.dtype, device=sums.device).repeat_interleave(FOLDS // 2, 1)
-        chosen = torch.einsum("jk,nkp->njp", torch.cat([others, sides]), folds)
+        asked = zip((*others, sides), (*folds, folds[0]), strict=True)
+        chosen = torch.cat([torch.einsum("jk,nkp->njp", rows, kind) for rows, kind in asked], 1)
         directions, halves = self._directions(chosen).split([FOLDS, 2], 1)
         floor, form, form_without = self._forms(sums, squares, directions)
-        whole = self._covariance(folds.sum(1, keepdim=True))[:, 0]
+        whole = self._covariance(folds[0].sum(1, keepdim=True))[:, 0]
         trace = whole.diagonal(dim1=1, dim2=2).sum(1).double().clamp_min(0)
-        trace_without = self._traces_without(sums.flatten(1, 2)).T.double().clamp_min(0)
+        trace_without = self._traces_without(kinds[0].flatten(1, 2)).T.double().clamp_min(0)
         norm = torch.zeros_like(form) if self.dim > NARROW else norm_by_squaring(whole, self.tolerance)[0].double()
-        chance = 1 / max(2, self._coordinates.shape[1])
+        chance = 1 / max(2, self._number)
         cosine = (halves[:, 0] * halves[:, 1]).sum(1).double().square()
         agreement = torch.ones_like(cosine) if self.dim == 1 else (cosine - chance) / (1 - chance)
         elsewhere = torch.arange(GROUPS, device=own.device)[:, None] != own
@@ -183,53 +186,73 @@ class CrossFit(Empirical):
         spread = ((form_without - mean).square() * elsewhere).sum(0) * (count - 1) / count
         noise = spread / mean.square().clamp_min(1e-300)
         disagreement = torch.full_like(form, torch.nan)
-        apart = self._apart(folds[::SOME])
+        apart = self._apart(sums.sum(2)[::SOME])
         disagreement[::SOME] = apart.square() / form[::SOME].square().clamp_min(1e-300)
         found = [floor, form, norm, agreement, ess, trace, noise, disagreement]
         return torch.cat([torch.stack(found), form_without, trace_without])
 
     @cached_property
-    def _coordinates(self) -> Float[Tensor, "N c"]:
-        """The atoms, or where they have too many coordinates their leading ones, in which directions are sought."""
-        return (self._atoms if self.dim <= NARROW else self._norms.leading[:, :NARROW]).to(self.dtype).contiguous()
+    def _coordinates(self) -> list[Float[Tensor, "N c"]]:
+        """The coordinates in which directions are sought: the atoms', or where these are too many two kinds of them.
+
+        In the first half of the folds the variance is measured along directions in what leads in the second half, and
+        the other way round: the leading directions of some points have more variance in these than in the law.
+        """
+        if self.dim <= NARROW:
+            return [self._atoms]
+        half = self._ends[GROUPS // 2 - 1]
+        chosen = (
+            leading_directions(part, NARROW, torch.Generator().manual_seed(0))
+            for part in (self._atoms[half:], self._atoms[:half])
+        )
+        return [self._atoms @ basis for basis in chosen]
+
+    @property
+    def _number(self) -> int:
+        """Of coordinates."""
+        return self._coordinates[0].shape[1]
 
     @cached_property
     def _upper(self) -> Int[Tensor, "2 p"]:
-        dim = self._coordinates.shape[1]
-        return torch.triu_indices(dim, dim, device=self.device)
+        return torch.triu_indices(self._number, self._number, device=self.device)
 
     @property
     def _features_per_atom(self) -> int:
-        return 1 + self._coordinates.shape[1] + self._upper.shape[1]
+        return 1 + self._number + self._upper.shape[1]
 
-    def _features(self, atoms: slice) -> Tensor:
-        """1, the coordinates and their products."""
-        part = self._coordinates[atoms]
-        return torch.cat([torch.ones_like(part[:, :1]), part, part[:, self._upper[0]] * part[:, self._upper[1]]], 1)
+    def _features(self, atoms: slice) -> list[Tensor]:
+        """1, the coordinates and their products, for each kind of coordinates."""
+        return [
+            torch.cat([torch.ones_like(part[:, :1]), part, part[:, self._upper[0]] * part[:, self._upper[1]]], 1)
+            for part in (kind[atoms] for kind in self._coordinates)
+        ]
 
     @cached_property
-    def _kept(self) -> list[Tensor] | None:
-        size = len(self) * self._features_per_atom * self._coordinates.element_size()
+    def _kept(self) -> list[list[Tensor]] | None:
+        size = len(self._coordinates) * len(self) * self._features_per_atom * self._atoms.element_size()
         return [self._features(atoms) for atoms in self._slices] if size <= self._bytes / 4 else None
 
     @cached_property
     def _slices(self) -> list[slice]:
         return [slice(start, stop) for start, stop in zip([0, *self._ends], self._ends, strict=False)]
 
-    def _sums(self, weights: Tensor) -> tuple[Float[Tensor, "n k g p"], Float[Tensor, "n k p"]]:
-        """Weighted sums of the features over each group, groups by fold; and over folds with squared weights."""
-        weights = weights.to(self._coordinates.dtype)
+    def _sums(self, weights: Tensor) -> tuple[Float[Tensor, "s n k g p"], Float[Tensor, "n k p"]]:
+        """Weighted sums of the features over each group, groups by fold; and over folds with squared weights.
+
+        The former in each kind of coordinates, the latter in those in which the variance in the fold is measured.
+        """
         squares = weights.square()
         features = self._kept if self._kept is not None else map(self._features, self._slices)
-        parts: list[Tensor] = []
+        sums: list[list[Tensor]] = [[] for _ in self._coordinates]
         squared = weights.new_zeros(FOLDS, len(weights), self._features_per_atom)
-        for k, (atoms, part) in enumerate(zip(self._slices, features, strict=True)):
-            parts.append(weights[:, atoms] @ part)
-            squared[k * FOLDS // GROUPS].addmm_(squares[:, atoms], part)
-        return torch.stack(parts, 1).unflatten(1, (FOLDS, -1)), squared.movedim(0, 1)
+        for k, (atoms, kinds) in enumerate(zip(self._slices, features, strict=True)):
+            for found, part in zip(sums, kinds, strict=True):
+                found.append(weights[:, atoms] @ part)
+            squared[k * FOLDS // GROUPS].addmm_(squares[:, atoms], kinds[k * len(kinds) // GROUPS])
+        return torch.stack([torch.stack(found, 1) for found in sums]).unflatten(2, (FOLDS, -1)), squared.movedim(0, 1)
 
     def _covariance(self, sums: Float[Tensor, "n m p"]) -> Float[Tensor, "n m c c"]:
-        dim = self._coordinates.shape[1]
+        dim = self._number
         mass = sums[..., :1].clamp_min(torch.finfo(sums.dtype).tiny)
         first, second = (sums[..., 1:] / mass).split([dim, sums.shape[-1] - 1 - dim], -1)
         whole = second.index_select(-1, self._place).unflatten(-1, (dim, dim))
@@ -238,7 +261,7 @@ class CrossFit(Empirical):
     @cached_property
     def _place(self) -> Int[Tensor, " cc"]:
         """Where each entry of a symmetric matrix stands among those of its upper triangle."""
-        dim = self._coordinates.shape[1]
+        dim = self._number
         place = torch.empty(dim, dim, dtype=torch.long, device=self.device)
         order = torch.arange(self._upper.shape[1], device=self.device)
         place[self._upper[0], self._upper[1]] = place[self._upper[1], self._upper[0]] = order
@@ -246,7 +269,7 @@ class CrossFit(Empirical):
 
     def _traces_without(self, sums: Float[Tensor, "n G p"]) -> Float[Tensor, "n G"]:
         """Trace of the covariance without each group."""
-        dim = self._coordinates.shape[1]
+        dim = self._number
         square = sums[..., 1 + dim :][..., self._upper[0] == self._upper[1]].sum(-1)
         few = torch.cat([sums[..., : 1 + dim], square[..., None]], -1)
         mass, first, second = ((1 - torch.eye(GROUPS).to(few)) @ few).split([1, dim, 1], -1)

@@ -194,11 +194,6 @@ class PosteriorNorms:
         sizes = [SMALL] * (numbers[0] <= room) + [LARGE] * (sum(numbers) <= room and self._dim > WIDE)
         return [Subspace.of(self.moments, self._squares, *size) for size in sizes]
 
-    @property
-    def leading(self) -> Float[Tensor, "N k"]:
-        """The atoms in the leading directions of the data, first ones first."""
-        return Subspace.of(self.moments, self._squares).atoms
-
     @cached_property
     def second_moments(self) -> SecondMoments | None:
         """Of the atoms, where they have few coordinates and there is room for the products of these."""
