@@ -145,6 +145,7 @@ def test_noise_follows_channels_that_are_turned() -> None:
         ([(np.zeros((10, 3)), -1 - np.arange(10))], "pairs name point -1"),
         ([(np.zeros((10, 2)), np.arange(10))], r"do not fit each other: \(10, 2\) for 10 points of 3 numbers"),
         (iter([np.zeros((10, 3))]), r"pairs must yield \(noise, index\), got ndarray"),
+        ([(np.zeros((10, 3)), np.arange(10.0))], "indices of pairs must be whole numbers"),
         (iter([(np.zeros((10, 3)),)]), r"pairs must yield \(noise, index\), got tuple"),
     ],
 )
@@ -161,11 +162,12 @@ def test_pairs_that_do_not_do(pairs: Any, words: str) -> None:
         (fitted(DATA[::-1].copy()), LAW, "other points than forty holds .of other values"),
         (fitted(DATA, weights=np.arange(1.0, 41.0) / 820), LAW, "other weights than forty has"),
         (fitted(np.random.default_rng(0).random((40, 3)), source="uniform"), LAW, "starts from uniform"),
+        (fitted(np.random.default_rng(0).random((40, 3)), source="uniform").pairs(5), LAW, "starts from uniform"),
         (SemiDiscrete(DATA), LAW, "has not been fitted yet"),
         (fitted(), GaussianMixture([1.0], [[0.0] * 3], [1.0], name="blob"), "blob is a law: give data"),
     ],
 )
-def test_a_map_of_other_data_is_refused(transport: SemiDiscrete, law: Any, words: str) -> None:
+def test_a_map_of_other_data_is_refused(transport: Any, law: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         of(transport, law)
     assert "\n" not in str(caught.value)

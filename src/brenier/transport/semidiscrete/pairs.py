@@ -89,6 +89,11 @@ class Batches(IterableDataset[tuple[Tensor, ...]], ABC):
             Noise, shape (batch, d), and numbers of data, shape (batch,); of a map with classes also their labels.
         """
 
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """The name of the law of the noise."""
+
     @abstractmethod
     def check(self, data: Numbers) -> None:
         """Refuse data that the pairs do not lead to; what float32 makes of the right ones passes.
@@ -172,6 +177,11 @@ class Pairs(Batches):
         transport.draw_pairs(
             self.size if self.family > 1 else 0, generator_for(0), self.family
         )  # refuses what is not made
+
+    @property
+    def source(self) -> str:
+        """The name of the law of the noise."""
+        return self.transport.source
 
     def at(self, place: int) -> tuple[Tensor, ...]:
         """The batch at this place of the whole stream: see `Batches.at`."""

@@ -224,6 +224,11 @@ class RecordedPairs(Batches):
         self.recording = own
         self._order: tuple[int, NDArray[np.intp]] = (-1, np.zeros(0, np.intp))
 
+    @property
+    def source(self) -> str:
+        """The name of the law of the noise."""
+        return self.recording.source
+
     def at(self, place: int) -> tuple[Tensor, ...]:
         """The batch at this place of the whole stream: see `Batches.at`."""
         index, begin, left = self.recording.index, place * self.size, self.size
