@@ -15,6 +15,10 @@ a million fresh draws (`--draws`), the same for everyone, and floor what a perfe
                     level the best of a sweep over SGD and Adam, rates, schedules and averages (`potential_ema` is the
                     weight of the newest iterate: the default of 0.99 hardly averages). Its own measurements of the
                     error are left out, compilation is not counted.
+    POT             `ot.semidiscrete.solve_semidiscrete` (POT 0.9.7 and later; projected averaged SGD, with entropic
+                    regularisation that decreases: DRAG), NumPy in float32: with its defaults, and with larger batches,
+                    steps a few times as long, and without regularisation. It cannot be looked into: each number of
+                    draws is a run of its own, and that run's time counts.
     published loop  of DPM-OT (arXiv:2307.11308) and AE-OT (ICLR 2020), from its description: zero heights; histograms
                     of 10 N draws at first; Adam with rate 0.1 and betas 0.9 and 0.5 (or 0.999); heights with mean zero;
                     after 50 steps without a smaller |w - b| twice the draws and 0.8 times the rate; the best heights
@@ -70,6 +74,10 @@ OTT = (
     ("adam", 0.005, 0.5, 0.001),
     ("adam", 0.005, 1, 0.001),
 )
+
+
+# Of POT: batch, factor of the default step, whether to regularise. The first are its defaults.
+POT = ((32, 1.0, True), (1024, 1.0, True), (1024, 2.0, True), (1024, 4.0, True), (1024, 2.0, False), (1024, 4.0, False))
 
 
 class Checkpoint(NamedTuple):
@@ -237,6 +245,28 @@ def ott_jax(
         due = GROWTH * done * batch
 
 
+def pot(points: NDArray[np.float32], batch: int, factor: float, regularised: bool) -> Iterator[Checkpoint]:
+    """Runs of POT's solver, each for twice as many draws as the one before. It minimises |x - y|^2 - g(y)."""
+    from ot.semidiscrete import solve_semidiscrete
+
+    count, square = len(points), np.square(points, dtype=np.float64).sum(1)
+    steps = max(1, 64 * count // batch)
+    while True:
+        rng = np.random.default_rng(0)
+        start = time.perf_counter()
+        g = solve_semidiscrete(
+            points,
+            lambda n, rng=rng: rng.standard_normal((n, points.shape[1]), dtype=np.float32),
+            max_iter=steps,
+            batch_size=batch,
+            lr0=factor * math.sqrt(count * batch),
+            decreasing_reg=regularised,
+        )
+        seconds = time.perf_counter() - start
+        yield Checkpoint(steps * batch, seconds, (np.asarray(g, np.float64) - square) / 2)
+        steps *= 2
+
+
 def contestants(points: NDArray[np.float32], limit: float, seeds: int, batch: int) -> list[Run]:
     """All runs. Rates are in units of the points' spread, which is that of the scores and so of the heights."""
     spread = float(np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean()))
@@ -245,6 +275,10 @@ def contestants(points: NDArray[np.float32], limit: float, seeds: int, batch: in
         name = f"{optimizer} {rate:g}{f' t^-{power:g}' if power else ''}, ema {ema:g}"
         unit = 2 * spread * (len(points) if optimizer == "sgd" else 1)  # g = 2 h + |y|^2
         runs.append(Run("OTT-JAX", name, ott_jax(points, optimizer, rate * unit, power, ema, batch)))
+    for size, factor, regularised in POT:
+        name = "defaults" if (size, factor, regularised) == POT[0] else f"batch {size}, {factor:g} x, reg {regularised}"
+        group = "POT" if name == "defaults" else "POT, tuned"
+        runs.append(Run(group, name, pot(points, size, factor, regularised)))
     runs += [Run("published loop", f"betas 0.9, {beta:g}", published_loop(points, 0.1, beta)) for beta in (0.5, 0.999)]
     runs += [Run("the same, tuned", f"rate {rate:g}", published_loop(points, rate * spread)) for rate in (0.01, 0.003)]
     runs.append(Run("averaged SGD", "rate 0.05", averaged_sgd(points, 0.05 * spread)))
@@ -387,7 +421,7 @@ def main() -> None:
     console = Console(width=132)
     name, points = load(given)
     rate = product_rate(points)
-    versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "ott-jax", "jax", "optax"))
+    versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "POT", "ott-jax", "jax", "optax"))
     console.print(f"{name}: {len(points):,} x {points.shape[1]:,}; {threads} threads, {versions}")
     console.print(f"products at {rate:.3g} GFLOP/s")
     runs = contestants(points, given.limit, given.seeds, given.batch)

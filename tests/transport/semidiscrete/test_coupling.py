@@ -25,7 +25,9 @@ def rings() -> tuple[np.ndarray, np.ndarray]:
 
 def test_of_two_atoms_all_is_known() -> None:
     """Atoms -1 and 1: Bin(k, 1/2) noises are on the right, others so many data; the difference is paired wrongly."""
-    found = brenier.coupling_report(SemiDiscrete([-1.0, 1.0]).fit(), batches=(4, 16, 64, 256, 1024), **LIGHT)
+    found = brenier.coupling_report(
+        SemiDiscrete([-1.0, 1.0]).fit(), batches=(4, 16, 64, 256, 1024), samples=2**14, progress=False
+    )
     k = found["batch"].to_numpy()
     wrong = [np.abs(np.arange(2 * n + 1) - n) @ stats.binom.pmf(np.arange(2 * n + 1), 2 * n, 0.5) / n for n in k]
     exact = 2 * np.sqrt(wrong)

@@ -32,6 +32,7 @@ from brenier.transport.semidiscrete.skew import skew_test
 
 PAIRS = 2**13  # of the plans of one size, about
 REPEATED = 16  # plans of one size at least
+COSTED = 2**17  # draws that the map's cost is averaged over at most
 MOMENTS = {"normal": (1.0, 0.0), "uniform": (1 / 3, 0.5)}  # mean square and mean of a coordinate of the source
 MEASURED = ("cost", "cost_se", "detour", "detour_se")
 Z95 = 1.959964
@@ -54,7 +55,7 @@ def coupling_report(
         condition: of each datum, to be tested for skew: classes, shape (N,), or real numbers, shape (N,) or (N, k).
             Default: the labels of a map with classes, none of others.
         batches: sizes k of minibatch plans; of a map with classes within each class. Those of 4,096 take minutes.
-        samples: draws that the masses of the cells are counted from.
+        samples: draws that the masses of the cells are counted from; the map's cost is that of as many, 2^17 at most.
         pairs: that the skew test sees.
         seed: of all draws.
         progress: show a bar on stderr, where that is a terminal.
@@ -74,7 +75,7 @@ def coupling_report(
     labels = known.cpu().numpy() if isinstance(known, Tensor) else None if known is None else np.asarray(known)
     if labels is not None and labels.shape[:1] != (len(transport.points),):
         raise ValueError(f"condition must be {len(transport.points):,}, one for each datum, got shape {labels.shape}")
-    error, cost = transport.marginal_error(samples, seed), transport.w2(seed=seed)
+    error, cost = transport.marginal_error(samples, seed), transport.w2(min(samples, COSTED), seed)
     about: dict[str, Any] = asdict(error)
     if labels is not None:
         x, index = transport.draw_pairs(pairs, generator_for(seed, 0x5E))
