@@ -308,7 +308,7 @@ def _standard_errors(values: Array, known: Variables, grid: Array, richness: Arr
         return _deviation(np.maximum(values - threshold[:, None], 0)) / root
 
     survival = np.asarray(known["survival"][1])
-    delta_star = np.asarray(known["delta_star"][1])
+    m_star, delta_star = (np.asarray(known[name][1]) for name in ("m_star", "delta_star"))
     quantile = complexity.value_at_risk(values, richness)
     scale = (1 + grid**2 / beta)[:, None] * np.where(
         np.isinf(richness), np.nan, richness
@@ -318,7 +318,7 @@ def _standard_errors(values: Array, known: Variables, grid: Array, richness: Arr
     return {
         "survival_se": (("snr", "u"), np.sqrt(survival * np.maximum(1 - survival, 0)) / root),
         "integrated_tail_se": (("snr", "delta"), np.stack([excess(np.full(len(grid), 1 - d)) for d in DELTA], 1)),
-        "m_star_se": (("snr",), excess(1 - delta_star) / delta_star),
+        "m_star_se": (("snr",), np.where(m_star > 0, excess(1 - delta_star) / delta_star, 0)),  # else it is rounding
         "zeta_star_se": (("snr", "perturbation"), net),
         "zeta_sharp_se": (("snr", "perturbation"), sharp),
         "mean_localization_se": (("snr",), _deviation(values) / root),
