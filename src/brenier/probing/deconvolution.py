@@ -6,11 +6,15 @@ nonparametric maximum likelihood estimate of the law of L (Robbins 1950; Kiefer 
 1956) takes the scatter back out: weights on a grid by expectation-maximisation, with no shape assumed.
 """
 
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
+
+Single: TypeAlias = NDArray[np.float32]
 
 POINTS = 96  # of the grid
 STEPS = 300  # of expectation-maximisation from equal weights
@@ -55,19 +59,23 @@ def mixing_weights(
     share = (share / share.sum(-1, keepdim=True)).float()
     weights = torch.ones_like(grid) if start is None else start.clamp_min(NEGLIGIBLE)
     weights = (weights / weights.sum(-1, keepdim=True)).float()
-    flat = (
-        part.flatten(0, -1 - k) if part.ndim > k else part[None] for k, part in ((2, fit), (1, share), (1, weights))
+    fits, shares, starts = (
+        part.cpu().numpy() for part in (fit.reshape(-1, *fit.shape[-2:]), _rows(share), _rows(weights))
     )
-    problems = zip(*(part.cpu().numpy() for part in flat), strict=True)
+    problems = zip(fits, shares, starts, strict=True)
     found = np.stack([_ascend(*problem, steps) for problem in problems]).astype(np.float64)
     found[found <= 1e3 * NEGLIGIBLE] = 0
     found /= found.sum(1, keepdims=True)
     return torch.from_numpy(found.reshape(weights.shape)).to(grid.device)
 
 
+def _rows(values: Float[Tensor, "*b n"]) -> Float[Tensor, "p n"]:
+    return values.reshape(-1, values.shape[-1])
+
+
 def _ascend(
-    fit: Float[NDArray, "Q m"], share: Float[NDArray, " Q"], weights: Float[NDArray, " m"], steps: int
-) -> Float[NDArray, " m"]:
+    fit: Float[Single, "Q m"], share: Float[Single, " Q"], weights: Float[Single, " m"], steps: int
+) -> Float[Single, " m"]:
     """Expectation-maximisation, one problem after the other: each stays in the cache."""
     for _ in range(steps):
         weights = np.maximum(weights * ((share / (fit @ weights)) @ fit), NEGLIGIBLE)
