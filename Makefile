@@ -21,7 +21,7 @@ demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure 
 	$(BIN)/brenier probe digits -o demo/digits.nc --figure demo/digits.png --force
 
 test: $(VENV)/.installed-dev
-	@echo "Some 4,570 tests: ten to fifteen minutes on two cores, by how busy they are"
+	@echo "Some 5,000 tests: ten to fifteen minutes on two cores, by how busy they are"
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 CASES ?= 20000

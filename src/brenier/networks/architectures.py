@@ -162,11 +162,11 @@ def _asked(class_labels: Tensor | None) -> Tensor:
     return class_labels
 
 
-class Denoiser(nn.Module):
-    """D(x; sigma), an estimate of E[X | X + sigma Z = x]: a network F behind EDM preconditioning.
+class Preconditioned(nn.Module):
+    """A network F that sees data of unit size around zero.
 
     Args:
-        network: F(x, t), from (n, *event_shape) and (n,) to (n, *event_shape).
+        network: F(x, a), from (n, *event_shape) and (n,) to (n, *event_shape).
         centre: mean of the data, of their event shape, in their unit.
         sigma_data: root mean square deviation of a coordinate from the mean, in the unit of the data.
     """
@@ -176,6 +176,10 @@ class Denoiser(nn.Module):
         self.network = network
         self.register_buffer("centre", centre.detach().clone().float())
         self.register_buffer("sigma_data", torch.tensor(sigma_data, dtype=torch.float32))
+
+
+class Denoiser(Preconditioned):
+    """D(x; sigma), an estimate of E[X | X + sigma Z = x]: a network F behind EDM preconditioning."""
 
     def forward(
         self, x: Float[Tensor, "n *shape"], sigma: Float[Tensor, " n"], **condition: Any
@@ -208,20 +212,8 @@ def weighted_loss(
     return error.square().flatten(1).mean(1)
 
 
-class Velocity(nn.Module):
-    """v(x; t), of a flow from N(0, I) at t = 0 to data at t = 1: a network F, preconditioned.
-
-    Args:
-        network: F(x, a), from (n, *event_shape) and (n,) to (n, *event_shape).
-        centre: mean of the data, of their event shape, in their unit.
-        sigma_data: root mean square deviation of a coordinate from the mean, in the unit of the data.
-    """
-
-    def __init__(self, network: nn.Module, centre: Float[Tensor, "*shape"], sigma_data: float) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("centre", centre.detach().clone().float())
-        self.register_buffer("sigma_data", torch.tensor(sigma_data, dtype=torch.float32))
+class Velocity(Preconditioned):
+    """v(x; t), of a flow from N(0, I) at t = 0 to data at t = 1: a network F, preconditioned."""
 
     def forward(
         self, x: Float[Tensor, "n *shape"], t: Float[Tensor, " n"], **condition: Any
