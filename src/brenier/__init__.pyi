@@ -14,6 +14,7 @@ from brenier.laws.empirical import Empirical as Empirical
 from brenier.laws.fitted import MixtureFit as MixtureFit
 from brenier.laws.fitted import fit_mixture as fit_mixture
 from brenier.laws.levels import default_snrs as default_snrs
+from brenier.laws.line.density import OnTheLine as OnTheLine
 from brenier.laws.mixture import GaussianMixture as GaussianMixture
 from brenier.laws.uniform import Uniform as Uniform
 from brenier.metrics.evaluation import evaluate as evaluate

@@ -24,14 +24,15 @@ from brenier.core.work import usable_device
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.given import as_law, points_law
+from brenier.laws.line import families
 from brenier.laws.mixture import GaussianMixture
 from brenier.laws.mixture_file import read_mixture
 from brenier.laws.uniform import Uniform
 from brenier.networks import saved
 from brenier.networks.diffusers import folders, model
 
-# What names a law: a built-in's name, a file or folder, points, or a law itself.
-LawLike: TypeAlias = Target | str | os.PathLike[str] | Numbers
+# What names a law: a built-in's name, a file or folder, points, a distribution of scipy.stats, or a law itself.
+LawLike: TypeAlias = Target | str | os.PathLike[str] | Numbers | families.Frozen
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ BUILT_IN: dict[str, BuiltIn] = {
     "digits-network": BuiltIn("a small network trained to denoise these digits", _digits_network),
 }
 
+FAMILIES: dict[str, str] = {
+    "scipy:t(3)": "any continuous distribution of scipy.stats: scipy:NAME(PARAMETERS, loc=0, scale=1)",
+    "scipy:t(3)[-2, 5]": "the same, truncated to an interval",
+}
+
 FILE_KINDS: dict[str, str] = {
     "points.npy": "array of shape (n,) for n numbers, (n, d), or (n, ...) for images",
     "points.npz": "the same; points.npz:NAME where a file of this or the next kinds holds several arrays",
@@ -112,6 +118,7 @@ def load_target(
     Args:
         law: one of
             a name in `BUILT_IN` (it wins over a file of the same name: write "./digits" for that);
+            a continuous distribution of scipy.stats as text, "scipy:t(3)", see `brenier.laws.line.families`, or frozen;
             the path of a data file or of a folder of images, see `brenier.core.reading.read.read_array`;
             the path of a network: a folder that `brenier train` wrote, or a model or pipeline that diffusers saved;
             the path of a mixture, `.json`: see `brenier.laws.mixture_file`;
@@ -157,7 +164,9 @@ def load_target(
 
 def readable(law: LawLike) -> tuple[str, ...]:
     """The fields of a `Reading` that say something about what is named: none where that is no file of data."""
-    if not isinstance(law, str | os.PathLike) or (isinstance(law, str) and law in BUILT_IN):
+    if not isinstance(law, str | os.PathLike):
+        return ()
+    if isinstance(law, str) and (law in BUILT_IN or law.startswith(families.PREFIX)):
         return ()
     file = Path(split_member(os.fspath(law))[0])
     if not exists(file) or file.suffix.lower() in (".json", ".py"):
@@ -175,6 +184,9 @@ def _named(
     if built_in and text in BUILT_IN:
         check_fields(text, reading, ())
         return BUILT_IN[text].make(name=text, **options)
+    if built_in and text.startswith(families.PREFIX):
+        check_fields(text, reading, ())
+        return families.named(text).to(**options)
     file = Path(split_member(text)[0])
     if not text or not exists(file):
         raise ValueError(_unknown(text, file))

@@ -29,7 +29,7 @@ from brenier.distances.debiasing import covariance, debiased
 from brenier.distances.distance import Distance
 from brenier.distances.pair import Pair, pair
 from brenier.laws.base import Target
-from brenier.laws.line.quantiles import is_explicit, quantile_w2
+from brenier.laws.line.quantiles import check_moment, is_explicit, quantile_w2
 
 Method: TypeAlias = Literal["auto", "quantiles", "debiased", "sorted", "exact", "sinkhorn", "sliced", "gelbrich"]
 
@@ -54,12 +54,15 @@ def w2(x: Numbers | Target, y: Numbers | Target, *, method: Method = "auto", see
         seed: of samples, shuffles and projections.
 
     Raises:
-        ValueError: wrong shapes, values that are not finite, or a method that does not exist or does not fit.
+        ValueError: wrong shapes, values that are not finite, a law without second moment, or a method that does not exist or does not fit.
         RuntimeError: a solver stopped before the optimum.
 
     Warns:
         UserWarning: points lie so far from zero that they have lost their spread.
     """
+    for law in (x, y):
+        if isinstance(law, Target):
+            check_moment(law)
     if isinstance(x, Target) and isinstance(y, Target):
         explicit = is_explicit(x) and is_explicit(y)
         if method == "quantiles" or (method == "auto" and explicit):

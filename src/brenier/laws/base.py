@@ -146,6 +146,11 @@ class Target(ABC):
         return None
 
     @property
+    def square_integrable(self) -> bool:
+        """Whether E |X|^2 is finite: of other laws no W2 statement holds, though the localization exists."""
+        return True
+
+    @property
     def tolerance(self) -> float:
         """Relative error allowed in operator norms; 0 where they are exact to rounding."""
         return 0.0
@@ -254,6 +259,12 @@ class Target(ABC):
             NotImplementedError: where the law has no explicit density.
         """
         raise NotImplementedError(f"{self.name} has no explicit density")
+
+    def norm_and_log_density(
+        self, y: Float[Tensor, "n d"], snr: float
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """||Cov[rX | Y_r = y]||_op and log p of Y_r at y; a law that has both from one sum overrides this."""
+        return self.localize(y, snr).norm, self.log_density(y, snr)
 
     def point_masses(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
         """Places and probabilities of the law's point masses; for laws with atoms or an explicit distribution only."""

@@ -12,15 +12,16 @@ from brenier.core.points import Numbers, warn_of_lattice
 from brenier.core.reading.values import check_array
 from brenier.laws.base import Target
 from brenier.laws.empirical import Empirical
+from brenier.laws.line.families import Frozen, is_distribution, of_distribution
 
 
 def as_law(
-    data: Target | Numbers, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    data: Target | Numbers | Frozen, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> Target:
     """A law as it is, or moved to `dtype` and `device` where these are given; of points, their empirical measure.
 
     Args:
-        data: a law; or an array, list, table or tensor, whatever `brenier.core.reading.plain` takes, of shape (n,),
+        data: a law; a frozen distribution of scipy.stats; or an array, list, table or tensor, whatever `brenier.core.reading.plain` takes, of shape (n,),
             (n, d) or (n, *event_shape), one point per row.
         dtype: default: that of the law; float32 for points, float64 where they lie far from zero.
         device: default: where the law or the tensor is, else the CPU.
@@ -30,6 +31,8 @@ def as_law(
     """
     if isinstance(data, Target):
         return data if dtype is None and device is None else data.to(device, dtype)
+    if is_distribution(data):
+        return of_distribution(data).to(device, dtype)
     if isinstance(data, str | os.PathLike):
         name = os.fspath(data)
         raise TypeError(f'{name!r} is a name, and a law or points are needed: give brenier.load_target("{name}")')

@@ -56,9 +56,10 @@ def bottleneck(profile: xr.Dataset) -> dict[str, float]:
     found["collapse_snr"] = _crossing(r, -np.log(profile["ess"].to_numpy()), -np.log(2.0))
     for name in ("", "onset_", "speciation_", "collapse_"):
         snr = found[f"{name}snr"]
-        known = np.isfinite(snr)
-        found[f"{name}time"] = float(time_from_snr(snr, beta)) if known else np.nan
-        found[f"{name}sigma"] = float(sigma_from_snr(snr)) if known else np.nan
+        known = np.isfinite(snr) and snr > 0
+        nothing = np.inf if snr == 0 else np.nan
+        found[f"{name}time"] = float(time_from_snr(snr, beta)) if known else nothing
+        found[f"{name}sigma"] = float(sigma_from_snr(snr)) if known else nothing
     return found
 
 

@@ -173,6 +173,7 @@ def probe(
         snr_grid="default" if given is None else "given",
         max_memory=0.0 if max_memory is None else float(max_memory),
         atoms=law.atoms,
+        square_integrable=int(law.square_integrable),
         tolerance=law.tolerance,
         queries_from="the network's own chain" if law.drawn_from is None else law.drawn_from.name,
         call={"snrs": grid.tolist(), "perturbations": richness.tolist()},

@@ -11,6 +11,12 @@ from brenier.probing.bottleneck import bottleneck, disputed, needed
 from brenier.reports.tables import ROWS, Column, distinct, number, say, scale, stdout, tables
 
 
+_NO_MOMENT = (
+    " The law has no second moment: statements on W2 do not hold for it, so zeta is no rate of contraction here; the "
+    "localization exists all the same."
+)
+
+
 def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
     """Print what was probed, the table over SNRs, and the sentence on the bottleneck."""
     console = console or stdout()
@@ -84,7 +90,11 @@ def _rows(profile: xr.Dataset) -> list[int]:
 
 
 def sentence(profile: xr.Dataset) -> str:
-    """One true sentence on the bottleneck of a profile."""
+    """One true sentence on the bottleneck of a profile, and one on a law without second moment."""
+    return _bottleneck(profile) + ("" if profile.attrs.get("square_integrable", 1) else _NO_MOMENT)
+
+
+def _bottleneck(profile: xr.Dataset) -> str:
     if "resolved_snr" in profile:
         return _behind(profile)
     found = bottleneck(profile)

@@ -125,7 +125,8 @@ def onset(target: Target, low: float, high: float, scan: int = 49) -> float:
 
     Scans `scan` SNRs, evenly in log r from `low` to `high` (and below `low` if L exceeds 1 there already), then solves
     between the last that is free of L > 1 and the first that is not. An excursion above 1 that begins and ends between
-    two neighbours of the scan is not seen. Returns inf where there is no L > 1 up to `high`.
+    two neighbours of the scan is not seen. Returns inf where there is no L > 1 up to `high`, and 0 where there is still
+    at a hundredth of `low`: under a heavy tail, L exceeds 1 at every SNR, far out.
     """
 
     def excess(log_snr: float) -> float:
@@ -136,6 +137,8 @@ def onset(target: Target, low: float, high: float, scan: int = 49) -> float:
     first = next((x for x in grid if excess(x) > 1e-10), None)
     if first is None:
         return math.inf
+    if first == grid[0] and excess(first - math.log(100)) > 0:
+        return 0.0
     before = first - step
     while excess(before) > 0:
         before, first = before - step, before
@@ -150,7 +153,8 @@ def _resolve(target: Target, snr: float) -> tuple[_Panels, float]:
         raise ValueError(f"{target.name} has no explicit one-dimensional density: use method='monte-carlo'")
     edges = points.cpu().numpy()
     reach = np.ldexp(edges[-1] - edges[0], np.arange(24))
-    far = target.localize(_column(np.concatenate([edges[0] - reach, edges[-1] + reach]), target), snr).norm.max()
+    out = target.localize(_column(np.concatenate([edges[0] - reach, edges[-1] + reach]), target), snr).norm
+    far = out.nan_to_num(0.0).max()  # NaN: farther out than the law is known
 
     left, right = edges[:-1], edges[1:]
     before = np.full(len(left), np.inf)
@@ -158,8 +162,8 @@ def _resolve(target: Target, snr: float) -> tuple[_Panels, float]:
     while len(left):
         middle, half = (left + right) / 2, (right - left) / 2
         y = _column(middle[:, None] + half[:, None] * _NODES, target)
-        localization = target.localize(y, snr).norm.cpu().numpy().reshape(-1, _ORDER)
-        density = half[:, None] * np.exp(target.log_density(y, snr).cpu().numpy().reshape(-1, _ORDER))
+        norm, log_density = (part.cpu().numpy().reshape(-1, _ORDER) for part in target.norm_and_log_density(y, snr))
+        localization, density = norm, half[:, None] * np.exp(log_density)
         new = _Panels(*(values @ _ANALYSIS.T for values in (localization, density, localization * density)))
         error = _relative_tail(new.localization)
         shape = np.maximum(_relative_tail(new.density), _relative_tail(new.moment))

@@ -55,6 +55,12 @@ def is_explicit(law: Target) -> bool:
     return law.dim == 1 and law.breakpoints(1.0) is not None
 
 
+def check_moment(law: Target) -> None:
+    """A ValueError where a law has no second moment, so that its W2 to most laws is infinite."""
+    if not law.square_integrable:
+        raise ValueError(f"{law.name} has no second moment: W2 to it is infinite, or of no meaning; truncate the law")
+
+
 def normal_score(distribution: Distribution) -> Array:
     """z = Phi^-1(F(x)), from whichever tail is the smaller one."""
     lower, upper = distribution.log_cdf.cpu().numpy(), distribution.log_sf.cpu().numpy()
@@ -151,8 +157,10 @@ def quantile_w2(mu: Target, nu: Target) -> float:
     """W2 between two explicit laws on the line, in the unit of the data, to about 1e-8 of their spread.
 
     Raises:
-        ValueError: one of the laws has no explicit distribution on the line.
+        ValueError: one of the laws has no explicit distribution on the line, or no second moment.
     """
+    for law in (mu, nu):
+        check_moment(law)
     curves = [Quantiles(law, np.ones(1), np.zeros(1)) for law in (mu, nu)]
     edges = np.unique(np.concatenate([np.linspace(-REACH, REACH, 25), *(curve.jumps() for curve in curves)]))
     mesh, (a, b) = resolve(

@@ -27,7 +27,7 @@ from brenier.core.checks import check_perturbations, whole_number
 from brenier.core.records import Variables
 from brenier.core.work import one_thread, progress_bar
 from brenier.laws.base import Target
-from brenier.laws.line.quantiles import is_explicit
+from brenier.laws.line.quantiles import check_moment, is_explicit
 from brenier.probing.chain.particles import account_by_particles
 from brenier.probing.chain.process import ScoreError
 from brenier.probing.chain.quantiles import account_by_quantiles, densities_by_quantiles
@@ -115,6 +115,8 @@ def chain(
     steps, eta, beta = _check(steps, eta, mode, beta, n)
     seed, richness = whole_number(seed, "seed", 0), check_perturbations(perturbations)
     nu = start_law(start, law, beta)
+    for each in (law, nu):
+        check_moment(each)
     error = ScoreError(score_error, error_kind, error_band, seed) if score_error else None
     chosen = _choose_method(method, law, nu, mode, error)
     count = 0 if chosen == "quantiles" else PARTICLES[law.dim == 1] if n is None else int(n)
