@@ -54,7 +54,8 @@ def w2(x: Numbers | Target, y: Numbers | Target, *, method: Method = "auto", see
         seed: of samples, shuffles and projections.
 
     Raises:
-        ValueError: wrong shapes, values that are not finite, a law without second moment, or a method that does not exist or does not fit.
+        ValueError: wrong shapes, values that are not finite, a law without second moment, or a method that does
+            not exist or does not fit.
         RuntimeError: a solver stopped before the optimum.
 
     Warns:

@@ -21,7 +21,8 @@ def as_law(
     """A law as it is, or moved to `dtype` and `device` where these are given; of points, their empirical measure.
 
     Args:
-        data: a law; a frozen distribution of scipy.stats; or an array, list, table or tensor, whatever `brenier.core.reading.plain` takes, of shape (n,),
+        data: a law; a frozen distribution of scipy.stats, see `brenier.laws.line.families`; or an array, list,
+            table or tensor, whatever `brenier.core.reading.plain` takes, of shape (n,),
             (n, d) or (n, *event_shape), one point per row.
         dtype: default: that of the law; float32 for points, float64 where they lie far from zero.
         device: default: where the law or the tensor is, else the CPU.

@@ -10,7 +10,6 @@ from brenier.core import records
 from brenier.probing.bottleneck import bottleneck, disputed, needed
 from brenier.reports.tables import ROWS, Column, distinct, number, say, scale, stdout, tables
 
-
 _NO_MOMENT = (
     " The law has no second moment: statements on W2 do not hold for it, so zeta is no rate of contraction here; the "
     "localization exists all the same."

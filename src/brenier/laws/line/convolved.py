@@ -13,8 +13,8 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from numpy.polynomial import legendre
 from jaxtyping import Bool, Float, Int
+from numpy.polynomial import legendre
 from torch import Tensor
 
 from brenier.laws.line.panels import GAUSS, NODES, ORDER, VARIATION, Panels
@@ -113,12 +113,12 @@ class Convolved:
         return mean, (mass * (self._u - mean).square()).sum() / mass.sum()
 
     def powers(self) -> tuple[float, float]:
-        """d log p/d log|u| on the first and on the last panel: how the tails of a law without ends fall."""
+        """d log p/d log|u| on the first and on the last panel; -inf on narrow ones, which a power does not need."""
         powers: list[float] = []
         for panel, near, away in ((0, -1, 0), (-1, 0, -1)):
             u, values = self._u[panel], self._values[panel]
             ratio = float(u[away] / u[near])
-            powers.append(float(values[away] - values[near]) / math.log(ratio) if ratio > 1 else -math.inf)
+            powers.append(float(values[away] - values[near]) / math.log(ratio) if ratio > 1.05 else -math.inf)
         return powers[0], powers[1]
 
     def log_tail_clean(self, u: Float[Tensor, " n"], *, upper: bool) -> Float[Tensor, " n"]:
@@ -155,7 +155,7 @@ class Convolved:
         distance = torch.maximum(low, -high).clamp_min(0)
         width = 2 * r[:, None] * self._half  # which `high - low` may be too coarse for
         upper = self._highest + width.clamp_max(2.6).log() - distance.square() / 2
-        within = width.clamp_max(1.0)
+        within = torch.minimum(width, 1 / (1 + distance))
         lower = self._lowest + within.log() - (distance + within).square() / 2
         best = lower.amax(1)
         owner, panel = (upper > best[:, None] - _NATS).nonzero(as_tuple=True)
@@ -197,7 +197,7 @@ class Convolved:
         y: Float[Tensor, " n"],
         r: Float[Tensor, " n"],
     ) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"], Float[Tensor, "k f"], Float[Tensor, "k f"]]:
-        """Pieces between ends in t: middle, half length, nodes, and the logs of their weights in t times the density."""
+        """Pieces between ends in t: middle, half length, nodes, and logs of their weights times the density."""
         half = (ends[:, 1:] - ends[:, :-1]) / 2
         middle = (ends[:, 1:] + ends[:, :-1]) / 2
         t = middle[..., None] + half[..., None] * self._fine
@@ -273,8 +273,8 @@ def _log_phi(s: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 def _cut(low: Float[Tensor, " m"], high: Float[Tensor, " m"], full: float | None) -> Float[Tensor, "m e"]:
     """Ends of pieces of panels from `low` to `high` in t, around the place nearest to 0.
 
-    Pieces reach as far as a Gaussian times a density that changes by `VARIATION` can matter. With `full`, below -full the
-    kernel is constant, and all the rest of the panel there is one piece.
+    Pieces reach as far as a Gaussian times a density that changes by `VARIATION` can matter. With `full`, below -full
+    the kernel is constant, and all the rest of the panel there is one piece.
     """
     nearest = torch.zeros_like(low).clamp(low, high)
     away = nearest.abs()

@@ -1,8 +1,8 @@
 """Any law on the line, by its log density: the posterior p(x | y) ~ p(x) exp(-(y - r x)^2/2) by quadrature.
 
-Nothing is assumed of the density but that its integral is finite: poles at the ends, kinks, heavy tails, any scale. It is
-asked once, when the law is made (`panels`); after that every posterior is a sum over nodes (`convolved`). The law lives
-in a coordinate of its own, X = place + length U, so that narrow, wide and distant laws are all computed alike.
+Nothing is assumed of the density but that its integral is finite: poles at the ends, kinks, heavy tails, any scale. It
+is asked once, when the law is made (`panels`); after that every posterior is a sum over nodes (`convolved`). The law
+lives in a coordinate of its own, X = place + length U, so that narrow, wide and distant laws are computed alike.
 """
 
 import copy
@@ -83,25 +83,25 @@ class OnTheLine(Target):
             for open_end, power in zip(self._infinite, self._convolved.powers(), strict=True)
         )
 
-    def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n 1"]:
+    def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """Draw n independent points: a panel by its mass, and a place in it by rejection."""
         u = self._convolved.draw(n, torch.Generator(self.device).manual_seed(seed))
         return (self.place + self.length * u).to(self.dtype)[:, None]
 
-    def denoise(self, y: Float[Tensor, "n 1"], snr: float) -> Float[Tensor, "n 1"]:
+    def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         """Posterior mean E[X | Y_r = y] of each noisy point ([LDK24] Proposition 2)."""
         own, r = self._own(y, snr)
         return self._out(self.place + self.length * ((own + self._convolved.moments(own, r).mean) / r))[:, None]
 
-    def score(self, y: Float[Tensor, "n 1"], snr: float) -> Float[Tensor, "n 1"]:
+    def score(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         """d log p/dy = E[rX | y] - y of Y_r, with no cancellation."""
         return self._out(self._convolved.moments(*self._own(y, snr)).mean)[:, None]
 
-    def log_density(self, y: Float[Tensor, "n 1"], snr: float) -> Float[Tensor, " n"]:
+    def log_density(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, " n"]:
         """log p of Y_r at y."""
         return self._out(self._convolved.moments(*self._own(y, snr)).log_density)
 
-    def localize(self, y: Float[Tensor, "n 1"], snr: float) -> Localization:
+    def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
         """Var[rX | Y_r = y], which is norm and trace alike, and E[X | Y_r = y] ([LDK24] Definition 4)."""
         own, r = self._own(y, snr)
         found = self._convolved.moments(own, r)
@@ -110,7 +110,7 @@ class OnTheLine(Target):
         return Localization(norm=norm, trace=norm, mean=self._out(mean)[:, None])
 
     def norm_and_log_density(
-        self, y: Float[Tensor, "n 1"], snr: float
+        self, y: Float[Tensor, "n d"], snr: float
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Var[rX | Y_r = y] and log p of Y_r at y, from the same sums."""
         found = self._convolved.moments(*self._own(y, snr))
@@ -213,7 +213,7 @@ class OnTheLine(Target):
     def _middle(self) -> float:
         return self.place + self.length * self._median
 
-    def _own(self, y: Float[Tensor, "n 1"], snr: float) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    def _own(self, y: Float[Tensor, "n d"], snr: float) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """y and r in the law's own coordinate."""
         check_snr(snr)
         if y.ndim != 2 or y.shape[1] != 1:

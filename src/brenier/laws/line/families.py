@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -25,12 +25,16 @@ _WRITTEN = 'such as "scipy:t(3)", "scipy:gamma(2, scale=3)" or, truncated, "scip
 
 
 @runtime_checkable
-class Frozen(Protocol):
-    """A distribution of scipy.stats with its parameters."""
+class _Density(Protocol):
+    def logpdf(self, x: Any) -> Any: ...
 
-    def support(self) -> Any:
-        """Ends of the support."""
-        ...
+
+@runtime_checkable
+class _Masses(Protocol):
+    def support(self) -> Any: ...
+
+
+Frozen: TypeAlias = _Density | _Masses  # what scipy.stats gives: those without a density are refused later, in one line
 
 
 def _kinds(value: object) -> tuple[type, ...]:
@@ -72,9 +76,7 @@ def named(text: str) -> Target:
     return of_distribution(frozen, None if interval is None else _interval(text, interval), name=text)
 
 
-def of_distribution(
-    distribution: Any, support: Sequence[float] | None = None, *, name: str | None = None
-) -> Target:
+def of_distribution(distribution: Any, support: Sequence[float] | None = None, *, name: str | None = None) -> Target:
     """The law of a frozen distribution of scipy.stats, or of one that needs no parameters.
 
     Args:
@@ -96,7 +98,9 @@ def of_distribution(
         kernels = len(distribution.weights)
         covariances = np.broadcast_to(distribution.covariance, (kernels, *distribution.covariance.shape))
         return GaussianMixture(distribution.weights, distribution.dataset.T, covariances, name=name or "gaussian_kde")
-    if isinstance(family, stats.rv_discrete) or any(kind.__name__ == "DiscreteDistribution" for kind in _kinds(distribution)):
+    if isinstance(family, stats.rv_discrete) or any(
+        kind.__name__ == "DiscreteDistribution" for kind in _kinds(distribution)
+    ):
         raise ValueError(_discrete(name or str(known)))
     if isinstance(family, stats.rv_continuous):
         shapes, place, scale = _standard(family, getattr(distribution, "args", ()), getattr(distribution, "kwds", {}))

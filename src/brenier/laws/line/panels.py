@@ -1,9 +1,9 @@
 """A density on the line as it is needed: its logarithm in Legendre series on panels, with their masses.
 
-A log density is asked where it matters and then never again. Panels grow in octaves away from the middle of the law, so
-that tails of any weight are reached, and are halved until the logarithm is a polynomial to rounding and changes by no
-more than `VARIATION` over each: then sixteen nodes integrate the density, too. Beside a kink, a jump or an end where the
-density is infinite, panels shrink towards it until nothing of the law is left in the last.
+A log density is asked where it matters and then never again. Panels grow in octaves away from the middle of the law,
+so that tails of any weight are reached, and are halved until the logarithm is a polynomial to rounding and changes by
+no more than `VARIATION` over each: then sixteen nodes integrate the density, too. Beside a kink, a jump or an end where
+the density is infinite, panels shrink towards it until nothing of the law is left in the last.
 """
 
 import math
@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 
 from brenier.core.checks import Array
 
@@ -80,7 +79,11 @@ def panels_of(
     around = unit * np.ldexp(1.0, -np.arange(41))
     places = np.asarray(at, dtype=float)[:, None] + np.concatenate([[0.0], around, -around])
     edges = np.unique(np.concatenate([left_edges, [centre], right_edges, places.ravel()]))
-    edges = edges[(edges >= left_edges.min()) & (edges <= right_edges.max())]
+    first, last = (
+        min([left_edges.min(), *(place - unit for place in at)]),
+        max([right_edges.max(), *(place + unit for place in at)]),
+    )
+    edges = edges[(edges >= max(first, low)) & (edges <= min(last, high))]
     left, right, values = _halved(log_density, edges, unit, (low, high), blur)
     log_mass = _log_masses(left, right, values)
     total = _log_sum(log_mass)
@@ -108,7 +111,7 @@ def _octaves(log_density: LogDensity, centre: float, unit: float, end: float) ->
         return np.append(x, end), False
     top = float(np.max(values, initial=-np.inf, where=np.isfinite(values)))
     with np.errstate(invalid="ignore"):
-        spent = ~(values > top - DEPTH)  # NaN, too: far out, a function may give up
+        spent = ~(values >= top - DEPTH)  # NaN, too: far out, a function may give up
         weight = values + np.log(inside)
     last = int(spent.argmax()) if spent.any() else len(x)
     # Zeros within the law are no end of it.
@@ -116,24 +119,24 @@ def _octaves(log_density: LogDensity, centre: float, unit: float, end: float) ->
     if len(more):
         last = last + int(more[-1]) + 1
     peak = float(np.max(weight[:last], initial=-np.inf, where=np.isfinite(weight[:last])))
-    far = np.flatnonzero(weight[:last] > peak - REMOTE)
+    far = np.flatnonzero(weight[:last] >= peak - REMOTE)
     settled = int(far[-1]) + 1 if len(far) else 0
     if settled >= len(x) - 1:
         slope = _slope(inside[-9:], values[-9:])
         if not slope < -1 - 1e-6:
             way = math.copysign(math.inf, unit)
             raise ValueError(
-                f"log_density does not fall fast enough towards {way}, like {slope:.3g} log|x|: its integral is infinite, "
-                "and no law has it; a support that ends would truncate it"
+                f"log_density does not fall fast enough towards {way}, like {slope:.3g} log|x|: its integral is "
+                "infinite, and no law has it; a support that ends would truncate it"
             )
         raise ValueError(
-            f"log_density falls like {slope:.3g} log|x| only: quantiles at 1e-20 are too large to be computed with; give a "
-            "support that ends"
+            f"log_density falls like {slope:.3g} log|x| only: quantiles at 1e-20 are too large to be computed with; "
+            "give a support that ends"
         )
     if settled == last and last < len(x) and not values[last] < values[last - 1]:
         raise ValueError(
-            f"log_density is {values[last]:g} at x = {x[last]:.3g}, where there still is mass: give a support that ends "
-            "before"
+            f"log_density is {values[last]:g} at x = {x[last]:.3g}, where there still is mass: give a support that "
+            "ends before"
         )
     stop = min(last + 1, settled + _BEYOND, len(x))
     return x[:stop], True
@@ -158,11 +161,15 @@ def _halved(
         if not len(left):
             break
         if sum(len(part[0]) for part in done) + len(left) > _MOST:
-            raise ValueError(f"log_density is too rough around x = {left[len(left) // 2]:.6g}: {_MOST} panels do not do")
+            raise ValueError(
+                f"log_density is too rough around x = {left[len(left) // 2]:.6g}: {_MOST} panels do not do"
+            )
         half = (right - left) / 2
         x = (left + half)[:, None] + half[:, None] * NODES
         values = _asked(log_density, x)
         finite = np.isfinite(values)
+        if (endless := values.min(1) == np.inf).any():
+            raise ValueError(f"log_density is inf around x = {x[endless][0, 0]:.6g}: no law has it")
         top = max(top, float(values.max(initial=-np.inf, where=finite)))
         highest = values.max(1, initial=-np.inf, where=values < np.inf)
         lowest = values.min(1, initial=np.inf)
@@ -178,6 +185,7 @@ def _halved(
             tail = abs(np.where(smooth[:, None], values, 0) @ ANALYSIS[-3:].T).max(1)
             change = np.minimum(highest - lowest, VARIATION)
             noise = 64 * (_EPS * abs(np.where(finite, values, 0)).max(1) + grain / half * change)
+            rounding = (tail < 1e-8) & (tail > 0.7 * before)  # beside a kink it halves, where all is noise it stays
             noise = np.where((left <= support[0]) | (right >= support[1]), np.minimum(noise, 1e-6), noise)  # a power?
             good = smooth & (highest - lowest <= VARIATION) & ((tail <= _RESOLVED + noise) | rounding)
         ended = narrowest | tiny | (half < 1e-300)
@@ -209,8 +217,6 @@ def _last(left: float, right: float, x: Array, values: Array, support: tuple[flo
     """The log density on a panel that is halved no further: beside an end of the support, with the mass of a power."""
     finite = np.isfinite(values)
     if not finite.any():
-        if (values == np.inf).any():
-            raise ValueError(f"log_density is inf around x = {x[0]:.6g}: no law has it")
         return values
     filled = np.interp(x, x[finite], values[finite])
     at_end = left <= support[0] or right >= support[1]

@@ -44,11 +44,11 @@ def read_function(log_density: Callable[[Any], Any]) -> LogDensity:
     try:
         with np.errstate(all="ignore"):
             log_density(probe)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a user's function raises
         tensors = True
         try:
             log_density(torch.from_numpy(probe))
-        except Exception:
+        except Exception:  # noqa: BLE001
             raise TypeError(f"log_density(x) fails on an array x of shape (n,): {error}") from error
 
     def asked(x: Array) -> Array:
@@ -84,9 +84,7 @@ def coordinate(log_density: LogDensity, low: float, high: float, at: Sequence[fl
     return (0.0 if abs(centre) <= FAR * unit and low <= 0 <= high else centre), unit
 
 
-def resolved(
-    log_density: LogDensity, low: float, high: float, at: Sequence[float] = (), blur: float = 0.0
-) -> Panels:
+def resolved(log_density: LogDensity, low: float, high: float, at: Sequence[float] = (), blur: float = 0.0) -> Panels:
     """The panels of a law, made about its median with half the distance of its quartiles as a unit."""
     return panels_of(log_density, low, high, *_middle(log_density, low, high, at, blur), at, blur)
 
@@ -134,7 +132,9 @@ def _mode(log_density: LogDensity, low: float, high: float, at: Sequence[float])
         value = float(log_density(np.array([place]))[0])
         return -value if math.isfinite(value) else -height + 1e3
 
-    found: Any = minimize_scalar(depth, bounds=beside, method="bounded", options={"xatol": 1e-10 * (beside[1] - beside[0])})
+    found: Any = minimize_scalar(
+        depth, bounds=beside, method="bounded", options={"xatol": 1e-10 * (beside[1] - beside[0])}
+    )
     if -found.fun > height:
         mode, height = float(found.x), -float(found.fun)
     distance = max(abs(mode), 1e-3) * np.ldexp(1.0, np.arange(-40, 100))
