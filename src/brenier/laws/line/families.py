@@ -115,7 +115,8 @@ def of_distribution(distribution: Any, support: Sequence[float] | None = None, *
 
     elif hasattr(distribution, "logpdf") and hasattr(distribution, "icdf"):
         place, scale, log_density = 0.0, 1.0, distribution.logpdf
-        low, high = (float(end) for end in distribution.support())
+        new_kind: Any = distribution
+        low, high = (float(end) for end in new_kind.support())
         name = name or str(known)
     else:
         raise ValueError(f"{known} is no distribution on the line: give points drawn from it, or another law")
@@ -124,7 +125,8 @@ def of_distribution(distribution: Any, support: Sequence[float] | None = None, *
         if not max(low, ends[0]) < min(high, ends[1]):
             raise ValueError(f"{name} has nothing between {support[0]:g} and {support[1]:g}")
         low, high = max(low, ends[0]), min(high, ends[1])
-    at = [] if not hasattr(family, "_hbins") else [edge for edge in np.unique(family._hbins) if low <= edge <= high]
+    bins = getattr(family, "_hbins", ())  # of a histogram, where its density jumps
+    at = [float(edge) for edge in bins if low <= edge <= high]
     try:
         law = OnTheLine(log_density, (low, high), name=name, at=at)
     except ValueError as error:

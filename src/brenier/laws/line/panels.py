@@ -168,8 +168,9 @@ def _halved(
         x = (left + half)[:, None] + half[:, None] * NODES
         values = _asked(log_density, x)
         finite = np.isfinite(values)
-        if (endless := values.min(1) == np.inf).any():
-            raise ValueError(f"log_density is inf around x = {x[endless][0, 0]:.6g}: no law has it")
+        endless = np.flatnonzero(values.min(1) == np.inf)
+        if len(endless):
+            raise ValueError(f"log_density is inf around x = {x[endless[0], 0]:.6g}: no law has it")
         top = max(top, float(values.max(initial=-np.inf, where=finite)))
         highest = values.max(1, initial=-np.inf, where=values < np.inf)
         lowest = values.min(1, initial=np.inf)
