@@ -9,8 +9,8 @@ comes within rounding of 1, which sums cannot tell from more; "P(L>1)=0" says th
 """
 
 import argparse
-import math
 import itertools
+import math
 import time
 from typing import Any
 
