@@ -67,7 +67,7 @@ def _figures(y: Any, values: Any, density: Any) -> tuple[float, float, float, fl
     u = np.union1d(u, values[values < 0.9999][:: max(1, len(values) // 1000)])
     h = np.array([(weight * np.maximum(values - level, 0)).sum() for level in u])
     best = max((1 - u - 5 * h).max(), 0.0)
-    return float(weight @ values), float(weight[values > 1 + 1e-6].sum()), float((h / (1 - u)).min()), float(best)
+    return float(weight @ values), float(weight[values > 1 + 1e-9].sum()), float((h / (1 - u)).min()), float(best)
 
 
 def main() -> None:
