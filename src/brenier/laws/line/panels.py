@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.polynomial import legendre
+from numpy.typing import NDArray
 
 from brenier.core.checks import Array
 
@@ -167,7 +168,7 @@ def _halved(
         half = (right - left) / 2
         x = (left + half)[:, None] + half[:, None] * NODES
         values = _asked(log_density, x)
-        finite = np.isfinite(values)
+        finite: NDArray[np.bool_] = np.isfinite(values)
         endless = np.flatnonzero(values.min(1) == np.inf)
         if len(endless):
             raise ValueError(f"log_density is inf around x = {x[endless[0], 0]:.6g}: no law has it")
