@@ -168,7 +168,7 @@ def _halved(
         half = (right - left) / 2
         x = (left + half)[:, None] + half[:, None] * NODES
         values = _asked(log_density, x)
-        finite: NDArray[np.bool_] = np.isfinite(values)
+        finite = np.isfinite(values)
         endless = np.flatnonzero(values.min(1) == np.inf)
         if len(endless):
             raise ValueError(f"log_density is inf around x = {x[endless[0], 0]:.6g}: no law has it")
@@ -182,7 +182,7 @@ def _halved(
         known = max(known, _log_sum(np.append(mass[finite.all(1)], known)) if finite.all(1).any() else known)
         tiny = (mass < known + math.log(_NEGLIGIBLE)) & (half < 1e-9 * unit)
         empty = highest < top - DEPTH
-        smooth = finite.all(1)
+        smooth: NDArray[np.bool_] = np.asarray(finite.all(1))
         with np.errstate(invalid="ignore"):
             tail = abs(np.where(smooth[:, None], values, 0) @ ANALYSIS[-3:].T).max(1)
             change = np.minimum(highest - lowest, VARIATION)
