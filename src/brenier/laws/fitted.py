@@ -41,6 +41,7 @@ _CROWD = 10  # distinct points that a component needs
 _STARTS = 3
 _STEPS = 100  # of expectation-maximisation
 _RESOLVED = 1e-6  # of the spread: differences below it are rounding
+_ROUNDING = 1e-9  # nats of likelihood: on the line some types of covariance are the same
 _ROWS, _HOLDOUT, _CANDIDATE, _START, _REFIT = range(0xF17000, 0xF17005)  # streams of random numbers
 
 
@@ -322,7 +323,7 @@ def _search(
 def _choose(tried: Sequence[_Tried], split: _Split) -> _Tried:
     """The candidate with the fewest parameters among those within one paired standard error of the best."""
     best = max(tried, key=lambda each: each.mean)
-    near = [each for each in tried if best.mean - each.mean <= split.error(best.scores - each.scores)]
+    near = [each for each in tried if best.mean - each.mean <= split.error(best.scores - each.scores) + _ROUNDING]
     return min(near, key=lambda each: _parameters(each.kind, each.size, split.held.shape[1]))  # the first of equals
 
 
