@@ -174,7 +174,9 @@ def windows(sigmas: Sequence[float] | Array) -> Array:
 def _value(table: Array, left: Place, right: Place) -> Array:
     """A table's value at pairs of levels."""
     (k, a), (j, b) = left, right
-    return np.einsum("ik,ij,ikjm->im", a, b, table[k[:, :, None], j[:, None, :]], optimize=True)
+    weights, seen = a[:, :, None] * b[:, None, :], table[k[:, :, None], j[:, None, :]]
+    pairs = weights.shape[1] * weights.shape[2]
+    return (weights.reshape(len(a), 1, pairs) @ seen.reshape(len(a), pairs, table.shape[2]))[:, 0]
 
 
 def fly(
