@@ -84,8 +84,8 @@ def train_digits_classifier(seed: int = 0, epochs: int = _EPOCHS) -> DigitsClass
             optimiser.step()
     classifier.eval().requires_grad_(False)
     logits, truth = classifier(images[others]).double(), labels[others]
-    best = minimize_scalar(lambda log: float(cross_entropy(logits / math.exp(log), truth)), (-1.0, 1.0))
-    classifier.temperature.fill_(math.exp(float(best.x)))
+    best: Any = minimize_scalar(lambda log: float(cross_entropy(logits / math.exp(log), truth)), (-1.0, 1.0))
+    classifier.temperature.fill_(math.exp(best.x))
     return classifier
 
 

@@ -28,7 +28,7 @@ first step on.
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ def dmn(_law: Target, _x: Float[Tensor, "n d"], steps: int, ends: Ends, solver: 
     def levels(gaps: Array) -> Array:
         return _levels(np.append(gaps, 0.0), ends.high, ends.low)
 
-    found = minimize(lambda gaps: bound(levels(gaps), solver), np.zeros(len(start) - 2), method="BFGS")
+    found: Any = minimize(lambda gaps: bound(levels(gaps), solver), np.zeros(len(start) - 2), method="BFGS")
     best = levels(found.x)
     return (best if bound(best, solver) < bound(start, solver) else start).tolist(), 0
 

@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from jaxtyping import Float
 from scipy.optimize import minimize_scalar
@@ -151,7 +151,8 @@ def langevin_size(ratio: float) -> float:
         stationary = 2 / (2 - size)
         return (1 - size) ** (2 * LANGEVIN) * (ratio**2 - stationary) + stationary - 1
 
-    return float(minimize_scalar(excess, bounds=(0, 1), method="bounded").x)  # pyright: ignore[reportAttributeAccessIssue]
+    found: Any = minimize_scalar(excess, bounds=(0, 1), method="bounded")
+    return float(found.x)
 
 
 def _toward(clean: Points, x: Points, share: float) -> Points:

@@ -11,7 +11,7 @@ has the survival function and the integrated tail of L_r at all these levels exa
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -142,7 +142,8 @@ def onset(target: Target, low: float, high: float, scan: int = 49) -> float:
     before = first - step
     while excess(before) > 0:
         before, first = before - step, before
-    return math.exp(root_scalar(excess, bracket=(before, first), xtol=1e-8).root)
+    found: Any = root_scalar(excess, bracket=(before, first), xtol=1e-8)
+    return math.exp(found.root)
 
 
 def _resolve(target: Target, snr: float) -> tuple[_Panels, float]:

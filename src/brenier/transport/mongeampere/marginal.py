@@ -149,7 +149,7 @@ def laplace(law: Marginal) -> Marginal:
         return found
 
     with np.errstate(over="ignore", invalid="ignore"):  # a step into the tails, which is taken back
-        found = optimize.minimize(
+        found: Any = optimize.minimize(
             value_and_slope,
             np.zeros(law.dim),
             jac=True,
