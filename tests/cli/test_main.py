@@ -22,7 +22,7 @@ def test_the_module_runs_as_a_command() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",)])
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_help_names_every_command(brenier: Command, arguments: tuple[str, ...]) -> None:
     code, out, err = brenier(*arguments)
     assert (code, err) == (0, "")
@@ -30,10 +30,12 @@ def test_help_names_every_command(brenier: Command, arguments: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(brenier: Command, command: str) -> None:
+def test_every_command_has_help_in_which_flags_have_no_type(brenier: Command, command: str) -> None:
     code, out, err = brenier(command, "--help")
     assert (code, err) == (0, "")
     assert f"brenier {command}" in out
+    assert "bool" not in out
+    assert brenier(command, "-h") == (code, out, err)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from matplotlib import cbook
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from brenier import bottleneck, table
 from brenier.core.reading.files import line
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
@@ -28,6 +30,34 @@ def test_a_saved_profile_prints_as_when_it_was_made(brenier: Command, points: Pa
     assert made[0] == 0
     assert made[1].count("\n") > 4
     assert brenier("show", saved) == made
+
+
+def test_json_holds_the_rows_of_the_table_and_the_bottleneck(brenier: Command, points: Path) -> None:
+    saved = points.with_name("profile.nc")
+    made = brenier("probe", points, "--queries", 50, "--snr", "0.5,4", "-o", saved, "--json")
+    assert brenier("show", saved, "--json") == made
+    found = json.loads(made[1], parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    profile = xr.load_dataset(saved, engine="h5netcdf")
+    frame, kept = table(profile), bottleneck(profile)
+    assert (found["kind"], found["attributes"]["atoms"], found["units"]["mmse"]) == (
+        "profile",
+        40,
+        "squared unit of the data",
+    )
+    for row, (_, expected) in zip(found["rows"], frame.iterrows(), strict=True):
+        assert [np.nan if value is None else value for value in row.values()] == pytest.approx(
+            expected.where(np.isfinite(expected)).to_numpy(), rel=1e-15, nan_ok=True
+        )
+    assert {name: value for name, value in kept.items() if np.isfinite(value)} == {
+        name: value for name, value in found["bottleneck"].items() if value is not None
+    }
+
+
+def test_a_schedule_prints_as_json_when_it_is_made_and_after(brenier: Command, tmp_path: Path) -> None:
+    saved = tmp_path / "schedule.json"
+    made = brenier("plan", "normal", "--steps", 3, "--criterion", "karras", "-o", saved, "--json")
+    assert [row["sigma"] for row in json.loads(made[1])["rows"]] == json.loads(saved.read_text())["sigmas"]
+    assert brenier("show", saved, "--json") == made
 
 
 def test_the_figure_of_a_saved_profile_is_the_one_drawn_when_it_was_made(brenier: Command, points: Path) -> None:

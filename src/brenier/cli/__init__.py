@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from brenier.core.reading.files import line
@@ -25,7 +25,26 @@ COMMANDS = (
 )
 
 
-class Commands(TyperGroup):
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class _Help:
+    """Help in which flags have no type: they take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, as the help shows them."""
+        params: list[Any] = cast(Any, super()).get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class Command(_Help, TyperCommand):
+    """A subcommand."""
+
+
+class Commands(_Help, TyperGroup):
     """The subcommands by name: `name` is the function `run_name` of the module `name`."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -41,11 +60,13 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        one.command(cmd_name)(getattr(import_module(f"brenier.cli.{cmd_name}"), f"run_{cmd_name}"))
+        one.command(cmd_name, cls=Command, context_settings=HELP)(
+            getattr(import_module(f"brenier.cli.{cmd_name}"), f"run_{cmd_name}")
+        )
         return typer.main.get_command(one)
 
 
-app = typer.Typer(name="brenier", cls=Commands, pretty_exceptions_enable=False)
+app = typer.Typer(name="brenier", cls=Commands, context_settings=HELP, pretty_exceptions_enable=False)
 
 
 def _version(wanted: bool) -> bool:

@@ -17,6 +17,7 @@ def run_audit(
     output: options.Dataset = None,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Read off which noise levels PIPELINE visits, and from which noise; status 1 where something is off."""
@@ -26,6 +27,6 @@ def run_audit(
 
     check_outputs(output, figure, force)
     found = audit(pipeline, schedule, steps=steps)
-    finish(found, output, figure, force=force, quiet=quiet)
+    finish(found, output, figure, force=force, quiet=quiet, json=json)
     if findings(found):
         raise typer.Exit(1)

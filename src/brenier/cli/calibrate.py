@@ -26,6 +26,7 @@ def run_calibrate(
     output: options.Dataset = None,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
@@ -42,4 +43,4 @@ def run_calibrate(
     if (snr_min, snr_max, snrs) != (None, None, None):
         levels["snrs"] = snr_grid(net, snr_min, snr_max, SNRS if snrs is None else snrs)
     calibration = calibrate(net, **levels, queries=queries, seed=seed, progress=not quiet)
-    finish(calibration, output, figure, force=force, quiet=quiet)
+    finish(calibration, output, figure, force=force, quiet=quiet, json=json)

@@ -42,6 +42,7 @@ def run_chain(
     output: options.Dataset = None,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
@@ -75,4 +76,4 @@ def run_chain(
         seed=seed,
         progress=not quiet,
     )
-    finish(found, output, figure, force=force, quiet=quiet)
+    finish(found, output, figure, force=force, quiet=quiet, json=json)

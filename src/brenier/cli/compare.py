@@ -29,6 +29,7 @@ def run_compare(
     output: options.Dataset = None,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
@@ -53,7 +54,7 @@ def run_compare(
         seed=seed,
         progress=not quiet,
     )
-    finish(comparison, output, figure, force=force, quiet=quiet)
+    finish(comparison, output, figure, force=force, quiet=quiet, json=json)
 
 
 def _names(text: str) -> list[str]:

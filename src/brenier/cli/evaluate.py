@@ -40,6 +40,7 @@ def run_evaluate(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save what was found (.nc, or .json).")] = None,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
@@ -64,4 +65,4 @@ def run_evaluate(
         seed=seed,
         progress=not quiet,
     )
-    finish(found, output, figure, force=force, quiet=quiet)
+    finish(found, output, figure, force=force, quiet=quiet, json=json)

@@ -46,6 +46,7 @@ def run_flow(
     seed: options.Seed = 0,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
@@ -92,4 +93,4 @@ def run_flow(
         write_points(flow.sample(count, seed).reshape(count, *flow.target.event_shape), path)
 
     seconds = None if flow.result is None else flow.result.seconds
-    finish(found, output, figure, (samples, draw), force=unfinished.force, quiet=quiet, seconds=seconds)
+    finish(found, output, figure, (samples, draw), force=unfinished.force, quiet=quiet, json=json, seconds=seconds)

@@ -70,6 +70,7 @@ SavedMap: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Save 
 Dataset: TypeAlias = Annotated[Path | None, typer.Option("--output", "-o", help="Save the result (.nc, netCDF).")]
 Figure: TypeAlias = Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf or .svg).")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, not tables and sentences.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", callback=_silence, help="Print nothing but errors.")]
 
 

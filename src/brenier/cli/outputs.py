@@ -5,6 +5,7 @@ JSON; samples are an array.
 """
 
 import json
+import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -56,15 +57,24 @@ def finish(
     *files: tuple[Path | None, Callable[[Path], object]],
     force: bool,
     quiet: bool,
+    json: bool,
     seconds: float | None = None,
 ) -> None:
     """Write what was computed, its figure and other files, where they are wanted; print it unless `quiet`."""
-    from brenier.reports import show
-
     own = (output, partial(write_result, data)), (figure, partial(write_figure, data))
     write_files(*own, *files, force=force)
     if not quiet:
-        show(data, seconds=seconds)
+        print_result(data, json=json, seconds=seconds)
+
+
+def print_result(result: "xr.Dataset | Schedule", *, json: bool, seconds: float | None = None) -> None:
+    """Print what was computed, as JSON or as tables and sentences."""
+    from brenier.reports import show, to_json
+
+    if json:
+        sys.stdout.write(to_json(result))
+    else:
+        show(result, seconds=seconds)
 
 
 def write_result(data: "xr.Dataset", path: Path) -> None:

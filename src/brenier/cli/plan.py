@@ -32,15 +32,15 @@ def run_plan(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the schedule (.json).")] = None,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
 ) -> None:
     """Place the steps of a sampler of LAW where they leave the least error."""
     from brenier import plan
-    from brenier.cli.outputs import SCHEDULE_SUFFIXES, check_outputs, write_files
+    from brenier.cli.outputs import SCHEDULE_SUFFIXES, check_outputs, print_result, write_files
     from brenier.core.records import read
-    from brenier.reports import show
 
     check_outputs(output, figure, force, SCHEDULE_SUFFIXES)
     known = None if profile is None else read(profile, "profile")
@@ -71,4 +71,4 @@ def run_plan(
 
     write_files((output, write), (figure, draw), force=force)
     if not quiet:
-        show(schedule, seconds=seconds)
+        print_result(schedule, json=json, seconds=seconds)

@@ -40,6 +40,7 @@ def run_probe(
     output: options.Dataset = None,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
@@ -70,4 +71,4 @@ def run_probe(
         max_memory=max_memory,
         progress=not quiet,
     )
-    finish(profile, output, figure, force=force, quiet=quiet)
+    finish(profile, output, figure, force=force, quiet=quiet, json=json)

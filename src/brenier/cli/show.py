@@ -20,12 +20,12 @@ def run_show(
     figure: options.Figure = None,
     table: Annotated[Path | None, typer.Option(help="Save a tidy table of the numbers (.csv).")] = None,
     force: options.Force = False,
+    json: options.Json = False,
 ) -> None:
     """Print what was saved, draw it with --figure; several profiles are laid over each other in one figure."""
     from brenier import table as tidy
-    from brenier.cli.outputs import TABLE_SUFFIXES, check_outputs, read_result, write_files
+    from brenier.cli.outputs import TABLE_SUFFIXES, check_outputs, print_result, read_result, write_files
     from brenier.figures import plot, plot_profiles, save_figure
-    from brenier.reports import show
 
     check_outputs(table, figure, force, TABLE_SUFFIXES)
     if len(saved) > 1 and table is not None:
@@ -44,7 +44,7 @@ def run_show(
 
     write_files((figure, draw), (table, lambda path: tidy(found[0]).to_csv(path, index=False)), force=force)
     for result in found:
-        show(result)
+        print_result(result, json=json)
 
 
 def _labels(saved: list[Path]) -> list[str]:

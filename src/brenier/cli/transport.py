@@ -35,6 +35,7 @@ def run_transport(
     device: options.Device = None,
     figure: options.Figure = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
@@ -81,4 +82,4 @@ def run_transport(
             unfinished.end(transport.to_dataset(), about)
         raise
     seconds = None if transport.result is None else transport.result.seconds
-    finish(found, output, figure, force=unfinished.force, quiet=quiet, seconds=seconds)
+    finish(found, output, figure, force=unfinished.force, quiet=quiet, json=json, seconds=seconds)

@@ -1,6 +1,8 @@
 """What was computed, in tables and sentences. Nothing here computes."""
 
 import io
+import json
+import math
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,39 @@ def show(result: Any, *, seconds: float | None = None, console: "Console | None"
     module, function = _PRINT[kind].split(".")
     report = getattr(import_module(f"brenier.reports.{module}"), function)
     report(result if kind == "schedule" else data, **({"seconds": seconds} if kind in _TIMED else {}), console=console)
+
+
+def to_json(result: Any) -> str:
+    """The numbers of a result as JSON: its kind, what it was made from, the units, and a row for each SNR, step, ...
+
+    The rows are those of `brenier.table`. A profile has its `bottleneck` beside. What is no finite number is null.
+
+    Args:
+        result: as for `show`.
+
+    Raises:
+        ValueError, TypeError: as `brenier.table` does.
+    """
+    from brenier.core.records import table
+
+    frame = table(result)
+    data = result.to_dataset() if hasattr(result, "to_dataset") else result
+    about = {str(name): _plain(value) for name, value in data.attrs.items() if name != "kind"}
+    rows = [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+    found: dict[str, Any] = {"kind": frame.attrs["kind"], "attributes": about, "units": frame.attrs["units"]}
+    if found["kind"] == "profile":
+        from brenier.probing.bottleneck import bottleneck
+
+        found["bottleneck"] = {name: _plain(value) for name, value in bottleneck(data).items()}
+    return json.dumps(found | {"rows": rows}, indent=2, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON knows it; of a list of one the one, as netCDF has it."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value] if len(value) != 1 else _plain(value[0])
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def summary(result: Any, *, width: int = 120) -> str:
