@@ -27,6 +27,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from brenier.core.extras import library
+
 EMBEDDING = 64  # numbers that tell an MLP the noise level
 FREQUENCIES = 16
 STEPS_PER_UNIT = 100.0  # diffusers' time embedding resolves steps of 1
@@ -119,14 +121,13 @@ class UNet(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
-        from diffusers.models.unets.unet_2d import UNet2DModel
-
+        unet = library("diffusers.models.unets.unet_2d", "diffusers", "U-Nets").UNet2DModel
         self.event_shape = tuple(event_shape)
         height, width = self.event_shape[-2:]
         colours = 1 if len(self.event_shape) == 2 else self.event_shape[0]
         step = 2 ** (len(channels) - 1)
         self.padding = (-width % step, -height % step)
-        self.inner: Any = UNet2DModel(
+        self.inner: Any = unet(
             in_channels=colours,
             out_channels=colours,
             block_out_channels=tuple(channels),

@@ -10,6 +10,8 @@ from brenier.core import records
 from brenier.probing.bottleneck import bottleneck, disputed, needed
 from brenier.reports.tables import ROWS, Column, distinct, number, say, scale, stdout, tables
 
+ROUNDING = 1e-12  # of a threshold between 0 and 1
+
 _NO_MOMENT = (
     " The law has no second moment: statements on W2 do not hold for it, so zeta is no rate of contraction here; the "
     "localization exists all the same."
@@ -56,7 +58,7 @@ def columns(profile: xr.Dataset) -> list[Column]:
         _column("E L", profile, "mean_localization"),
         _column("P(L>1)", at_one, "survival"),
         _column("m*", profile, "m_star"),
-        _column("delta*", profile, "delta_star"),
+        Column("delta*", [number(value if value > ROUNDING else 0.0) for value in profile["delta_star"].values]),
     ]
     result += [
         _column(f"zeta*_{richness:g}", profile.sel(perturbation=richness), "zeta_star")

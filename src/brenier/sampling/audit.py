@@ -19,6 +19,7 @@ import xarray as xr
 
 from brenier.core import records
 from brenier.core.checks import Array, whole_number
+from brenier.core.extras import library
 from brenier.core.reading.files import read_json
 from brenier.laws.course import Course
 from brenier.networks.diffusers.model import load_scheduler
@@ -161,6 +162,7 @@ def _open_folder(folder: Path) -> _Pipeline:
     places = [place for place in (folder / "scheduler", folder) if (place / "scheduler_config.json").is_file()]
     if not places:
         raise ValueError(f"{str(folder)!r} is no pipeline of diffusers: there is no scheduler_config.json in it")
+    diffusers = library("diffusers", "diffusers", "pipelines of diffusers")
     config = read_json(places[0] / "scheduler_config.json")
     if config.get("_class_name") == "PlannedScheduler":
         from brenier.sampling.planned import PlannedScheduler
@@ -170,8 +172,6 @@ def _open_folder(folder: Path) -> _Pipeline:
         scheduler = load_scheduler(places)
     kind: Any = None
     if (folder / "model_index.json").is_file():
-        import diffusers
-
         name = read_json(folder / "model_index.json").get("_class_name")
         kind = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
     return _Pipeline(folder.resolve().name, scheduler, _code(kind) if isinstance(kind, type) else None)

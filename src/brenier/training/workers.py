@@ -1,11 +1,12 @@
 """One process, or several that `accelerate launch` started: each trains on its share of every batch."""
 
 import os
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from brenier.core.extras import library
 
 
 class Workers:
@@ -24,12 +25,9 @@ class Workers:
         self.rank = 0
         self._accelerator: Any = None
         if self.count > 1:
-            if find_spec("accelerate") is None:
-                raise ValueError(f"WORLD_SIZE is {self.count}, and accelerate is not installed: pip install accelerate")
-            from accelerate import Accelerator
-
+            accelerate = library("accelerate", "multi-gpu", f"several processes (WORLD_SIZE is {self.count})")
             on_cpu = device is not None and device.type == "cpu"
-            self._accelerator = Accelerator(cpu=on_cpu) if on_cpu else Accelerator()
+            self._accelerator = accelerate.Accelerator(cpu=on_cpu) if on_cpu else accelerate.Accelerator()
             self.count, self.rank = self._accelerator.num_processes, self._accelerator.process_index
             self.device = self._accelerator.device
         else:

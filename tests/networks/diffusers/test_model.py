@@ -686,7 +686,7 @@ def test_diffusers_is_imported_to_load_and_for_nothing_else(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)  # importing it is an error now
     assert is_diffusers(saved)
     assert from_diffusers(model, scheduler).event_shape == (1, 8, 8)
-    refuse(r"^models of diffusers need the diffusers library: pip install diffusers", lambda: load_diffusers(saved))
+    refuse(r"^models of diffusers need diffusers: pip install 'brenier\[diffusers\]'", lambda: load_diffusers(saved))
 
 
 def test_weights_of_a_variant_and_in_shards(folder):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brenier.core.extras import library
 from brenier.core.reading.files import read_json
 from brenier.core.reading.members import by_others, check_size, chosen, data_among
 from brenier.core.reading.packing import unpacked
@@ -33,10 +34,7 @@ def read_zarr(path: Path, name: str | None = None) -> NDArray[Any]:
     Raises:
         ValueError: zarr is not installed, a codec may run code, or values are missing.
     """
-    try:
-        import zarr
-    except ImportError:
-        raise ValueError("Zarr stores are read by the zarr library: pip install zarr") from None
+    zarr = library("zarr", "zarr", "Zarr stores")
     arrays = _arrays(path)
     about = {key: _attributes(path / key, known) for key, known in arrays.items()}
     axes = {key for key in about if _axes(arrays[key], about[key]) == [key.rpartition("/")[2]]}

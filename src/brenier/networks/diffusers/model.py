@@ -5,7 +5,6 @@ say how it is called and what it needs beside the noisy point. A folder is read 
 safetensors only, and no code from it.
 """
 
-import importlib
 import inspect
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from brenier.core.extras import library
 from brenier.core.points import Numbers
 from brenier.core.reading.files import read_json
 from brenier.core.reading.plain import plain
@@ -266,7 +266,7 @@ def _class(file: Path, base: str) -> Any:
     config = read_json(file)
     below: object = config.get("trained_with")
     name: object = (cast(dict[str, Any], below) if isinstance(below, dict) else config).get("_class_name")
-    diffusers: Any = importlib.import_module("diffusers")
+    diffusers = library("diffusers", "diffusers", "models of diffusers")
     found = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
     if not isinstance(found, type) or not issubclass(found, getattr(diffusers, base)):
         kind = "model" if base == "ModelMixin" else "scheduler"

@@ -12,7 +12,6 @@ What samplers do besides is no part of the law: `clip_sample`, `thresholding`, a
 or Karras sigmas choose noise levels and not the t that belongs to one; of these, only `shift` enters the range of SNRs.
 """
 
-import importlib
 import math
 import warnings
 from collections.abc import Generator, Mapping
@@ -24,6 +23,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.core.extras import library
 from brenier.laws.course import SAME, Course
 from brenier.networks.conventions import (
     NoiseScale,
@@ -254,11 +254,7 @@ def quiet() -> Generator[None]:
     Raises:
         ValueError: diffusers cannot be imported.
     """
-    try:
-        importlib.import_module("diffusers")
-        from diffusers.utils import logging
-    except ImportError as error:
-        raise ValueError(f"models of diffusers need the diffusers library: pip install diffusers ({error})") from None
+    logging = library("diffusers.utils", "diffusers", "models of diffusers").logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
