@@ -15,6 +15,7 @@ from brenier.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SCRIPTS = sorted((ROOT / "docs" / "gallery").glob("*.py"))
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -57,7 +58,9 @@ def test_no_two_commands_of_a_page_write_the_same_file(page: Path):
     assert len(written) == len(set(written)), sorted(written)
 
 
-@pytest.mark.parametrize(("page", "body"), examples("python"))
+@pytest.mark.parametrize(
+    ("page", "body"), [*examples("python"), *((script.name, script.read_text("utf-8")) for script in SCRIPTS)]
+)
 def test_an_example_in_python_imports_and_calls_what_there_is(page: str, body: str):
     modules = {"brenier": importlib.import_module("brenier")}
     for node in ast.walk(ast.parse(body)):

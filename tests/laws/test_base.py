@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import brenier
 from brenier.laws.base import Localization, Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
@@ -13,10 +14,10 @@ Y = np.array([[0.3, -1.0], [2.0, 0.5], [0.0, 0.0]])
 class Shrunk(Target):
     """N(0, I), as somebody else would write it."""
 
-    name, event_shape, dtype, device = "shrunk", (2,), torch.float32, torch.device("cpu")
+    name, event_shape, dtype = "shrunk", (2,), torch.float32
 
     def sample(self, n, seed=0):
-        return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
+        return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed), dtype=self.dtype)
 
     def denoise(self, points, snr):
         assert isinstance(points, torch.Tensor)
@@ -29,9 +30,6 @@ class Shrunk(Target):
 
     def scales(self):
         return 1.0, 1.0
-
-    def to(self, device=None, dtype=None):
-        return self
 
 
 LAWS = {
@@ -87,3 +85,47 @@ def test_only_networks_have_data_and_only_data_need_memory():
     for law in LAWS.values():
         with pytest.raises(ValueError, match="max_memory must be positive, got 0 GiB"):
             law.within(0)
+
+
+class Circle(Target):
+    """Uniform on a circle: no more than the docs say a law needs. Posteriors are von Mises laws."""
+
+    event_shape = (2,)
+
+    def __init__(self, radius):
+        self.radius = torch.tensor(radius, dtype=torch.float64)
+
+    def sample(self, n, seed=0):
+        angle = 2 * torch.pi * torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=self.dtype)
+        return self.radius * torch.stack([angle.cos(), angle.sin()], 1)
+
+    def denoise(self, y, snr):
+        return self.localize(y, snr).mean
+
+    def localize(self, y, snr):
+        length = y.norm(dim=1)
+        kappa = (snr * self.radius * length).clamp_min(1e-9)
+        ratio = torch.special.i1e(kappa) / torch.special.i0e(kappa)
+        across = (snr * self.radius) ** 2 * ratio / kappa  # E sin^2 = ratio/kappa
+        along = (snr * self.radius) ** 2 * (1 - ratio / kappa - ratio**2)
+        return Localization(
+            torch.maximum(along, across), along + across, self.radius * (ratio / length.clamp_min(1e-9))[:, None] * y
+        )
+
+    def scales(self):
+        return float(self.radius), float(self.radius)
+
+
+def test_a_law_needs_what_the_docs_say_and_nothing_else():
+    law, points = Circle(1.0), Circle(1.0).sample(20_000, seed=1)
+    own = brenier.probe(law, snrs=[0.5, 2.0], queries=400, progress=False)
+    by_points = brenier.probe(points, snrs=[0.5, 2.0], queries=400, about="atoms", progress=False)
+    spread = np.hypot(own["mean_localization_se"], by_points["mean_localization_se"])
+    assert bool((abs(own["mean_localization"] - by_points["mean_localization"]) < 4 * spread).all())
+    assert own.attrs["law"] == "law"
+    schedule = brenier.plan(law, 4, pilots=32, progress=False)
+    found = brenier.sample(law, 500, schedule=schedule, progress=False)
+    assert float((found.points.norm(dim=1) - 1).abs().mean()) < 0.1
+    moved = law.to(dtype=torch.float32)
+    assert (moved.dtype, moved.radius.dtype, law.dtype) == (torch.float32, torch.float32, torch.float64)
+    assert moved.sample(2).dtype == torch.float32

@@ -14,6 +14,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -85,12 +86,16 @@ class Target(ABC):
 
     Points may be arrays or lists, too, and results are arrays then. A subclass need not care: it is handed tensors, in
     its own dtype and on its own device where what was given was none.
+
+    A subclass sets `event_shape`, (d,) for points of d coordinates, defines `sample`, `denoise`, `localize` and
+    `scales`, and need know nothing else: what else there is says what some laws can do besides. It may have a `name`,
+    a `dtype` and a `device` of its own.
     """
 
-    name: str
+    name: str = "law"
     event_shape: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
+    dtype: torch.dtype = torch.float64
+    device: torch.device = torch.device("cpu")
     convention: str | None = None  # of a network: what it predicts from what, see `conventions.describe`
     course: Course | None = None  # of a network with a scheduler: how pipelines go with it, and so its plans
 
@@ -176,9 +181,15 @@ class Target(ABC):
     def scales(self) -> tuple[float, float]:
         """The smallest and largest length in the law, in the unit of the data: what an SNR grid has to resolve."""
 
-    @abstractmethod
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """The same law, on another device or in another dtype."""
+        """The same law, on another device or in another dtype: a copy, with its tensors of real numbers there."""
+        other = copy(self)
+        other.device = self.device if device is None else torch.device(device)
+        other.dtype = self.dtype if dtype is None else dtype
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(other, name, value.to(other.device, other.dtype if value.is_floating_point() else value.dtype))
+        return other
 
     @property
     def origin(self) -> Float[Tensor, " d"]:

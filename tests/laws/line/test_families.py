@@ -19,7 +19,7 @@ from brenier.laws.line.families import named, of_distribution
         ("scipy:beta(a=0.5, b=2, loc=1)", stats.beta(0.5, 2, loc=1)),
         ("scipy:laplace(1e6, 1e-3)", stats.laplace(1e6, 1e-3)),
         ("scipy:norm", stats.norm),
-        ("scipy:norm()", stats.Normal()),
+        *([("scipy:norm()", stats.Normal())] if hasattr(stats, "Normal") else []),  # since scipy 1.15
     ],
 )
 def test_a_name_and_a_frozen_distribution_are_one_law(text, frozen):
@@ -31,7 +31,7 @@ def test_a_name_and_a_frozen_distribution_are_one_law(text, frozen):
     mean, variance = by_name.moments()
     own = frozen() if frozen is stats.norm else frozen
     assert float(mean) == pytest.approx(float(own.mean()), rel=1e-7, abs=1e-9)
-    expected = own.variance() if isinstance(own, stats.Normal) else own.var()
+    expected = own.variance() if own is not stats.norm and not hasattr(own, "var") else own.var()
     assert float(variance) == pytest.approx(float(expected), rel=1e-4)
 
 
