@@ -13,7 +13,7 @@ INSTALL = $(BIN)/python -m pip install --no-compile --quiet --disable-pip-versio
 # Bytecode is kept, whatever the shell says: without it every process that the tests start compiles torch anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test fuzz lint types bench bench-check docs clean
+.PHONY: demo test fuzz lint types bench bench-check docs package lowest clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure in demo/.
@@ -45,6 +45,22 @@ bench-check: $(VENV)/.installed-bench  ## Whether the localization of data is as
 
 docs: $(VENV)/.installed-docs  ## The site, in site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+package: $(VENV)/.installed-package  ## Wheel and sdist, checked; the wheel is tried in an environment of its own, without any extra.
+	rm -rf dist $(VENV)-bare
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m venv $(VENV)-bare
+	$(VENV)-bare/bin/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	$(VENV)-bare/bin/brenier probe two-points --snr 0.5,1,2
+	$(VENV)-bare/bin/brenier probe digits --about atoms --queries 64 --snrs 8 --quiet
+	$(VENV)-bare/bin/brenier plan two-points --steps 4
+	rm -rf $(VENV)-bare
+
+lowest:  ## The tests with the oldest versions that pyproject.toml allows (needs uv).
+	uv venv --quiet --allow-existing $(VENV)-lowest
+	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --torch-backend cpu -e ".[dev]"
+	$(VENV)-lowest/bin/pytest -o filterwarnings= --numprocesses auto --maxprocesses 4 --dist worksteal
 
 clean:  ## Everything that the targets made, but for .venv.
 	rm -rf demo site build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
