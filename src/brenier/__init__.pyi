@@ -28,6 +28,7 @@ from brenier.probing.profile import probe as probe
 from brenier.reports import summary as summary
 from brenier.sampling.audit import audit as audit
 from brenier.sampling.comparison import compare as compare
+from brenier.sampling.difficulty import difficulty as difficulty
 from brenier.sampling.expressway import Expressway as Expressway
 from brenier.sampling.planned import PlannedScheduler as PlannedScheduler
 from brenier.sampling.planning import plan as plan

@@ -23,6 +23,7 @@ Kind: TypeAlias = Literal[
     "sinkhorn limit",
     "paper figure",
     "audit",
+    "difficulty",
 ]
 Labels: TypeAlias = dict[str, tuple[str, str]]  # what a variable is, and its unit
 
@@ -240,6 +241,36 @@ _FLOW: Labels = {
     "reference_density": ("density of the reference", _DENSITY),
     "target_density": ("density of the target", "1/unit of the data to the power of the dimension"),
 }
+_DIFFICULTY: Labels = {
+    "snr": _LEVELS["snr"],
+    "sigma": _LEVELS["sigma"],
+    "localization": ("localization ||Cov[rX|Y_r]||_op where steps were taken", "1"),
+    "trace": ("tr Cov[rX|Y_r] where steps were taken", "1"),
+    "integral_localization": ("integral of the localization over log r", "1"),
+    "max_localization": ("largest localization on the way", "1"),
+    "hardest_snr": ("SNR where the localization is largest", "1"),
+    "integral_trace": ("integral of the trace over log r", "1"),
+    "rank": ("place among the points, 1 for the hardest", "1"),
+    "dimension": ("local intrinsic dimension by FLIPD", "1"),
+    "mean_distance": ("distance to the mean", _DATA),
+    "nearest_distance": ("distance to the nearest point of the data", _DATA),
+    "neighbour_distance": ("distance to the fifth nearest point of the data", _DATA),
+    "noise_norm": ("length of the noise over its root mean square", "1"),
+    "log_density": ("log density at the point", "log of the density in the unit of the data"),
+    "error": ("distance of the sampler's end to the flow's own", _DATA),
+    "measure": ("what is held against the error", "1"),
+    "rho": ("Spearman's correlation with the error", "1"),
+    "partial": ("correlation of the integral of the localization with the error, the measure held fixed", "1"),
+    "partial_all": ("correlation of the integral of the localization with the error, all controls held fixed", "1"),
+    "lead": ("correlation of the integral of the localization less that of the measure, both without sign", "1"),
+    "auc": ("area under the curve for the worst tenth of the errors", "1"),
+    "points": ("points", _DATA),
+    "row": ("number of the point, hardest first, then easiest", "1"),
+    "view_snr": ("SNR of what is undecided", "1"),
+    "variance": ("variance of rX along the component, given the noisy point", "1"),
+    "component": ("principal components of X given the noisy point", "1"),
+    "posterior_mean": ("mean of X given the noisy point", _DATA),
+}
 _NUMBER = "as the metric"
 _EVALUATION: Labels = {
     "value": ("the metric", _NUMBER),
@@ -376,6 +407,24 @@ RECORDS: dict[Kind, Record] = {
         rows=("call",),
         required=("told", "executed", "requested", "time", "size", "end", "begins"),
         attributes=("pipeline", "scheduler", "asked", "findings"),
+    ),
+    "difficulty": Record(
+        "brenier difficulty",
+        _DIFFICULTY,
+        rows=("sample",),
+        required=(
+            *("localization", "trace", "sigma", "snr", "integral_localization", "max_localization", "hardest_snr"),
+            *(
+                "integral_trace",
+                "rank",
+                "dimension",
+                "mean_distance",
+                "nearest_distance",
+                "neighbour_distance",
+                "points",
+            ),
+        ),
+        attributes=("law", "n", "asked", "solver", "steps", "event_shape", "neighbours", "dimension_sigma"),
     ),
     "paper figure": Record("brenier reproduce", _FIGURE, attributes=("law",), paper=True),
 }

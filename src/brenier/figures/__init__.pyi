@@ -10,6 +10,13 @@ from brenier.figures.chain import (
     plot_chain_rates,
 )
 from brenier.figures.comparison import plot_compared_errors, plot_comparison
+from brenier.figures.difficulty import (
+    plot_difficulty,
+    plot_difficulty_against_error,
+    plot_difficulty_ranks,
+    plot_difficulty_ways,
+    plot_hard_points,
+)
 from brenier.figures.evaluation import plot_closeness, plot_evaluation, plot_pairs, plot_shares
 from brenier.figures.flow import plot_flow, plot_flow_density, plot_flow_image, plot_flow_map
 from brenier.figures.history import plot_history
@@ -55,12 +62,17 @@ __all__ = [
     "plot_comparison",
     "plot_complexity",
     "plot_contraction",
+    "plot_difficulty",
+    "plot_difficulty_against_error",
+    "plot_difficulty_ranks",
+    "plot_difficulty_ways",
     "plot_ess",
     "plot_evaluation",
     "plot_flow",
     "plot_flow_density",
     "plot_flow_image",
     "plot_flow_map",
+    "plot_hard_points",
     "plot_history",
     "plot_image",
     "plot_line_map",

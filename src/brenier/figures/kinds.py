@@ -9,6 +9,7 @@ from brenier.figures.audit import plot_audit
 from brenier.figures.calibration import plot_calibration
 from brenier.figures.chain import plot_chain
 from brenier.figures.comparison import plot_comparison
+from brenier.figures.difficulty import plot_difficulty
 from brenier.figures.evaluation import plot_evaluation
 from brenier.figures.flow import plot_flow
 from brenier.figures.profile import plot_profile
@@ -26,6 +27,7 @@ KINDS: dict[str, Callable[[xr.Dataset], Figure]] = {
     "transport": plot_transport,
     "flow": plot_flow,
     "audit": plot_audit,
+    "difficulty": plot_difficulty,
 }
 
 

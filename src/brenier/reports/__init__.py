@@ -19,6 +19,7 @@ _PRINT = {
     "flow": "flow.print_flow",
     "evaluation": "evaluation.print_evaluation",
     "audit": "audit.print_audit",
+    "difficulty": "difficulty.print_difficulty",
     "schedule": "schedule.print_schedule",
 }
 _TIMED = ("transport", "flow", "schedule")
