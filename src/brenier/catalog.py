@@ -4,6 +4,7 @@ The six one-dimensional examples are those of [LDK24] Section 5; `digits` is rea
 """
 
 import difflib
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,12 +17,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from brenier.core.blocks import cluster
+from brenier.core.blocks.blocks import Blocks
+from brenier.core.blocks.rows import Rows, can_be_read, file_rows, is_lazy, size_of
+from brenier.core.memory import free_memory
 from brenier.core.points import Numbers
 from brenier.core.reading.files import exists, line, split_member
 from brenier.core.reading.options import Reading
 from brenier.core.reading.read import check_fields, fields_of, read_array
 from brenier.core.work import usable_device
 from brenier.laws.base import Target
+from brenier.laws.blocked import BlockedEmpirical
 from brenier.laws.empirical import Empirical
 from brenier.laws.given import as_law, points_law
 from brenier.laws.line import families
@@ -94,6 +100,8 @@ FILE_KINDS: dict[str, str] = {
     "mixture.json": '{"type": "gaussian-mixture", "weights": [...], "means": [...], "covariances": [...]}',
 }
 
+LARGER = 64  # times as large as on disk data may be in memory: no smaller ones are opened to see
+
 OF_NETWORK = (
     "shape",
     "condition",
@@ -110,6 +118,7 @@ def load_target(
     max_memory: float | None = None,
     data: LawLike | None = None,
     reading: Reading | None = None,
+    blocks: bool = False,
 ) -> Target:
     """Make the law that `law` names.
 
@@ -132,6 +141,9 @@ def load_target(
         reading: how a file is to be read, that of `data` where there are some: columns, separator, shape, ...; of a
             network of diffusers, the shape of its points, its condition and guidance; of one that was trained here with
             labels, the condition `class_labels`.
+        blocks: whether data may stay where they are and be used in blocks, see `brenier.laws.blocked`: dask arrays, and
+            files that can be read so where a `distributed.Client` is active or they would take more memory than
+            `max_memory`, half of what is free where that is not given.
 
     Raises:
         ValueError, TypeError: one line, for names and files that do not exist or do not hold a law, or where `reading`
@@ -153,13 +165,33 @@ def load_target(
             weight = 1.0 if own.guidance is None else own.guidance
             asked = {"condition": own.condition, "unconditional": own.unconditional, "guidance": weight}
             return model.load_diffusers(law, data=points, event_shape=own.shape, dtype=dtype, device=device, **asked)
-        found = _named(os.fspath(law), isinstance(law, str), dtype, device, own)
+        stays = _rows_that_stay(law, own, max_memory) if blocks else None
+        if stays is not None:
+            found = BlockedEmpirical(Blocks(stays), name=_label(os.fspath(law)), dtype=dtype).to(device)
+        else:
+            found = _named(os.fspath(law), isinstance(law, str), dtype, device, own)
     else:
         check_fields("what is no file", own, ())
-        found = as_law(law, dtype, device)
+        lazy = blocks and is_lazy(law)
+        found = BlockedEmpirical.of(law, dtype=dtype).to(device) if lazy else as_law(law, dtype, device)
     if max_memory is not None:
         found = found.within(max_memory)
     return found if points is None else found.with_data(points)
+
+
+def _rows_that_stay(law: str | os.PathLike[str], reading: Reading, max_memory: float | None) -> Rows | None:
+    """The rows of a file that is used in blocks; None for all else."""
+    text = os.fspath(law)
+    built_in = isinstance(law, str) and law in BUILT_IN
+    if built_in or not can_be_read(text) or reading.standardize is not False:
+        return None
+    limit = free_memory() / 2 if max_memory is None else max_memory * 2**30
+    together = cluster.active() is not None
+    if not together and size_of(text) <= limit / LARGER:
+        return None
+    rows = file_rows(text, reading)
+    wide = 4 if np.can_cast(rows.dtype, np.float32) else 8
+    return rows if together or wide * math.prod(rows.shape) > limit else None
 
 
 def readable(law: LawLike) -> tuple[str, ...]:

@@ -326,3 +326,27 @@ def test_control_c_stops_a_long_run(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["points.npy"]
+
+
+def test_larger_files_are_used_in_blocks(brenier: Command, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(400, 3))
+    np.save(tmp_path / "a.npy", rows)
+    asked = ("probe", tmp_path / "a.npy", *FEW, "--about", "atoms", "-o")
+    assert brenier(*asked, tmp_path / "whole.nc").code == 0
+    assert brenier(*asked, tmp_path / "blocks.nc", "--max-memory", 1e-6).code == 0
+    whole, blocks = (xr.load_dataset(tmp_path / f"{name}.nc") for name in ("whole", "blocks"))
+    assert np.allclose(whole["localization"], blocks["localization"], rtol=0.01)
+    assert "dropped_mass" in blocks.attrs
+    assert "dropped_mass" not in whole.attrs
+    for words in (("--about", "law"), ("--holdout", 0.5)):
+        brenier("probe", tmp_path / "a.npy", *FEW, "--max-memory", 1e-6, *words).refused("is used in blocks")
+    rows[[397, 399], 1] = np.nan
+    np.save(tmp_path / "a.npy", rows)
+    brenier(*asked, tmp_path / "bad.nc", "--max-memory", 1e-6).refused("block 0, rows 397, 399 (counted from 0)")
+    assert not (tmp_path / "bad.nc").exists()
+
+
+def test_a_scheduler_that_does_not_answer_is_refused(brenier: Command, points: Path) -> None:
+    pytest.importorskip("distributed")
+    brenier("probe", points, *FEW, "--scheduler", "nonsense").refused("scheduler 'nonsense'", "dask scheduler")
+    brenier("probe", points, *FEW, "--scheduler", "nonsense", "--workers", 2).refused("give one of them")

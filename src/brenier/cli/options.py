@@ -4,8 +4,8 @@ import csv
 import functools
 import inspect
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
@@ -46,6 +46,16 @@ Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of the random nu
 Device: TypeAlias = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Dtype: TypeAlias = Annotated[Literal["float32", "float64"] | None, typer.Option(help="Precision of the computation.")]
 MaxMemory: TypeAlias = Annotated[float | None, typer.Option(metavar="GIB", help="Memory for blocks of work, in GiB.")]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Processes that read data in blocks.", rich_help_panel="Data in blocks"),
+]
+Scheduler: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Dask scheduler whose workers do: tcp://...", rich_help_panel="Data in blocks"
+    ),
+]
 Objective: TypeAlias = Annotated[
     str, typer.Option(help="What criterion error makes small: error (RMS), typical (median) or law (sliced W2).")
 ]
@@ -179,6 +189,49 @@ def open_law(
     return load_target(name, data=data, device=device, dtype=torch_dtype(dtype), reading=reading)
 
 
+def open_blocks(
+    name: str,
+    files: "Files",
+    data: str | None,
+    device: str | None,
+    dtype: str | None,
+    max_memory: float | None,
+    *,
+    needed: bool = False,
+) -> "Target":
+    """The law that a command names, of which data may stay where they are, to be used in blocks.
+
+    Raises:
+        ValueError: it is used otherwise, where blocks are `needed`.
+    """
+    from brenier.catalog import load_target
+
+    options: dict[str, Any] = {"device": device, "dtype": torch_dtype(dtype)}
+    if data is not None:
+        return load_target(files.open(name), data=files.open(data), **options)
+    law = load_target(name, **options, max_memory=max_memory, reading=files.reading_of(name), blocks=True)
+    if needed and law.in_memory:
+        raise ValueError(
+            f"--workers and --scheduler are for data in blocks, and {name!r} is used whole: leave them out"
+        )
+    return law
+
+
+@contextmanager
+def on_cluster(workers: int | None, scheduler: str | None, *, quiet: bool) -> Generator[None, None, None]:
+    """Have the workers of a cluster do what is done in blocks; the address of its dashboard is said once."""
+    if workers is None and scheduler is None:
+        yield
+        return
+
+    from brenier.core.blocks.cluster import connected
+
+    with connected(workers, scheduler) as client:
+        if not quiet:
+            typer.echo(f"Dask dashboard: {client.dashboard_link}", err=True)
+        yield
+
+
 class Files:
     """The files that a command names, and how they are read.
 
@@ -215,6 +268,10 @@ class Files:
 
             own = reading.only({*self._fields[known[0]]} - {"standardize"})
             self._reading = replace(reading, standardize=read_array(known[0], own))
+
+    def reading_of(self, name: str) -> Reading:
+        """How the file of this name is read."""
+        return self._reading.only(self._fields.get(name, ()))
 
     def open(self, name: Name) -> "Target | Name":
         """The law of one of the names; a name about which the options say nothing stays one."""

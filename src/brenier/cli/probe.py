@@ -37,6 +37,8 @@ def run_probe(
     device: options.Device = None,
     dtype: options.Dtype = None,
     max_memory: options.MaxMemory = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     output: options.Dataset = None,
     figure: options.Figure = None,
     force: options.Force = False,
@@ -54,21 +56,23 @@ def run_probe(
     levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
     richness = read_numbers(perturbation, "--perturbation")
     files = options.Files(reading, data, law, model, device=device, dtype=dtype)
-    source = options.open_law(files.open(law), files.open(data), device, dtype)
-    if (snr_min, snr_max, snrs) != (None, None, None):
-        levels["snrs"] = snr_grid(source, snr_min, snr_max, 32 if snrs is None else snrs)
-    profile = probe(
-        source,
-        **levels,
-        queries=queries,
-        perturbations=richness,
-        beta=beta,
-        about=about,
-        model=files.open(model),
-        holdout=holdout,
-        method=method,
-        seed=seed,
-        max_memory=max_memory,
-        progress=not quiet,
-    )
+    with options.on_cluster(workers, scheduler, quiet=quiet):
+        together = (workers, scheduler) != (None, None)
+        source = options.open_blocks(law, files, data, device, dtype, max_memory, needed=together)
+        if (snr_min, snr_max, snrs) != (None, None, None):
+            levels["snrs"] = snr_grid(source, snr_min, snr_max, 32 if snrs is None else snrs)
+        profile = probe(
+            source,
+            **levels,
+            queries=queries,
+            perturbations=richness,
+            beta=beta,
+            about=about,
+            model=files.open(model),
+            holdout=holdout,
+            method=method,
+            seed=seed,
+            max_memory=max_memory,
+            progress=not quiet,
+        )
     finish(profile, output, figure, force=force, quiet=quiet, json=json)

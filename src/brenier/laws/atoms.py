@@ -183,22 +183,17 @@ class Subspace:
             tolerance: relative error allowed.
         """
         rank = self.atoms.shape[1]
-        theta = theta.clamp_min(torch.finfo(theta.dtype).tiny)
         mean = weights @ self.features
         mean, mean_outside = mean[:, :rank], mean[:, rank:]
         along = v @ self.atoms.T
         along -= (weights * along).sum(1, keepdim=True)
         coupling = (along.mul_(weights) @ self.sketch).square().sum(1)
-        room = theta - self.norm_outside(weights, mean_outside)
-        sketched = 3 * (2 / mean_outside.shape[1]) ** 0.5  # three standard deviations of a sketched square
-        low = theta + (1 - sketched) * coupling / theta
-        high = theta * (1 + inner) + (1 + sketched) * coupling / room
-        norm, error = (low + high) / 2, (high - low) / (high + low)
         lost = mean_outside.square().sum(1)
         trace = weights @ self.squares - mean.square().sum(1) - lost
-        told = (room > 0) & (second * theta <= high * room) & (error <= tolerance)
-        told &= sketched * lost <= tolerance * trace
-        return torch.where(told, norm, theta), trace, torch.where(told, error, torch.inf)
+        outside = self.norm_outside(weights, mean_outside)
+        size = mean_outside.shape[1]
+        norm, error = second_order(theta, inner, second, coupling, outside, lost, trace, size, tolerance)
+        return norm, trace, error
 
     def norm_outside(self, weights: Float[Tensor, "n N"], mean: Float[Tensor, "n s"]) -> Float[Tensor, " n"]:
         """What the norm of the covariance outside is not above: the smaller of its trace and 1.5 |D|_F, as estimated.
@@ -212,6 +207,41 @@ class Subspace:
         whole = weights @ self.pairs / mean.shape[1]
         frobenius = torch.linalg.vector_norm(whole - centre, dim=1) * mean.shape[1] / side
         return torch.minimum(weights @ self.outside, 1.5 * frobenius)
+
+
+def second_order(
+    theta: Float[Tensor, " n"],
+    inner: Float[Tensor, " n"] | float,
+    second: Float[Tensor, " n"],
+    coupling: Float[Tensor, " n"],
+    outside: Float[Tensor, " n"],
+    lost: Float[Tensor, " n"],
+    trace: Float[Tensor, " n"],
+    sketch: int,
+    tolerance: float,
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Norm and its error as `Subspace.extended` has them, from what was summed.
+
+    Args:
+        theta: norm inside.
+        inner: its relative error.
+        second: the next eigenvalue inside.
+        coupling: |part of Cov v outside|^2, sketched.
+        outside: bound on the norm outside.
+        lost: |mean outside|^2, sketched, which the trace lacks.
+        trace: of the whole.
+        sketch: random directions of the sketch.
+        tolerance: relative error allowed; where more is left the error is infinite and the norm theta.
+    """
+    theta = theta.clamp_min(torch.finfo(theta.dtype).tiny)
+    room = theta - outside
+    sketched = 3 * (2 / sketch) ** 0.5  # three standard deviations of a sketched square
+    low = theta + (1 - sketched) * coupling / theta
+    high = theta * (1 + inner) + (1 + sketched) * coupling / room
+    norm, error = (low + high) / 2, (high - low) / (high + low)
+    told = (room > 0) & (second * theta <= high * room) & (error <= tolerance)
+    told &= sketched * lost <= tolerance * trace
+    return torch.where(told, norm, theta), torch.where(told, error, torch.inf)
 
 
 def covariance_norm(

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -29,6 +29,18 @@ from brenier.laws.course import Course
 from brenier.laws.flow import Velocity
 
 FAR = 512.0  # lengths from zero beyond which a law is moved there: float32 rounds by 3e-5 of a length at this distance
+
+
+class Screened(NamedTuple):
+    """What of data in blocks was not read, and may not be.
+
+    Attributes:
+        dropped: the largest share of a posterior's mass that the blocks left out may have, by proof.
+        read: share of all (SNR, query, block) whose sums were made.
+    """
+
+    dropped: float
+    read: float
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Localization:
         symmetric: for a network, largest eigenvalue of the symmetric part of its Jacobian, shape (n,).
         asymmetry: for a network, ||J - J^T||_F/||J||_F of its Jacobian, shape (n,).
         trace_se: standard error of `trace`, shape (n,), where it is estimated.
+        screened: of data in blocks, what was left out.
     """
 
     norm: Float[Tensor, "*snr n"]
@@ -56,6 +69,7 @@ class Localization:
     symmetric: Float[Tensor, "*snr n"] | None = None
     asymmetry: Float[Tensor, "*snr n"] | None = None
     trace_se: Float[Tensor, "*snr n"] | None = None
+    screened: Screened | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,11 @@ class Target(ABC):
     def atoms(self) -> int:
         """How many points the law is made of; 0 for a law that is no set of points."""
         return 0
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the law is there as a whole; False for data in blocks, which are read for every question."""
+        return True
 
     @property
     def components(self) -> Components | None:

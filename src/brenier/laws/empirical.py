@@ -235,7 +235,7 @@ class Empirical(Target):
             sums: Sums | None = None
             for i in range(0, len(self), CHUNK):
                 atoms = slice(i, i + CHUNK)
-                logits = self._logits(*self._grams(*_decompose(block, r), atoms), r, atoms)
+                logits = self._logits(*self._grams(*decompose(block, r), atoms), r, atoms)
                 part = Sums.of(logits, self._atoms[atoms])
                 sums = part if sums is None else sums.merge(part)
             assert sums is not None  # at least one atom
@@ -248,7 +248,7 @@ class Empirical(Target):
         inner = self._inward(y, snr)
         modes: list[Tensor] = []
         for block in inner.split(self._rows()):
-            logits = self._logits(*self._grams(*_decompose(block, r)), r)
+            logits = self._logits(*self._grams(*decompose(block, r)), r)
             modes.append(logits.argmax(1))
         x = self._atoms[torch.cat(modes)]  # differences to the likeliest atom are what the rest needs exactly
         path = self._path(x, (inner.double() - r * x.double()).to(self.dtype), [r], lambda share: None)
@@ -351,7 +351,7 @@ class Empirical(Target):
         return PosteriorNorms(self._atoms, self._squares, self._log_weights, self.tolerance, self.dropped, self._bytes)
 
 
-def _decompose(y: Tensor, r: float) -> tuple[Tensor, Tensor]:
+def decompose(y: Tensor, r: float) -> tuple[Tensor, Tensor]:
     """Some x and z with y = r x + z that keeps both of moderate size: x = the posterior mean under a unit normal."""
     x = y * (r / (1 + r**2))
     return x, y - r * x

@@ -7,6 +7,7 @@ y = r x + z, with x drawn from the law, z standard normal, and both held fixed o
 that what differs between two SNRs is the law and not the draw.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -22,7 +23,7 @@ from brenier.core.checks import MOST, check_perturbations, whole_number
 from brenier.core.random import seeds
 from brenier.core.records import Variables
 from brenier.core.work import one_thread, progress_bar
-from brenier.laws.base import Target
+from brenier.laws.base import Screened, Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.levels import default_snrs, given_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
@@ -46,6 +47,7 @@ class _Sample(NamedTuple):
     weights: Array  # (snr, query)
     extra: Variables  # variables that only the method at hand can give
     drawn: bool = False  # whether it is one of independent queries, so that standard errors are theirs
+    screened: Screened | None = None  # of data in blocks: what was not read
 
 
 def probe(
@@ -69,7 +71,9 @@ def probe(
     """Multi-scale complexity of a law at each SNR: how hard it is to denoise, where, and how sure that is.
 
     Args:
-        law: a law, or what `load_target` takes: a built-in's name, a file, an array (n, d).
+        law: a law, or what `load_target` takes: a built-in's name, a file, an array (n, d). A dask array stays where it
+            is, as does a file that takes more than `max_memory` or that an active `distributed.Client` has its workers
+            read: they are used in blocks, see `brenier.laws.blocked`.
         snrs: SNRs r = alpha/sigma > 0, not squared: what diffusers calls `compute_snr` is the square of these. Default:
             `default_snrs(law)`.
         sigmas: noise levels 1/r > 0 in the unit of the data, in place of `snrs`.
@@ -79,14 +83,15 @@ def probe(
         beta: inverse temperature of the Ornstein-Uhlenbeck process; enters through its time only.
         about: of data, what is asked: "law", the default, what they tell about the law behind them, with brackets for
             what they leave open; or "atoms", the profile of the N points themselves, a law of its own, which is what a
-            sampler with their exact score meets.
+            sampler with their exact score meets. Of data in blocks only the latter can be asked.
         model: of the law behind data, to be profiled beside them: "mixture", fitted with its size chosen by held-out
             likelihood (`fit_mixture`), or a law or network. Gives `model_mean_localization` and `model_m_star` with
             their brackets.
         holdout: share of the data to draw queries from instead of making them atoms (with about="atoms" only).
         method: "quadrature" for explicit laws on the line (the default there), "monte-carlo" for any.
         seed: of every random number.
-        max_memory: GiB that blocks of work may take beyond the data.
+        max_memory: GiB that blocks of work may take beyond the data; a larger file is used in blocks. Default: 1, and
+            half of the memory that is free for a file.
         device: where to compute. Default: where the law is.
         dtype: of the computation. Default: the law's.
         progress: show a bar on stderr, where that is a terminal.
@@ -117,12 +122,13 @@ def probe(
           symmetric part of the denoiser's Jacobian J, and `asymmetry` (snr), ||J - J^T||_F/||J||_F. A posterior's J is
           symmetric: there the one equals `mean_localization`, and the other is 0.
 
-        Attributes hold what is needed to repeat the run.
+        Attributes hold what is needed to repeat the run; of data in blocks also `dropped_mass`, the most that a
+        posterior may have in what was left out, by proof, and `share_read`, of all (SNR, query, block).
 
     Raises:
         ValueError: an argument is out of range, or does not go with the law. The message says what would be right.
     """
-    raw = load_target(law, dtype=dtype, device=device, max_memory=max_memory)
+    raw = load_target(law, dtype=dtype, device=device, max_memory=max_memory, blocks=True)
     law = raw.moved(-raw.origin)
     given = given_snrs(snrs, sigmas)
     grid = default_snrs(law) if given is None else given
@@ -175,6 +181,7 @@ def probe(
         atoms=law.atoms,
         square_integrable=int(law.square_integrable),
         tolerance=law.tolerance,
+        **({} if sample.screened is None else {"dropped_mass": sample.screened[0], "share_read": sample.screened[1]}),
         queries_from="the network's own chain" if law.drawn_from is None else law.drawn_from.name,
         call={"snrs": grid.tolist(), "perturbations": richness.tolist()},
         **modelled,
@@ -197,6 +204,18 @@ def _choose_method(method: str, law: Target) -> Literal["quadrature", "monte-car
 def _choose_question(about: str | None, holdout: float | None, law: Target) -> Literal["law", "atoms"]:
     if about not in (None, "law", "atoms"):
         raise ValueError(f"about must be law or atoms, got {about!r}")
+    if not law.in_memory:
+        if about == "law":
+            raise ValueError(
+                f"{law.name} is used in blocks, which tell of the points themselves: ask with about='atoms' (--about"
+                " atoms), or give a part that fits into memory"
+            )
+        if holdout is not None:
+            raise ValueError(f"holdout needs data in memory, and {law.name} is used in blocks: leave holdout out")
+        if about is None:
+            note = "is used in blocks: its points themselves are probed (about='atoms'), not the law behind them"
+            warnings.warn(f"{law.name} {note}", UserWarning, stacklevel=3)
+        return "atoms"
     if about == "atoms" and not law.atoms:
         raise ValueError(f"about='atoms' needs data, and {law.name} has no atoms: leave about out")
     if about != "atoms" and holdout is not None and law.atoms:
@@ -268,7 +287,7 @@ def _by_monte_carlo(
     extra["delta_star_se"] = (("snr",), _deviation(np.stack([delta for _, delta in stars]).T))
     medians = np.stack([np.median(np.repeat(ess, n, axis=1), axis=1) for n in resamples])
     extra["ess_se"] = (("snr",), _deviation(medians.T))
-    return _Sample(localization, np.full_like(localization, 1 / queries), extra, drawn=True)
+    return _Sample(localization, np.full_like(localization, 1 / queries), extra, drawn=True, screened=path.screened)
 
 
 def _deviation(rows: Array) -> Array:

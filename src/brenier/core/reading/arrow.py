@@ -1,5 +1,6 @@
 """Arrow's tables: Parquet, Feather, and Arrow's own files and streams."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -55,10 +56,53 @@ def _file(path: Path) -> Table:
 def _folder(path: Path) -> Table:
     import pyarrow as pa
 
-    files = sorted(file for file in path.glob("*.parquet") if file.is_file())
+    files = _files(path)
     if not files:
         raise ValueError("holds no .parquet file: its subfolders are not read")
     return pa.concat_tables([_file(file) for file in files])
+
+
+def row_groups(path: Path) -> list[int]:
+    """How many rows each group has, of a Parquet file or of a folder of them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    counts: list[int] = []
+    try:
+        for file in _files(path):
+            known = pq.read_metadata(file)
+            counts += [known.row_group(k).num_rows for k in range(known.num_row_groups)]
+    except pa.ArrowException as error:
+        raise ValueError(f"not a table that Arrow can read: {line(error)[:200]}") from None
+    if not sum(counts):
+        raise ValueError("the table is empty: it must hold at least one point")
+    return counts
+
+
+def read_groups(path: Path, start: int, stop: int, columns: Sequence[str] | None = None) -> Table:
+    """The rows from `start` up to `stop` of a Parquet file or a folder of them, by the row groups that hold them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts: list[Table] = []
+    first = 0  # row of the group at hand
+    try:
+        for name in _files(path):
+            with pq.ParquetFile(name) as file:
+                for k in range(file.metadata.num_row_groups):
+                    count = file.metadata.row_group(k).num_rows
+                    low, high = max(start - first, 0), min(stop - first, count)
+                    if low < high:
+                        wanted = None if columns is None else list(columns)
+                        parts.append(file.read_row_group(k, columns=wanted).slice(low, high - low))
+                    first += count
+        return pa.concat_tables(parts)
+    except (pa.ArrowException, KeyError) as error:
+        raise ValueError(f"its files hold tables of several kinds, or are damaged: {line(error)[:200]}") from None
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.glob("*.parquet") if file.is_file()) if path.is_dir() else [path]
 
 
 def entries(column: Entries) -> NDArray[Any]:

@@ -24,6 +24,24 @@ def read_hdf5(path: Path, name: str | None = None) -> NDArray[Any]:
         return _sparse(item) if _is_sparse(item) else unpacked(values_of(item), dict(item.attrs))
 
 
+@contextmanager
+def array_in_file(path: Path, name: str | None = None) -> Generator[tuple[Any, dict[str, Any], str], None, None]:
+    """The dataset of this name, to be read in ranges; its attributes, and its name.
+
+    Raises:
+        ValueError: it is sparse, or its values lie in other files.
+        TypeError: text.
+    """
+    with opened(path) as file:
+        arrays = arrays_in(file)
+        name = chosen(list(arrays), name if name is None else name.strip("/"), path.name)
+        item = arrays[name]
+        if _is_sparse(item):
+            raise ValueError("a sparse array, which is not read in blocks: store it dense")
+        _check_plain(item)
+        yield item, dict(item.attrs), name
+
+
 def read_anndata(path: Path, name: str | None = None) -> NDArray[Any]:
     """The matrix X of an .h5ad file, or the array of this name."""
     return read_hdf5(path, "X" if name is None else name)
@@ -63,16 +81,21 @@ def values_of(dataset: Any) -> NDArray[Any]:
         ValueError: they lie in another file, or do not fit into memory.
         TypeError: text.
     """
+    _check_plain(dataset)
+    if dataset.shape is None:
+        return np.empty(0)
+    check_size(dataset.shape, dataset.dtype.itemsize)
+    return np.asarray(dataset[()])
+
+
+def _check_plain(dataset: Any) -> None:
+    """Refuse values that lie in other files, and text."""
     import h5py
 
     if dataset.is_virtual or dataset.external:
         raise ValueError("the values of this array lie in other files, which are not read: copy them into one")
     if h5py.check_string_dtype(dataset.dtype) is not None:
         raise TypeError("holds text: data must be real numbers")
-    if dataset.shape is None:
-        return np.empty(0)
-    check_size(dataset.shape, dataset.dtype.itemsize)
-    return np.asarray(dataset[()])
 
 
 def _is_sparse(item: Any) -> bool:

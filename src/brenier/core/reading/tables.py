@@ -86,6 +86,15 @@ def arrow_columns(path: Path, reading: Reading) -> list[Column]:
     return [Column(name, table.column(k)) for k, name in enumerate(names) if name not in left or name in reading.drop]
 
 
+def coordinates_of(path: Path, table: Any, reading: Reading) -> tuple[NDArray[Any], list[str]]:
+    """The numbers in some rows of a table of Arrow's, shape (rows, columns), and the names of their columns."""
+    labels = (table.schema.pandas_metadata or {}).get("index_columns", [])
+    names = [str(name) for name in table.column_names]
+    columns = [Column(name, table.column(k)) for k, name in enumerate(names) if name not in labels]
+    picked = _chosen(path, columns, reading)
+    return _stacked([_coordinates(column) for column in picked]), [column.name for column in picked]
+
+
 def _points(path: Path, columns: Sequence[Column], reading: Reading) -> NDArray[Any]:
     return _stacked([_coordinates(column) for column in _chosen(path, columns, reading)])
 

@@ -7,6 +7,8 @@ array is opened only where all its codecs are known to turn bytes into numbers a
 import base64
 import os
 import struct
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,18 @@ def read_zarr(path: Path, name: str | None = None) -> NDArray[Any]:
     Raises:
         ValueError: zarr is not installed, a codec may run code, or values are missing.
     """
+    with opened(path, name) as (array, attributes, _):
+        check_size(array.shape, array.dtype.itemsize)
+        return unpacked(np.asarray(array[...]), attributes)
+
+
+@contextmanager
+def opened(path: Path, name: str | None = None) -> Generator[tuple[Any, dict[str, Any], str], None, None]:
+    """The array of this name as zarr has it, to be read in ranges; its attributes, and its name.
+
+    Raises:
+        ValueError: as `read_zarr`; a chunk does not fit into memory.
+    """
     zarr = library("zarr", "zarr", "Zarr stores")
     arrays = _arrays(path)
     about = {key: _attributes(path / key, known) for key, known in arrays.items()}
@@ -45,9 +59,8 @@ def read_zarr(path: Path, name: str | None = None) -> NDArray[Any]:
         raise ValueError(f"{what} has the codec {unsafe[0]!r}, and not all codecs are safe to run: write it without")
     with by_others("zarr"):
         array: Any = zarr.open_array(path / name, mode="r")
-        for shape in (array.shape, array.shards or array.chunks):  # a chunk is made whole, whatever is asked of it
-            check_size(shape, array.dtype.itemsize)
-        return unpacked(np.asarray(array[...]), about[name])
+        check_size(array.shards or array.chunks, array.dtype.itemsize)  # made whole, whatever is asked of it
+        yield array, about[name], name
 
 
 def _arrays(path: Path) -> dict[str, dict[str, Any]]:

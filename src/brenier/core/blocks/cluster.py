@@ -1,0 +1,232 @@
+"""Blocks on a Dask cluster: the active client, a local cluster that is closed in the end, and tasks that workers do.
+
+A worker that dies is no error: Dask has its blocks computed again. A scheduler that dies is one line.
+"""
+
+import importlib.metadata
+import sys
+import warnings
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+
+from brenier.core.extras import library
+from brenier.core.reading.files import line
+
+SECONDS = 5.0  # in which a scheduler answers
+AHEAD = 3  # tasks per thread of the workers that are in flight or wait for an earlier one
+
+
+def active() -> Any:
+    """The client that is active here, `distributed.Client`; None where there is none."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        client = distributed.Client.current()
+    except ValueError:
+        return None
+    check_versions(client)
+    return client
+
+
+@contextmanager
+def connected(workers: int | None = None, scheduler: str | None = None) -> Generator[Any, None, None]:
+    """A client that is active inside, and closed afterwards with the cluster that was started for it.
+
+    Args:
+        workers: processes of a local cluster, of one thread each.
+        scheduler: address of a scheduler that runs, such as tcp://10.0.0.1:8786.
+
+    Yields:
+        The client; None where neither is given.
+
+    Raises:
+        ValueError: both are given; dask is not installed; nobody answers; a worker has another brenier; the scheduler
+            goes away.
+    """
+    if workers is None and scheduler is None:
+        yield None
+        return
+    if workers is not None and scheduler is not None:
+        raise ValueError("workers are started here and a scheduler has its own: give one of them")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    distributed = library("distributed", "distributed", "clusters")
+    _quiet()
+    local: Any = None
+    try:
+        if scheduler is not None:
+            client = _client(distributed.Client, scheduler)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # of a port that is taken
+                local = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+                client = distributed.Client(local, set_as_default=False)
+        try:
+            with client.as_current():
+                yield client
+        finally:
+            with suppress(Exception):  # of what is gone
+                client.close(timeout=2)
+    finally:
+        if local is not None:
+            local.close(timeout=10)
+
+
+def _client(make: Callable[..., Any], scheduler: str) -> Any:
+    try:
+        return make(scheduler, timeout=SECONDS, set_as_default=False)  # which one that fails would stay
+    except (OSError, TimeoutError, ValueError, TypeError, MemoryError) as error:
+        why = "nobody answers" if isinstance(error, OSError | TimeoutError) else line(error)
+        why = "what answers is no Dask scheduler" if isinstance(error, MemoryError) else why
+        raise ValueError(f"scheduler {scheduler!r}: {why}: give the address that `dask scheduler` prints") from None
+
+
+def _quiet() -> None:
+    """Keep what Dask logs of connections that end off the terminal: errors are one line here."""
+    import logging
+
+    for name in ("distributed", "distributed.client", "distributed.scheduler", "distributed.worker"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+_KNOWN: dict[str, set[str]] = {}  # by client, the workers whose version was looked at
+
+
+def check_versions(client: Any) -> None:
+    """Refuse workers with another brenier than here.
+
+    Raises:
+        ValueError: which, or that they have none.
+    """
+    seen = _KNOWN.setdefault(client.id, set())
+    there = {*client.scheduler_info(n_workers=-1)["workers"]}
+    if there <= seen:
+        return
+    with _one_line(client):
+        refuse_others(client.run(importlib.metadata.version, "brenier", on_error="return"))
+    seen |= there
+
+
+def refuse_others(found: Mapping[str, object]) -> None:
+    """Refuse versions of brenier, by worker, that are not this one.
+
+    Raises:
+        ValueError: of the first worker that has another.
+    """
+    own = importlib.metadata.version("brenier")
+    for worker, version in found.items():
+        if version != own:
+            what = f"brenier {version}" if isinstance(version, str) else "no brenier"
+            raise ValueError(f"worker {worker} has {what}, and this is brenier {own}: install the same everywhere")
+
+
+def run(
+    client: Any,
+    rows: Any,
+    tasks: Sequence[tuple[int, int, int, Any]],
+    task: Callable[..., Any],
+    function: Callable[..., Any],
+    shared: Any,
+    done: Callable[[int, Any], None],
+    ready: Callable[[], int],
+) -> None:
+    """Have workers do the tasks, and tell `done` of each as it ends.
+
+    Args:
+        client: of the cluster.
+        rows: that any process can read; those of a dask array have `part`.
+        tasks: number of a block, its first row, the row after its last, what it is asked.
+        task: (rows, place, function, shared, asked) -> result.
+        function: what `task` is to do.
+        shared: what all tasks are told.
+        done: told the place of each task and its result.
+        ready: how many results are merged, beyond which not many are computed.
+
+    Raises:
+        ValueError: the scheduler goes away, or workers die over a block one after the other; what a task raises.
+    """
+    from dask.delayed import delayed
+
+    lazy = hasattr(rows, "part")
+    with _one_line(client):
+        told = client.scatter(shared, broadcast=True, hash=False) if shared is not None else None
+        common = None if lazy else client.scatter(rows, broadcast=True, hash=False)
+        threads = max(1, sum(client.nthreads().values()))
+        places: dict[Any, int] = {}
+        left = iter(enumerate(tasks))
+
+        def start() -> bool:
+            place, one = next(left, (None, None))
+            if place is None or one is None:
+                return False
+            if lazy:
+                part = rows.part(one[1], one[2])
+                lazily: Any = delayed(_alone, pure=False)
+                future = client.compute(lazily(task, part, one[:3], function, told, one[3]))
+            else:
+                future = client.submit(_alone, task, common, one[:3], function, told, one[3], pure=False)
+            places[future] = place
+            return True
+
+        try:
+            more = True
+            while more and len(places) < AHEAD * threads:
+                more = start()
+            while places:
+                for future in _next(list(places), client):
+                    place = places.pop(future)
+                    done(place, future.result())
+                while more and len(places) < AHEAD * threads and _upto(places, ready()) < 2 * AHEAD * threads:
+                    more = start()
+        finally:
+            if client.status == "running":
+                client.cancel(list(places), force=True)
+
+
+def _upto(places: Mapping[Any, int], ready: int) -> int:
+    return max(places.values(), default=ready) - ready
+
+
+def _next(futures: Sequence[Any], client: Any) -> Collection[Any]:
+    """The futures that are done next; an error where the client has lost its scheduler meanwhile."""
+    import distributed
+
+    lost = 0
+    while True:
+        try:
+            found: Any = distributed.wait(list(futures), timeout=1.0, return_when="FIRST_COMPLETED")
+            return found.done
+        except TimeoutError:
+            lost = 0 if client.status == "running" else lost + 1
+            if lost >= SECONDS:
+                raise OSError from None
+
+
+def _alone(task: Callable[..., Any], *arguments: Any) -> Any:
+    """A task, on one thread of its worker."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+    return task(*arguments)
+
+
+@contextmanager
+def _one_line(client: Any) -> Generator[None, None, None]:
+    """Turn what a client raises that has lost its scheduler into one line."""
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError, FuturesCancelledError
+    from distributed.comm.core import CommClosedError
+
+    address = client.scheduler.address if client.scheduler is not None else "?"
+    try:
+        yield
+    except KilledWorker as error:
+        raise ValueError(f"workers of {address} died one after the other: {line(error)[:150]}") from None
+    except (CommClosedError, FutureCancelledError, FuturesCancelledError, TimeoutError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise ValueError(
+                f"a worker of {address} does not see {error.filename!r}: give a path that all see"
+            ) from None
+        raise ValueError(f"the scheduler at {address} is gone: start it anew, and run this again") from None

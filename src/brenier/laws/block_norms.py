@@ -1,0 +1,316 @@
+"""Norms of posteriors on atoms in blocks, for a batch of queries at all SNRs: rounds over the blocks, few of them.
+
+scouts   blocks that cannot matter are found by where they lie, see `laws.screening`
+first    sums of weights, of their squares, of |x - x_i|^2; where posteriors are broad also second moments in the
+         leading directions of the data: in up to 64 dimensions these are the covariance
+second   for broad ones a sketch of all other directions, as `laws.atoms.Subspace`; for narrow ones the atoms that
+         matter, looked for in the blocks that hold mass
+last     those atoms, read by their numbers; what is left by Krylov spaces, a round for each product
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from brenier.core.blocks.blocks import Blocks
+from brenier.core.linalg import norm_by_krylov, norm_by_squaring
+from brenier.laws import block_sums as sums
+from brenier.laws.atoms import second_order
+from brenier.laws.base import Screened
+from brenier.laws.gathered import Listed, solve
+from brenier.laws.screening import Places, kept
+
+NARROW = 64  # dimensions up to which covariances are formed whole
+RANK, SKETCH = 16, 64  # leading directions, and random ones for the rest
+BROAD = 64  # effective sample size from which a posterior's norm is sought in leading directions
+ROOM = 48  # basis vectors of a Krylov space
+STARTS = 4  # vectors that it starts from
+FURTHER = 1000  # blocks left out may have so much less mass than atoms: far away, it adds more to second moments
+CLOSER = 100  # cheap norms are found so much closer: else it shows where rounding ends an iteration a step earlier
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Atoms in blocks, and what is known of them.
+
+    Attributes:
+        blocks: where they are.
+        frame: the unit that they are taken in.
+        places: where each block lies.
+        sample: some of them, shape (m, d).
+        basis: leading directions and a sketch of the rest, shape (d, k + s), where there are more than `NARROW`.
+        tolerance: relative error allowed in norms.
+        dropped: posterior mass that may be left out.
+        memory: bytes that may be taken.
+    """
+
+    blocks: Blocks
+    frame: sums.Frame
+    places: Places
+    sample: Float[Tensor, "m d"]
+    basis: Float[Tensor, "d f"] | None
+    tolerance: float
+    dropped: float
+    memory: float
+
+    @property
+    def dim(self) -> int:
+        """The dimension."""
+        return self.blocks.dim
+
+    @property
+    def inside(self) -> int:
+        """Coordinates in which second moments are formed whole."""
+        return self.dim if self.basis is None else self.basis.shape[1] - SKETCH
+
+
+class Batch:
+    """One batch of queries at all SNRs: norms, traces, effective sample sizes and errors of norms, (S, n)."""
+
+    def __init__(self, ground: Ground, queries: sums.Queries) -> None:
+        self._ground, self._queries, self._blocks = ground, queries, ground.blocks
+        self._shape = len(queries.ratios), len(queries.x)
+        self._squares = torch.tensor(queries.ratios, dtype=torch.float64).square()[:, None].expand(*self._shape)
+        self._norm, self._trace = (torch.zeros(self._shape, dtype=torch.float64) for _ in range(2))
+        self._error = torch.full(self._shape, torch.inf, dtype=torch.float64)
+
+    def localize(self, advance: Callable[[float], None]) -> tuple[tuple[Tensor, ...], Screened]:
+        """All that is asked of the posteriors, and what was left out."""
+        broad, active, left = self._broad(), *self._screen()
+        first = sums.First(self._queries, self._inside(), broad)
+        asked = (
+            None if active is None else {k: a for k in range(len(self._blocks)) if bool((a := active[:, :, k]).any())}
+        )
+        found = self._blocks.map_reduce(
+            sums.posterior_sums, sums.merge_sums, shared=first, asked=asked, advance=lambda part: advance(part * 0.6)
+        )
+        ess = found.mass.square() / found.square
+        dropped = 0.0 if active is None else float((left - found.log_mass).exp().max())
+        read = 1.0 if active is None else float(active.double().mean())
+        rest = self._second(found, broad, ess, lambda part: advance(part * 0.3))
+        if len(rest[0]):
+            self._krylov(found, rest)
+        advance(0.1)
+        return (self._norm * self._squares, self._trace * self._squares, ess, self._error), Screened(dropped, read)
+
+    # What has to be read
+
+    def _broad(self) -> Int[Tensor, " B"]:
+        """The SNRs at which posteriors are broad, judged by a sample of the atoms and of the queries."""
+        sample, queries = self._ground.sample, self._queries
+        some = torch.arange(0, self._shape[1], max(1, self._shape[1] // 64))
+        grams = queries.grams(some, sample, sample.double().square().sum(1))
+        least = 8.0 if self._ground.dim > NARROW else 1.5
+        chosen: list[int] = []
+        for s in range(self._shape[0]):
+            weights = queries.logits(*grams, s).softmax(1)
+            ess = 1 / weights.double().square().sum(1)
+            if float(ess.quantile(0.75)) >= least:
+                chosen.append(s)
+        return torch.tensor(chosen, dtype=torch.long)
+
+    def _inside(self) -> Float[Tensor, "d k"] | None:
+        ground = self._ground
+        return None if ground.basis is None else ground.basis[:, : ground.inside]
+
+    def _screen(self) -> tuple[Tensor | None, Tensor]:
+        """Which blocks have to be read at which SNR for which query, and the log of what all others weigh at most.
+
+        None where no block can be left out.
+        """
+        ground, size = self._ground, self._shape[0]
+        left = torch.full(self._shape, -torch.inf, dtype=torch.float64)
+        if len(self._blocks) == 1:
+            return None, left
+        best = torch.zeros(self._shape, dtype=torch.long)
+        hope = False
+        for s in range(size):
+            bounds = ground.places.bounds(self._queries, s)
+            most, best[s] = bounds.max(1)
+            hope |= bool((bounds.amin(1) <= most + math.log(ground.dropped / FURTHER)).any())
+        if not hope:
+            return None, left
+        asked = {int(k): best == k for k in best.unique()}
+        bare = sums.First(self._queries, None, torch.zeros(0, dtype=torch.long))
+        known = self._blocks.map_reduce(sums.posterior_sums, sums.merge_sums, shared=bare, asked=asked).log_mass
+        active = torch.ones(*self._shape, len(self._blocks), dtype=torch.bool)
+        for s in range(size):
+            active[s], left[s] = kept(ground.places.bounds(self._queries, s), known[s], ground.dropped / FURTHER)
+        return (None, left) if bool(active.all()) else (active, left)
+
+    # Norms
+
+    def _second(
+        self, found: sums.Sums, broad: Tensor, ess: Tensor, advance: Callable[[float], None]
+    ) -> Int[Tensor, "2 P"]:
+        """Norms of what leading directions or few atoms tell; the rest is returned, numbers of SNRs and queries."""
+        ground, done = self._ground, torch.zeros(self._shape, dtype=torch.bool)
+        moment = found.moment / found.mass
+        means, values, vectors, blurred = self._moments_inside(found)
+        wide = torch.zeros(self._shape, dtype=torch.bool)
+        wide[broad] = ~blurred & ((ess[broad] >= BROAD) | (ground.dim <= NARROW))
+        if ground.dim <= NARROW:
+            done = wide
+            pairs, inside = torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+            k = wide[broad]
+            self._norm[wide], self._trace[wide], self._error[wide] = values[k][:, 0], values[k][:, 1], values[k][:, 2]
+        else:
+            pairs = wide.nonzero().T
+            place = torch.zeros(self._shape[0], dtype=torch.long).index_copy_(0, broad, torch.arange(len(broad)))
+            inside = place[pairs[0]] * self._shape[1] + pairs[1]
+        few = ~wide & (ess < 4 * BROAD)
+        asked = self._holding(found, few)
+        if pairs.shape[1] == 0 and not asked:
+            return (~done).nonzero().T
+        v = vectors.flatten(0, 1)[inside, :, -1] if ground.dim > NARROW else torch.zeros(0, self._ground.dim)
+        along = (v * means.flatten(0, 1)[inside]).sum(1) if ground.dim > NARROW else torch.zeros(0)
+        basis, rank = ground.basis, ground.inside
+        told = sums.Second(
+            self._queries,
+            found.peak,
+            found.mass,
+            moment,
+            ground.dropped / 8 / ground.blocks.shape[0],
+            pairs,
+            v,
+            along,
+            basis,
+            rank,
+        )
+        where: dict[int, Any] = dict.fromkeys(range(len(self._blocks))) if pairs.shape[1] else {}
+        more = self._blocks.map_reduce(
+            sums.second_sums, sums.merge_more, shared=told, asked=where | asked, advance=advance
+        )
+        if pairs.shape[1]:
+            self._extend(pairs, values.flatten(0, 1)[inside], means.flatten(0, 1)[inside], more.outside)
+        self._gather(more.cut(), few, found)
+        done |= self._error <= ground.tolerance
+        return (~done).nonzero().T
+
+    def _moments_inside(self, found: sums.Sums) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Means, eigenvalues, vectors of covariances in the coordinates inside, and where these are blurred.
+
+        Where all coordinates are inside, the second holds norm, trace and error instead.
+        """
+        inner = found.inner / found.mass[found.broad, :, None]
+        dim = round((math.sqrt(9 + 8 * inner.shape[2]) - 3) / 2)
+        mean, second = inner[..., :dim], inner[..., dim:]
+        upper = torch.triu_indices(dim, dim)
+        matrix = torch.zeros(*inner.shape[:2], dim, dim, dtype=inner.dtype)
+        matrix[..., upper[0], upper[1]] = matrix[..., upper[1], upper[0]] = second
+        square = matrix.diagonal(dim1=2, dim2=3).sum(2)
+        matrix -= mean[..., :, None] * mean[..., None, :]
+        trace = matrix.diagonal(dim1=2, dim2=3).sum(2)
+        # As `SecondMoments`: a digit and a half for float32; sums of float64 may cancel ten digits.
+        blurred = trace < (0.03 if self._queries.frame.fine == torch.float32 else 1e-8) * square
+        if self._ground.dim <= NARROW:
+            flat = matrix.flatten(0, 1)
+            norm, width, _ = (
+                norm_by_squaring(flat, self._ground.tolerance / CLOSER) if len(flat) else (flat.new_zeros(0),) * 3
+            )
+            values = torch.stack([norm, trace.flatten(), width], 1).view(*inner.shape[:2], 3)
+            return mean, values, matrix[..., :0], blurred
+        values, vectors = torch.linalg.eigh(matrix)
+        return mean, values, vectors, blurred
+
+    def _extend(self, pairs: Tensor, values: Tensor, means: Tensor, outside: Tensor) -> None:
+        """Norms to second order in what couples leading directions to the others."""
+        side = SKETCH // 8
+        mean, products = outside[:, :SKETCH], outside[:, SKETCH : SKETCH + side**2]
+        rest, squares = outside[:, SKETCH + side**2], outside[:, SKETCH + side**2 + 1]
+        coupling = outside[:, SKETCH + side**2 + 2 :].square().sum(1)
+        centre = (mean[:, :side, None] * mean[:, None, side : 2 * side]).flatten(1)
+        frobenius = torch.linalg.vector_norm(products / SKETCH - centre, dim=1) * SKETCH / side
+        lost = mean.square().sum(1)
+        trace = squares - means.square().sum(1) - lost
+        bound = torch.minimum(rest, 1.5 * frobenius)
+        theta, tolerance = values[:, -1], self._ground.tolerance
+        norm, error = second_order(theta, 0.0, values[:, -2], coupling, bound, lost, trace, SKETCH, tolerance)
+        s, q = pairs
+        self._norm[s, q], self._trace[s, q], self._error[s, q] = norm, trace, error
+
+    def _holding(self, found: sums.Sums, few: Tensor) -> dict[int, Tensor]:
+        """The blocks in which posteriors of `few` atoms have all but a quarter of `dropped`, by their number."""
+        if not bool(few.any()):
+            return {}
+        numbers, masses, moments = zip(*found.blocks, strict=True)
+        whole = (found.log_mass, found.peak + found.moment.clamp_min(1e-300).log())
+        stakes = torch.zeros(len(numbers), *self._shape)
+        for parts, total in zip((masses, moments), whole, strict=True):
+            stakes += torch.stack([(part.double() - total).exp().float() for part in parts])
+        order = stakes.argsort(0)
+        out = stakes.gather(0, order).double().cumsum(0) <= self._ground.dropped / 4
+        held = torch.ones_like(out).scatter_(0, order, ~out) & few
+        return {number: held[k] for k, number in enumerate(numbers) if bool(held[k].any())}
+
+    def _gather(self, more: sums.More, few: Tensor, found: sums.Sums) -> None:
+        """Norms of posteriors on few atoms, from those that matter: read by number, for some queries at a time."""
+        ground, n = self._ground, self._shape[1]
+        code, row, stake = more.code, more.row, more.stake.double()
+        total = more.visited.flatten()
+        starts = torch.searchsorted(code, torch.arange(self._shape[0] * n + 1))
+        listed: list[Listed] = []
+        for k in few.flatten().nonzero()[:, 0].tolist():
+            part = slice(int(starts[k]), int(starts[k + 1]))
+            left = (total[k] - stake[part].cumsum(0)).clamp_min(0)
+            count = min(int((left > ground.dropped / 2).sum()) + 1, len(left))
+            lost = float(left[count - 1]) + ground.dropped / 4
+            listed.append(Listed(k // n, k % n, row[part][:count], lost))
+        budget = max(1, int(ground.memory / 4 / (4 * ground.dim)))  # atoms of a group
+        for group in _groups(listed, budget):
+            numbers = torch.cat([one.rows for one in group]).unique()
+            atoms = ground.frame.atoms(self._blocks.take(numbers.numpy()))
+            answers = solve(
+                self._queries, group, numbers, atoms, ground.tolerance / CLOSER, ground.dropped, ground.memory / 4
+            )
+            for one, (norm, trace, error) in zip(group, answers, strict=True):
+                self._norm[one.snr, one.query], self._trace[one.snr, one.query] = norm, trace
+                self._error[one.snr, one.query] = error
+
+    def _krylov(self, found: sums.Sums, pairs: Int[Tensor, "2 P"]) -> None:
+        """Norms of what neither leading directions nor few atoms tell: a round over the blocks for each product."""
+        ground, dim = self._ground, self._ground.dim
+        rows = max(1, int(ground.memory / 2 / (16 * ROOM * dim)))
+        start = torch.randn(1, STARTS, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        held = self._holding(found, torch.ones(self._shape, dtype=torch.bool))
+        for some in pairs.split(rows, 1):
+            s, q = some
+            shift = torch.zeros(some.shape[1], dim, dtype=torch.float64)
+
+            def times(v: Tensor, index: Tensor, some: Tensor = some) -> tuple[Tensor, Tensor]:
+                here = some[:, index]
+                asked = {k: on for k, mask in held.items() if bool((on := mask[here[0], here[1]]).any())}
+                least = ground.dropped / 8 / ground.blocks.shape[0]
+                told = sums.Products(self._queries, found.peak, found.mass, here, v, least)
+                product = self._blocks.map_reduce(sums.products, sums.merge_product, shared=told, asked=asked)
+                return product.product, product.shift
+
+            everything = torch.arange(some.shape[1])
+            first, shift = times(start.expand(some.shape[1], -1, -1), everything)
+
+            def apply(v: Tensor, index: Tensor, times: Any = times, shift: Tensor = shift) -> Tensor:
+                found, _ = times(v, index)
+                return found - (v @ shift[index, :, None]) * shift[index, None]
+
+            first -= (start @ shift[:, :, None]) * shift[:, None]
+            norm, error, _ = norm_by_krylov(apply, first, tolerance=ground.tolerance)
+            trace = found.moment[s, q] / found.mass[s, q] - shift.square().sum(1)
+            self._norm[s, q], self._trace[s, q], self._error[s, q] = norm, trace, error
+
+
+def _groups(listed: Sequence[Listed], budget: int) -> list[list[Listed]]:
+    """By query, as many together as have at most so many atoms."""
+    groups: list[list[Listed]] = []
+    count = budget
+    for one in sorted(listed, key=lambda one: (one.query, one.snr)):
+        count += len(one.rows)
+        if count > budget:
+            groups.append([])
+            count = len(one.rows)
+        groups[-1].append(one)
+    return groups

@@ -1,0 +1,104 @@
+"""Norms of posteriors on few atoms of many: those that matter are in memory, what they leave out is in the error."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from brenier.laws.block_sums import Queries
+from brenier.laws.posterior import FEW, Posterior, PosteriorNorms, Waiting
+
+NUMBERS = 2**22  # of steps between atoms and queries, at a time
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The atoms that matter to a posterior: the numbers of its SNR and query, rows, and what they leave out."""
+
+    snr: int
+    query: int
+    rows: Int[Tensor, " m"]
+    lost: float  # of mass and second moment together
+
+
+def solve(
+    queries: Queries,
+    listed: Sequence[Listed],
+    numbers: Int[Tensor, " N"],
+    atoms: Float[Tensor, "N d"],
+    tolerance: float,
+    dropped: float,
+    memory: float,
+) -> list[tuple[float, float, float]]:
+    """Norm and trace of Cov[X], and the norm's relative error, of each posterior.
+
+    Args:
+        queries: that posteriors are at.
+        listed: what matters to each.
+        numbers: sorted rows of the atoms.
+        atoms: as many.
+        tolerance: relative error allowed in a norm.
+        dropped: as of `PosteriorNorms`.
+        memory: bytes.
+    """
+    squares = atoms.double().square().sum(1)
+    norms = PosteriorNorms(atoms, squares, torch.zeros(len(atoms), dtype=atoms.dtype), tolerance, dropped, memory)
+    found: dict[int, tuple[float, float, float]] = {}
+    for least, most in ((0, 8), (8, FEW)):  # so that few are padded to many
+        some = [k for k, one in enumerate(listed) if least < len(one.rows) <= most]
+        for snr, at in _by_snr(listed, some, max(1, NUMBERS // (most * atoms.shape[1]))):
+            order = torch.zeros(len(at), most, dtype=torch.long)
+            for place, k in enumerate(at):
+                order[place, : len(listed[k].rows)] = torch.searchsorted(numbers, listed[k].rows)
+            count = torch.tensor([len(listed[k].rows) for k in at])
+            own = torch.tensor([listed[k].query for k in at])
+            none = atoms.new_empty(len(at), 0)
+            r = queries.ratios[snr]
+            part = Posterior(none, queries.x[own], queries.z[own], none, order, count, r)
+            norm, trace, width = (values.double() for values in norms.gathered(part))
+            for place, k in enumerate(at):
+                error = float(width[place])
+                if listed[k].lost > dropped:  # as in `PosteriorNorms`, what may be dropped is not counted
+                    _, weights, distances = _weighed(queries, listed[k], atoms[order[place, : count[place]]])
+                    error += _missing(listed[k].lost, float(weights @ distances) * r**2, float(norm[place]))
+                found[k] = float(norm[place]) / r**2, float(trace[place]) / r**2, error
+    for k, one in enumerate(listed):
+        if len(one.rows) > FEW:
+            places = torch.searchsorted(numbers, one.rows.sort().values)
+            found[k] = _many(queries, one, places, atoms, tolerance, memory)
+    return [found[k] for k in range(len(listed))]
+
+
+def _missing(lost: float, moment: float, norm: float) -> float:
+    """What is left out adds at most its second moment to the norm, and takes its mass from what the others weigh."""
+    return lost * (1 + moment / max(norm, 1e-300))
+
+
+def _weighed(queries: Queries, one: Listed, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps from a query to some atoms, their weights, and squared lengths, in float64."""
+    r, x, z = queries.ratios[one.snr], queries.x[one.query], queries.z[one.query]
+    steps = atoms.double() - x.double()
+    distances = steps.square().sum(1)
+    return steps, (distances * (-(r**2) / 2) + r * (steps @ z.double())).softmax(0), distances
+
+
+def _by_snr(listed: Sequence[Listed], some: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
+    for snr in sorted({listed[k].snr for k in some}):
+        own = [k for k in some if listed[k].snr == snr]
+        for i in range(0, len(own), size):
+            yield snr, own[i : i + size]
+
+
+def _many(
+    queries: Queries, one: Listed, places: Tensor, atoms: Tensor, tolerance: float, memory: float
+) -> tuple[float, float, float]:
+    """A Krylov space on the atoms listed."""
+    some, r = atoms[places], queries.ratios[one.snr]
+    _, weights, distances = _weighed(queries, one, some)
+    norms = PosteriorNorms(some, some.double().square().sum(1), torch.zeros_like(some[:, 0]), tolerance, 0.0, memory)
+    waiting = [Waiting(0, weights.to(some.dtype), r, 0.0, len(some))]
+    x = queries.x[one.query]
+    norm, trace, error = (float(values[0]) for values in norms.sparse(x, distances.to(some.dtype), waiting))
+    return norm / r**2, trace / r**2, error + _missing(one.lost, float(weights @ distances) * r**2, norm)
