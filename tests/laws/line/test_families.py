@@ -89,7 +89,7 @@ def test_bad_names_are_refused_in_one_line(text, message):
     ("given", "message"),
     [
         (stats.binom(3, 0.5), "mixture of point masses"),
-        (stats.Binomial(n=3, p=0.5), "mixture of point masses"),
+        *([(stats.Binomial(n=3, p=0.5), "mixture of point masses")] if hasattr(stats, "Binomial") else []),
         (stats.t, "needs its parameters df"),
         (stats.t([3, 4]), "one number"),
         (stats.multivariate_normal([0, 0]), "no distribution on the line"),

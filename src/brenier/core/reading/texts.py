@@ -4,7 +4,7 @@ import gzip
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brenier.core.memory import check_fits
 from brenier.core.reading.files import line, say
@@ -49,6 +49,8 @@ def read_text(path: Path, reading: Reading) -> tuple["pd.DataFrame", Layout]:
 def _fields(text: "Text", layout: Layout) -> "pd.DataFrame":
     import pandas as pd
 
+    # Since 3.1 pandas rounds what it reads right by itself, and warns of being told to.
+    exact: Any = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
     try:
         with text.open(layout.lines) as stream:
             return pd.read_csv(
@@ -59,6 +61,7 @@ def _fields(text: "Text", layout: Layout) -> "pd.DataFrame":
                 comment="#",
                 skipinitialspace=layout.separator != "\t",
                 low_memory=False,
+                **exact,
             )
     except UnicodeError:
         raise ValueError("not text in one encoding: write it in UTF-8") from None
