@@ -22,6 +22,7 @@ from brenier.metrics.evaluation import evaluate as evaluate
 from brenier.networks.diffusers.model import from_diffusers as from_diffusers
 from brenier.networks.flow import FlowTarget as FlowTarget
 from brenier.networks.network import NetworkTarget as NetworkTarget
+from brenier.page.report import report as report
 from brenier.probing.bottleneck import bottleneck as bottleneck
 from brenier.probing.calibration import calibrate as calibrate
 from brenier.probing.chain.run import chain as chain

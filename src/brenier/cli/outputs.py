@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brenier.core.reading.files import exists
+from brenier.core.reading.files import exists, line
 from brenier.core.writing import atomic_paths, check_output, write_dataset
 
 if TYPE_CHECKING:
@@ -163,6 +163,15 @@ def read_result(path: Path) -> "xr.Dataset | Schedule":
 
         read_potential(data, repr(str(path)))
     return data
+
+
+def labels(saved: list[Path]) -> list[str]:
+    """What to call the results: the names of the files, with their folders where these alone tell them apart."""
+    stems = [line(path.stem) for path in saved]
+    found = stems if len(set(stems)) == len(stems) else [line(path) for path in saved]
+    if len(set(found)) < len(found):
+        raise ValueError(f"{max(found, key=found.count)!r} is given twice: give each file once")
+    return found
 
 
 def given_schedule(schedule: Path | None, criterion: str | None) -> "Schedule | str | None":

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from brenier.cli import options
-from brenier.core.reading.files import line
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,7 +23,7 @@ def run_show(
 ) -> None:
     """Print what was saved, draw it with --figure; several profiles are laid over each other in one figure."""
     from brenier import table as tidy
-    from brenier.cli.outputs import TABLE_SUFFIXES, check_outputs, print_result, read_result, write_files
+    from brenier.cli.outputs import TABLE_SUFFIXES, check_outputs, labels, print_result, read_result, write_files
     from brenier.figures import plot, plot_profiles, save_figure
 
     check_outputs(table, figure, force, TABLE_SUFFIXES)
@@ -39,18 +38,9 @@ def run_show(
 
     def draw(path: Path) -> None:
         profiles = cast("list[xr.Dataset]", found)  # as was checked above, where there are several
-        page = plot(found[0]) if len(found) == 1 else plot_profiles(dict(zip(_labels(saved), profiles, strict=True)))
+        page = plot(found[0]) if len(found) == 1 else plot_profiles(dict(zip(labels(saved), profiles, strict=True)))
         save_figure(page, path)
 
     write_files((figure, draw), (table, lambda path: tidy(found[0]).to_csv(path, index=False)), force=force)
     for result in found:
         print_result(result, json=json)
-
-
-def _labels(saved: list[Path]) -> list[str]:
-    """What to call the curves: the names of the files, with their folders where these alone tell them apart."""
-    stems = [line(path.stem) for path in saved]
-    labels = stems if len(set(stems)) == len(stems) else [line(path) for path in saved]
-    if len(set(labels)) < len(labels):
-        raise ValueError(f"{max(labels, key=labels.count)!r} is given twice: give each file once")
-    return labels

@@ -26,13 +26,18 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 200) -> None:
     Raises:
         ValueError: matplotlib cannot write files of this suffix.
     """
-    suffix, content = Path(path).suffix.lower(), io.BytesIO()
+    Path(path).write_bytes(drawn_as(figure, Path(path).suffix.lower(), dpi=dpi))
+
+
+def drawn_as(figure: Figure, suffix: str, *, dpi: float = 200) -> bytes:
+    """The bytes of a figure as a file of this suffix has them: always the same."""
+    content = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "brenier"}), warnings.catch_warnings():
         # A law may be named in any script: what the font lacks is drawn as a box, which says as much as the warning.
         warnings.filterwarnings("ignore", r"Glyph .* missing", UserWarning)
         # Through memory: matplotlib loses the error when the disk fills up under a file that it has open.
         figure.savefig(content, dpi=dpi, format=suffix[1:] or None, metadata=_UNDATED.get(suffix))
-    Path(path).write_bytes(content.getbuffer())
+    return content.getvalue()
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from brenier.reports.markup import Summary
+
 _PRINT = {
     "profile": "profile.print_report",
     "chain": "chain.print_chain",
@@ -76,18 +78,22 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def summary(result: Any, *, width: int = 120) -> str:
-    """The tables and sentences that the command line prints for a result, as text of at most `width` columns.
+def summary(result: Any, *, width: int = 120) -> "Summary":
+    """The tables and sentences that the command line prints for a result.
 
     Args:
         result: as for `show`.
         width: columns that tables may take.
 
+    Returns:
+        Text of at most `width` columns, which a notebook shows as HTML.
+
     Raises:
         ValueError: the result is of no kind that has a report.
     """
-    from rich.console import Console
+    from brenier.reports.markup import Recorder, Summary
 
     text = io.StringIO()
-    show(result, console=Console(file=text, width=width, highlight=False))
-    return text.getvalue()
+    console = Recorder(file=text, width=width, highlight=False)
+    show(result, console=console)
+    return Summary(text.getvalue(), "\n".join(block.html() for block in console.blocks))

@@ -1,0 +1,268 @@
+"""What is no profile on the page: the report's sentences and tables, three numbers, curves or the figure, and a CSV."""
+
+import base64
+import io
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from brenier.core.records import table
+from brenier.metrics.verdicts import WORDS
+from brenier.page.charts import Chart, Series, series
+from brenier.reports import show
+from brenier.reports.markup import Block, Recorder
+from brenier.reports.tables import number, scale
+
+WIDTH = 150  # columns of tables, which scroll on the page
+LARGE = 200_000  # numbers: a table of more is no thing to copy
+DPI = 110
+METRICS = ("w2", "mmr", "closer", "frechet", "precision", "recall")  # of an evaluation, those that matter first
+SHARES = ("excess", "balance")  # of a calibration
+
+Fact = tuple[str, str, str]  # what, its value, and a remark
+
+
+def block(result: Any, name: str, place: int) -> tuple[str, list[Chart], str]:
+    """A result on the page: HTML, the charts in it, and its table as CSV ("" where it is too large to copy)."""
+    data = result.to_dataset() if hasattr(result, "to_dataset") else result
+    kind = data.attrs["kind"]
+    console = Recorder(file=io.StringIO(), width=WIDTH, highlight=False)
+    show(result, console=console)
+    head, *rest = console.blocks
+    last = max((k for k, one in enumerate(rest) if one.table is not None), default=-1)
+    said = [one for one in rest[last + 1 :] if not one.text.endswith(" shown.")]
+    lead = said[0] if said else head
+    cards = "".join(
+        f"<div><dt>{escape(what)}</dt><dd>{escape(value)}<small>{escape(remark)}</small></dd></div>"
+        for what, value, remark in FACTS.get(kind, lambda *_: [])(data, console.blocks)[:3]
+    )
+    body = "".join(one.html(f"{kind} of {name}") for one in console.blocks if one is not lead)
+    drawn = CHARTS[kind](data, place) if kind in CHARTS else []
+    boxes = "".join(panel(chart) for chart in drawn)
+    copy = copyable(data)
+    html = (
+        f'<section class="other" aria-labelledby="other-{place}"><h2 id="other-{place}">{escape(name)} '
+        f'<span class="kind">{escape(kind)}</span></h2><p class="lead">{escape(lead.text)}</p>'
+        f'<dl class="facts">{cards}</dl><div class="panels">{boxes}</div>'
+        f"{'' if drawn else picture(result, lead.text)}"
+        f'<div class="report"><h3>In numbers</h3>{button(f"csv-{place}", name) if copy else ""}{body}</div></section>'
+    )
+    return html, drawn, copy
+
+
+def panel(chart: Chart) -> str:
+    """The place of a chart on the page, before it is drawn."""
+    name = escape(chart["id"])
+    return (
+        f'<figure class="panel"><figcaption>{escape(chart["title"])}{button(name, chart["title"])}</figcaption>'
+        f'<div class="plot" id="{name}" role="img" aria-label="{escape(chart["title"])}"></div>'
+        f'<div class="legend" data-of="{name}"></div></figure>'
+    )
+
+
+def button(name: str, what: str) -> str:
+    """The button that copies what has this id."""
+    label = f"Copy CSV of {what}"
+    return f'<button type="button" class="copy" data-copies="{name}" aria-label="{escape(label)}">Copy CSV</button>'
+
+
+def copyable(result: Any) -> str:
+    """The table of a result as CSV; "" where it has none, or one that is too large."""
+    data = result.to_dataset() if hasattr(result, "to_dataset") else result
+    if sum(variable.size for variable in data.variables.values()) > LARGE and data.attrs["kind"] != "profile":
+        return ""
+    return table(data).to_csv(index=False)
+
+
+def picture(result: Any, text: str) -> str:
+    """The figure of a result as an image; "" where its kind has none."""
+    from brenier.figures import plot
+    from brenier.figures.kinds import KINDS
+    from brenier.figures.page import drawn_as
+
+    if getattr(result, "attrs", {}).get("kind") not in KINDS:
+        return ""
+    figure: Figure = plot(result)
+    source = base64.b64encode(drawn_as(figure, ".png", dpi=DPI)).decode()
+    width, height = (round(side * DPI) for side in figure.get_size_inches())
+    return (
+        f'<p class="figure"><img src="data:image/png;base64,{source}" width="{width}" height="{height}" '
+        f'alt="Figure: {escape(text)}"></p>'
+    )
+
+
+# The three numbers
+
+
+def _schedule(data: xr.Dataset, _: list[Block]) -> list[Fact]:
+    sigmas = data["sigma"].to_numpy()
+    facts = [
+        ("Steps", str(len(sigmas) - 1), f"{data.attrs.get('solver', '')} by {data.attrs.get('criterion', '')}"),
+        ("Noise levels", f"{scale(sigmas[0])} to {scale(sigmas[-1]) if sigmas[-1] > 0 else '0'}", "sigma"),
+    ]
+    if "predicted_error" in data:
+        facts.append(("Predicted end error", scale(float(data["predicted_error"].sum())), "in the unit of the data"))
+    return facts
+
+
+def _comparison(data: xr.Dataset, _: list[Block]) -> list[Fact]:
+    facts: list[Fact] = []
+    for name, what in (("rms", "Least RMS"), ("w2", "Least W2 to the law")):
+        cells = data[name].stack(cell=("criterion", "solver", "steps")).dropna("cell")
+        if cells.sizes["cell"]:
+            best = cells.isel(cell=int(np.argmin(cells.to_numpy())))
+            criterion, solver, steps = best["cell"].item()
+            error = float(data[f"{name}_se"].sel(criterion=criterion, solver=solver, steps=steps))
+            facts.append((what, f"{number(float(best))} ± {number(error)}", f"{criterion}, {solver}, {steps} steps"))
+    return [
+        *facts,
+        ("Samples of each grid", f"{int(data.attrs['n']):,}", f"{data.sizes['criterion']} ways to place steps"),
+    ]
+
+
+def _evaluation(data: xr.Dataset, _: list[Block]) -> list[Fact]:
+    known = [str(name) for name in data["metric"].to_numpy()]
+    facts: list[Fact] = []
+    for name in [name for name in METRICS if name in known]:
+        row = data.sel(metric=name)
+        if np.isfinite(float(row["value"])):
+            control = float(row["control"])
+            remark = f"a perfect sampler: {number(control)}" if np.isfinite(control) else ""
+            value = f"{number(float(row['value']))} ± {number(float(row['value_se']))}"
+            facts.append((WORDS.get(name, name), value, remark))
+    return facts
+
+
+def _chain(data: xr.Dataset, _: list[Block]) -> list[Fact]:
+    there, back = float(data["w2_forward"][0]), float(data["w2_backward"][0])
+    grown = float(data["ratio_chain"])
+    return [
+        ("W2 before", number(there), "of target and start"),
+        ("W2 after", number(back), "of target and the denoised start"),
+        ("Error, there and back", f"times {number(grown)}", "W2 of the two denoised laws over the start's"),
+    ]
+
+
+def _rows(*names: str) -> Callable[[xr.Dataset, list[Block]], list[Fact]]:
+    """Rows of the report's table of facts."""
+
+    def facts(_: xr.Dataset, blocks: list[Block]) -> list[Fact]:
+        found: dict[str, Fact] = {}
+        for one in blocks:
+            if one.table is not None and len(one.table.columns) == 3:
+                for name, value, remark in zip(*(column.cells for column in one.table.columns), strict=True):
+                    found[str(name)] = (str(name), str(value), str(remark))
+        return [found[name] for name in names if name in found]
+
+    return facts
+
+
+def _audit(data: xr.Dataset, _: list[Block]) -> list[Fact]:
+    return [
+        ("Calls of the network", str(data.sizes["call"]), str(data.attrs["asked"])),
+        ("Begins with", f"{float(data['begins']):.4g}", "times the noise of its first level"),
+        ("Ends at sigma", scale(max(float(data["end"]), 0.0)) if float(data["end"]) > 0 else "0", ""),
+    ]
+
+
+def _calibration(data: xr.Dataset, _: list[Block]) -> list[Fact]:
+    worst = data.isel(snr=int(np.argmax(data["excess"].to_numpy())))
+    excess, balance = (f"{number(float(worst[name]))} ± {number(float(worst[f'{name}_se']))}" for name in SHARES)
+    return [
+        ("Largest excess", excess, f"at SNR {scale(float(worst['snr']))}"),
+        ("Balance there", balance, "predicted over true error: 1 is right"),
+        ("Asymmetry there", number(float(worst["asymmetry"])), "0 for a posterior"),
+    ]
+
+
+FACTS: dict[str, Callable[[xr.Dataset, list[Block]], list[Fact]]] = {
+    "schedule": _schedule,
+    "comparison": _comparison,
+    "evaluation": _evaluation,
+    "chain": _chain,
+    "audit": _audit,
+    "calibration": _calibration,
+    "transport": _rows("excess total variation", "W2 by the map", "of independent pairs"),
+    "coupling": _rows("excess total variation", "mean squared distance", "skew"),
+    "flow": _rows("KL(rho | target)", "W2 to the target", "least curvature"),
+}
+
+
+# Curves
+
+
+def _schedule_charts(data: xr.Dataset, place: int) -> list[Chart]:
+    data = data.assign_coords(level=np.arange(data.sizes["level"]))
+    levels: Chart = {
+        "id": f"levels-{place}",
+        "title": "Noise levels",
+        "x": "level",
+        "y": "sigma",
+        "logy": True,
+        "series": [series(data, "level", "sigma", "sigma", 0)],
+    }
+    if "predicted_error" not in data:
+        return [levels]
+    shares: Chart = {
+        "id": f"shares-{place}",
+        "title": "Share of each step in the predicted end error",
+        "x": "level",
+        "y": "error",
+        "series": [series(data, "level", "predicted_error", "predicted error", 1)],
+    }
+    return [levels, shares]
+
+
+def _comparison_charts(data: xr.Dataset, place: int) -> list[Chart]:
+    made: list[Chart] = []
+    for name, title in (("rms", "RMS distance to the end point"), ("w2", "W2 to the law")):
+        for solver in data["solver"].to_numpy().tolist():
+            part = data.sel(solver=solver)
+            curves: list[Series] = []
+            for k, criterion in enumerate(data["criterion"].to_numpy().tolist()):
+                own = part.sel(criterion=criterion)
+                if bool(own[name].notnull().any()):
+                    one = series(own, "evaluations", name, criterion, k % 6, ("solid", "dash", "dot")[k // 6 % 3])
+                    one["bar"] = True
+                    curves.append(one)
+            if curves:
+                made.append(
+                    {
+                        "id": f"{name}-{len(made)}-{place}",
+                        "title": f"{solver}: {title}",
+                        "x": "evaluations of the denoiser per sample",
+                        "y": title,
+                        "logy": True,
+                        "series": curves,
+                    }
+                )
+    return made
+
+
+def _chain_charts(data: xr.Dataset, place: int) -> list[Chart]:
+    names = {"w2_forward": "mu, nu: there", "w2_backward": "mu, nubar: back", "w2_chain": "mubar, nubar: back"}
+    names |= {"w2_discretisation": "mu, mubar: the steps alone"}
+    return [
+        {
+            "id": f"chain-{place}",
+            "title": "W2 along the way",
+            "x": "Ornstein–Uhlenbeck time t",
+            "y": "W2",
+            "logy": True,
+            "series": [
+                series(data, "time", name, label, k, ("solid", "dash", "dot", "dashdot")[k])
+                for k, (name, label) in enumerate(names.items())
+            ],
+        }
+    ]
+
+
+CHARTS: dict[str, Callable[[xr.Dataset, int], list[Chart]]] = {
+    "schedule": _schedule_charts,
+    "comparison": _comparison_charts,
+    "chain": _chain_charts,
+}

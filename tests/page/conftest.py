@@ -1,0 +1,54 @@
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+
+from brenier import GaussianMixture, probe
+
+SNRS = [0.25, 0.5, 1.0, 2.0, 4.0]
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="session")
+def profile() -> xr.Dataset:
+    law = GaussianMixture([0.5, 0.5], [[-1.5, 0.0], [1.5, 0.0]], [0.16, 0.16])
+    return probe(law, SNRS, queries=64, progress=False)
+
+
+@pytest.fixture(scope="session")
+def line() -> xr.Dataset:
+    return probe("two-points", [0.5, 1.0, 3.0], progress=False)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, driven by playwright; tests that need it are skipped where either is missing."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium here")
+    with sync_api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=found, args=FLAGS.split())
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """axe-core's script: from $AXE, or from npm; tests that need it are skipped where neither has it."""
+    if "AXE" in os.environ:
+        return Path(os.environ["AXE"]).read_text(encoding="utf-8")
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    command = [npm or "", "install", "--silent", "--no-audit", "--no-fund", "axe-core@4"]
+    if npm is None or subprocess.run(command, check=False, cwd=folder, capture_output=True, timeout=120).returncode:
+        pytest.skip("axe-core is not to be had")
+    return (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
