@@ -73,6 +73,15 @@ def test_an_example_in_python_imports_and_calls_what_there_is(page: str, body: s
             assert hasattr(modules[node.value.id], node.attr), f"{page}: {ast.unparse(node)}"
 
 
+def test_messages_that_the_docs_explain_are_those_of_the_program():
+    said = re.sub(r'"\s*f?"', "", "".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")))
+    messages = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.MULTILINE)
+    assert len(messages) > 10
+    for message in messages:
+        pattern = ".{1,80}".join(re.escape(part.strip()) for part in message.split("..."))
+        assert re.search(pattern, said), message
+
+
 def test_the_loops_for_flow_matching_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another, as they stand, on a rough map of the digits."""
     data = brenier.load_target("digits").data

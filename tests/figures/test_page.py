@@ -1,14 +1,18 @@
 """Pages and the files that they are written to."""
 
+import io
 import resource
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from brenier.figures import save_figure
+from brenier.figures.axes import panel
 from brenier.figures.page import counted, letter_panels, page, plain, short, stacked
 
 
@@ -77,3 +81,10 @@ def test_a_full_disk_is_an_error_of_the_system(suffix: str, tmp_path: Path) -> N
             save_figure(drawn(), tmp_path / f"file{suffix}", dpi=50)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_notebook_shows_a_figure_without_pyplot() -> None:
+    formatter: Any = getattr(drawn(), "_repr_png_")  # noqa: B009 - what IPython looks for
+    image = Image.open(io.BytesIO(formatter()))
+    assert image.size == (400, 200)
+    assert panel(None, "alone").figure._repr_png_()[:4] == b"\x89PNG"

@@ -129,3 +129,11 @@ def test_a_law_needs_what_the_docs_say_and_nothing_else():
     moved = law.to(dtype=torch.float32)
     assert (moved.dtype, moved.radius.dtype, law.dtype) == (torch.float32, torch.float32, torch.float64)
     assert moved.sample(2).dtype == torch.float32
+
+
+def test_laws_and_samples_are_named_in_a_line():
+    law = brenier.load_target("digits")
+    assert repr(law) == "<Empirical 'digits': 1,797 points, 8 x 8 dimensions>"
+    assert repr(Uniform([0.0], [1.0])) == "<Uniform 'uniform': 1 dimension>"
+    drawn = brenier.sample("normal", 3, steps=2, schedule="karras", progress=False)
+    assert repr(drawn) == "<3 samples of shape 1: 2 steps of dpmpp-2m, 2 evaluations>"

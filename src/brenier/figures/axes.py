@@ -9,11 +9,11 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from brenier.core.checks import Array
+from brenier.figures.page import Drawing
 from brenier.scales import sigma_from_snr, snr_from_sigma
 
 # Okabe and Ito's colours, which the colour-blind tell apart; markers and dashes say the same again in grey print.
@@ -25,7 +25,7 @@ BELOW = 34  # points from the axes down to their legend: tick labels and the axi
 
 def panel(ax: Axes | None, title: str) -> Axes:
     """The axes of a panel with its title: those given, or some in a figure of their own that pyplot does not know."""
-    ax = Figure(figsize=(5.5, 4.2), layout="constrained").add_subplot() if ax is None else ax
+    ax = Drawing(figsize=(5.5, 4.2), layout="constrained").add_subplot() if ax is None else ax
     ax.set_title(title, loc="left")
     return ax
 

@@ -7,11 +7,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from brenier.figures.axes import BLACK, BLUE, GREEN, ORANGE, Array, band, legend_below, log_axis, tick_label, values_of
+from brenier.figures.page import Drawing
 
 
 def plot_history(history: xr.Dataset, axes: Sequence[Axes] | None = None) -> list[Axes]:
@@ -34,7 +34,7 @@ def plot_history(history: xr.Dataset, axes: Sequence[Axes] | None = None) -> lis
     if not names:
         raise ValueError("this is not a history of a flow, or one without steps")
     if axes is None:
-        figure = Figure(figsize=(5.5, 1.7 * len(names) + 1), layout="constrained")
+        figure = Drawing(figsize=(5.5, 1.7 * len(names) + 1), layout="constrained")
         axes = list(figure.subplots(len(names), 1, squeeze=False)[:, 0])
     if len(axes) != len(names):
         raise ValueError(f"this history has {len(names)} quantities, {', '.join(names)}: give as many axes")

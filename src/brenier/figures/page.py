@@ -15,6 +15,15 @@ from matplotlib.figure import Figure
 _UNDATED = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
+class Drawing(Figure):
+    """A figure that a notebook shows where it is the last value of a cell, without pyplot and `%matplotlib`."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=100)
+        return content.getvalue()
+
+
 def save_figure(figure: Figure, path: str | Path, *, dpi: float = 200) -> None:
     """Write a figure to a .png, .pdf or .svg file. The same figure makes the same bytes: no dates, no random names.
 
@@ -61,7 +70,7 @@ def page(
         layout: an engine of matplotlib that places the panels.
     """
     with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": legend}):
-        figure = Figure(figsize=(width, height), layout=layout)
+        figure = Drawing(figsize=(width, height), layout=layout)
         FigureCanvasAgg(figure)
         yield figure
         figure.suptitle(title, fontsize=10.5, **({} if at is None else {"y": at, "va": "top"}))

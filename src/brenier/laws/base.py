@@ -119,6 +119,11 @@ class Target(ABC):
             if inspect.isfunction(method := vars(cls).get(name)):
                 setattr(cls, name, decorate(method))
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.event_shape))
+        points = f"{self.atoms:,} points, " if self.atoms else ""
+        return f"<{type(self).__name__} {self.name!r}: {points}{shape} dimension{'s' * (self.dim > 1)}>"
+
     @property
     def dim(self) -> int:
         """The dimension d."""

@@ -55,6 +55,11 @@ class Samples:
     trajectory: Float[Tensor, "levels n d"] | None = None
     times: tuple[float, ...] | None = None
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.event_shape))
+        how = f"{self.steps} steps of {self.solver}, {self.evaluations} evaluations"
+        return f"<{len(self.points):,} samples of shape {shape}: {how}>"
+
     @property
     def steps(self) -> int:
         """How many there were."""
