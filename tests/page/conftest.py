@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
+import brenier
 from brenier import GaussianMixture, probe
 
 SNRS = [0.25, 0.5, 1.0, 2.0, 4.0]
@@ -26,6 +28,13 @@ def profile() -> xr.Dataset:
 @pytest.fixture(scope="session")
 def line() -> xr.Dataset:
     return probe("two-points", [0.5, 1.0, 3.0], progress=False)
+
+
+@pytest.fixture(scope="session")
+def images() -> xr.Dataset:
+    """Points of 3 x 3 pixels, with what is undecided at three SNRs."""
+    points = np.random.default_rng(0).normal(size=(60, 3, 3)).astype("float32")
+    return brenier.difficulty(points, n=12, steps=4, snrs=[0.3, 1.0, 3.0], shown=2, check=False, progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,25 @@ def test_the_slider_moves_the_panels_to_the_values_of_the_file(show: Show, profi
         page.keyboard.press("ArrowRight")
 
 
+def test_the_slider_moves_the_images_that_a_file_holds(show: Show, profile: xr.Dataset, images: xr.Dataset) -> None:
+    page = show({"plane": profile, "images": images})
+    page.focus("#snr")
+    page.keyboard.press("Home")
+    views = images["view_snr"].values[0]
+    for snr in profile["snr"].values:
+        view = int(np.abs(np.log(views / snr)).argmin())
+        shown = page.locator(".point [data-view]:visible")
+        assert shown.count() == images.sizes["shown"]
+        assert shown.first.get_attribute("data-view") == str(view)
+        assert page.input_value("#strip-0-snr") == str(view)
+        page.keyboard.press("ArrowRight")
+    page.focus("#strip-0-snr")
+    page.keyboard.press("Home")
+    assert page.inner_text("#strip-0 output") == f"r = {views[0]:.4g}"
+    assert page.locator('.point [data-view="0"]').first.is_visible()
+    assert page.locator(".point img").first.evaluate("one => one.naturalWidth") == 3
+
+
 def test_hover_says_the_value_with_its_error(show: Show, profile: xr.Dataset) -> None:
     page = show(profile)
     k = 2
@@ -133,9 +152,11 @@ def test_names_run_no_script(show: Show, profile: xr.Dataset, line: xr.Dataset) 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(show: Show, axe: str, profile: xr.Dataset, line: xr.Dataset, scheme: str) -> None:
+def test_axe_finds_nothing_serious(
+    show: Show, axe: str, profile: xr.Dataset, line: xr.Dataset, images: xr.Dataset, scheme: str
+) -> None:
     schedule = Schedule([3.0, 1.0, 0.0], "heun", criterion="karras", law="law")
-    page = show({"plane": profile, "line": line, "steps": schedule}, color_scheme=scheme)
+    page = show({"plane": profile, "line": line, "steps": schedule, "images": images}, color_scheme=scheme)
     page.evaluate(axe)
     found = page.evaluate(AXE)
     assert [one for one in found if one[1] in ("serious", "critical")] == []

@@ -168,7 +168,7 @@ def plot_hard_points(found: xr.Dataset, ax: Axes | None = None) -> Axes:
     shape = [int(side) for side in np.atleast_1d(found.attrs["event_shape"])]
     ax = panel(ax, "Where the hard points lie")
     points, hard = values_of(found, "points"), values_of(found, "integral_localization")
-    if "component" in found and _sides(shape) is not None:
+    if "component" in found and sides_of(shape) is not None:
         _gallery(ax, found, shape)
     elif points.shape[1] <= 2:
         across = points[:, 1] if points.shape[1] == 2 else hard
@@ -190,7 +190,7 @@ def plot_hard_points(found: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _sides(shape: list[int]) -> tuple[int, int] | None:
+def sides_of(shape: list[int]) -> tuple[int, int] | None:
     """Height and width of an image; None for other points."""
     if len(shape) == 2:
         return (shape[0], shape[1]) if min(shape) > 1 else None
@@ -200,7 +200,7 @@ def _sides(shape: list[int]) -> tuple[int, int] | None:
     return None
 
 
-def _picture(values: Array, shape: list[int]) -> Array:
+def image_of(values: Array, shape: list[int]) -> Array:
     """An image with its channels last, or grey."""
     image = values.reshape(shape)
     if image.ndim == 3:
@@ -221,7 +221,7 @@ def _gallery(ax: Axes, found: xr.Dataset, shape: list[int]) -> None:
     points, means = values_of(found, "points"), values_of(found, "posterior_mean")
     parts, variance, views = (values_of(found, name) for name in ("component", "variance", "view_snr"))
     low, high = float(points.min()), float(points.max())
-    sides = _sides(shape)
+    sides = sides_of(shape)
     assert sides is not None  # it was asked
     tall, wide = sides
     gap = max(1, round(0.15 * wide))
@@ -233,7 +233,7 @@ def _gallery(ax: Axes, found: xr.Dataset, shape: list[int]) -> None:
         pictures = [(points[rows[k]] - low) / (high - low or 1), (means[k, 0] - low) / (high - low or 1)]
         pictures += [0.5 + 0.5 * part / (np.abs(part).max() or 1) for part in parts[k, 0]]
         for row, picture in enumerate(pictures):
-            canvas[row * (tall + gap) :][:tall, left : left + wide] = np.clip(_picture(picture, shape), 0, 1)
+            canvas[row * (tall + gap) :][:tall, left : left + wide] = np.clip(image_of(picture, shape), 0, 1)
     ax.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
     at = [(place + (place >= count)) * (wide + gap) + (wide - 1) / 2 for place in range(2 * count)]
     labels = [f"{found['rank'].to_numpy()[rows[k]]}\n$r$ {views[k, 0]:.2g}\n{variance[k, 0, 0]:.2g}" for k in shown]

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Callable
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from brenier.core.records import table
 from brenier.metrics.verdicts import WORDS
 from brenier.page.charts import Chart, Series, series
+from brenier.page.pictures import Strip, strip
 from brenier.reports import show
 from brenier.reports.markup import Block, Recorder
 from brenier.reports.tables import number, scale
@@ -21,13 +22,24 @@ WIDTH = 150  # columns of tables, which scroll on the page
 LARGE = 200_000  # numbers: a table of more is no thing to copy
 DPI = 110
 METRICS = ("w2", "mmr", "closer", "frechet", "precision", "recall")  # of an evaluation, those that matter first
+DRAWN = ("schedule", "comparison")  # whose curves say all that the figure does
+CONCLUDE = ("evaluation", "audit")  # whose last sentence tells most
 SHARES = ("excess", "balance")  # of a calibration
 
 Fact = tuple[str, str, str]  # what, its value, and a remark
 
 
-def block(result: Any, name: str, place: int) -> tuple[str, list[Chart], str]:
-    """A result on the page: HTML, the charts in it, and its table as CSV ("" where it is too large to copy)."""
+class Section(NamedTuple):
+    """A result on the page: HTML, the charts and images in it, and its table as CSV ("": too large to copy)."""
+
+    html: str
+    charts: list[Chart]
+    strips: list[Strip]
+    csv: str
+
+
+def block(result: Any, name: str, place: int) -> Section:
+    """A result that is no profile, on the page."""
     data = result.to_dataset() if hasattr(result, "to_dataset") else result
     kind = data.attrs["kind"]
     console = Recorder(file=io.StringIO(), width=WIDTH, highlight=False)
@@ -35,7 +47,7 @@ def block(result: Any, name: str, place: int) -> tuple[str, list[Chart], str]:
     head, *rest = console.blocks
     last = max((k for k, one in enumerate(rest) if one.table is not None), default=-1)
     said = [one for one in rest[last + 1 :] if not one.text.endswith(" shown.")]
-    lead = said[0] if said else head
+    lead = said[-1 if kind in CONCLUDE else 0] if said else head
     cards = "".join(
         f"<div><dt>{escape(what)}</dt><dd>{escape(value)}<small>{escape(remark)}</small></dd></div>"
         for what, value, remark in FACTS.get(kind, lambda *_: [])(data, console.blocks)[:3]
@@ -44,14 +56,15 @@ def block(result: Any, name: str, place: int) -> tuple[str, list[Chart], str]:
     drawn = CHARTS[kind](data, place) if kind in CHARTS else []
     boxes = "".join(panel(chart) for chart in drawn)
     copy = copyable(data)
+    images, strips = strip(data, place) if kind == "difficulty" else ("", [])
     html = (
         f'<section class="other" aria-labelledby="other-{place}"><h2 id="other-{place}">{escape(name)} '
         f'<span class="kind">{escape(kind)}</span></h2><p class="lead">{escape(lead.text)}</p>'
         f'<dl class="facts">{cards}</dl><div class="panels">{boxes}</div>'
-        f"{'' if drawn else picture(result, lead.text)}"
+        f"{images}{'' if kind in DRAWN else picture(result, lead.text)}"
         f'<div class="report"><h3>In numbers</h3>{button(f"csv-{place}", name) if copy else ""}{body}</div></section>'
     )
-    return html, drawn, copy
+    return Section(html, drawn, strips, copy)
 
 
 def panel(chart: Chart) -> str:
@@ -169,6 +182,21 @@ def _audit(data: xr.Dataset, _: list[Block]) -> list[Fact]:
     ]
 
 
+def _difficulty(data: xr.Dataset, _: list[Block]) -> list[Fact]:
+    order = np.argsort(data["rank"].to_numpy())
+    facts: list[Fact] = []
+    for what, k in (("Hardest point", order[0]), ("Easiest point", order[-1])):
+        one = data.isel(sample=int(k))
+        most = f"most at SNR {scale(float(one['hardest_snr']))}"
+        facts.append((what, f"no. {int(k)}", f"integral of L {number(float(one['integral_localization']))}, {most}"))
+    if "rho" in data:
+        rho = float(data["rho"].sel(measure="integral_localization"))
+        facts.append(("Correlation with the error", number(rho), "Spearman's, of the integral of L"))
+    else:
+        facts.append(("Points", f"{data.sizes['sample']:,}", f"{data.attrs['solver']}, {data.attrs['steps']} steps"))
+    return facts
+
+
 def _calibration(data: xr.Dataset, _: list[Block]) -> list[Fact]:
     worst = data.isel(snr=int(np.argmax(data["excess"].to_numpy())))
     excess, balance = (f"{number(float(worst[name]))} ± {number(float(worst[f'{name}_se']))}" for name in SHARES)
@@ -186,6 +214,7 @@ FACTS: dict[str, Callable[[xr.Dataset, list[Block]], list[Fact]]] = {
     "chain": _chain,
     "audit": _audit,
     "calibration": _calibration,
+    "difficulty": _difficulty,
     "transport": _rows("excess total variation", "W2 by the map", "of independent pairs"),
     "coupling": _rows("excess total variation", "mean squared distance", "skew"),
     "flow": _rows("KL(rho | target)", "W2 to the target", "least curvature"),
@@ -225,7 +254,7 @@ def _comparison_charts(data: xr.Dataset, place: int) -> list[Chart]:
             curves: list[Series] = []
             for k, criterion in enumerate(data["criterion"].to_numpy().tolist()):
                 own = part.sel(criterion=criterion)
-                if bool(own[name].notnull().any()):
+                if bool((own[name] > 0).any()):
                     one = series(own, "evaluations", name, criterion, k % 6, ("solid", "dash", "dot")[k // 6 % 3])
                     one["bar"] = True
                     curves.append(one)

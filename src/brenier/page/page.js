@@ -29,7 +29,8 @@
   const traces = (one, chart) => {
     const own = colour(one.colour);
     const visible = !one.off;
-    const curve = { x: one.x, y: one.y, name: safe(one.name), mode: one.x.length > 60 ? "lines" : "lines+markers",
+    const y = chart.logy ? one.y.map((value) => (value > 0 ? value : null)) : one.y; // zero has no place there
+    const curve = { x: one.x, y, name: safe(one.name), mode: one.x.length > 60 ? "lines" : "lines+markers",
       line: { color: own, dash: one.dash, width: 2, shape: one.shape }, marker: { size: 5, color: own }, visible,
       text: saying(one, chart.x), hovertemplate: "%{text}<extra></extra>", connectgaps: false };
     const band = ends(one);
@@ -69,7 +70,7 @@
   };
 
   const layout = (chart) => {
-    const axis = { color: theme("ink"), gridcolor: theme("rule"), zerolinecolor: theme("rule"), automargin: true, exponentformat: "none" };
+    const axis = { color: theme("ink"), gridcolor: theme("rule"), zerolinecolor: theme("rule"), automargin: true, exponentformat: "power", minexponent: 4 };
     const across = { ...axis, title: { text: safe(chart.x), standoff: 6 }, type: chart.logx ? "log" : "linear" };
     const up = { ...axis, title: { text: safe(chart.y), standoff: 6 }, type: chart.logy ? "log" : "linear" };
     if (chart.logx) Object.assign(across, { range: span(chart) }, marks(...span(chart)));
@@ -214,6 +215,8 @@
     sample.series = explorer.profiles.filter((one) => one.values).map((one, k) => ({ ...sampled(one, one.at[at], sample.rangex[0], sample.rangex[1]), off: offSample[k] }));
     charts.forEach((chart) => { if (chart.snr || chart === survival || chart === sample) draw(chart); });
 
+    data.strips.forEach((strip) => turn(strip, nearestOf(strip.snr, r)));
+
     document.querySelectorAll("tr[aria-current]").forEach((one) => one.removeAttribute("aria-current"));
     const titles = [];
     const cells = explorer.profiles.map((one, k) => {
@@ -275,13 +278,27 @@
     if (explorer.profiles.length > 1) ["survival", "sample"].forEach((id) => keys(charts.get(id)));
   };
 
-  const nearest = (snr) => explorer.grid.reduce((best, r, k) => (Math.abs(Math.log(r / snr)) < Math.abs(Math.log(explorer.grid[best] / snr)) ? k : best), 0);
+  const nearestOf = (snrs, snr) => snrs.reduce((best, r, k) => (Math.abs(Math.log(r / snr)) < Math.abs(Math.log(snrs[best] / snr)) ? k : best), 0);
+  const nearest = (snr) => nearestOf(explorer.grid, snr);
+
+  // Images at several SNRs: those of one are shown.
+  const turn = (strip, view) => {
+    const slider = byId(`${strip.id}-snr`);
+    slider.value = view;
+    slider.nextElementSibling.textContent = `r = ${short(strip.snr[view])}`;
+    slider.setAttribute("aria-valuetext", `SNR ${short(strip.snr[view])}`);
+    document.querySelectorAll(`#${strip.id} [data-view]`).forEach((one) => { one.hidden = Number(one.dataset.view) !== view; });
+  };
 
   const redraw = () => charts.forEach(draw);
   const redrawAll = () => charts.forEach(now); // paper has no view
   document.querySelectorAll(".swatch").forEach((one) => { one.style.background = `var(--c${Number(one.dataset.colour) % 6})`; });
   charts.forEach(keys);
   charts.forEach((chart) => { if (!explorer || !chart.snr) draw(chart); });
+  data.strips.forEach((strip) => {
+    byId(`${strip.id}-snr`).addEventListener("input", (event) => turn(strip, Number(event.target.value)));
+    turn(strip, 0);
+  });
   if (explorer) explore();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   matchMedia("print").addEventListener("change", redrawAll);

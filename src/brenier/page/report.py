@@ -84,12 +84,14 @@ def report(results: Any, *, title: str | None = None) -> Page:
         records.check(profile, "profile")
     body: list[str] = []
     content: dict[str, Any] = _profiles(compared, body) if compared else {"charts": []}
+    content["strips"] = []
     csv: dict[str, str] = {f"table-{k}": others.copyable(one) for k, one in enumerate(compared.values())}
     for place, (name, one) in enumerate((name, one) for name, one in named.items() if name not in compared):
-        html, charts, copy = others.block(one, name, place)
-        body.append(html)
-        content["charts"] += charts
-        csv |= {f"csv-{place}": copy} if copy else {}
+        section = others.block(one, name, place)
+        body.append(section.html)
+        content["charts"] += section.charts
+        content["strips"] += section.strips
+        csv |= {f"csv-{place}": section.csv} if section.csv else {}
     page = _assembled(title or _title(named), body, content | {"csv": csv}, script)
     if len(page.encode()) > MOST and compared:
         for one in content["explorer"]["profiles"]:
