@@ -419,3 +419,19 @@ def test_duplicates_and_a_constant_column_go_through(brenier: Command, files: Pa
     about = read("both.nc").attrs
     assert 0 < about["w2"] < 3
     assert about["curvature"] > 0
+
+
+def test_weights_of_samples_are_written_beside_them_and_the_evidence_is_told(brenier: Command, tmp_path: Path) -> None:
+    points, weights = tmp_path / "x.npy", tmp_path / "w.npy"
+    made = brenier(
+        *("flow", "four-gaussians", "--method", "grid", "-o", tmp_path / "m.nc"),
+        *("-n", 500, "--samples", points, "--weights", weights),
+    )
+    assert made.code == 0
+    assert "log Z" in made.out
+    assert "Pareto shape k" in made.out
+    w = np.load(weights)
+    assert w.shape == (500,)
+    assert w.sum() == pytest.approx(1)
+    alone = brenier("flow", "four-gaussians", "--method", "grid", "-o", tmp_path / "n.nc", "--weights", weights)
+    alone.refused("weights")

@@ -43,6 +43,9 @@ def run_flow(
     resume: options.Resume = False,
     n: Annotated[int | None, typer.Option("--number", "-n", help="How many samples.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Save so many samples (.npy), (n, *shape of a point).")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Save importance weights of these samples (.npy), (n,): densities only.")
+    ] = None,
     seed: options.Seed = 0,
     figure: options.Figure = None,
     force: options.Force = False,
@@ -60,6 +63,10 @@ def run_flow(
     unfinished = Unfinished(output, resume=resume, start=start, force=force)
     if samples is not None:
         check_output(samples, (".npy",), force)
+    if weights is not None:
+        check_output(weights, (".npy",), force)
+        if samples is None:
+            raise ValueError("--weights are those of the samples: give --samples and -n, too")
     if (samples is None) != (n is None):
         raise ValueError("-n is how many samples, and --samples is where they go: give both, or neither")
     count = 0 if n is None else whole_number(n, "-n", 1)
@@ -92,5 +99,9 @@ def run_flow(
     def draw(path: Path) -> None:
         write_points(flow.sample(count, seed).reshape(count, *flow.target.event_shape), path)
 
+    def weigh(path: Path) -> None:
+        write_points(flow.weights(count, seed), path)
+
+    files_of = (samples, draw), (weights, weigh)
     seconds = None if flow.result is None else flow.result.seconds
-    finish(found, output, figure, (samples, draw), force=unfinished.force, quiet=quiet, json=json, seconds=seconds)
+    finish(found, output, figure, *files_of, force=unfinished.force, quiet=quiet, json=json, seconds=seconds)

@@ -48,6 +48,8 @@ def _rows(about: Mapping[str, Any], seconds: float | None) -> list[tuple[str, st
         rows.append(
             ("spread of log(rho/target)", scale(about["kl_spread"]), "standard deviation: 0 where rho is the target")
         )
+    if "log_z" in about:
+        rows += _evidence(about)
     if "w2" in about:
         points = f"{int(about['w2_points']):,} points each"
         note = f"floor {with_error(about, 'floor')}, between two samples of the target; {points}"
@@ -55,6 +57,29 @@ def _rows(about: Mapping[str, Any], seconds: float | None) -> list[tuple[str, st
     curvature, share = float(about["curvature"]), float(about["nonconvex"])
     note = "of Hess psi" if share == 0 else f"of Hess psi: psi is not convex at {share:.2g} of the fresh points"
     return [*rows, ("least curvature", scale(curvature) if curvature > 0 else f"{curvature:.3g}", note)]
+
+
+def _evidence(about: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """log Z, or why it is refused, and what it stands on."""
+    k = float(about["weights_k"])
+    if math.isnan(float(about["log_z"])):
+        heavy = "the tail of the weights is too heavy" if k > 0.5 else "psi is not convex where there is mass"
+        value, note = "refused", f"{heavy}: a better map is needed"
+    else:
+        error = float(about["log_z_se"])
+        places = 6 if not error > 0 else min(6, max(0, 1 - math.floor(math.log10(error))))
+        value = f"{float(about['log_z']):.{places}f} ± {error:.{places}f}"
+        note = "of the integral of the density" + (", which is 1" if not about.get("kl_constant", 1) else "")
+    share = f"of {int(about['weights_n']):,} importance weights"
+    return [
+        ("log Z", value, note),
+        ("effective sample size", f"{float(about['weights_ess']):,.0f}", share),
+        (
+            "Pareto shape k",
+            f"{k:.2f}",
+            "of their tail: up to 0.5 the standard error holds, above 0.7 none of it where the tail matters",
+        ),
+    ]
 
 
 def _divergence(about: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -309,7 +309,8 @@ def _reliability(totals: Array) -> float:
     half = len(totals) // 2
     if half == 0 or np.ptp(totals) == 0:
         return math.nan
-    between = float(spearmanr(totals[:half].mean(0), totals[half : 2 * half].mean(0)).statistic)
+    found: Any = spearmanr(totals[:half].mean(0), totals[half : 2 * half].mean(0))
+    between = float(found.statistic)
     return 2 * between / (1 + between) if between > 0 else between
 
 

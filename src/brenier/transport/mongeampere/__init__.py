@@ -1,5 +1,6 @@
 """Brenier maps by the parabolic Monge-Ampère iteration (arXiv:2504.09279)."""
 
+from brenier.transport.mongeampere.evidence import Evidence
 from brenier.transport.mongeampere.gaussian import gaussian_flow, gaussian_map
 from brenier.transport.mongeampere.laws import find_marginal
 from brenier.transport.mongeampere.marginal import Marginal
@@ -10,6 +11,7 @@ from brenier.transport.mongeampere.storage import read_potential
 
 __all__ = [
     "RULES",
+    "Evidence",
     "Fitted",
     "Marginal",
     "MongeAmpere",

@@ -22,6 +22,7 @@ from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost
 from brenier.transport.mongeampere.conjugate import inverse
 from brenier.transport.mongeampere.drives import METHODS, find_drive, make_discrepancy, make_fit
+from brenier.transport.mongeampere.evidence import Evidence, check, measure, warn_of, weigh
 from brenier.transport.mongeampere.flow import Diverged, Stop, iterate
 from brenier.transport.mongeampere.frame import Frame, inward
 from brenier.transport.mongeampere.gaussian import gaussian_map
@@ -250,6 +251,23 @@ class MongeAmpere:
             for k in which.unique().tolist():
                 found[which == k] = frame.outward(self._trail.potentials[k]).gradient(y[which == k])
         return found
+
+    def log_evidence(self, n: int = 2**14, seed: int = 0) -> Evidence:
+        """log Z, Z = int e^{-f}, from n points; a warning says where it is refused, and NaN. See `evidence`."""
+        generator = generator_for(whole_number(seed, "seed", 0), 0xE71D)
+        found = measure(self.reference, self.target, self._fitted(), whole_number(n, "n", 1), generator)
+        return warn_of(found, self.target.name)
+
+    def weights(self, n: int, seed: int = 0) -> Float[Tensor, " n"]:
+        """Weights of the points `sample(n, seed)` that make their averages the target's, shape (n,); they add up to 1.
+
+        0 where psi is not convex. Warns as `log_evidence` does.
+        """
+        check(self.reference, self.target)
+        self.log_evidence(seed=seed)
+        y = self.draw(n, seed)
+        found, convex = weigh(self.target, self._fitted(), y, self.reference.log_at(y))
+        return torch.softmax(torch.where(convex, found, -math.inf), 0)
 
     def w2(self, samples: int = 2**12, seed: int = 1) -> Cost:
         """W2 from the reference to the image, as the map pays it, and to the target, as psi vouches for it; see `Cost`.

@@ -16,8 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brenier.core.checks import whole_number
+from brenier.core.random import generator_for
 from brenier.distances.wasserstein import exact_w2
 from brenier.transport.mongeampere.discrepancy import Exact, NotFinite
+from brenier.transport.mongeampere.evidence import Evidence, NotANumber, measure
 from brenier.transport.mongeampere.judge import POINTS
 from brenier.transport.mongeampere.marginal import LogDensity, Marginal
 from brenier.transport.mongeampere.model import MongeAmpere
@@ -39,6 +41,8 @@ def portrait(flow: MongeAmpere, seed: int = 0) -> xr.Dataset:
       deviation of log(rho/e^{-f})), over the points where psi is convex, and `nonconvex`, the share of others; NaN
       where the map reaches beyond the density. Without densities `kl` and `kl_se` are what a classifier said at the
       last step;
+      `log_z` and `log_z_se`, the logarithm of the integral of the target's density, NaN where it is refused, with the
+      effective sample size `weights_ess` of so many `weights_n` and the Pareto shape `weights_k`, see `evidence`;
       `w2`, `floor` and `w2_points`, W2 between so many points of rho and the target, and between two samples of the
       target, root mean squares over `PAIRS` pairs, with standard errors `w2_se` and `floor_se`;
       `curvature`, the least eigenvalue of Hess psi on `FRESH` points; `drive`, `seed`;
@@ -59,7 +63,8 @@ def portrait(flow: MongeAmpere, seed: int = 0) -> xr.Dataset:
         "curvature": float(curvature.min()),
         "nonconvex": float((curvature <= 0).double().mean()),
     }
-    data.attrs |= found | _divergence(flow, potential, fresh) | _distance(flow, potential, generator)
+    data.attrs |= found | _divergence(flow, potential, fresh) | _evidence(flow, potential, seed)
+    data.attrs |= _distance(flow, potential, generator)
     y = flow.reference.drawn(SHOWN, generator)
     data["reference_points"] = (("reference_point", "axis"), y.numpy())
     if flow.target.draw is not None:
@@ -96,6 +101,24 @@ def _divergence(flow: MongeAmpere, potential: Potential, fresh: Float[Tensor, "n
     if history is not None and "kl" in history and history.sizes["step"]:
         return {"kl": float(history["kl"][-1]), "kl_se": float(history["kl_se"][-1]), "kl_constant": 0}
     return {}
+
+
+def _evidence(flow: MongeAmpere, potential: Potential, seed: int) -> dict[str, float | int]:
+    known = flow.reference.log_density is not None and flow.target.log_density is not None
+    if not known or not flow.reference.normalised:
+        return {}
+    try:
+        found = measure(flow.reference, flow.target, potential, FRESH, generator_for(seed, 0xE71D))
+    except NotANumber:  # far out, where the map itself does not go
+        found = Evidence(math.nan, math.nan, 0.0, math.inf, 1.0, 0.0, FRESH)
+    return {
+        "log_z": found.value,
+        "log_z_se": found.se,
+        "weights_ess": found.ess,
+        "weights_n": found.n,
+        "weights_k": found.pareto_k,
+        "weights_folded": found.folded,
+    }
 
 
 def _distance(flow: MongeAmpere, potential: Potential, generator: torch.Generator) -> dict[str, float | int]:
