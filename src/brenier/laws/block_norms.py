@@ -23,13 +23,15 @@ from brenier.laws import block_sums as sums
 from brenier.laws.atoms import second_order
 from brenier.laws.base import Screened
 from brenier.laws.gathered import Listed, solve
+from brenier.laws.posterior import FEW
 from brenier.laws.screening import Places, kept
 
 NARROW = 64  # dimensions up to which covariances are formed whole
-RANK, SKETCH = 16, 64  # leading directions, and random ones for the rest
+SIZES = {1024: (16, 64), 2**62: (32, 128)}  # up to how many dimensions: leading directions, random ones for the rest
 BROAD = 64  # effective sample size from which a posterior's norm is sought in leading directions
 ROOM = 48  # basis vectors of a Krylov space
 STARTS = 4  # vectors that it starts from
+LEAST = 1e-6  # of a norm that is not worth a round for each product, whatever its relative error
 FURTHER = 1000  # blocks left out may have so much less mass than atoms: far away, it adds more to second moments
 CLOSER = 100  # cheap norms are found so much closer: else it shows where rounding ends an iteration a step earlier
 
@@ -47,6 +49,7 @@ class Ground:
         tolerance: relative error allowed in norms.
         dropped: posterior mass that may be left out.
         memory: bytes that may be taken.
+        concentration: share of the data's second moment along their leading direction: posteriors hardly have less.
     """
 
     blocks: Blocks
@@ -57,6 +60,7 @@ class Ground:
     tolerance: float
     dropped: float
     memory: float
+    concentration: float
 
     @property
     def dim(self) -> int:
@@ -64,9 +68,20 @@ class Ground:
         return self.blocks.dim
 
     @property
+    def lost(self) -> float:
+        """Share of mass and second moment that may be left out of a norm: what that does to it is measured."""
+        return self.tolerance / 32 * self.concentration
+
+    @property
     def inside(self) -> int:
         """Coordinates in which second moments are formed whole."""
-        return self.dim if self.basis is None else self.basis.shape[1] - SKETCH
+        return self.dim if self.basis is None else sizes(self.dim)[0]
+
+
+def sizes(dim: int) -> tuple[int, int]:
+    """How many leading directions are taken in so many dimensions, and random ones for the rest."""
+    rank, sketch = next(found for most, found in SIZES.items() if dim <= most)
+    return min(rank, dim // 2), sketch
 
 
 class Batch:
@@ -163,7 +178,7 @@ class Batch:
             pairs = wide.nonzero().T
             place = torch.zeros(self._shape[0], dtype=torch.long).index_copy_(0, broad, torch.arange(len(broad)))
             inside = place[pairs[0]] * self._shape[1] + pairs[1]
-        few = ~wide & (ess < 4 * BROAD)
+        few = ~done & (ess < 8 * BROAD)
         asked = self._holding(found, few)
         if pairs.shape[1] == 0 and not asked:
             return (~done).nonzero().T
@@ -188,8 +203,8 @@ class Batch:
         )
         if pairs.shape[1]:
             self._extend(pairs, values.flatten(0, 1)[inside], means.flatten(0, 1)[inside], more.outside)
-        self._gather(more.cut(), few, found)
-        done |= self._error <= ground.tolerance
+        self._gather(more.cut(), few & (self._error > ground.tolerance))
+        done |= (self._error <= ground.tolerance) | (moment * self._squares <= LEAST)
         return (~done).nonzero().T
 
     def _moments_inside(self, found: sums.Sums) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -220,17 +235,18 @@ class Batch:
 
     def _extend(self, pairs: Tensor, values: Tensor, means: Tensor, outside: Tensor) -> None:
         """Norms to second order in what couples leading directions to the others."""
-        side = SKETCH // 8
-        mean, products = outside[:, :SKETCH], outside[:, SKETCH : SKETCH + side**2]
-        rest, squares = outside[:, SKETCH + side**2], outside[:, SKETCH + side**2 + 1]
-        coupling = outside[:, SKETCH + side**2 + 2 :].square().sum(1)
+        sketch = sizes(self._ground.dim)[1]
+        side = sketch // 8
+        mean, products = outside[:, :sketch], outside[:, sketch : sketch + side**2]
+        rest, squares = outside[:, sketch + side**2], outside[:, sketch + side**2 + 1]
+        coupling = outside[:, sketch + side**2 + 2 :].square().sum(1)
         centre = (mean[:, :side, None] * mean[:, None, side : 2 * side]).flatten(1)
-        frobenius = torch.linalg.vector_norm(products / SKETCH - centre, dim=1) * SKETCH / side
+        frobenius = torch.linalg.vector_norm(products / sketch - centre, dim=1) * sketch / side
         lost = mean.square().sum(1)
         trace = squares - means.square().sum(1) - lost
         bound = torch.minimum(rest, 1.5 * frobenius)
         theta, tolerance = values[:, -1], self._ground.tolerance
-        norm, error = second_order(theta, 0.0, values[:, -2], coupling, bound, lost, trace, SKETCH, tolerance)
+        norm, error = second_order(theta, 0.0, values[:, -2], coupling, bound, lost, trace, sketch, tolerance)
         s, q = pairs
         self._norm[s, q], self._trace[s, q], self._error[s, q] = norm, trace, error
 
@@ -248,7 +264,7 @@ class Batch:
         held = torch.ones_like(out).scatter_(0, order, ~out) & few
         return {number: held[k] for k, number in enumerate(numbers) if bool(held[k].any())}
 
-    def _gather(self, more: sums.More, few: Tensor, found: sums.Sums) -> None:
+    def _gather(self, more: sums.More, few: Tensor) -> None:
         """Norms of posteriors on few atoms, from those that matter: read by number, for some queries at a time."""
         ground, n = self._ground, self._shape[1]
         code, row, stake = more.code, more.row, more.stake.double()
@@ -259,15 +275,15 @@ class Batch:
             part = slice(int(starts[k]), int(starts[k + 1]))
             left = (total[k] - stake[part].cumsum(0)).clamp_min(0)
             count = min(int((left > ground.dropped / 2).sum()) + 1, len(left))
+            if count > FEW:  # a Krylov space: what is left out is counted
+                count = max(FEW + 1, min(int((left > ground.lost).sum()) + 1, len(left)))
             lost = float(left[count - 1]) + ground.dropped / 4
             listed.append(Listed(k // n, k % n, row[part][:count], lost))
         budget = max(1, int(ground.memory / 4 / (4 * ground.dim)))  # atoms of a group
         for group in _groups(listed, budget):
             numbers = torch.cat([one.rows for one in group]).unique()
             atoms = ground.frame.atoms(self._blocks.take(numbers.numpy()))
-            answers = solve(
-                self._queries, group, numbers, atoms, ground.tolerance / CLOSER, ground.dropped, ground.memory / 4
-            )
+            answers = solve(self._queries, group, numbers, atoms, ground.tolerance, ground.dropped, ground.memory / 4)
             for one, (norm, trace, error) in zip(group, answers, strict=True):
                 self._norm[one.snr, one.query], self._trace[one.snr, one.query] = norm, trace
                 self._error[one.snr, one.query] = error
@@ -277,6 +293,7 @@ class Batch:
         ground, dim = self._ground, self._ground.dim
         rows = max(1, int(ground.memory / 2 / (16 * ROOM * dim)))
         start = torch.randn(1, STARTS, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        moment = found.moment / found.mass
         held = self._holding(found, torch.ones(self._shape, dtype=torch.bool))
         for some in pairs.split(rows, 1):
             s, q = some
@@ -285,8 +302,8 @@ class Batch:
             def times(v: Tensor, index: Tensor, some: Tensor = some) -> tuple[Tensor, Tensor]:
                 here = some[:, index]
                 asked = {k: on for k, mask in held.items() if bool((on := mask[here[0], here[1]]).any())}
-                least = ground.dropped / 8 / ground.blocks.shape[0]
-                told = sums.Products(self._queries, found.peak, found.mass, here, v, least)
+                least = ground.lost / ground.blocks.shape[0]
+                told = sums.Products(self._queries, found.peak, found.mass, moment, here, v, least)
                 product = self._blocks.map_reduce(sums.products, sums.merge_product, shared=told, asked=asked)
                 return product.product, product.shift
 
@@ -298,7 +315,8 @@ class Batch:
                 return found - (v @ shift[index, :, None]) * shift[index, None]
 
             first -= (start @ shift[:, :, None]) * shift[:, None]
-            norm, error, _ = norm_by_krylov(apply, first, tolerance=ground.tolerance)
+            norm, error, _ = norm_by_krylov(apply, first, tolerance=ground.tolerance / 2)
+            error += ground.lost * (1 + moment[s, q] / norm.clamp_min(1e-300))  # of atoms that are left out
             trace = found.moment[s, q] / found.mass[s, q] - shift.square().sum(1)
             self._norm[s, q], self._trace[s, q], self._error[s, q] = norm, trace, error
 

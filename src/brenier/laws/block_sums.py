@@ -343,9 +343,10 @@ class Products:
     queries: Queries
     peak: Float[Tensor, "S n"]
     mass: Float[Tensor, "S n"]
+    moment: Float[Tensor, "S n"]
     pairs: Int[Tensor, "2 P"]
     vectors: Float[Tensor, "P b d"]
-    least: float  # weight of an atom below which it is left out
+    least: float  # share of an atom in mass and second moment below which it is left out
 
 
 @dataclass
@@ -375,7 +376,9 @@ def products(block: Block, shared: Products, asked: Bool[Tensor, " P"]) -> Produ
             logits = torch.cat([queries.logits(distances[k : k + 1], slopes[k : k + 1], s) for s in snr[own].tolist()])
             peak, mass = shared.peak[snr[own], q, None], shared.mass[snr[own], q, None]
             weights = logits.sub_(peak.to(logits)).exp_().to(fine).div_(mass.to(fine))
-            kept = (weights >= shared.least).any(0).nonzero()[:, 0]
+            scale = shared.moment[snr[own], q, None].clamp_min(torch.finfo(torch.float32).tiny).to(fine)
+            stake = (distances[k].to(fine) / scale).add_(1).mul_(weights)
+            kept = (stake >= shared.least).any(0).nonzero()[:, 0]
             if len(kept) == 0:
                 continue
             steps = atoms[kept].to(fine) - queries.x[q].to(fine)

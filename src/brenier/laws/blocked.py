@@ -26,7 +26,7 @@ from brenier.laws import block_looks as looks
 from brenier.laws import block_sums as sums
 from brenier.laws.atoms import leading_directions
 from brenier.laws.base import Localization, Screened, Target, far
-from brenier.laws.block_norms import NARROW, RANK, SKETCH, Batch, Ground
+from brenier.laws.block_norms import NARROW, Batch, Ground, sizes
 from brenier.laws.empirical import decompose
 from brenier.laws.screening import Places
 
@@ -84,6 +84,7 @@ class BlockedEmpirical(Target):
         fine = torch.float64 if small or self.dtype == torch.float64 else torch.float32
         self._frame = sums.Frame(blocks.name, centre, unit, self.dtype, fine, fine)
         self._places = Places.of(seen, first, torch.from_numpy(blocks.sizes()).double(), self._frame)
+        self._variance = seen.scatter / seen.count
         self._by = torch.zeros_like(centre)
 
     @classmethod
@@ -167,7 +168,7 @@ class BlockedEmpirical(Target):
         """And the largest |x_i|^2, in internal units."""
         generator = torch.Generator().manual_seed(0)
         rows = torch.randperm(len(self), generator=generator)[:128]
-        basis = self._basis[:, :RANK] if self.dim > NARROW else torch.eye(self.dim, dtype=self.dtype)
+        basis = self._basis[:, : sizes(self.dim)[0]] if self.dim > NARROW else torch.eye(self.dim, dtype=self.dtype)
         told = (self._frame, self._atoms(rows.numpy()), basis)
         found = self.blocks.map_reduce(looks.near, looks.merge_near, shared=told)
         gaps = found.gaps[found.gaps.isfinite()].sqrt()
@@ -177,6 +178,11 @@ class BlockedEmpirical(Target):
         spread = math.sqrt(float(torch.linalg.eigvalsh(found.second / found.count - mean[:, None] * mean)[-1]))
         unit = self._frame.unit
         return float(gaps.median()) * unit, spread * unit, found.largest
+
+    @property
+    def _concentration(self) -> float:
+        """The share of the second moment along the leading direction."""
+        return max(1 / self.dim, min(1.0, self._scales[1] ** 2 / max(self._variance, 1e-300)))
 
     @cached_property
     def _sample(self) -> Float[Tensor, "m d"]:
@@ -189,9 +195,9 @@ class BlockedEmpirical(Target):
     def _basis(self) -> Float[Tensor, "d f"]:
         """Leading directions and a sketch of the rest, as in `laws.atoms.Subspace`."""
         generator = torch.Generator().manual_seed(0)
-        sample = self._sample.to(self._frame.fine)
-        basis = leading_directions(sample, min(RANK, self.dim // 2), generator)
-        random = torch.randn(self.dim, SKETCH, generator=generator).to(basis) / SKETCH**0.5
+        sample, (rank, sketch) = self._sample.to(self._frame.fine), sizes(self.dim)
+        basis = leading_directions(sample, rank, generator)
+        random = torch.randn(self.dim, sketch, generator=generator).to(basis) / sketch**0.5
         return torch.cat([basis, random - basis @ (basis.T @ random)], 1)
 
     @cached_property
@@ -269,7 +275,7 @@ class BlockedEmpirical(Target):
         if len(x) == 0:
             raise ValueError("no queries: give at least one point")
         basis = self._basis if self.dim > NARROW else None
-        known = self.tolerance, self.dropped, self._bytes
+        known = self.tolerance, self.dropped, self._bytes, self._concentration
         ground = Ground(self.blocks, self._exact, self._places, self._sample, basis, *known)
         each = len(ratios) * (16 * len(self.blocks) + 16 * ground.inside * (ground.inside + 3))
         rows = max(16, int(self._bytes / 8 / each))

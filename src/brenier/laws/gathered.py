@@ -7,9 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from brenier.laws.atoms import covariance_norm
 from brenier.laws.block_sums import Queries
-from brenier.laws.posterior import FEW, Posterior, PosteriorNorms, Waiting
+from brenier.laws.posterior import FEW, Posterior, PosteriorNorms
 
+CLOSER = 100  # small ones are found so much closer: else it shows where rounding ends an iteration a step earlier
+STARTS = 4  # vectors that Krylov spaces start from
 NUMBERS = 2**22  # of steps between atoms and queries, at a time
 
 
@@ -44,7 +47,8 @@ def solve(
         memory: bytes.
     """
     squares = atoms.double().square().sum(1)
-    norms = PosteriorNorms(atoms, squares, torch.zeros(len(atoms), dtype=atoms.dtype), tolerance, dropped, memory)
+    none = torch.zeros(len(atoms), dtype=atoms.dtype)
+    norms = PosteriorNorms(atoms, squares, none, tolerance / CLOSER, dropped, memory)
     found: dict[int, tuple[float, float, float]] = {}
     for least, most in ((0, 8), (8, FEW)):  # so that few are padded to many
         some = [k for k, one in enumerate(listed) if least < len(one.rows) <= most]
@@ -54,9 +58,9 @@ def solve(
                 order[place, : len(listed[k].rows)] = torch.searchsorted(numbers, listed[k].rows)
             count = torch.tensor([len(listed[k].rows) for k in at])
             own = torch.tensor([listed[k].query for k in at])
-            none = atoms.new_empty(len(at), 0)
+            empty = atoms.new_empty(len(at), 0)
             r = queries.ratios[snr]
-            part = Posterior(none, queries.x[own], queries.z[own], none, order, count, r)
+            part = Posterior(empty, queries.x[own], queries.z[own], empty, order, count, r)
             norm, trace, width = (values.double() for values in norms.gathered(part))
             for place, k in enumerate(at):
                 error = float(width[place])
@@ -67,7 +71,7 @@ def solve(
     for k, one in enumerate(listed):
         if len(one.rows) > FEW:
             places = torch.searchsorted(numbers, one.rows.sort().values)
-            found[k] = _many(queries, one, places, atoms, tolerance, memory)
+            found[k] = _many(queries, one, places, atoms, tolerance)
     return [found[k] for k in range(len(listed))]
 
 
@@ -77,11 +81,11 @@ def _missing(lost: float, moment: float, norm: float) -> float:
 
 
 def _weighed(queries: Queries, one: Listed, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Steps from a query to some atoms, their weights, and squared lengths, in float64."""
+    """Steps from a query to some atoms, their weights, and squared lengths, the last two in float64."""
     r, x, z = queries.ratios[one.snr], queries.x[one.query], queries.z[one.query]
-    steps = atoms.double() - x.double()
-    distances = steps.square().sum(1)
-    return steps, (distances * (-(r**2) / 2) + r * (steps @ z.double())).softmax(0), distances
+    steps = atoms - x
+    distances = torch.linalg.vector_norm(steps, dim=1, dtype=torch.float64).square()
+    return steps, (distances * (-(r**2) / 2) + r * (steps @ z).double()).softmax(0), distances
 
 
 def _by_snr(listed: Sequence[Listed], some: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
@@ -91,14 +95,15 @@ def _by_snr(listed: Sequence[Listed], some: Sequence[int], size: int) -> Iterato
             yield snr, own[i : i + size]
 
 
-def _many(
-    queries: Queries, one: Listed, places: Tensor, atoms: Tensor, tolerance: float, memory: float
-) -> tuple[float, float, float]:
+def _many(queries: Queries, one: Listed, places: Tensor, atoms: Tensor, tolerance: float) -> tuple[float, float, float]:
     """A Krylov space on the atoms listed."""
-    some, r = atoms[places], queries.ratios[one.snr]
-    _, weights, distances = _weighed(queries, one, some)
-    norms = PosteriorNorms(some, some.double().square().sum(1), torch.zeros_like(some[:, 0]), tolerance, 0.0, memory)
-    waiting = [Waiting(0, weights.to(some.dtype), r, 0.0, len(some))]
-    x = queries.x[one.query]
-    norm, trace, error = (float(values[0]) for values in norms.sparse(x, distances.to(some.dtype), waiting))
-    return norm / r**2, trace / r**2, error + _missing(one.lost, float(weights @ distances) * r**2, norm)
+    steps, weights, distances = _weighed(queries, one, atoms[places])
+    steps = steps.sub_(steps[0].clone())
+    start = torch.randn(1, STARTS, steps.shape[1], generator=torch.Generator().manual_seed(0)).to(steps)
+    some = weights[None].to(steps.dtype)
+    start = ((start[0] @ steps.T) * some) @ steps  # half a step ahead
+    norm, error, _ = covariance_norm(some, steps, start[None], tolerance / 2, about=some @ steps)
+    lengths = torch.linalg.vector_norm(steps, dim=1, dtype=torch.float64).square()
+    trace = float(weights @ lengths - (some @ steps).double().square().sum())
+    lost = _missing(one.lost, float(weights @ distances), float(norm[0]))
+    return float(norm[0]), trace, float(error[0]) + lost
