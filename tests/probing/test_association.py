@@ -44,6 +44,7 @@ def test_what_does_not_vary_or_is_the_same_goes_with_nothing():
     found = associate(np.stack([numbers[0], numbers[0], numbers[2]]), outcome)
     assert np.isnan(found.rho[:, 2]).all()
     assert np.isnan(found.partial[:, 1]).all()
+    assert (found.lead[:, 1] == 0).all()  # the same order is no lead
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

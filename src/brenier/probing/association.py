@@ -34,7 +34,7 @@ class Association:
         partial: correlation of the first number with it, control j held fixed, shape (3, m); NaN where j is no control,
             or has the order of the first, as the trace has on the line.
         partial_all: the same with all controls held fixed, shape (3,).
-        lead: |rho| of the first number less |rho| of control j, shape (3, m); NaN where `partial` is.
+        lead: |rho| of the first number less |rho| of control j, shape (3, m); NaN where j is no control.
         auc: area under the curve for the worst tenth, shape (3, m).
     """
 
@@ -90,7 +90,7 @@ def _once(stacked: Array, worst: Flags, own: int) -> tuple[Array, Array, Array, 
     rho = matrix[last, :last]
     partial, lead = np.full(last, np.nan), np.abs(rho[0]) - np.abs(rho)
     partial[own:] = [_partial(matrix, last, [j]) for j in range(own, last)]
-    lead[np.isnan(partial)] = np.nan
+    lead[:own] = np.nan
     varying = [j for j in range(own, last) if np.isfinite(partial[j])]
     return rho, partial, np.array(_partial(matrix, last, varying)), lead, _auc(ranks[:-1], worst)
 
