@@ -71,15 +71,6 @@ def run(script: Path) -> Example:
     return Example(script.stem, title.strip(), introduction.strip(), code, done.stdout, figures)
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the gallery's pages into the navigation, in place of the entry that names it."""
-    pages = [f"{FOLDER}/{script.stem}.md" for script in scripts(Path(config.docs_dir))]
-    for section in config.nav or []:
-        if section.get("Gallery") == f"{FOLDER}/index.md":
-            section["Gallery"] = [f"{FOLDER}/index.md", *pages]
-    return config
-
-
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Run the scripts, two at a time, and add their pages, their figures and a page of all."""
     found = scripts(Path(config.docs_dir))

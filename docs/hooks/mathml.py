@@ -4,6 +4,7 @@ import html
 import re
 
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 
 # What pymdownx.arithmatex leaves behind: \( ... \) in a span, \[ ... \] in a div, with the characters of HTML escaped.
 FORMULA = re.compile(
@@ -17,6 +18,9 @@ def on_page_content(content: str, **_: object) -> str:
 
 
 def _to_mathml(match: re.Match[str]) -> str:
-    if match["block"] is not None:
-        return convert(html.unescape(match["block"]).strip(), display="block")
-    return convert(html.unescape(match["inline"]), display="inline")
+    kind = "inline" if match["block"] is None else "block"
+    formula = html.unescape(match[kind]).strip()
+    found = convert(formula, display=kind)
+    if "\\" in found:
+        raise PluginError(f"a formula has what does not become MathML: {formula}")
+    return found
