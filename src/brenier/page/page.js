@@ -13,10 +13,10 @@
   const still = { displayModeBar: false, responsive: true, scrollZoom: false };
   let at = 0; // the place on the slider
 
-  const ends = (one) => {
+  const ends = (one, [least, most]) => {
     if (one.low) return [one.low, one.high];
     if (!one.se) return null;
-    const ends = (sign) => one.y.map((y, k) => (y === null || one.se[k] === null ? y : y + sign * 2 * one.se[k]));
+    const ends = (sign) => one.y.map((y, k) => (y === null || one.se[k] === null ? y : Math.min(Math.max(y + sign * 2 * one.se[k], least), most)));
     return [ends(-1), ends(1)];
   };
 
@@ -33,7 +33,7 @@
     const curve = { x: one.x, y, name: safe(one.name), mode: one.x.length > 60 ? "lines" : "lines+markers",
       line: { color: own, dash: one.dash, width: 2, shape: one.shape }, marker: { size: 5, color: own }, visible,
       text: saying(one, chart.x), hovertemplate: "%{text}<extra></extra>", connectgaps: false };
-    const band = ends(one);
+    const band = ends(one, chart.limits ?? [-Infinity, Infinity]);
     if (!band) return [curve];
     if (one.bar) {
       curve.error_y = { type: "data", symmetric: false, color: own, thickness: 1, width: 3,
@@ -267,7 +267,7 @@
     high = Math.max(Math.ceil(Math.log10(Math.max(high, 10 * least))), low + 1);
     const decades = Array.from({ length: high - low + 1 }, (_, k) => low + k);
     const curves = explorer.profiles.map((one) => ({ name: one.name, colour: one.colour, x: [], y: [], dash: "solid" }));
-    charts.set("survival", { id: "survival", x: "u", y: "P(L > u)", range: [-0.02, 1.04], beyond: 1, series: curves });
+    charts.set("survival", { id: "survival", x: "u", y: "P(L > u)", range: [-0.02, 1.04], limits: [0, 1], beyond: 1, series: curves });
     charts.set("sample", { id: "sample", x: "L", y: "share", beyond: 0, rangex: [low, high], ticks: [decades, decades.map((k) => short(10 ** k))], series: curves.slice() });
     const slider = byId("snr");
     slider.max = explorer.grid.length - 1;
