@@ -11,6 +11,7 @@ from brenier.distances.wasserstein import w2 as w2
 from brenier.laws.base import Localization as Localization
 from brenier.laws.base import Target as Target
 from brenier.laws.blocked import BlockedEmpirical as BlockedEmpirical
+from brenier.laws.elliptical import Elliptical as Elliptical
 from brenier.laws.empirical import Empirical as Empirical
 from brenier.laws.fitted import MixtureFit as MixtureFit
 from brenier.laws.fitted import fit_mixture as fit_mixture
