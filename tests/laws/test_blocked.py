@@ -103,3 +103,13 @@ def test_bad_rows_and_arguments_are_refused() -> None:
         BlockedEmpirical.of(mixture(50, 3), tolerance=2.0)
     with pytest.raises(ValueError, match="squares overflow"):
         BlockedEmpirical.of(np.array([[1e30, 0], [0, 1]]))
+
+
+def test_past_the_collapse_norms_are_nothing_and_no_error() -> None:
+    data = mixture(1500, 200)
+    law, whole = BlockedEmpirical.of(data, 300), Empirical(data)
+    x, z = law.sample(12, 0), noise(12, 200)
+    grid = [4.0, 6.0, 10.0]  # where the mass that is left is 1e-30 and less, on many atoms
+    found, truth = law.localize_path(x, z, grid), whole.localize_path(x, z, grid)
+    assert bool(found.norm.isfinite().all())
+    torch.testing.assert_close(found.norm, truth.norm, rtol=0.02, atol=1e-6)

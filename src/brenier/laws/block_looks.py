@@ -77,18 +77,13 @@ class Near:
         return self
 
 
-def near(block: Block, shared: tuple[Frame, Tensor, Tensor], _: object) -> Near:
-    """What a block knows of neighbours of `some` atoms, and in the directions `basis`."""
-    frame, some, basis = shared
+def near(block: Block, shared: tuple[Frame, Tensor, Tensor, Tensor], _: object) -> Near:
+    """What a block knows of neighbours of `some` atoms nearer than `gaps`, and in the directions `basis`."""
+    frame, some, basis, gaps = shared
     atoms = frame.atoms(block.values)
     squares = atoms.double().square().sum(1)
-    gaps = torch.full((len(some),), torch.inf, dtype=torch.float64)
     for rows in torch.arange(len(atoms)).split(CHUNK):
-        part = atoms[rows]
-        distances = torch.addmm(squares[rows].to(part), some, part.T, alpha=-2)
-        nearest = distances.topk(min(16, len(part)), largest=False).indices
-        exact = torch.linalg.vector_norm(part[nearest].double() - some.double()[:, None], dim=2).square()
-        gaps = torch.minimum(gaps, torch.where(exact > 0, exact, torch.inf).amin(1))
+        gaps = nearer(gaps, some, atoms[rows], squares[rows])
     inside = (atoms.to(basis) @ basis).double()
     return Near(gaps, len(atoms), inside.sum(0), inside.T @ inside, float(squares.max()))
 
@@ -141,6 +136,19 @@ def merge_means(first: Mean, second: Mean) -> Mean:
 def merge_looks(first: Look, second: Look) -> Look:
     """Over both."""
     return first.merge(second)
+
+
+def nearer(
+    gaps: Float[Tensor, " n"], some: Float[Tensor, "n d"], atoms: Float[Tensor, "m d"], squares: Float[Tensor, " m"]
+) -> Float[Tensor, " n"]:
+    """The smallest positive squared distance of each of some points to atoms, if it is below `gaps`, else that."""
+    distances = torch.addmm(squares.to(atoms), some, atoms.T, alpha=-2)
+    lengths = some.square().sum(1)
+    can = (distances.amin(1) + lengths).double() <= gaps + 1e-3 * lengths.double()  # rounding is less
+    at = can.nonzero()[:, 0]
+    nearest = distances[at].topk(min(16, len(atoms)), largest=False).indices
+    exact = torch.linalg.vector_norm(atoms[nearest].double() - some[at].double()[:, None], dim=2).square()
+    return gaps.index_copy(0, at, torch.minimum(gaps[at], torch.where(exact > 0, exact, torch.inf).amin(1)))
 
 
 def merge_near(first: Near, second: Near) -> Near:

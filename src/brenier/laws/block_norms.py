@@ -182,8 +182,8 @@ class Batch:
         asked = self._holding(found, few)
         if pairs.shape[1] == 0 and not asked:
             return (~done).nonzero().T
-        v = vectors.flatten(0, 1)[inside, :, -1] if ground.dim > NARROW else torch.zeros(0, self._ground.dim)
-        along = (v * means.flatten(0, 1)[inside]).sum(1) if ground.dim > NARROW else torch.zeros(0)
+        v = vectors.flatten(0, 1)[inside, :, -1] if pairs.shape[1] else torch.zeros(0, ground.inside)
+        along = (v * means.flatten(0, 1)[inside]).sum(1) if pairs.shape[1] else torch.zeros(0)
         basis, rank = ground.basis, ground.inside
         told = sums.Second(
             self._queries,

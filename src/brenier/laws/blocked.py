@@ -169,7 +169,10 @@ class BlockedEmpirical(Target):
         generator = torch.Generator().manual_seed(0)
         rows = torch.randperm(len(self), generator=generator)[:128]
         basis = self._basis[:, : sizes(self.dim)[0]] if self.dim > NARROW else torch.eye(self.dim, dtype=self.dtype)
-        told = (self._frame, self._atoms(rows.numpy()), basis)
+        some, sample = self._atoms(rows.numpy()), self._sample
+        gaps = torch.full((len(some),), torch.inf, dtype=torch.float64)
+        gaps = looks.nearer(gaps, some, sample, sample.double().square().sum(1))
+        told = (self._frame, some, basis, gaps)
         found = self.blocks.map_reduce(looks.near, looks.merge_near, shared=told)
         gaps = found.gaps[found.gaps.isfinite()].sqrt()
         if len(gaps) == 0:

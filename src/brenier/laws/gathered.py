@@ -13,6 +13,7 @@ from brenier.laws.posterior import FEW, Posterior, PosteriorNorms
 
 CLOSER = 100  # small ones are found so much closer: else it shows where rounding ends an iteration a step earlier
 STARTS = 4  # vectors that Krylov spaces start from
+TINY = 1e-12  # second moment about the likeliest atom from which it is kept in float64
 NUMBERS = 2**22  # of steps between atoms and queries, at a time
 
 
@@ -98,12 +99,17 @@ def _by_snr(listed: Sequence[Listed], some: Sequence[int], size: int) -> Iterato
 def _many(queries: Queries, one: Listed, places: Tensor, atoms: Tensor, tolerance: float) -> tuple[float, float, float]:
     """A Krylov space on the atoms listed."""
     steps, weights, distances = _weighed(queries, one, atoms[places])
-    steps = steps.sub_(steps[0].clone())
-    start = torch.randn(1, STARTS, steps.shape[1], generator=torch.Generator().manual_seed(0)).to(steps)
+    steps = steps.sub_(steps[int(weights.argmax())].clone())
+    scale = float(weights @ torch.linalg.vector_norm(steps, dim=1, dtype=torch.float64).square())
+    if scale == 0:
+        return 0.0, 0.0, 0.0
+    if scale < TINY:  # past the collapse, where float32 has no room for squares of what is left
+        steps = steps.double()
+    steps = steps / scale**0.5
     some = weights[None].to(steps.dtype)
-    start = ((start[0] @ steps.T) * some) @ steps  # half a step ahead
+    start = torch.randn(STARTS, steps.shape[1], generator=torch.Generator().manual_seed(0)).to(steps)
+    start = ((start @ steps.T) * some) @ steps  # half a step ahead
     norm, error, _ = covariance_norm(some, steps, start[None], tolerance / 2, about=some @ steps)
-    lengths = torch.linalg.vector_norm(steps, dim=1, dtype=torch.float64).square()
-    trace = float(weights @ lengths - (some @ steps).double().square().sum())
-    lost = _missing(one.lost, float(weights @ distances), float(norm[0]))
-    return float(norm[0]), trace, float(error[0]) + lost
+    trace = scale * (1 - float((some @ steps).double().square().sum()))
+    norm = scale * float(norm[0])
+    return norm, trace, float(error[0]) + _missing(one.lost, float(weights @ distances), norm)
