@@ -1,11 +1,12 @@
 """The difficulty of points in a terminal: the hardest and the easiest, and what tells of the error, in a table each."""
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from rich.table import Table
 
-from brenier.reports.tables import grid, many, number, say, scale, stdout
+from brenier.reports.tables import Column, many, number, print_tables, say, scale, stdout
 
 ENDS = 6  # points at each end of the table
 MEASURES = {
@@ -46,35 +47,43 @@ def print_difficulty(found: xr.Dataset, console: Console | None = None) -> None:
     parts = [size, ASKED[about["asked"]], noised, way, cost, f"seed {about['seed']}"]
     say(", ".join(part for part in parts if part), console)
     console.print()
-    console.print(_points(found))
-    console.print()
+    points = _points(found)
+    print_tables(points, [None] * len(points[0].plain), console)
     if "rho" in found:
-        console.print(_measures(found))
-        console.print()
+        print_tables(_measures(found), [None] * found.sizes["measure"], console, left=1)
     for text in sentences(found):
         console.print(text, markup=False)
 
 
-def _points(found: xr.Dataset) -> Table:
+def _points(found: xr.Dataset) -> list[Column]:
     order = np.argsort(found["rank"].to_numpy())
     some = order if len(order) <= 2 * ENDS else np.concatenate([order[:ENDS], [-1], order[-ENDS:]])
-    names = [name for name in COLUMNS if name in found]
-    rows: list[list[str]] = []
-    for k in some:
-        if k < 0:
-            rows.append(["...", *[""] * (1 + len(names))])
-        else:
-            cells = [number(float(found[name][k])) for name in names]
-            rows.append([f"{int(found['rank'][k]):,}", f"{int(k):,}", *cells])
-    return grid(["rank", "point", *(COLUMNS[name] for name in names)], rows)
 
+    def cells(show: Callable[[int], str], gap: str = "") -> list[str]:
+        return [gap if k < 0 else show(int(k)) for k in some]
 
-def _measures(found: xr.Dataset) -> Table:
-    rows = [
-        [MEASURES[str(name)], *(_interval(found.sel(measure=name), key) for key in ("rho", "partial", "lead", "auc"))]
-        for name in found["measure"].to_numpy()
+    columns = [
+        Column("rank", cells(lambda k: f"{int(found['rank'][k]):,}", "...")),
+        Column("point", cells("{:,}".format)),
     ]
-    return grid(["", "with the error", "int L, this fixed", "int L leads by", "AUC, worst tenth"], rows, left=1)
+    for name, title in COLUMNS.items():
+        if name in found:
+            columns.append(Column(title, cells(lambda k, values=found[name]: number(float(values[k])))))
+    return columns
+
+
+def _measures(found: xr.Dataset) -> list[Column]:
+    titles = {
+        "rho": "with the error",
+        "partial": "int L, this fixed",
+        "lead": "int L leads by",
+        "auc": "AUC, worst tenth",
+    }
+    names = found["measure"].to_numpy()
+    return [
+        Column("", [MEASURES[str(name)] for name in names]),
+        *(Column(title, [_interval(found.sel(measure=name), key) for name in names]) for key, title in titles.items()),
+    ]
 
 
 def _interval(row: xr.Dataset, name: str) -> str:
