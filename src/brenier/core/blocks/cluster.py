@@ -16,6 +16,7 @@ from brenier.core.extras import library
 from brenier.core.reading.files import line
 
 SECONDS = 5.0  # in which a scheduler answers
+ATTEMPTS = 8  # times that what a worker took with it is sent again
 AHEAD = 3  # tasks per thread of the workers that are in flight or wait for an earlier one
 
 
@@ -148,15 +149,44 @@ def run(
     Raises:
         ValueError: the scheduler goes away, or workers die over a block one after the other; what a task raises.
     """
+    from distributed.client import FutureCancelledError, FuturesCancelledError
+
+    left = dict(enumerate(tasks))
+
+    def finish(place: int, result: Any) -> None:
+        del left[place]
+        done(place, result)
+
+    with _one_line(client):
+        for attempt in range(ATTEMPTS):
+            try:
+                _try(client, rows, dict(left), task, function, shared, finish, ready)
+                return
+            except (FutureCancelledError, FuturesCancelledError):  # a worker died that had what all were told
+                if client.status != "running" or attempt == ATTEMPTS - 1:
+                    raise
+
+
+def _try(
+    client: Any,
+    rows: Any,
+    tasks: Mapping[int, tuple[int, int, int, Any]],
+    task: Callable[..., Any],
+    function: Callable[..., Any],
+    shared: Any,
+    done: Callable[[int, Any], None],
+    ready: Callable[[], int],
+) -> None:
+    """As `run`, once, of the tasks by their place."""
     from dask.delayed import delayed
 
     lazy = hasattr(rows, "part")
-    with _one_line(client):
+    if tasks:
         told = client.scatter(shared, broadcast=True, hash=False) if shared is not None else None
         common = None if lazy else client.scatter(rows, broadcast=True, hash=False)
         threads = max(1, sum(client.nthreads().values()))
         places: dict[Any, int] = {}
-        left = iter(enumerate(tasks))
+        left = iter(tasks.items())
 
         def start() -> bool:
             place, one = next(left, (None, None))
