@@ -63,8 +63,8 @@ def _evidence(about: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """log Z, or why it is refused, and what it stands on."""
     k = float(about["weights_k"])
     if math.isnan(float(about["log_z"])):
-        heavy = "the tail of the weights is too heavy" if k > 0.5 else "psi is not convex where there is mass"
-        value, note = "refused", f"{heavy}: a better map is needed"
+        why = "the tail of the weights is too heavy, psi is not convex, or the map's own points say something else"
+        value, note = "refused", f"{why}: a better map is needed"
     else:
         error = float(about["log_z_se"])
         places = 6 if not error > 0 else min(6, max(0, 1 - math.floor(math.log10(error))))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from brenier.laws.mixture import GaussianMixture
 from brenier.transport.mongeampere import MongeAmpere
-from brenier.transport.mongeampere.evidence import pareto_fit, tail_shape
+from brenier.transport.mongeampere.evidence import Evidence, pareto_fit, tail_shape, why_not
 from brenier.transport.mongeampere.portrait import portrait
 
 CONSTANT = math.log(7.0)
@@ -115,3 +115,10 @@ def test_what_has_no_density_has_no_weights():
 def test_few_points_are_refused(gaussian: MongeAmpere):
     with pytest.raises(ValueError, match="10 points are too few"):
         gaussian.log_evidence(10)
+
+
+def test_a_map_whose_own_points_say_something_else_is_refused():
+    known = {"value": 1.0, "se": 0.01, "ess": 900.0, "pareto_k": 0.4, "tail": 0.1, "folded": 0.0, "n": 1000}
+    assert why_not(Evidence(own=1.02, own_se=0.01, **known)) is None
+    assert "own points say 0.9 ± 0.01" in str(why_not(Evidence(own=0.9, own_se=0.01, **known)))
+    assert "own points say 1.1 ± 0.5" in str(why_not(Evidence(own=1.1, own_se=0.5, **known)))

@@ -12,7 +12,8 @@ the effective sample size at most, and what the image lacks shows.
 The largest weights are nearly those of a generalised Pareto law, of shape k. Above k = 1/2 the variance is
 infinite, and above 0.7 no practicable number of samples finds the mean (Vehtari, Simpson, Gelman, Yao, Gabry,
 arXiv:1507.02646): then the evidence is refused, unless the tail holds less than a hundredth of all. Weights that are
-nearly equal have such tails, whose shape says nothing: of a good map, and a few points far out.
+nearly equal have such tails, whose shape says nothing: of a good map, and a few points far out. It
+is refused, too, where the points that were not pulled apart, the map's own, say something else than all.
 """
 
 import math
@@ -32,6 +33,9 @@ WORST = 0.7  # shape of the tail above which averages are refused
 FOLDED = 0.01  # share of the mass where psi is not convex, and the image may lie over itself, likewise
 LIGHT = 0.01  # share of the weights that a tail of any shape may hold
 STRETCHES = (1.0, 1.5, 2.25, 3.375)  # of points about the mean
+APART = 4.0  # standard errors between what all points and the map's own say, and
+ROUNDING = 1e-9
+VAGUE = 0.1  # standard error of what its own say, above which all is refused
 SHARES = (1 / 2, 1 / 6, 1 / 6, 1 / 6)
 FEWEST = 25  # weights that a tail is made of 5 of
 PRIOR = 10  # weights that the shape 1/2 counts for beside those of the tail
@@ -52,6 +56,9 @@ class Evidence:
         pareto_k: shape of the tail of the weights: above 0.5 `se` is too small, above 0.7 all is refused.
         tail: share of the sum of the weights that lies above where their tail begins; below 0.01 its shape is let pass.
         folded: share of the mass that T takes from where psi is not convex: left out, and above 0.01 all is refused.
+        own: log Z by the points alone that were not pulled apart, the map's own, and
+        own_se: its standard error. Where they are more than four of both from `value`, or `own_se` is above 0.1, the
+            map misses what lies beside it, and all is refused.
         n: number of points.
     """
 
@@ -61,12 +68,14 @@ class Evidence:
     pareto_k: float
     tail: float
     folded: float
+    own: float
+    own_se: float
     n: int
 
     @property
     def holds(self) -> bool:
         """Whether it is not refused."""
-        return (self.pareto_k <= WORST or self.tail <= LIGHT) and self.folded <= FOLDED
+        return not math.isnan(self.value)
 
 
 def measure(
@@ -84,7 +93,8 @@ def measure(
     y = reference.drawn(n, generator)
     mean = reference.mean
     if mean is None:
-        return _evidence(*weigh(target, potential, y, reference.log_at(y)), target.name)
+        weights, convex = weigh(target, potential, y, reference.log_at(y))
+        return _evidence(weights, convex, weights, target.name)
     shares = torch.tensor(SHARES, dtype=torch.float64)
     stretch = torch.tensor(STRETCHES, dtype=torch.float64)
     which = torch.multinomial(shares, n, replacement=True, generator=generator)
@@ -93,7 +103,10 @@ def measure(
         share.log() + reference.log_at(mean + (y - mean) / by) - reference.dim * by.log()
         for share, by in zip(shares, stretch, strict=True)
     ]
-    return _evidence(*weigh(target, potential, y, torch.logsumexp(torch.stack(parts), 0)), target.name)
+    mixed = torch.logsumexp(torch.stack(parts), 0)
+    weights, convex = weigh(target, potential, y, mixed)
+    still = which == 0
+    return _evidence(weights, convex, (weights + mixed - reference.log_at(y))[still], target.name)
 
 
 def check(reference: Marginal, target: Marginal) -> None:
@@ -130,8 +143,10 @@ def weigh(
         return height - log_density + torch.linalg.slogdet(potential.hessian(y)).logabsdet, convex
 
 
-def _evidence(weights: Float[Tensor, " n"], convex: Bool[Tensor, " n"], name: str) -> Evidence:
-    """log Z from log weights."""
+def _evidence(
+    weights: Float[Tensor, " n"], convex: Bool[Tensor, " n"], own: Float[Tensor, " m"], name: str
+) -> Evidence:
+    """log Z from log weights, and from those of the map's own points."""
     largest = float(weights.max())
     if not math.isfinite(largest):
         raise NotANumber(f"{name} has no mass where the map goes: no weight is above 0")
@@ -146,9 +161,11 @@ def _evidence(weights: Float[Tensor, " n"], convex: Bool[Tensor, " n"], name: st
         pareto_k=tail_shape(known),
         tail=tail_share(known),
         folded=folded,
+        own=float(torch.logsumexp(own, 0)) - math.log(len(own)),
+        own_se=float(torch.softmax(own, 0).std() * math.sqrt(len(own))),
         n=len(known),
     )
-    return found if found.holds else replace(found, value=math.nan, se=math.nan)
+    return found if why_not(found) is None else replace(found, value=math.nan, se=math.nan)
 
 
 def warn_of(found: Evidence, name: str) -> Evidence:
@@ -158,15 +175,21 @@ def warn_of(found: Evidence, name: str) -> Evidence:
         UserWarning: it is, and why.
     """
     if not found.holds:
-        warnings.warn(f"the evidence of {name} is refused: {why_not(found)}: a better map is needed", stacklevel=4)
+        why = why_not(found) or "it is not a number"
+        warnings.warn(f"the evidence of {name} is refused: {why}: a better map is needed", stacklevel=4)
     return found
 
 
-def why_not(found: Evidence) -> str:
-    """Why it is refused."""
+def why_not(found: Evidence) -> str | None:
+    """Why it is refused; None where it is not."""
     if found.folded > FOLDED:
         return f"{found.folded:.1%} of the mass come from where psi is not convex"
-    return f"the Pareto shape k of the weights is {found.pareto_k:.2f}, above {WORST}"
+    if found.pareto_k > WORST and found.tail > LIGHT:
+        return f"the Pareto shape k of the weights is {found.pareto_k:.2f}, above {WORST}"
+    apart = abs(found.own - found.value)
+    if not (found.own_se <= VAGUE and apart <= APART * math.hypot(found.own_se, found.se) + ROUNDING):
+        return f"the map's own points say {found.own:.4g} ± {found.own_se:.2g}, and those beside them something else"
+    return None
 
 
 def tail_shape(weights: Array) -> float:

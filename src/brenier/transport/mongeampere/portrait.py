@@ -110,7 +110,7 @@ def _evidence(flow: MongeAmpere, potential: Potential, seed: int) -> dict[str, f
     try:
         found = measure(flow.reference, flow.target, potential, FRESH, generator_for(seed, 0xE71D))
     except NotANumber:  # far out, where the map itself does not go
-        found = Evidence(math.nan, math.nan, 0.0, math.inf, 1.0, 0.0, FRESH)
+        found = Evidence(math.nan, math.nan, 0.0, math.inf, 1.0, 0.0, math.nan, math.nan, FRESH)
     return {
         "log_z": found.value,
         "log_z_se": found.se,
