@@ -12,7 +12,7 @@ import brenier as library
 from brenier.cli import COMMANDS
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
-NO_DATA = {"audit", "pairs", "reproduce", "show", "laws"}
+NO_DATA = {"audit", "pairs", "reproduce", "report", "show", "laws"}
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ class NetworkTarget(Target):
         advance: Callable[[float], None] = lambda share: None,
     ) -> Localization:
         """Localize y = r x + z for each r in `snrs`, each norm starting from the direction found at the one before."""
-        found = {name: x.new_zeros(len(snrs), len(x)) for name in KNOWN}
+        found: dict[str, Any] = {name: x.new_zeros(len(snrs), len(x)) for name in KNOWN}
         for rows in torch.arange(len(x)).split(self.batch):
             direction: Tensor | None = None
             for k, snr in enumerate(snrs):

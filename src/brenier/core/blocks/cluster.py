@@ -181,39 +181,38 @@ def _try(
     from dask.delayed import delayed
 
     lazy = hasattr(rows, "part")
-    if tasks:
-        told = client.scatter(shared, broadcast=True, hash=False) if shared is not None else None
-        common = None if lazy else client.scatter(rows, broadcast=True, hash=False)
-        threads = max(1, sum(client.nthreads().values()))
-        places: dict[Any, int] = {}
-        left = iter(tasks.items())
+    told = client.scatter(shared, broadcast=True, hash=False) if shared is not None else None
+    common = None if lazy else client.scatter(rows, broadcast=True, hash=False)
+    threads = max(1, sum(client.nthreads().values()))
+    places: dict[Any, int] = {}
+    left = iter(tasks.items())
 
-        def start() -> bool:
-            place, one = next(left, (None, None))
-            if place is None or one is None:
-                return False
-            if lazy:
-                part = rows.part(one[1], one[2])
-                lazily: Any = delayed(_alone, pure=False)
-                future = client.compute(lazily(task, part, one[:3], function, told, one[3]))
-            else:
-                future = client.submit(_alone, task, common, one[:3], function, told, one[3], pure=False)
-            places[future] = place
-            return True
+    def start() -> bool:
+        place, one = next(left, (None, None))
+        if place is None or one is None:
+            return False
+        if lazy:
+            part = rows.part(one[1], one[2])
+            lazily: Any = delayed(_alone, pure=False)
+            future = client.compute(lazily(task, part, one[:3], function, told, one[3]))
+        else:
+            future = client.submit(_alone, task, common, one[:3], function, told, one[3], pure=False)
+        places[future] = place
+        return True
 
-        try:
-            more = True
-            while more and len(places) < AHEAD * threads:
+    try:
+        more = True
+        while more and len(places) < AHEAD * threads:
+            more = start()
+        while places:
+            for future in _next(list(places), client):
+                place = places.pop(future)
+                done(place, future.result())
+            while more and len(places) < AHEAD * threads and _upto(places, ready()) < 2 * AHEAD * threads:
                 more = start()
-            while places:
-                for future in _next(list(places), client):
-                    place = places.pop(future)
-                    done(place, future.result())
-                while more and len(places) < AHEAD * threads and _upto(places, ready()) < 2 * AHEAD * threads:
-                    more = start()
-        finally:
-            if client.status == "running":
-                client.cancel(list(places), force=True)
+    finally:
+        if client.status == "running":
+            client.cancel(list(places), force=True)
 
 
 def _upto(places: Mapping[Any, int], ready: int) -> int:
