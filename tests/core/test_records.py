@@ -59,7 +59,7 @@ def test_every_kind_says_what_it_is_and_what_made_it(made: dict[str, xr.Dataset]
     for kind, data in made.items():
         assert data.attrs["kind"] == kind
         assert data.attrs["brenier_version"]
-        assert data.attrs["torch_version"] == torch.__version__
+        assert torch.__version__.startswith(data.attrs["torch_version"])  # which may lack "+cu130"
         check(data, kind)  # type: ignore[arg-type]
     about = made["profile"].attrs
     assert (about["law"], about["dim"], about["dtype"], about["device"]) == ("cloud", 2, "float32", "cpu")
