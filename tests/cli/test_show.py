@@ -60,6 +60,14 @@ def test_a_schedule_prints_as_json_when_it_is_made_and_after(brenier: Command, t
     assert brenier("show", saved, "--json") == made
 
 
+def test_a_flow_in_closed_form_prints_as_json_without_rows(brenier: Command, points: Path) -> None:
+    saved = points.with_name("flow.nc")
+    made = brenier("flow", points, "--method", "gaussian", "-o", saved, "--json")
+    assert brenier("show", saved, "--json") == made
+    found = json.loads(made[1])
+    assert (found["kind"], found["rows"], found["attributes"]["method"]) == ("flow", [], "gaussian")
+
+
 def test_the_figure_of_a_saved_profile_is_the_one_drawn_when_it_was_made(brenier: Command, points: Path) -> None:
     saved, first, second = (points.with_name(name) for name in ("p.nc", "first.png", "second.png"))
     assert brenier("probe", points, "--queries", 50, "--snrs", 5, "-o", saved, "--figure", first)[0] == 0

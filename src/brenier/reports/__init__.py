@@ -48,7 +48,8 @@ def show(result: Any, *, seconds: float | None = None, console: "Console | None"
 def to_json(result: Any) -> str:
     """The numbers of a result as JSON: its kind, what it was made from, the units, and a row for each SNR, step, ...
 
-    The rows are those of `brenier.table`. A profile has its `bottleneck` beside. What is no finite number is null.
+    The rows are those of `brenier.table`; a flow in closed form has none. A profile has its `bottleneck` beside. What
+    is no finite number is null.
 
     Args:
         result: as for `show`.
@@ -56,14 +57,20 @@ def to_json(result: Any) -> str:
     Raises:
         ValueError, TypeError: as `brenier.table` does.
     """
+    from brenier.core.kinds import RECORDS
     from brenier.core.records import table
 
-    frame = table(result)
     data = result.to_dataset() if hasattr(result, "to_dataset") else result
+    kind = data.attrs.get("kind")
+    rows: list[dict[str, Any]] = []
+    units: dict[str, str] = {}
+    if kind not in RECORDS or any(dim in data.dims for dim in RECORDS[kind].rows):
+        frame = table(data)
+        rows = [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+        units = frame.attrs["units"]
     about = {str(name): _plain(value) for name, value in data.attrs.items() if name != "kind"}
-    rows = [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-    found: dict[str, Any] = {"kind": frame.attrs["kind"], "attributes": about, "units": frame.attrs["units"]}
-    if found["kind"] == "profile":
+    found: dict[str, Any] = {"kind": kind, "attributes": about, "units": units}
+    if kind == "profile":
         from brenier.probing.bottleneck import bottleneck
 
         found["bottleneck"] = {name: _plain(value) for name, value in bottleneck(data).items()}
