@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from brenier.catalog import BUILT_IN, load_target
 from brenier.laws.base import Target
+from brenier.laws.elliptical import Elliptical
 from brenier.laws.empirical import Empirical
 from brenier.laws.uniform import Uniform
 
@@ -97,6 +98,37 @@ def test_far_off_names_are_answered_with_the_list() -> None:
     refused("zzzz", "'zzzz'", ", ".join(BUILT_IN))
     refused("", "''")
     refused("a\nb", "a\\nb")
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("student(3, dim=5)", Elliptical.student(3, 5)),
+        ("laplace(dim=2, scale=[1, 4])", Elliptical.laplace(2, scale=[1.0, 4.0])),
+        ("gennorm(0.8, 3, location=1)", Elliptical.generalised_normal(0.8, 3, location=1.0)),
+    ],
+)
+def test_elliptical_laws_go_by_their_names(text: str, same: Elliptical) -> None:
+    law = load_target(text)
+    assert (law.name, law.dim) == (text, same.dim)
+    y = torch.linspace(-3, 3, 4 * law.dim, dtype=torch.float64).view(4, law.dim)
+    np.testing.assert_array_equal(law.localize(y, 1.3).norm, same.localize(y, 1.3).norm)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("studnet(3, dim=5)", ["did you mean 'student(...)'"]),
+        ("student(3)", ["missing a required argument: 'dim'", "student takes df, dim, location, scale"]),
+        ("student(3, dims=2)", ["student takes df, dim"]),
+        ("student(-1, dim=2)", ["df must be positive"]),
+        ("gennorm(3, dim=2)", ["no mixture of normal laws"]),
+        ("laplace(dim=x)", ["parameters must be numbers"]),
+        ("laplace(dim=0)", ["dim must be a whole number"]),
+    ],
+)
+def test_what_is_wrong_with_an_elliptical_name_is_said(text: str, words: list[str]) -> None:
+    refused(text, *words)
 
 
 def test_a_missing_file_is_answered_with_the_nearest(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from brenier.laws.line import families
 from brenier.laws.mixture import GaussianMixture
 from brenier.laws.mixture_file import read_mixture
 from brenier.laws.uniform import Uniform
+from brenier.laws.written import elliptical, nearest
 from brenier.networks import saved
 from brenier.networks.diffusers import folders, model
 
@@ -84,6 +85,9 @@ BUILT_IN: dict[str, BuiltIn] = {
 FAMILIES: dict[str, str] = {
     "scipy:t(3)": "any continuous distribution of scipy.stats: scipy:NAME(PARAMETERS, loc=0, scale=1)",
     "scipy:t(3)[-2, 5]": "the same, truncated to an interval",
+    "student(3, dim=5)": "Student's t in 5 dimensions; location=0, scale=1: a number, or a list, of squared units",
+    "laplace(dim=5)": "Laplace's law in 5 dimensions, of covariance scale=1",
+    "gennorm(0.8, dim=5)": "density exp(-|x|^0.8) in 5 dimensions, any exponent up to 2",
 }
 
 FILE_KINDS: dict[str, str] = {
@@ -127,6 +131,7 @@ def load_target(
     Args:
         law: one of
             a name in `BUILT_IN` (it wins over a file of the same name: write "./digits" for that);
+            an elliptical law as text, "student(3, dim=5)", "laplace(dim=5)" or "gennorm(0.8, dim=5)", see `Elliptical`;
             a continuous distribution of scipy.stats as text, "scipy:t(3)", see `brenier.laws.line.families`, or frozen;
             the path of a data file or of a folder of images, see `brenier.core.reading.read.read_array`;
             the path of a network: a folder that `brenier train` wrote, or a model or pipeline that diffusers saved;
@@ -219,6 +224,9 @@ def _named(
     if built_in and text.startswith(families.PREFIX):
         check_fields(text, reading, ())
         return families.named(text).to(**options)
+    if built_in and (law := elliptical(text)) is not None:
+        check_fields(text, reading, ())
+        return law.to(**options)
     file = Path(split_member(text)[0])
     if not text or not exists(file):
         raise ValueError(_unknown(text, file))
@@ -241,6 +249,8 @@ def _label(text: str) -> str:
 
 def _unknown(text: str, file: Path) -> str:
     """One line on a name that is neither built in nor a file, with the nearest that is."""
+    if (family := nearest(text)) is not None:
+        return f"no target {text!r}: did you mean '{family}(...)', such as student(3, dim=5)?"
     looks_like_a_path = bool(file.suffix) or os.sep in text
     if not looks_like_a_path:
         near = difflib.get_close_matches(text.lower(), BUILT_IN, n=1)

@@ -102,3 +102,39 @@ def test_what_has_no_second_moment_says_so_and_is_probed():
 def test_wrong_arguments_are_refused(make, words: str):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 1.7, 2.0])
+def test_a_generalised_normal_law_on_the_line_is_that_of_scipy(exponent: float):
+    law, line = Elliptical.generalised_normal(exponent, 1), brenier.load_target(f"scipy:gennorm({exponent})")
+    for snr in (0.3, 3.0):
+        y = torch.linspace(-3 - 6 * snr, 3 + 6 * snr, 25, dtype=torch.float64)[:, None]
+        ours, theirs = law.localize(y, snr), line.localize(y, snr)
+        np.testing.assert_allclose(ours.norm, theirs.norm, rtol=1e-10)
+        np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-10, atol=1e-12)
+    assert scipy.stats.kstest(law.sample(5000, 1)[:, 0], scipy.stats.gennorm(exponent).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("exponent", "dim"), [(0.6, 3), (1.3, 50)])
+def test_a_generalised_normal_law_has_the_moments_of_its_radius(exponent: float, dim: int):
+    law = Elliptical.generalised_normal(exponent, dim, scale=4.0)
+    mean, covariance = law.moments()
+    second = 4 * math.gamma((dim + 2) / exponent) / math.gamma(dim / exponent)  # E |x|^2, |x/2|^b ~ gamma(d/b)
+    np.testing.assert_allclose(covariance, second / dim * np.eye(dim), rtol=1e-10)
+    np.testing.assert_allclose(mean, np.zeros(dim))
+    squares = law.sample(20_000, 3).square().sum(1)
+    assert abs(float(squares.mean()) - second) < 4 * float(squares.std()) / math.sqrt(20_000)
+
+
+def test_the_density_of_a_generalised_normal_law_falls_as_its_power():
+    law = Elliptical.generalised_normal(0.8, 3, scale=[1.0, 4.0, 0.25])
+    x = law.sample(20, 1)
+    q = (x.square() / torch.tensor([1.0, 4.0, 0.25])).sum(1)
+    log_density = law.density()(x)
+    np.testing.assert_allclose(log_density - log_density[0], q[0] ** 0.4 - q**0.4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("exponent", "words"), [(2.5, "no mixture of normal laws"), (1.97, "take 2"), (0, "near 0")])
+def test_a_generalised_normal_law_that_is_no_mixture_is_refused(exponent: float, words: str):
+    with pytest.raises(ValueError, match=words):
+        Elliptical.generalised_normal(exponent, 2)

@@ -1,8 +1,9 @@
 """Elliptical laws with heavy tails, as mixtures of normal laws over their scale: posteriors by one sum over the scale.
 
 X = m + sqrt(V) G, G ~ N(0, S) and V > 0 independent: Student's t where V is inverse gamma, Laplace's law where it is
-exponential. With S = Q diag(l) Q', e = Q'(y - r m) and a_i(v) = r^2 v l_i, given Y_r = y and V = v the i-th coordinate
-of Q'(rX - r m) is normal with
+exponential; the density exp(-q^(b/2)), q = (x - m)'S^-1(x - m), b <= 2, where 1/(2V) is stable of exponent b/2 but for
+a power (`stable`). With S = Q diag(l) Q', e = Q'(y - r m) and a_i(v) = r^2 v l_i, given Y_r = y and V = v the i-th
+coordinate of Q'(rX - r m) is normal with
 
     mean c_i e_i and variance c_i,    c_i(v) = a_i/(a_i + 1),    and    p(v | y) ~ p(v) prod_i N(e_i; 0, a_i + 1).
 
@@ -27,24 +28,29 @@ from brenier.core.checks import Array, whole_number
 from brenier.core.points import Numbers
 from brenier.laws.base import Localization, Target, far, resolving
 from brenier.laws.parameters import check_snr, read_numbers
+from brenier.laws.stable import log_stable
 
 NATS = 46.0  # below their peak, in nats, that densities of log v are cut: 1e-20
 STEP = 0.25  # of the sum over log v, in widths of posteriors
 BLOCK = 2**21  # numbers in work at once
+HIGHEST = 1.95  # exponent of a generalised normal law below that of a normal one
 LOW, HIGH = 0.1, 0.999  # quantiles of V that say the smallest and the largest length
 
 
 class Elliptical(Target):
-    """A mixture of N(m, v S) over v. Made by `Elliptical.student` and `Elliptical.laplace`, or from a density of log v.
+    """A mixture of N(m, v S) over v: `student`, `laplace`, `generalised_normal`, or from a density of log v.
 
     Args:
-        log_scale: log density of log V up to a constant, at an array of values of log V; it has one peak.
-        draw: n values of V, from a generator of numpy.
+        log_scale: log density of log V up to a constant, at an array of values of log V, with one peak; or the one
+            value that V has.
+        draw: n values of V, from a generator of numpy; or of the root of (X - m)'S^-1(X - m), with `of_radius`.
         dim: d.
         location: m, shape (d,), or a number.
         scale: S: a number, d numbers for its diagonal, or a positive definite d x d matrix, in squared data units.
         name: what to call the law in results.
         square_integrable: whether E V is finite.
+        width: of the narrowest feature of the density of log V.
+        of_radius: what `draw` draws.
 
     Raises:
         ValueError: numbers that are not finite, of the wrong shape, or S not positive definite.
@@ -52,7 +58,7 @@ class Elliptical(Target):
 
     def __init__(
         self,
-        log_scale: Callable[[Array], Array],
+        log_scale: Callable[[Array], Array] | float,
         draw: Callable[[int, np.random.Generator], Array],
         dim: int,
         *,
@@ -60,16 +66,19 @@ class Elliptical(Target):
         scale: Numbers = 1.0,
         name: str = "elliptical",
         square_integrable: bool = True,
+        width: float = math.inf,
+        of_radius: bool = False,
     ) -> None:
         dim = whole_number(dim, "dim", 1)
         self.name, self.event_shape, self._finite, self._draw_scale = name, (dim,), square_integrable, draw
+        self._of_radius = of_radius
         self.dtype, self.device = torch.float64, torch.device("cpu")
         centre = read_numbers(location, "location").flatten().double().cpu()
         if len(centre) not in (1, dim) or not bool(torch.isfinite(centre).all()):
             raise ValueError(f"location must be a number or {dim} finite numbers, got shape {tuple(centre.shape)}")
         self.location = centre.expand(dim).clone()
         self.spread, self.axes = _axes(read_numbers(scale, "scale").double().cpu(), dim)
-        values, mass = _nodes(log_scale, dim)
+        values, mass = _nodes(log_scale, dim, width)
         self._variances, self._mass = torch.from_numpy(values), torch.from_numpy(mass)
 
     @classmethod
@@ -99,6 +108,39 @@ class Elliptical(Target):
 
         return cls(log_scale, draw, dim, location=location, scale=scale, name=f"Laplace in {dim} dimensions")
 
+    @classmethod
+    def generalised_normal(cls, exponent: float, dim: int, *, location: Numbers = 0.0, scale: Numbers = 1.0) -> Self:
+        """Density exp(-((x - m)'S^-1(x - m))^(b/2)), b = `exponent`: on the line, scipy's gennorm(b).
+
+        A mixture of normal laws for 0 < b <= 2 only: at 2 it is N(m, S/2), at 1 tails are those of Laplace's law.
+        Between 1.95 and 2 V is all but constant, and the sum over it too long.
+
+        Raises:
+            ValueError: another exponent.
+        """
+        dim = whole_number(dim, "dim", 1)
+        if not 0.05 <= exponent <= HIGHEST and exponent != 2:
+            what = (
+                "take 2, the normal law" if HIGHEST < exponent < 2 else "a density or a product of scipy:gennorm does"
+            )
+            raise ValueError(
+                f"exponent must be from 0.05 to {HIGHEST}, or 2, got {exponent:g}: beyond 2 the law is no mixture of "
+                f"normal laws, and near 0 too wide; {what}"
+            )
+        a = exponent / 2
+
+        def log_scale(t: Array) -> Array:
+            rate = -t - math.log(2)
+            return (1 - dim / 2) * rate + log_stable(rate, a)
+
+        def draw(n: int, generator: np.random.Generator) -> Array:
+            return generator.gamma(dim / exponent, size=n) ** (1 / exponent)
+
+        name = f"generalised normal ({exponent:g}) in {dim} dimensions"
+        width = (1 - a) / a
+        made = 0.5 if exponent == 2 else log_scale
+        return cls(made, draw, dim, location=location, scale=scale, name=name, width=width, of_radius=True)
+
     @property
     def square_integrable(self) -> bool:
         """Whether E |X|^2 is finite."""
@@ -107,8 +149,9 @@ class Elliptical(Target):
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """Draw n independent points."""
         random = np.random.default_rng(np.random.SeedSequence([seed, 0xE111]))
-        v = self._draw_scale(n, random)
-        z = np.sqrt(v)[:, None] * random.normal(size=(n, self.dim))
+        drawn = self._draw_scale(n, random)[:, None]
+        z = random.normal(size=(n, self.dim))
+        z *= drawn / np.linalg.norm(z, axis=1, keepdims=True) if self._of_radius else np.sqrt(drawn)
         turned = torch.from_numpy(z).to(self.spread) * self.spread.sqrt()
         return (self.location + turned @ self.axes.T).to(self.device, self.dtype)
 
@@ -223,15 +266,17 @@ def _axes(scale: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return spread, axes
 
 
-def _nodes(log_scale: Callable[[Array], Array], dim: int) -> tuple[Array, Array]:
+def _nodes(log_scale: Callable[[Array], Array] | float, dim: int, width: float) -> tuple[Array, Array]:
     """Values of V, evenly spaced in log V where its density is above e^-46 of its peak, and their mass."""
+    if not callable(log_scale):
+        return np.array([log_scale]), np.ones(1)
     wide = np.linspace(-700, 700, 28_001)
     with np.errstate(over="ignore", invalid="ignore"):
         logs = np.nan_to_num(log_scale(wide), nan=-np.inf)
     kept = wide[logs > logs.max() - NATS]
     if len(kept) < 2 or kept[0] == wide[0] or kept[-1] == wide[-1]:
         raise ValueError("the scale spreads over more than e^700, or over less than e^0.1: its posteriors have no sum")
-    step = STEP * math.sqrt(2 / (dim + 2))
+    step = STEP * min(math.sqrt(2 / (dim + 2)), width)
     t = np.arange(kept[0] - 0.05, kept[-1] + 0.05, step)
     logs = log_scale(t)
     mass = np.exp(logs - logs.max())

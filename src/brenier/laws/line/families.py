@@ -5,7 +5,6 @@
 Location and scale are taken out first, so that a law is as exact at 1e9 as it is at 0.
 """
 
-import ast
 import difflib
 import math
 import re
@@ -18,6 +17,7 @@ from brenier.laws.base import Target
 from brenier.laws.line.density import OnTheLine
 from brenier.laws.line.search import read_support
 from brenier.laws.mixture import GaussianMixture
+from brenier.laws.written import arguments
 
 PREFIX = "scipy:"
 _FORM = re.compile(r"\s*(\w+)\s*(?:\((.*?)\))?\s*(?:\[([^\[\]]*)\])?\s*", re.DOTALL)
@@ -153,16 +153,10 @@ def _standard(family: Any, args: Sequence[Any], kwds: dict[str, Any]) -> tuple[l
 
 def _parameters(text: str, inside: str) -> tuple[list[float], dict[str, float]]:
     """Positional and named numbers between brackets."""
-    try:
-        call = ast.parse(f"f({inside})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        return [_number(value) for value in call.args], {str(part.arg): _number(part.value) for part in call.keywords}
-    except (SyntaxError, ValueError, AssertionError):
-        raise ValueError(f"{text!r}: parameters must be numbers, {_WRITTEN}") from None
-
-
-def _number(node: ast.expr) -> float:
-    return float(ast.literal_eval(node))
+    args, kwargs = arguments(text, inside, _WRITTEN)
+    if any(isinstance(value, list | tuple) for value in (*args, *kwargs.values())):
+        raise ValueError(f"{text!r}: parameters must be numbers, {_WRITTEN}")
+    return [float(value) for value in args], {name: float(value) for name, value in kwargs.items()}
 
 
 def _interval(text: str, inside: str) -> tuple[float, float]:
