@@ -8,6 +8,7 @@ from brenier.catalog import load_target as load_target
 from brenier.core.reading.options import Reading as Reading
 from brenier.core.records import table as table
 from brenier.distances.wasserstein import w2 as w2
+from brenier.laws.affine import affine as affine
 from brenier.laws.base import Localization as Localization
 from brenier.laws.base import Target as Target
 from brenier.laws.blocked import BlockedEmpirical as BlockedEmpirical
@@ -17,7 +18,9 @@ from brenier.laws.fitted import MixtureFit as MixtureFit
 from brenier.laws.fitted import fit_mixture as fit_mixture
 from brenier.laws.levels import default_snrs as default_snrs
 from brenier.laws.line.density import OnTheLine as OnTheLine
+from brenier.laws.mixed import Mixture as Mixture
 from brenier.laws.mixture import GaussianMixture as GaussianMixture
+from brenier.laws.product import Product as Product
 from brenier.laws.uniform import Uniform as Uniform
 from brenier.metrics.evaluation import evaluate as evaluate
 from brenier.networks.diffusers.model import from_diffusers as from_diffusers

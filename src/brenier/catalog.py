@@ -32,7 +32,7 @@ from brenier.laws.empirical import Empirical
 from brenier.laws.given import as_law, points_law
 from brenier.laws.line import families
 from brenier.laws.mixture import GaussianMixture
-from brenier.laws.mixture_file import read_mixture
+from brenier.laws.mixture_file import read_law
 from brenier.laws.uniform import Uniform
 from brenier.laws.written import elliptical, nearest
 from brenier.networks import saved
@@ -102,6 +102,8 @@ FILE_KINDS: dict[str, str] = {
     "network/": "what `brenier train` wrote: the law that the network has learned",
     "model/": "a model or pipeline that diffusers saved, with its scheduler",
     "mixture.json": '{"type": "gaussian-mixture", "weights": [...], "means": [...], "covariances": [...]}',
+    "law.json": '{"type": "mixture", "weights": [0.3, 0.7], "components": [0, "scipy:t(3)"]}, or {"type": "product",'
+    ' "factors": [...]}',
 }
 
 LARGER = 64  # times as large as on disk data may be in memory: no smaller ones are opened to see
@@ -135,7 +137,7 @@ def load_target(
             a continuous distribution of scipy.stats as text, "scipy:t(3)", see `brenier.laws.line.families`, or frozen;
             the path of a data file or of a folder of images, see `brenier.core.reading.read.read_array`;
             the path of a network: a folder that `brenier train` wrote, or a model or pipeline that diffusers saved;
-            the path of a mixture, `.json`: see `brenier.laws.mixture_file`;
+            the path of a mixture or a product, `.json`: see `brenier.laws.mixture_file`;
             an array, list or tensor of shape (n,), (n, d) or (n, *event_shape), one point per row;
             a `Target`, which is returned as it is, or moved to `dtype` and `device` where these are given.
         dtype: torch.float32 or torch.float64. Default: float64 for explicit laws, float32 for data.
@@ -234,10 +236,21 @@ def _named(
     if file.is_dir() and saved.is_checkpoint(file):
         return saved.load(file, condition=reading.condition).to(**options)
     if file.suffix.lower() == ".json":
-        return read_mixture(file, **options)
+        return read_law(file, _part, **options)
     if (why := folders.not_loadable(file)) is not None:
         raise ValueError(f"{text!r} {why}")
     return points_law(read_array(text, reading), _label(text), **options)
+
+
+def _part(name: str) -> Target:
+    """The law of a name in a file: files have no say in it, as paths would be from where the program runs."""
+    law = families.named(name) if name.startswith(families.PREFIX) else elliptical(name)
+    if law is not None:
+        return law
+    if name not in BUILT_IN:
+        file = Path(split_member(name)[0])
+        raise ValueError(f"{name!r} is a file: give names of laws" if exists(file) else _unknown(name, file))
+    return BUILT_IN[name].make(name=name)
 
 
 def _label(text: str) -> str:

@@ -224,6 +224,16 @@ class Elliptical(Target):
         other.location = self.location + by.to(self.location)
         return other
 
+    def reshaped(self, location: Float[Tensor, " d"], scale: Float[Tensor, "d d"]) -> Self:
+        """The same mixture over scales with another m and S."""
+        other = copy.copy(self)
+        other.location = location.to(self.location)
+        level = scale.diagonal().mean()
+        same = bool(torch.allclose(scale, level * torch.eye(self.dim).to(scale), rtol=0, atol=1e-12 * float(level)))
+        spread, axes = _axes(level.cpu() if same else (scale + scale.T).cpu() / 2, self.dim)
+        other.spread, other.axes = spread.to(self.spread), axes.to(self.axes)
+        return other
+
     def _mean(self, e: Tensor, mean: Tensor, snr: float) -> Tensor:
         return self.location + (mean * e) @ self.axes.T / snr
 
