@@ -39,6 +39,14 @@ def images() -> xr.Dataset:
 
 
 @pytest.fixture(scope="session")
+def plane() -> xr.Dataset:
+    """An evaluation of points in the plane."""
+    generator = np.random.default_rng(0)
+    train = generator.normal(size=(90, 2))
+    return brenier.evaluate(train[:60] + 0.1, generator.normal(size=(80, 2)), train=train, progress=False)
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Debian's Chromium, driven by playwright; tests that need it are skipped where either is missing."""
     sync_api = pytest.importorskip("playwright.sync_api")

@@ -102,6 +102,35 @@ def test_hover_says_the_value_with_its_error(show: Show, profile: xr.Dataset) ->
     assert f"m* {value:.4g} ± {error:.4g}" in text
 
 
+def test_panels_of_other_results_say_values_with_intervals_and_are_copied(show: Show, plane: xr.Dataset) -> None:
+    page = show({"samples": plane}, permissions=["clipboard-read", "clipboard-write"])
+    page.locator("#share-0").scroll_into_view_if_needed()
+    page.locator("#share-0 .trace").first.locator(".point").first.hover(force=True)
+    said = page.locator("#share-0 .hovertext").text_content()
+    one = plane.sel(metric="precision")
+    value, low, high = (float(f"{float(one[name]):.4g}") for name in ("value", "low", "high"))
+    assert f"samples {value:g} ({low:g} to {high:g})" in said
+    assert "precision" in said
+    page.click('[data-copies="share-0"]')
+    page.get_by_text("Copied.", exact=True).wait_for()
+    lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert lines[0] == "series,95% intervals,of,standard error,low,high"
+    name, copied, row, _, least, most = lines[1].split(",")
+    assert (name, row) == ("samples", "precision")
+    assert [float(x) for x in (copied, least, most)] == [float(one[key]) for key in ("value", "low", "high")]
+
+
+def test_after_printing_panels_have_the_width_of_the_window_again(show: Show, plane: xr.Dataset) -> None:
+    page = show({"samples": plane}, viewport={"width": 1200, "height": 900})
+    page.emulate_media(media="print")
+    page.locator(".plot:not([data-drawn])").wait_for(state="detached")
+    page.emulate_media(media="screen")
+    fits = "box => box.querySelector('.main-svg').clientWidth <= box.clientWidth"
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.evaluate(f"[...document.querySelectorAll('.plot')].every({fits})")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1200
+
+
 def test_series_are_switched_and_copied(show: Show, profile: xr.Dataset) -> None:
     page = show(profile, permissions=["clipboard-read", "clipboard-write"])
     key = page.locator('[data-of="complexity"] button').first
@@ -153,10 +182,11 @@ def test_names_run_no_script(show: Show, profile: xr.Dataset, line: xr.Dataset) 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(
-    show: Show, axe: str, profile: xr.Dataset, line: xr.Dataset, images: xr.Dataset, scheme: str
+    show: Show, axe: str, profile: xr.Dataset, line: xr.Dataset, images: xr.Dataset, plane: xr.Dataset, scheme: str
 ) -> None:
     schedule = Schedule([3.0, 1.0, 0.0], "heun", criterion="karras", law="law")
-    page = show({"plane": profile, "line": line, "steps": schedule, "images": images}, color_scheme=scheme)
+    results = {"plane": profile, "line": line, "steps": schedule, "images": images, "samples": plane}
+    page = show(results, color_scheme=scheme)
     page.evaluate(axe)
     found = page.evaluate(AXE)
     assert [one for one in found if one[1] in ("serious", "critical")] == []

@@ -95,13 +95,29 @@ def test_a_schedule_is_a_section_with_its_levels() -> None:
     assert "heun by karras" in html
 
 
-def test_what_has_no_chart_shows_its_figure(tmp_path: Path) -> None:
+def test_an_evaluation_is_panels_and_no_picture() -> None:
     generator = np.random.default_rng(0)
     found = brenier.evaluate(generator.normal(size=(60, 2)), generator.normal(size=(60, 2)), progress=False)
     html = report({"samples": found}).html
+    assert "data:image/png" not in html
+    assert inside(html)["charts"][0]["title"] == "How good, how mixed, how copied"
+    assert "a perfect sampler" in html
+
+
+def test_a_map_of_the_plane_keeps_its_picture_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(20, 2))
+    found = brenier.SemiDiscrete(points).fit(0.2, progress=False).to_dataset()
+    html = report(found).html
     assert 'src="data:image/png;base64,iVBOR' in html
     assert 'alt="Figure: ' in html
-    assert "a perfect sampler" in html
+    assert len(html.encode()) < page.MOST
+    monkeypatch.setattr(page, "MOST", len(html.encode()) - 1000)
+    small = report(found).html
+    assert 'src="data:image/png;base64,iVBOR' in small
+    monkeypatch.setattr(page, "MOST", len(small.encode()) - 1000)
+    none = report(found).html
+    assert "data:image/png" not in none
+    assert "The figure was left out: the page would weigh more than 6 MB." in none
 
 
 def test_a_page_is_written_whole_and_replaces_nothing(profile: xr.Dataset, tmp_path: Path) -> None:

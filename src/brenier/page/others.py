@@ -1,6 +1,5 @@
-"""What is no profile on the page: the report's sentences and tables, three numbers, curves or the figure, and a CSV."""
+"""What is no profile on the page: the report's sentences and tables, three numbers, panels, pictures, and a CSV."""
 
-import base64
 import io
 from collections.abc import Callable
 from html import escape
@@ -8,21 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
 from brenier.core.records import table
 from brenier.metrics.verdicts import WORDS
-from brenier.page.charts import Chart, Series, series
-from brenier.page.pictures import Strip, strip
+from brenier.page.charts import Chart
+from brenier.page.curves import CHARTS
+from brenier.page.pictures import Detail, Picture, Strip, drawing, strip
 from brenier.reports import show
 from brenier.reports.markup import Block, Recorder
 from brenier.reports.tables import number, scale
 
 WIDTH = 150  # columns of tables, which scroll on the page
 LARGE = 200_000  # numbers: a table of more is no thing to copy
-DPI = 110
 METRICS = ("w2", "mmr", "closer", "frechet", "precision", "recall")  # of an evaluation, those that matter first
-DRAWN = ("schedule", "comparison")  # whose curves say all that the figure does
 CONCLUDE = ("evaluation", "audit")  # whose last sentence tells most
 SHARES = ("excess", "balance")  # of a calibration
 
@@ -30,12 +27,27 @@ Fact = tuple[str, str, str]  # what, its value, and a remark
 
 
 class Section(NamedTuple):
-    """A result on the page: HTML, the charts and images in it, and its table as CSV ("": too large to copy)."""
+    """A result on the page.
 
-    html: str
+    Attributes:
+        head: its name, sentence, numbers and the places of its panels, as HTML.
+        pictures: what comes then, in as much detail as there is room for.
+        tail: its report.
+        charts: what is drawn in the panels.
+        strips: images that a slider moves.
+        csv: its table; "" where it has none, or one too large to copy.
+    """
+
+    head: str
+    pictures: list[Picture]
+    tail: str
     charts: list[Chart]
     strips: list[Strip]
     csv: str
+
+    def html(self, detail: Detail) -> str:
+        """The whole of it."""
+        return self.head + "".join(one(detail) for one in self.pictures) + self.tail
 
 
 def block(result: Any, name: str, place: int) -> Section:
@@ -56,15 +68,19 @@ def block(result: Any, name: str, place: int) -> Section:
     drawn = CHARTS[kind](data, place) if kind in CHARTS else []
     boxes = "".join(panel(chart) for chart in drawn)
     copy = copyable(data)
-    images, strips = strip(data, place) if kind == "difficulty" else ("", [])
-    html = (
+    images, strips = strip(data, place)
+    pictures = [images] if images else []
+    if kind == "transport" and drawn and data.sizes["axis"] == 2:  # whose cells have colours that no panel has
+        pictures += drawing(result, lead.text)
+    head_html = (
         f'<section class="other" aria-labelledby="other-{place}"><h2 id="other-{place}">{escape(name)} '
         f'<span class="kind">{escape(kind)}</span></h2><p class="lead">{escape(lead.text)}</p>'
         f'<dl class="facts">{cards}</dl><div class="panels">{boxes}</div>'
-        f"{images}{'' if kind in DRAWN else picture(result, lead.text)}"
+    )
+    tail = (
         f'<div class="report"><h3>In numbers</h3>{button(f"csv-{place}", name) if copy else ""}{body}</div></section>'
     )
-    return Section(html, drawn, strips, copy)
+    return Section(head_html, pictures, tail, drawn, strips, copy)
 
 
 def panel(chart: Chart) -> str:
@@ -89,23 +105,6 @@ def copyable(result: Any) -> str:
     if sum(variable.size for variable in data.variables.values()) > LARGE and data.attrs["kind"] != "profile":
         return ""
     return table(data).to_csv(index=False)
-
-
-def picture(result: Any, text: str) -> str:
-    """The figure of a result as an image; "" where its kind has none."""
-    from brenier.figures import plot
-    from brenier.figures.kinds import KINDS
-    from brenier.figures.page import drawn_as
-
-    if getattr(result, "attrs", {}).get("kind") not in KINDS:
-        return ""
-    figure: Figure = plot(result)
-    source = base64.b64encode(drawn_as(figure, ".png", dpi=DPI)).decode()
-    width, height = (round(side * DPI) for side in figure.get_size_inches())
-    return (
-        f'<p class="figure"><img src="data:image/png;base64,{source}" width="{width}" height="{height}" '
-        f'alt="Figure: {escape(text)}"></p>'
-    )
 
 
 # The three numbers
@@ -218,80 +217,4 @@ FACTS: dict[str, Callable[[xr.Dataset, list[Block]], list[Fact]]] = {
     "transport": _rows("excess total variation", "W2 by the map", "of independent pairs"),
     "coupling": _rows("excess total variation", "mean squared distance", "skew"),
     "flow": _rows("KL(rho | target)", "W2 to the target", "least curvature"),
-}
-
-
-# Curves
-
-
-def _schedule_charts(data: xr.Dataset, place: int) -> list[Chart]:
-    data = data.assign_coords(level=np.arange(data.sizes["level"]))
-    levels: Chart = {
-        "id": f"levels-{place}",
-        "title": "Noise levels",
-        "x": "level",
-        "y": "sigma",
-        "logy": True,
-        "series": [series(data, "level", "sigma", "sigma", 0)],
-    }
-    if "predicted_error" not in data:
-        return [levels]
-    shares: Chart = {
-        "id": f"shares-{place}",
-        "title": "Share of each step in the predicted end error",
-        "x": "level",
-        "y": "error",
-        "series": [series(data, "level", "predicted_error", "predicted error", 1)],
-    }
-    return [levels, shares]
-
-
-def _comparison_charts(data: xr.Dataset, place: int) -> list[Chart]:
-    made: list[Chart] = []
-    for name, title in (("rms", "RMS distance to the end point"), ("w2", "W2 to the law")):
-        for solver in data["solver"].to_numpy().tolist():
-            part = data.sel(solver=solver)
-            curves: list[Series] = []
-            for k, criterion in enumerate(data["criterion"].to_numpy().tolist()):
-                own = part.sel(criterion=criterion)
-                if bool((own[name] > 0).any()):
-                    one = series(own, "evaluations", name, criterion, k % 6, ("solid", "dash", "dot")[k // 6 % 3])
-                    one["bar"] = True
-                    curves.append(one)
-            if curves:
-                made.append(
-                    {
-                        "id": f"{name}-{len(made)}-{place}",
-                        "title": f"{solver}: {title}",
-                        "x": "evaluations of the denoiser per sample",
-                        "y": title,
-                        "logy": True,
-                        "series": curves,
-                    }
-                )
-    return made
-
-
-def _chain_charts(data: xr.Dataset, place: int) -> list[Chart]:
-    names = {"w2_forward": "mu, nu: there", "w2_backward": "mu, nubar: back", "w2_chain": "mubar, nubar: back"}
-    names |= {"w2_discretisation": "mu, mubar: the steps alone"}
-    return [
-        {
-            "id": f"chain-{place}",
-            "title": "W2 along the way",
-            "x": "Ornstein–Uhlenbeck time t",
-            "y": "W2",
-            "logy": True,
-            "series": [
-                series(data, "time", name, label, k, ("solid", "dash", "dot", "dashdot")[k])
-                for k, (name, label) in enumerate(names.items())
-            ],
-        }
-    ]
-
-
-CHARTS: dict[str, Callable[[xr.Dataset, int], list[Chart]]] = {
-    "schedule": _schedule_charts,
-    "comparison": _comparison_charts,
-    "chain": _chain_charts,
 }

@@ -20,19 +20,34 @@
     return [ends(-1), ends(1)];
   };
 
-  const saying = (one, x) => one.x.map((place, k) => {
+  const saying = (one, chart) => one.x.map((place, k) => {
     const doubt = one.low ? ` (${short(one.low[k])} to ${short(one.high[k])})` : one.se ? ` ± ${short(one.se[k])}` : "";
-    return `<b>${safe(one.name)}</b> ${short(one.y[k])}${doubt}<br>${safe(x)} ${short(place)}`;
+    const named = typeof one.y[k] === "string"; // a row, whose value lies across
+    const further = (one.notes && one.notes[k] ? `<br>${safe(one.notes[k])}` : "") + (one.shades ? `<br>${safe(one.shaded)} ${short(one.shades[k])}` : "");
+    const [value, where] = named ? [short(place) + doubt, safe(one.y[k])] : [short(one.y[k]) + doubt, `${safe(chart.x)} ${typeof place === "string" ? safe(place) : short(place)}`];
+    return `<b>${safe(one.name)}</b> ${value}<br>${where}${further}`;
   });
+
+  const marker = (one, own) => ({ size: one.size ?? 5, color: one.shades ?? own, symbol: one.symbol ?? "circle", opacity: one.symbol && one.x.length > 200 ? 0.7 : 1,
+    ...(one.shades && { colorscale: "Viridis", showscale: true, colorbar: { title: { text: safe(one.shaded), side: "right" }, thickness: 10, outlinewidth: 0 } }) });
+
+  // Intervals of one row lie one under the other.
+  const beside = (one, chart) => (one.low ? 0.26 * (chart.series.indexOf(one) - (chart.series.length - 1) / 2) : 0);
 
   // The traces of a series: its band, where it has one, and its curve.
   const traces = (one, chart) => {
     const own = colour(one.colour);
     const visible = !one.off;
-    const y = chart.logy ? one.y.map((value) => (value > 0 ? value : null)) : one.y; // zero has no place there
-    const curve = { x: one.x, y, name: safe(one.name), mode: one.x.length > 60 ? "lines" : "lines+markers",
-      line: { color: own, dash: one.dash, width: 2, shape: one.shape }, marker: { size: 5, color: own }, visible,
-      text: saying(one, chart.x), hovertemplate: "%{text}<extra></extra>", connectgaps: false };
+    const y = chart.rows ? one.y.map((row) => chart.rows.indexOf(row) + beside(one, chart)) : chart.logy ? one.y.map((value) => (value > 0 ? value : null)) : one.y; // zero has no place there
+    const curve = { x: one.x, y, name: safe(one.name), mode: one.symbol ? "markers" : one.thin || one.x.length > 60 ? "lines" : "lines+markers",
+      line: { color: own, dash: one.dash, width: one.thin ? 1 : 2 }, marker: marker(one, own), visible, opacity: one.thin ? 0.5 : 1,
+      text: one.thin ? undefined : saying(one, chart), hoverinfo: one.thin ? "skip" : undefined,
+      hovertemplate: one.thin ? undefined : "%{text}<extra></extra>", connectgaps: false };
+    if (chart.rows && one.low) { // intervals lie along the rows
+      curve.error_x = { type: "data", symmetric: false, color: own, thickness: 1.5, width: 4,
+        array: one.high.map((x, k) => (x === null || one.x[k] === null ? 0 : x - one.x[k])), arrayminus: one.low.map((x, k) => (x === null || one.x[k] === null ? 0 : one.x[k] - x)) };
+      return [curve];
+    }
     const band = ends(one, chart.limits ?? [-Infinity, Infinity]);
     if (!band) return [curve];
     if (one.bar) {
@@ -53,19 +68,27 @@
   };
 
   // Places of a logarithmic axis with labels: 1, 2, 5 in every decade where they are few, else whole decades.
-  const marks = (low, high) => {
+  const marks = (low, high, narrow) => {
     const [first, last] = [Math.floor(low), Math.ceil(high)];
     const each = Math.ceil((last - first) / 7);
-    const steps = high - low < 1.3 ? [1, 2, 3, 5, 7] : high - low < 2.7 ? [1, 2, 5] : [1];
+    const steps = high - low < (narrow ? 1 : 1.3) ? [1, 2, 3, 5, 7] : high - low < (narrow ? 1.6 : 2.7) ? [1, 2, 5] : [1];
     const values = [];
     for (let k = first; k <= last; k += each) steps.forEach((step) => values.push(step * 10 ** k));
     return { tickmode: "array", tickvals: values, ticktext: values.map((x) => (x >= 1e-4 && x < 1e5 ? short(x) : x.toExponential(0))) };
   };
 
   const span = (chart) => {
-    const all = chart.series.flatMap((one) => one.x).filter((x) => x > 0).map(Math.log10);
+    const all = chart.series.flatMap((one) => (chart.rows && one.low ? [...one.low, ...one.high] : one.x)).filter((x) => x > 0).map(Math.log10);
     const [low, high] = [Math.min(...all), Math.max(...all)];
     const room = Math.max(0.04 * (high - low), 0.05);
+    return [low - room, high + room];
+  };
+
+  // What the values of a chart lie between, with some room: zones would widen an axis.
+  const within = (chart) => {
+    const all = chart.series.flatMap((one) => (one.off ? [] : one.y)).filter((y) => y !== null).concat(chart.line ?? []);
+    const [low, high] = [Math.min(...all), Math.max(...all)];
+    const room = 0.12 * (high - low) || 0.1;
     return [low - room, high + room];
   };
 
@@ -73,9 +96,13 @@
     const axis = { color: theme("ink"), gridcolor: theme("rule"), zerolinecolor: theme("rule"), automargin: true, exponentformat: "power", minexponent: 4 };
     const across = { ...axis, title: { text: safe(chart.x), standoff: 6 }, type: chart.logx ? "log" : "linear" };
     const up = { ...axis, title: { text: safe(chart.y), standoff: 6 }, type: chart.logy ? "log" : "linear" };
-    if (chart.logx) Object.assign(across, { range: span(chart) }, marks(...span(chart)));
+    if (chart.logx) Object.assign(across, { range: span(chart) }, marks(...span(chart), chart.rows));
     if (chart.rangex) Object.assign(across, { range: chart.rangex, tickmode: "array", tickvals: chart.ticks[0], ticktext: chart.ticks[1] });
     if (chart.range) up.range = chart.range;
+    if (chart.across) across.range = chart.across;
+    if (chart.rows) Object.assign(up, { range: [chart.rows.length - 0.5, -0.5], zeroline: false, tickmode: "array", tickvals: chart.rows.map((_, k) => k), ticktext: chart.rows.map(safe), title: {} });
+    if (chart.equal) Object.assign(up, { scaleanchor: "x", zeroline: false }) && Object.assign(across, { zeroline: false });
+    if (chart.zones) up.range = chart.range ?? within(chart);
     if (chart.logy) Object.assign(up, { range: lowest(chart) }, marks(...lowest(chart)));
     const shapes = [];
     const annotations = [];
@@ -83,6 +110,7 @@
       shapes.push({ type: "rect", xref: "x", yref: "paper", x0: chart.shade[0], x1: chart.shade[1], y0: 0, y1: 1, line: { width: 0 }, fillcolor: theme("rule"), opacity: 0.4, layer: "below" });
       annotations.push({ xref: "x", yref: "paper", x: chart.logx ? Math.log10(chart.shade[1]) : chart.shade[1], y: 1, xanchor: "right", yanchor: "bottom", text: safe(chart.shade[2]), showarrow: false, font: { size: 11, color: theme("soft") } });
     }
+    (chart.zones ?? []).forEach(([from, to]) => shapes.push({ type: "rect", xref: "paper", yref: "y", x0: 0, x1: 1, y0: from, y1: to, line: { width: 0 }, fillcolor: theme("rule"), opacity: 0.3, layer: "below" }));
     if (chart.line !== undefined) shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: chart.line, y1: chart.line, line: { color: theme("soft"), width: 1, dash: "dot" } });
     if (chart.beyond !== undefined) shapes.push({ type: "line", yref: "paper", y0: 0, y1: 1, x0: chart.beyond, x1: chart.beyond, line: { color: theme("soft"), width: 1, dash: "dot" } });
     if (chart.snr && explorer) shapes.push({ type: "line", yref: "paper", y0: 0, y1: 1, x0: explorer.grid[at], x1: explorer.grid[at], line: { color: theme("ink"), width: 2 } });
@@ -105,7 +133,7 @@
     const box = byId(chart.id);
     waiting.delete(chart.id);
     Plotly.react(box, drawn(chart), layout(chart), still);
-    if (chart.snr && !box.dataset.drawn) box.on("plotly_click", (event) => move(nearest(event.points[0].x)));
+    if (chart.snr && explorer && !box.dataset.drawn) box.on("plotly_click", (event) => move(nearest(event.points[0].x)));
     box.dataset.drawn = at;
   };
 
@@ -117,6 +145,15 @@
     waiting.add(chart.id);
   };
 
+  const SHAPES = { circle: '<circle cx="11" cy="5" r="4"/>', square: '<rect x="7" y="1" width="8" height="8"/>', diamond: '<path d="M11 0 16 5 11 10 6 5z"/>',
+    "triangle-up": '<path d="M11 0 16 9H6z"/>', x: '<path d="M7 1 15 9M15 1 7 9" stroke-width="2.5"/>', "circle-open": '<circle cx="11" cy="5" r="3.5" fill="none" stroke-width="1.5"/>', "square-open": '<rect x="7.5" y="1.5" width="7" height="7" fill="none" stroke-width="1.5"/>' };
+  const sign = (one) => {
+    const own = `var(--c${one.colour % 6})`;
+    if (one.symbol) return `<svg width="22" height="10" aria-hidden="true" fill="${own}" stroke="${own}" stroke-width="0">${SHAPES[one.symbol]}</svg>`;
+    const dash = { solid: "", dash: "6 3", dot: "2 2", dashdot: "6 2 2 2" }[one.dash];
+    return `<svg width="22" height="8" aria-hidden="true"><line x1="0" x2="22" y1="4" y2="4" stroke="${own}" stroke-width="${one.thin ? 1 : 2.5}" stroke-dasharray="${dash}"></line></svg>`;
+  };
+
   // Buttons that switch series, for the keyboard and screen readers, too.
   const keys = (chart) => {
     const box = document.querySelector(`[data-of="${chart.id}"]`);
@@ -124,8 +161,7 @@
       const key = document.createElement("button");
       key.type = "button";
       key.setAttribute("aria-pressed", String(!one.off));
-      const dash = { solid: "", dash: "6 3", dot: "2 2", dashdot: "6 2 2 2" }[one.dash];
-      key.innerHTML = `<svg width="22" height="8" aria-hidden="true"><line x1="0" x2="22" y1="4" y2="4" stroke="var(--c${one.colour % 6})" stroke-width="2.5" stroke-dasharray="${dash}"></line></svg>`;
+      key.innerHTML = sign(one);
       key.append(one.name);
       key.addEventListener("click", () => {
         one.off = !one.off;
@@ -145,8 +181,10 @@
   const csvOf = (id) => {
     if (data.csv[id] !== undefined) return data.csv[id];
     const chart = charts.get(id);
-    const lines = [["series", chart.x, chart.y, "standard error", "low", "high"]];
-    chart.series.forEach((one) => one.x.forEach((x, k) => lines.push([one.name, x, one.y[k], one.se && one.se[k], one.low && one.low[k], one.high && one.high[k]])));
+    const [shaded, noted] = ["shaded", "notes"].map((name) => chart.series.find((one) => one[name]));
+    const lines = [["series", chart.x, chart.y || "of", "standard error", "low", "high", ...(shaded ? [shaded.shaded] : []), ...(noted ? ["note"] : [])]];
+    chart.series.forEach((one) => one.x.forEach((x, k) => lines.push([one.name, x, one.y[k], one.se && one.se[k], one.low && one.low[k], one.high && one.high[k],
+      ...(shaded ? [one.shades && one.shades[k]] : []), ...(noted ? [one.notes && one.notes[k]] : [])])));
     return lines.map((line) => line.map(quoted).join(",")).join("\n") + "\n";
   };
 
@@ -163,6 +201,9 @@
     }
   };
 
+  document.querySelectorAll(".copy").forEach((one) => { // what the page had no room for is not copied
+    one.hidden = data.csv[one.dataset.copies] === undefined && !byId(one.dataset.copies)?.classList.contains("plot");
+  });
   document.querySelectorAll(".copy").forEach((one) => one.addEventListener("click", async () => {
     await copy(csvOf(one.dataset.copies));
     byId("status").textContent = "Copied.";
@@ -291,7 +332,10 @@
   };
 
   const redraw = () => charts.forEach(draw);
-  const redrawAll = () => charts.forEach(now); // paper has no view
+  const redrawAll = () => charts.forEach((chart) => { // paper has no view, and another width
+    now(chart);
+    Plotly.relayout(byId(chart.id), { autosize: true });
+  });
   document.querySelectorAll(".swatch").forEach((one) => { one.style.background = `var(--c${Number(one.dataset.colour) % 6})`; });
   charts.forEach(keys);
   charts.forEach((chart) => { if (!explorer || !chart.snr) draw(chart); });

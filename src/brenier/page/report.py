@@ -21,9 +21,12 @@ from brenier.core import records
 from brenier.core.writing import atomic_path, check_output
 from brenier.page import others, profiles
 from brenier.page.charts import Chart
+from brenier.page.pictures import Detail
 
 SUFFIXES = (".html", ".htm")
-MOST = 6_000_000  # bytes of a page, past which samples of L are left out
+MOST = 6_000_000  # bytes of a page, past which samples of L are left out, images made small, and left out
+LONGEST = 200_000  # characters of a table that can be copied where there is little room
+LESS: tuple[Detail, ...] = ("small", "none")
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,7 +81,6 @@ def report(results: Any, *, title: str | None = None) -> Page:
         ValueError: no result, one of which there is no report.
     """
     named = _named(results)
-    script = files("brenier.resources").joinpath("plotly/plotly-basic.min.js").read_text(encoding="utf-8")
     compared = {name: one for name, one in named.items() if _kind(one) == "profile"}
     for profile in compared.values():
         records.check(profile, "profile")
@@ -86,18 +88,29 @@ def report(results: Any, *, title: str | None = None) -> Page:
     content: dict[str, Any] = _profiles(compared, body) if compared else {"charts": []}
     content["strips"] = []
     csv: dict[str, str] = {f"table-{k}": others.copyable(one) for k, one in enumerate(compared.values())}
+    sections: list[others.Section] = []
     for place, (name, one) in enumerate((name, one) for name, one in named.items() if name not in compared):
         section = others.block(one, name, place)
-        body.append(section.html)
+        sections.append(section)
         content["charts"] += section.charts
         content["strips"] += section.strips
         csv |= {f"csv-{place}": section.csv} if section.csv else {}
-    page = _assembled(title or _title(named), body, content | {"csv": csv}, script)
+    content["csv"] = csv
+    named_as = title or _title(named)
+
+    def made(detail: Detail) -> str:
+        return _assembled(named_as, [*body, *(section.html(detail) for section in sections)], content)
+
+    page = made("full")
     if len(page.encode()) > MOST and compared:
         for one in content["explorer"]["profiles"]:
             one["localization"] = None
             one.pop("weight", None)
-        page = _assembled(title or _title(named), body, content | {"csv": csv}, script)
+        page = made("full")
+    for detail in LESS:
+        if len(page.encode()) > MOST:
+            page = made(detail)
+            content["csv"] = {name: text for name, text in csv.items() if len(text) <= LONGEST}
     return Page(page)
 
 
@@ -122,7 +135,8 @@ def _profiles(compared: Mapping[str, Any], body: list[str]) -> dict[str, Any]:
     return {"charts": charts, "explorer": profiles.explorer(compared)}
 
 
-def _assembled(title: str, body: Sequence[str], content: Mapping[str, Any], plotly: str) -> str:
+def _assembled(title: str, body: Sequence[str], content: Mapping[str, Any]) -> str:
+    plotly = files("brenier.resources").joinpath("plotly/plotly-basic.min.js").read_text(encoding="utf-8")
     own = _resource("page.js").template
     inside = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return _resource("page.html").substitute(

@@ -71,14 +71,16 @@ def table_html(table: Table, name: str = "", rows: str = "") -> str:
         rows: what the ids of its rows begin with. Default: they have none.
     """
     columns = [[str(cell) for cell in column.cells] for column in table.columns]
-    head = "".join(f'<th scope="col">{escape(str(column.header))}</th>' for column in table.columns)
+    sides = [' class="left"' if column.justify == "left" else "" for column in table.columns]
+    titles = zip((escape(str(column.header)) for column in table.columns), sides, strict=True)
+    head = "".join(f'<th scope="col"{side}>{title}</th>' for title, side in titles)
     lines = [f"<thead><tr>{head}</tr></thead>"] if table.show_header else []
     lines.append("<tbody>")
     for k, row in enumerate(table.rows):
         first, *rest = (escape(column[k].strip()) for column in columns)
         place = f' id="{rows}{k}"' if rows else ""
         style = f' class="{row.style}"' if row.style else ""
-        cells = "".join(f"<td>{cell}</td>" for cell in rest)
+        cells = "".join(f"<td{side}>{cell}</td>" for cell, side in zip(rest, sides[1:], strict=True))
         lines.append(f'<tr{place}{style}><th scope="row">{first}</th>{cells}</tr>')
     lines.append("</tbody>")
     region = f' class="scroll" role="region" tabindex="0" aria-label="{escape(name)}"' if name else ' class="scroll"'
