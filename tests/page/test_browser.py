@@ -92,6 +92,21 @@ def test_the_slider_moves_the_images_that_a_file_holds(show: Show, profile: xr.D
     assert page.locator(".point img").first.evaluate("one => one.naturalWidth") == 3
 
 
+def test_the_slider_moves_the_noisy_images_of_a_profile(show: Show) -> None:
+    digits = brenier.probe("digits", [0.2, 1.0, 4.0], queries=8, about="atoms", views=3, progress=False)
+    page = show(digits)
+    page.focus("#snr")
+    page.keyboard.press("Home")
+    for snr in (0.2, 1.0, 4.0):
+        shown = page.locator("#views-0 [data-view]:visible")
+        assert shown.count() == 1
+        assert shown.locator("img").evaluate_all("all => all.map(one => one.alt)") == [
+            f"{what} at SNR {snr:g}" for what in ("noisy", "posterior mean", "undecided", "nearest datum")
+        ]
+        assert page.locator("#views-0 img").first.evaluate("one => [one.naturalWidth, one.naturalHeight]") == [26, 8]
+        page.keyboard.press("ArrowRight")
+
+
 def test_hover_says_the_value_with_its_error(show: Show, profile: xr.Dataset) -> None:
     page = show(profile)
     k = 2

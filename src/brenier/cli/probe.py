@@ -33,6 +33,9 @@ def run_probe(
     method: Annotated[
         Literal["auto", "quadrature", "monte-carlo"], typer.Option(help="Auto: quadrature for explicit 1-D laws.")
     ] = "auto",
+    views: Annotated[
+        int, typer.Option(help="Of images: noisy ones to keep in the file, for `brenier report` to show.")
+    ] = 4,
     seed: options.Seed = 0,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -71,6 +74,7 @@ def run_probe(
             model=files.open(model),
             holdout=holdout,
             method=method,
+            views=views,
             seed=seed,
             max_memory=max_memory,
             progress=not quiet,

@@ -86,6 +86,12 @@ _PROFILE: Labels = _COMPLEXITY | {
     "resolved_snr": ("largest SNR up to which the data can tell", "1"),
     "bracket_width": ("width of the bracket, of E L_r relative to it or of m*", "1"),
     "effective_dimension": ("effective dimension E tr Cov/E L of the posterior", "1"),
+    "view_snr": ("SNR of the images", "1"),
+    "view_noisy": ("noisy images y/r, 0 to 255 from view_low - 2/r to view_high + 2/r", "1"),
+    "view_mean": ("their posterior means, 0 to 255 from view_low to view_high", "1"),
+    "view_axis": ("what is undecided there, the first principal component; 0 to 255 around 127.5", "1"),
+    "view_variance": ("variance of rX along the component, given the noisy image", "1"),
+    "view_nearest": ("the datum nearest to the noisy image, 0 to 255 from view_low to view_high", "1"),
 }
 _DENSITIES: Labels = {
     "step": ("steps k of the way there", "1"),

@@ -222,3 +222,11 @@ def arrays_too(
         return cast(Callable[P, R], wrapped)
 
     return decorate
+
+
+def image_sides(shape: Sequence[int]) -> tuple[int, int] | None:
+    """Height and width of an image, whose channels, one or three, come first or last; None for other points."""
+    sides = list(shape)
+    if len(sides) == 3 and 1 in (sides[0] in (1, 3), sides[2] in (1, 3)):
+        sides = sides[1:] if sides[0] in (1, 3) else sides[:2]
+    return (sides[0], sides[1]) if len(sides) == 2 and min(sides) > 1 else None

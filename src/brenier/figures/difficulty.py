@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brenier.core import records
+from brenier.core.points import image_sides
 from brenier.figures.axes import (
     BLACK,
     BLUE,
     GREEN,
     ORANGE,
-    Array,
     legend_below,
     log_axis,
     panel,
@@ -168,7 +168,7 @@ def plot_hard_points(found: xr.Dataset, ax: Axes | None = None) -> Axes:
     shape = [int(side) for side in np.atleast_1d(found.attrs["event_shape"])]
     ax = panel(ax, "Where the hard points lie")
     points, hard = values_of(found, "points"), values_of(found, "integral_localization")
-    if "component" in found and sides_of(shape) is not None:
+    if "component" in found and image_sides(shape) is not None:
         _gallery(ax, found, shape)
     elif points.shape[1] <= 2:
         across = points[:, 1] if points.shape[1] == 2 else hard
@@ -190,17 +190,7 @@ def plot_hard_points(found: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def sides_of(shape: list[int]) -> tuple[int, int] | None:
-    """Height and width of an image; None for other points."""
-    if len(shape) == 2:
-        return (shape[0], shape[1]) if min(shape) > 1 else None
-    if len(shape) == 3 and 1 in (shape[0] in (1, 3), shape[2] in (1, 3)):
-        sides = shape[1:] if shape[0] in (1, 3) else shape[:2]
-        return (sides[0], sides[1]) if min(sides) > 1 else None
-    return None
-
-
-def image_of(values: Array, shape: list[int]) -> Array:
+def image_of(values: NDArray[Any], shape: list[int]) -> NDArray[Any]:
     """An image with its channels last, or grey."""
     image = values.reshape(shape)
     if image.ndim == 3:
@@ -221,7 +211,7 @@ def _gallery(ax: Axes, found: xr.Dataset, shape: list[int]) -> None:
     points, means = values_of(found, "points"), values_of(found, "posterior_mean")
     parts, variance, views = (values_of(found, name) for name in ("component", "variance", "view_snr"))
     low, high = float(points.min()), float(points.max())
-    sides = sides_of(shape)
+    sides = image_sides(shape)
     assert sides is not None  # it was asked
     tall, wide = sides
     gap = max(1, round(0.15 * wide))

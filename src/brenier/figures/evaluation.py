@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brenier.core import records
+from brenier.core.points import image_sides
 from brenier.figures.axes import BLACK, BLUE, ORANGE, Array, legend_below, panel, values_of
 from brenier.figures.page import letter_panels, page, plain
 from brenier.metrics.verdicts import WORDS
@@ -142,9 +143,7 @@ def plot_pairs(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def _is_image(evaluation: xr.Dataset) -> bool:
-    shape = [int(side) for side in np.atleast_1d(evaluation.attrs["event_shape"])]
-    sides = shape[1:] if shape[0] in (1, 3) else shape[:-1] if shape[-1] in (1, 3) else []
-    return min(shape if len(shape) == 2 else sides if len(shape) == 3 else [0], default=0) > 1
+    return image_sides([int(side) for side in np.atleast_1d(evaluation.attrs["event_shape"])]) is not None
 
 
 def _images(ax: Axes, points: Array, distances: Array) -> None:

@@ -242,6 +242,28 @@ class Empirical(Target):
             parts.append(sums.first / sums.mass[:, None])
         return self._restore(torch.cat(parts))
 
+    def posteriors(
+        self,
+        x: Float[Tensor, "n d"],
+        z: Float[Tensor, "n d"],
+        snrs: Sequence[float],
+        without: Int[Tensor, " m"] | None = None,
+    ) -> list[tuple[Float[Tensor, "n N"], Float[Tensor, "n d"]]]:
+        """Weights of the atoms at y = r x + z for each r, in float64, and means, `without` some atoms."""
+        inner = ((x.double() - self._centre) / self._unit).to(self.dtype)
+        blocks = [slice(i, i + CHUNK) for i in range(0, len(self), CHUNK)]
+        grams = [self._grams(inner, z.to(self.dtype), atoms) for atoms in blocks]
+        distances, slopes = (torch.cat([pair[k] for pair in grams], 1) for k in range(2))
+        found: list[tuple[Tensor, Tensor]] = []
+        for snr in snrs:
+            logits = self._logits(distances, slopes, self._ratio(snr)).double()
+            if without is not None:
+                logits[:, without.to(self.device)] = -torch.inf
+            weights = torch.softmax(logits, 1)
+            means = [weights[:, atoms].to(self.dtype) @ self._atoms[atoms] for atoms in blocks]
+            found.append((weights, self._restore(torch.stack(means).double().sum(0))))
+        return found
+
     def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
         """Posterior mean, localization, its trace and effective sample size at y ([LDK24] Definition 4)."""
         r = self._ratio(snr)

@@ -324,10 +324,12 @@
 
   // Images at several SNRs: those of one are shown.
   const turn = (strip, view) => {
-    const slider = byId(`${strip.id}-snr`);
-    slider.value = view;
-    slider.nextElementSibling.textContent = `r = ${short(strip.snr[view])}`;
-    slider.setAttribute("aria-valuetext", `SNR ${short(strip.snr[view])}`);
+    const slider = byId(`${strip.id}-snr`); // none where that of the profiles is the only one
+    if (slider) {
+      slider.value = view;
+      slider.nextElementSibling.textContent = `r = ${short(strip.snr[view])}`;
+      slider.setAttribute("aria-valuetext", `SNR ${short(strip.snr[view])}`);
+    }
     document.querySelectorAll(`#${strip.id} [data-view]`).forEach((one) => { one.hidden = Number(one.dataset.view) !== view; });
   };
 
@@ -340,7 +342,7 @@
   charts.forEach(keys);
   charts.forEach((chart) => { if (!explorer || !chart.snr) draw(chart); });
   data.strips.forEach((strip) => {
-    byId(`${strip.id}-snr`).addEventListener("input", (event) => turn(strip, Number(event.target.value)));
+    byId(`${strip.id}-snr`)?.addEventListener("input", (event) => turn(strip, Number(event.target.value)));
     turn(strip, 0);
   });
   if (explorer) explore();

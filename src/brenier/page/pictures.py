@@ -2,8 +2,9 @@
 
     point | posterior mean | undecided: the first principal component of X given the noisy point, up to its sign
 
-Where the file holds them at several SNRs, a slider goes along these, and that of the profiles moves it, too. A page has
-images in full, small ones, or sentences in their place, by what it may weigh.
+A profile of images has noisy ones, their means, what is undecided and the nearest data, which its slider moves. Where
+the file of a difficulty holds images at several SNRs, a slider goes along these, and that of the profiles moves it,
+too. A page has images in full, small ones, or sentences in their place, by what it may weigh.
 """
 
 import base64
@@ -16,8 +17,9 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
-from brenier.figures.difficulty import image_of, sides_of
-from brenier.reports.tables import scale
+from brenier.core.points import image_sides
+from brenier.figures.difficulty import image_of
+from brenier.reports.tables import number, scale
 
 Detail: TypeAlias = Literal["full", "small", "none"]
 Picture: TypeAlias = Callable[[Detail], str]  # HTML in so much detail
@@ -29,6 +31,12 @@ LARGEST: dict[Detail, int] = {
     "small": 32,
     "none": 0,
 }  # pixels to a side, past which an image is made smaller
+VIEWS = {  # of a profile
+    "view_noisy": "noisy",
+    "view_mean": "posterior mean",
+    "view_axis": "undecided",
+    "view_nearest": "nearest datum",
+}
 LEFT_OUT = '<p class="note">{what} left out: the page would weigh more than 6 MB.</p>'
 
 
@@ -41,7 +49,7 @@ class Strip(TypedDict):
 
 def sides_of_event(data: xr.Dataset) -> tuple[int, int] | None:
     """Height and width of the images that a result is about; None where its points are none."""
-    return sides_of(_shape(data))
+    return image_sides(_shape(data))
 
 
 def _shape(data: xr.Dataset) -> list[int]:
@@ -94,6 +102,47 @@ def _points(found: xr.Dataset, name: str, same: bool, detail: Detail) -> str:
         f'<div class="strip" id="{name}"><h3>Hardest, then easiest: point, posterior mean, what is undecided</h3>'
         f'{slider}<div class="points">{"".join(cards)}</div></div>'
     )
+
+
+def seen(profile: xr.Dataset, name: str, place: int) -> tuple[Picture | None, list[Strip]]:
+    """What a profile holds of noisy images, and what moves it; nothing where it holds none."""
+    if "view_snr" not in profile:
+        return None, []
+    snrs = profile["view_snr"].to_numpy().astype(float).tolist()
+    return lambda detail: _views(profile, name, f"views-{place}", snrs, detail), [{"id": f"views-{place}", "snr": snrs}]
+
+
+def _views(profile: xr.Dataset, name: str, own: str, snrs: list[float], detail: Detail) -> str:
+    """At each SNR a row of images of each kind."""
+    if detail == "none":
+        return f'<div id="{own}">{LEFT_OUT.format(what="Images were")}</div>'
+    shape, shown = _shape(profile), ""
+    for view, snr in enumerate(snrs):
+        rows = ""
+        for variable, what in VIEWS.items():
+            if variable not in profile:
+                continue
+            images = [image_of(one, shape) for one in profile[variable].to_numpy()[view]]
+            image = _beside(images, LARGEST[detail])
+            rows += f'<dt>{what}</dt><dd><img src="{_source(image)}" alt="{what} at SNR {scale(snr)}"></dd>'
+        variance = ", ".join(number(float(one)) for one in profile["view_variance"][view])
+        said = f"SNR {scale(snr)}; variance of rX along what is undecided {variance}"
+        hidden = " hidden" if view else ""
+        shown += f'<div data-view="{view}"{hidden}><dl>{rows}</dl><small>{said}</small></div>'
+    return f'<div class="strip views" id="{own}"><h3>What is seen: {escape(name)}</h3>{shown}</div>'
+
+
+def _beside(images: list[Any], size: int) -> Image.Image:
+    """Images of eight bits in a row, on nothing."""
+    made = [Image.fromarray(np.ascontiguousarray(one)).convert("RGB") for one in images]
+    for one in made:
+        one.thumbnail((size, size))
+    wide, tall = made[0].size
+    gap = max(1, wide // 12)
+    row = Image.new("RGBA", (len(made) * (wide + gap) - gap, tall))
+    for k, one in enumerate(made):
+        row.paste(one, (k * (wide + gap), 0))
+    return row
 
 
 def _pairs(found: xr.Dataset, detail: Detail) -> str:

@@ -21,7 +21,7 @@ from brenier.core import records
 from brenier.core.writing import atomic_path, check_output
 from brenier.page import others, profiles
 from brenier.page.charts import Chart
-from brenier.page.pictures import Detail
+from brenier.page.pictures import Detail, Picture, seen
 
 SUFFIXES = (".html", ".htm")
 MOST = 6_000_000  # bytes of a page, past which samples of L are left out, images made small, and left out
@@ -84,9 +84,8 @@ def report(results: Any, *, title: str | None = None) -> Page:
     compared = {name: one for name, one in named.items() if _kind(one) == "profile"}
     for profile in compared.values():
         records.check(profile, "profile")
-    body: list[str] = []
-    content: dict[str, Any] = _profiles(compared, body) if compared else {"charts": []}
-    content["strips"] = []
+    content: dict[str, Any] = {"charts": [], "strips": []}
+    explored = _profiles(compared, content) if compared else lambda detail: ""
     csv: dict[str, str] = {f"table-{k}": others.copyable(one) for k, one in enumerate(compared.values())}
     sections: list[others.Section] = []
     for place, (name, one) in enumerate((name, one) for name, one in named.items() if name not in compared):
@@ -99,7 +98,7 @@ def report(results: Any, *, title: str | None = None) -> Page:
     named_as = title or _title(named)
 
     def made(detail: Detail) -> str:
-        return _assembled(named_as, [*body, *(section.html(detail) for section in sections)], content)
+        return _assembled(named_as, [explored(detail), *(section.html(detail) for section in sections)], content)
 
     page = made("full")
     if len(page.encode()) > MOST and compared:
@@ -114,8 +113,8 @@ def report(results: Any, *, title: str | None = None) -> Page:
     return Page(page)
 
 
-def _profiles(compared: Mapping[str, Any], body: list[str]) -> dict[str, Any]:
-    """Put the profiles on the page; returns what the script needs of them."""
+def _profiles(compared: Mapping[str, Any], content: dict[str, Any]) -> Picture:
+    """The profiles as HTML; what the script needs of them is added to the content."""
     charts: list[Chart] = [chart for chart in profiles.charts(compared) if chart["series"]]
     blocks = "".join(profiles.block(one, name, k) for k, (name, one) in enumerate(compared.items()))
     panels = "".join(others.panel(chart) for chart in charts)
@@ -128,11 +127,18 @@ def _profiles(compared: Mapping[str, Any], body: list[str]) -> dict[str, Any]:
         {"id": "survival", "title": "Survival of L at this SNR", "x": "u", "y": "P(L > u)", "series": []},
         {"id": "sample", "title": "Sample of L at this SNR", "x": "L", "y": "share", "series": []},
     ]
-    own = _resource("explorer.html").substitute(
-        blocks=blocks, moved="".join(others.panel(chart) for chart in moved), panels=panels, tables=tables
-    )
-    body.append(own)
-    return {"charts": charts, "explorer": profiles.explorer(compared)}
+    views = [seen(one, name, k) for k, (name, one) in enumerate(compared.items())]
+    content["charts"] += charts
+    content["strips"] += [one for _, moves in views for one in moves]
+    content["explorer"] = profiles.explorer(compared)
+
+    def shown(detail: Detail) -> str:
+        pictures = "".join(one(detail) for one, _ in views if one is not None)
+        panes = "".join(others.panel(chart) for chart in moved)
+        parts = {"blocks": blocks, "moved": panes, "panels": panels, "tables": tables}
+        return _resource("explorer.html").substitute(parts, views=pictures and f'<div class="sights">{pictures}</div>')
+
+    return shown
 
 
 def _assembled(title: str, body: Sequence[str], content: Mapping[str, Any]) -> str:

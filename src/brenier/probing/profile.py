@@ -29,6 +29,7 @@ from brenier.laws.levels import default_snrs, given_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
 from brenier.probing.behind import DIMENSIONS, Levels, look_behind
 from brenier.probing.beside import find_model, profiles_of
+from brenier.probing.views import views_of
 from brenier.scales import sigma_from_snr, time_from_snr
 
 Array: TypeAlias = NDArray[np.float64]
@@ -62,6 +63,7 @@ def probe(
     model: LawLike | None = None,
     holdout: float | None = None,
     method: Literal["auto", "quadrature", "monte-carlo"] = "auto",
+    views: int = 4,
     seed: int = 0,
     max_memory: float | None = None,
     device: torch.device | str | None = None,
@@ -89,6 +91,8 @@ def probe(
             their brackets.
         holdout: share of the data to draw queries from instead of making them atoms (with about="atoms" only).
         method: "quadrature" for explicit laws on the line (the default there), "monte-carlo" for any.
+        views: of a law of images, how many noisy ones are kept with what a denoiser makes of them, for people to see.
+            No other number depends on it; 0: none.
         seed: of every random number.
         max_memory: GiB that blocks of work may take beyond the data; a larger file is used in blocks. Default: 1, and
             half of the memory that is free for a file.
@@ -121,6 +125,9 @@ def probe(
         - For a network, means over queries with their `*_se`: `mean_symmetric` (snr), the largest eigenvalue of the
           symmetric part of the denoiser's Jacobian J, and `asymmetry` (snr), ||J - J^T||_F/||J||_F. A posterior's J is
           symmetric: there the one equals `mean_localization`, and the other is 0.
+        - Of a law of images, at up to twelve SNRs `view_snr` (view), in eight bits (view, shown, coordinate):
+          `view_noisy`, `view_mean`, `view_axis`, what is undecided there, and of data `view_nearest`; `view_variance`
+          (view, shown) of rX along the axis. See `probing.views`.
 
         Attributes hold what is needed to repeat the run; of data in blocks also `dropped_mass`, the most that a
         posterior may have in what was left out, by proof, and `share_read`, of all (SNR, query, block).
@@ -136,6 +143,7 @@ def probe(
     if not 0 < beta < np.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
     queries = whole_number(law.default_queries if queries is None else queries, "queries", 1, MOST - 1)
+    views = whole_number(views, "views", 0, 64)
     seed = whole_number(seed, "seed", 0)
     chosen = _choose_method(method, law)
     asked = _choose_question(about, holdout, law)
@@ -154,13 +162,16 @@ def probe(
         else:
             sample = _by_monte_carlo(law, grid, queries, holdout, seed, advance)
     variables, coordinates = _profile(sample, grid, richness, beta)
-    modelled: dict[str, Any] = {}
+    pictures, modelled = {}, {}
+    if holdout is None and chosen == "monte-carlo":
+        seen, pictures = views_of(raw, grid, views, seed, apart=asked == "law" and bool(law.atoms))
+        variables |= seen
     if beside is not None:
         assert isinstance(raw, Empirical)  # only data have atoms
         shared: dict[str, Any] = {"perturbations": perturbations, "beta": beta, "seed": seed, "progress": progress}
 
         def run(other: Target, levels: Array, number: int) -> xr.Dataset:
-            return probe(other, levels, queries=number, method="monte-carlo", max_memory=max_memory, **shared)
+            return probe(other, levels, queries=number, method="monte-carlo", views=0, max_memory=max_memory, **shared)
 
         curves, modelled = profiles_of(raw, beside, grid, run, seed=seed, progress=progress)
         variables |= curves
@@ -185,6 +196,7 @@ def probe(
         queries_from="the network's own chain" if law.drawn_from is None else law.drawn_from.name,
         call={"snrs": grid.tolist(), "perturbations": richness.tolist()},
         **modelled,
+        **pictures,
     )
 
 

@@ -188,7 +188,7 @@ def _plans(
     if any(name in INFORMED for name, _, _ in cells):
         high, low, _ = noise_range(law, sigma_max, sigma_min)
         about = "atoms" if law.atoms else None
-        profile = probe(law, needed_snrs(high, low), about=about, seed=seed, progress=False)
+        profile = probe(law, needed_snrs(high, low), about=about, views=0, seed=seed, progress=False)
     make = partial(plan, law, sigma_max=sigma_max, sigma_min=sigma_min, pilots=pilots, seed=seed, progress=False)
     plans: list[Schedule | None] = []
     spent: list[int] = []

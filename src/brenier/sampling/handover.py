@@ -92,15 +92,15 @@ def find_handover(
     single = data.distinct()
     if len(single) == 1:
         raise ValueError(f"all points of {data.name} are the same, and have no SNR to choose: give the handover's")
-    own = probe(single, about="atoms", queries=QUERIES, seed=seed, progress=progress)
+    own = probe(single, about="atoms", queries=QUERIES, views=0, seed=seed, progress=progress)
     least = min(CROWD, math.sqrt(len(single)))
     crowded = _last_above(own["snr"].to_numpy(), own["ess"].to_numpy(), least)
     whose = law.name
     if profile is None and (law.atoms or law.learned):
         few, whose = own.sel(snr=slice(None, max(crowded, float(own["snr"][0])))), data.name
-        profile = few if len(single) < LEAST else probe(single, queries=QUERIES, seed=seed, progress=progress)
+        profile = few if len(single) < LEAST else probe(single, queries=QUERIES, views=0, seed=seed, progress=progress)
     elif profile is None:
-        profile = probe(law, queries=QUERIES, seed=seed, progress=progress)
+        profile = probe(law, queries=QUERIES, views=0, seed=seed, progress=progress)
     hard = _band_end(profile)
     if math.isnan(hard) and float(profile.get("resolved_snr", math.inf)) < float(profile["snr"][-1]):
         hard = math.inf  # it may begin past what the data resolve

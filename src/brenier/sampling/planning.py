@@ -136,7 +136,7 @@ def plan(
     elif criterion in INFORMED:
         if profile is None:
             about = "atoms" if law.atoms else None  # data are sampled by their own score
-            profile = probe(law, needed_snrs(high, low), about=about, seed=seed, progress=progress)
+            profile = probe(law, needed_snrs(high, low), about=about, views=0, seed=seed, progress=progress)
             spent = int(profile.sizes["snr"] * profile.sizes["query"])
         levels = INFORMED[criterion](profile, count, high, low, name)
     elif criterion in PUBLISHED:
