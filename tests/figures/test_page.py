@@ -11,9 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from brenier.figures import save_figure
+from brenier import probe
+from brenier.figures import plot_complexity, plot_profile, save_figure
 from brenier.figures.axes import panel
-from brenier.figures.page import counted, letter_panels, page, plain, short, stacked
+from brenier.figures.page import counted, drawn_as, letter_panels, page, plain, short, stacked
 
 
 def drawn() -> Figure:
@@ -88,3 +89,20 @@ def test_a_notebook_shows_a_figure_without_pyplot() -> None:
     image = Image.open(io.BytesIO(formatter()))
     assert image.size == (400, 200)
     assert panel(None, "alone").figure._repr_png_()[:4] == b"\x89PNG"
+
+
+def test_letters_of_a_pdf_are_of_type_42_whoever_saves_it(tmp_path: Path) -> None:
+    figure = plot_complexity(probe("two-points", [0.5, 1.0, 2.0], progress=False)).figure
+    save_figure(figure, tmp_path / "ours.pdf")
+    figure.savefig(tmp_path / "own.pdf")
+    for name in ("ours.pdf", "own.pdf"):
+        content = (tmp_path / name).read_bytes()
+        assert b"/CIDFontType2" in content
+        assert b"/Type3" not in content
+
+
+def test_a_page_is_black_on_white_in_any_style() -> None:
+    found = probe("two-points", [0.5, 1.0, 2.0], progress=False)
+    usual = drawn_as(plot_profile(found), ".png", dpi=50)
+    with mpl.style.context("dark_background"):
+        assert drawn_as(plot_profile(found), ".png", dpi=50) == usual

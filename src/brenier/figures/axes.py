@@ -1,5 +1,6 @@
 """What the figures share: colours, curves, SNR axes with readable ticks, bands, legends that cover no data."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ BLUE, ORANGE, GREEN, BLACK, PURPLE = "#0072B2", "#D55E00", "#009E73", "black", "
 MARKERS = "osD^vPX*"
 GAP = 0.1  # of the axis between two labelled ticks
 BELOW = 34  # points from the axes down to their legend: tick labels and the axis label lie between
+NARROW = 3.1  # inches of an axes that stands in one column of a paper: letters are small there, and long lines broken
+SMALL, SMALLEST = 7.5, 6.5  # letters there, in points
+LETTER = 0.55  # width of a letter over its height
 
 
 def panel(ax: Axes | None, title: str) -> Axes:
@@ -178,11 +182,66 @@ def bracket(ax: Axes, x: Array, ends: Sequence[Array], colour: Any) -> None:
 
 
 def legend_below(ax: Axes, handles: Sequence[Artist], columns: int = 2) -> Axes:
-    """Put a legend under the x axis's label, where there are no data; returns the axes."""
+    """Put a legend under the x axis's label, where there are no data; returns the axes.
+
+    In narrow axes it has as many columns as fit.
+    """
     figure = ax.get_figure(root=True)
     assert figure is not None  # axes are made in one
-    below = ax.transAxes + ScaledTranslation(0, -BELOW / 72, figure.dpi_scale_trans)
+    narrow = is_narrow(ax)
+    lines = narrowed(ax).get_xlabel().count("\n")
+    down = BELOW * SMALL / 10 + 3 + 1.2 * SMALL * lines if narrow else BELOW
+    below = ax.transAxes + ScaledTranslation(0, -down / 72, figure.dpi_scale_trans)
     place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
-    place |= {"borderaxespad": 0, "handlelength": 2.4, "columnspacing": 1.2}
-    ax.legend(handles=handles, ncols=columns, frameon=False, **place)
+    place |= {"borderaxespad": 0, "handlelength": 2.4, "columnspacing": 1.2, "frameon": False, "handles": handles}
+    if narrow:
+        place |= {"fontsize": SMALLEST, "handlelength": 2.0, "columnspacing": 0.8, "labelspacing": 0.3}
+    for count in range(columns, 0, -1):
+        legend = ax.legend(ncols=count, **place)
+        if not narrow or count == 1 or legend.get_window_extent().width <= (_width_of(ax) + 0.05) * figure.dpi:
+            break
     return ax
+
+
+def is_narrow(ax: Axes) -> bool:
+    """Whether axes stand in one column of a paper."""
+    return _width_of(ax) < NARROW
+
+
+def _width_of(ax: Axes) -> float:
+    """In inches, as far as the layout knows it."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes are made in one
+    return float(ax.get_position().width * figure.get_figwidth())
+
+
+def narrowed(ax: Axes) -> Axes:
+    """The axes with small letters and broken lines where they are narrow; called when all texts are there."""
+    if not is_narrow(ax):
+        return ax
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes are made in one
+    width, height = _width_of(ax), float(ax.get_position().height * figure.get_figheight())
+    title = ax.get_title(loc="left")
+    texts = {ax.xaxis.label: width, ax.yaxis.label: height}
+    for one in (ax, *ax.child_axes):
+        one.tick_params(labelsize=SMALLEST)
+        texts |= {one.xaxis.label: width, one.yaxis.label: texts.get(one.yaxis.label, height)}
+    for text, room in texts.items():
+        text.set(fontsize=SMALL, text=_broken(text.get_text(), room, SMALL))
+    ax.set_title(_broken(title, width, SMALL + 1), loc="left", fontsize=SMALL + 1)
+    return ax
+
+
+def _broken(text: str, room: float, size: float) -> str:
+    """Text in lines of so many inches, formulas whole, as matplotlib counts their letters."""
+    most = max(int(72 * room / (LETTER * size)), 12)
+    lines, length = [""], 0
+    for word in text.replace("\n", " ").split(" "):
+        letters = len(re.sub(r"\\[a-zA-Z]+|[${}^_\\,]", "", word)) + word.count("\\")
+        if lines[-1] and length + letters > most:
+            lines.append("")
+            length = 0
+        lines[-1] += " " * bool(lines[-1]) + word
+        length += letters + 1
+    return "\n".join(lines)

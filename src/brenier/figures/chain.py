@@ -111,8 +111,8 @@ def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     handles = _theory(ax, chain, "rate")
     label = "measured" if chain.attrs["method"] == "quantiles" else "measured (noisy)"
     measured = _curve(ax, chain, "rate", label, BLACK, "<", "-")
-    _legend_of_rates(ax, [measured, zero, *handles])
     ax.set_ylabel(r"growth rate of $W_2^2(\bar\mu,\bar\nu)$")
+    _legend_of_rates(ax, [measured, zero, *handles])
     return ax
 
 
@@ -130,8 +130,8 @@ def plot_chain_bounds(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     floor = _distance_axis(ax, [gap, *(np.where(part <= top, part, np.nan) for part in bounds)])
     handles = _theory(ax, chain, "bound", floor, top)
     measured = _curve(ax, chain, "w2_chain", "measured", BLACK, "<", "-", floor)
-    _legend_of_rates(ax, [measured, *handles])
     ax.set_ylabel(r"$W_2(\bar\mu,\bar\nu)$ (unit of the data)")
+    _legend_of_rates(ax, [measured, *handles])
     return ax
 
 

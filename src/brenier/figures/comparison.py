@@ -19,11 +19,12 @@ from brenier.figures.axes import (
     PURPLE,
     Array,
     log_axis,
+    narrowed,
     panel,
     tick_label,
     values_of,
 )
-from brenier.figures.page import counted, page, plain, short, stacked
+from brenier.figures.page import counted, letter_panels, page, plain, short, stacked
 from brenier.sampling.handmade import HANDMADE
 
 HEIGHTS = {"above": 0.75, "panel": 2.1, "between": 0.85}  # on the page, in inches
@@ -58,6 +59,7 @@ def plot_comparison(comparison: xr.Dataset) -> Figure:
         for row, solver in zip(panels, solvers, strict=True):
             for ax, name in zip(row, MEASURES, strict=True):
                 plot_compared_errors(comparison, ax, solver=str(solver), name=name)
+        letter_panels(panels.ravel(), None)
         hollow = Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", color="0.4")
         hollow.set_label("hollow: below the axis")
         place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0.05 / height), "bbox_transform": figure.transFigure}
@@ -100,7 +102,7 @@ def plot_compared_errors(comparison: xr.Dataset, ax: Axes | None = None, *, solv
         ax.plot(x[under], shown[under], markerfacecolor="none", linestyle="none", clip_on=False, **look)
     if not ax.lines:
         ax.text(0.5, 0.5, MISSING.get(name, MISSING["rms"]), transform=ax.transAxes, ha="center", va="center")
-    return ax
+    return narrowed(ax)
 
 
 def _check(comparison: xr.Dataset) -> None:

@@ -15,8 +15,12 @@ from brenier.figures.axes import (
     BLUE,
     GREEN,
     ORANGE,
+    SMALL,
+    SMALLEST,
+    is_narrow,
     legend_below,
     log_axis,
+    narrowed,
     panel,
     sigma_axis,
     snr_axis,
@@ -35,7 +39,7 @@ WORDS = {
     "noise_norm": "length of noise",
     "log_density": "log density",
 }
-WIDTH, PANEL, ABOVE, BETWEEN, BELOW = 9.0, 2.8, 0.95, 1.1, 0.75  # inches
+WIDTH, PANEL, ABOVE, BETWEEN, BELOW = 9.0, 2.8, 1.1, 1.1, 0.75  # inches
 GALLERY = 3.4
 WAYS = 40  # curves drawn
 PICTURES = 6  # images of a row of the gallery, of each kind
@@ -118,14 +122,14 @@ def plot_difficulty_against_error(found: xr.Dataset, ax: Axes | None = None) -> 
     x, y = values_of(found, "integral_localization"), values_of(found, "error")
     worst = np.zeros(len(y), dtype=bool)
     worst[np.argsort(-y, kind="stable")[: round(len(y) / 10)]] = True
+    handles: list[Any] = []
     for rows, label, colour, marker in ((~worst, "point", BLUE, "o"), (worst, "worst tenth", ORANGE, "^")):
-        ax.plot(x[rows], y[rows], marker, color=colour, markersize=3, alpha=0.6, linewidth=0, label=label)
+        handles += ax.plot(x[rows], y[rows], marker, color=colour, markersize=3, alpha=0.7, linewidth=0, label=label)
     positive = y[y > 0]
     if len(positive) and positive.max() > 20 * np.quantile(positive, 0.02):
         log_axis(ax, float(np.quantile(positive, 0.01)) / 1.3, 1.3 * float(positive.max()))
     ax.set(xlabel=WORDS["integral_localization"], ylabel="distance to the flow's end (unit of the data)")
-    ax.legend(loc="best", frameon=False)
-    return ax
+    return legend_below(ax, handles)
 
 
 def plot_difficulty_ranks(found: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -176,7 +180,9 @@ def plot_hard_points(found: xr.Dataset, ax: Axes | None = None) -> Axes:
         figure = ax.get_figure()
         assert figure is not None  # axes are made in one
         if points.shape[1] == 2:
-            figure.colorbar(dots, ax=ax, label=WORDS["integral_localization"])
+            bar = figure.colorbar(dots, ax=ax)
+            bar.set_label(WORDS["integral_localization"], fontsize=SMALL if is_narrow(ax) else None)
+            bar.ax.tick_params(labelsize=SMALLEST if is_narrow(ax) else None)
             ax.set_aspect("equal", adjustable="datalim")
             ax.set(xlabel="$x_1$", ylabel="$x_2$")
         else:
@@ -186,8 +192,8 @@ def plot_hard_points(found: xr.Dataset, ax: Axes | None = None) -> Axes:
         for name, colour in (("integral_localization", BLUE), ("max_localization", ORANGE)):
             ax.plot(np.arange(1, len(hard) + 1), -np.sort(-values_of(found, name)), color=colour, label=WORDS[name])
         ax.set(xlabel="rank", ylabel="no unit")
-        ax.legend(frameon=False)
-    return ax
+        ax.legend(frameon=False, fontsize=SMALLEST if is_narrow(ax) else None)
+    return narrowed(ax)
 
 
 def image_of(values: NDArray[Any], shape: list[int]) -> NDArray[Any]:
@@ -206,7 +212,7 @@ def _gallery(ax: Axes, found: xr.Dataset, shape: list[int]) -> None:
     )
     rows = found["row"].to_numpy()
     half = len(rows) // 2
-    count = min(PICTURES, half)
+    count = min(PICTURES // 2 if is_narrow(ax) else PICTURES, half)
     shown = [*range(count), *range(len(rows) - count, len(rows))]
     points, means = values_of(found, "points"), values_of(found, "posterior_mean")
     parts, variance, views = (values_of(found, name) for name in ("component", "variance", "view_snr"))

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from brenier.core import records
 from brenier.core.points import image_sides
-from brenier.figures.axes import BLACK, BLUE, ORANGE, Array, legend_below, panel, values_of
+from brenier.figures.axes import BLACK, BLUE, ORANGE, Array, is_narrow, legend_below, narrowed, panel, values_of
 from brenier.figures.page import letter_panels, page, plain
 from brenier.metrics.verdicts import WORDS
 
 SHARES = ("precision", "recall", "density", "coverage", "mmr", "stray", "closer", "copied")
 CONTROLS = {"held-out": "held-out points", "leave-one-out": "training points among each other"}
 WIDTH, TOP = 9.0, 4.4  # inches: the page, and its upper panels
-STRIP, BELOW = 2.7, 4.3  # the panel of pairs: two rows of images, or another picture
+STRIP, BELOW = 2.83, 4.43  # the panel of pairs: two rows of images, or another picture
 
 
 def plot_evaluation(evaluation: xr.Dataset) -> Figure:
@@ -50,7 +50,7 @@ def plot_evaluation(evaluation: xr.Dataset) -> Figure:
         plot_shares(evaluation, panels[0])
         if paired:
             plot_closeness(evaluation, panels[1])
-            panels.append(figure.add_axes((0.08, 0.65 / height, 0.895, (bottom - 1.1) / height)))
+            panels.append(figure.add_axes((0.08, 0.78 / height, 0.895, (bottom - 1.23) / height)))
             plot_pairs(evaluation, panels[2])
         letter_panels(panels, 8)
     return figure
@@ -130,7 +130,9 @@ def plot_pairs(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
     points = values_of(evaluation, "pair_points")
     shape = tuple(int(side) for side in np.atleast_1d(evaluation.attrs["event_shape"]))
     if _is_image(evaluation):
-        _images(ax, points.reshape(*points.shape[:2], *shape), values_of(evaluation, "pair_distance"))
+        shown = slice(len(points) // 2 if is_narrow(ax) else len(points))
+        images = points[shown].reshape(-1, 2, *shape)
+        _images(ax, images, values_of(evaluation, "pair_distance")[shown])
     elif points.shape[2] == 2:
         _plane(ax, points, values_of(evaluation, "cloud"))
     else:
@@ -139,7 +141,7 @@ def plot_pairs(evaluation: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.bar(np.arange(len(closeness)), closeness, color=BLUE)
         ax.set_xticks(np.arange(len(closeness)), [f"{sample}\n{row}" for sample, row in rows])
         ax.set(xlabel="row of the sample, and of the training point", ylabel="distance / neighbour's own")
-    return ax
+    return narrowed(ax)
 
 
 def _is_image(evaluation: xr.Dataset) -> bool:
@@ -180,5 +182,4 @@ def _plane(ax: Axes, points: Array, cloud: Array) -> None:
     ax.margins(0.08)
     ax.set_aspect("equal", adjustable="datalim")
     ax.set(xlabel="$x_1$", ylabel="$x_2$")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    ax.set_position((0.08, ax.get_position().y0, 0.7, ax.get_position().height))
+    legend_below(ax, list(ax.get_lines()), columns=3)

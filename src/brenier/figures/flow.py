@@ -19,7 +19,8 @@ from brenier.figures.page import counted, letter_panels, page, plain, short
 from brenier.transport.mongeampere import MongeAmpere, images, read_potential
 from brenier.transport.mongeampere.portrait import portrait
 
-SIZES = {1: (5.6, 5.4, 0.15, 0.82), 2: (10, 5.4, 0.08, 0.86), 3: (13, 5.0, 0.055, 0.86)}  # inches, and edges
+SIZES = {1: (5.6, 5.4, 0.15, 0.82), 2: (9, 5.0, 0.09, 0.84), 3: (9, 8.6, 0.09, 0.91)}  # inches, and edges
+BELOW, BETWEEN = 1.25, 1.55  # inches, for what lies under panels
 ENDS = {
     "closed form": "in closed form",
     "steady": "steady after {steps} steps",
@@ -32,7 +33,7 @@ ENDS = {
 
 
 def plot_flow(flow: MongeAmpere | xr.Dataset) -> Figure:
-    """Draw a map and its history on a page: on the line three panels, 13 by 5 inches, elsewhere two, 10 by 5.4.
+    """Draw a map and its history on a page 9 inches wide: on the line three panels in two rows, elsewhere two.
 
     Args:
         flow: a fitted map, or what `brenier flow` saved.
@@ -48,7 +49,10 @@ def plot_flow(flow: MongeAmpere | xr.Dataset) -> Figure:
     columns = 1 + line + bool(steps)
     width, height, left, top = SIZES[columns]
     with page(width, height, _title(data, "\n" if columns == 1 else ", "), at=0.97) as figure:
-        grid = figure.add_gridspec(1, columns, left=left, right=0.98, bottom=0.24, top=top, wspace=0.24)
+        rows = 2 if columns == 3 else 1
+        tall = (top * height - BELOW - (rows - 1) * BETWEEN) / rows
+        layout = {"left": left, "right": 0.98, "bottom": BELOW / height, "top": top, "wspace": 0.24}
+        grid = figure.add_gridspec(rows, min(columns, 2), hspace=BETWEEN / tall, **layout)
         panels = [figure.add_subplot(grid[0, k]) for k in range(1 + line)]
         if line:
             plot_flow_map(data, panels[0])
@@ -56,8 +60,9 @@ def plot_flow(flow: MongeAmpere | xr.Dataset) -> Figure:
         else:
             plot_flow_image(data, panels[0])
         if steps:
-            rows = grid[0, columns - 1].subgridspec(len(steps), 1, hspace=0.14)
-            stack = [figure.add_subplot(rows[k]) for k in range(len(steps))]
+            last = grid[1, :] if rows == 2 else grid[0, columns - 1]
+            parts = last.subgridspec(len(steps), 1, hspace=0.14)
+            stack = [figure.add_subplot(parts[k]) for k in range(len(steps))]
             plot_history(data, stack)
             panels.append(stack[0])
         letter_panels(panels, 8)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -12,11 +13,32 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+# Black on white whatever style a notebook is in, so that all figures look alike; in files, letters are letters.
+STYLE: dict[str, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "white"),
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), "black"),
+    "axes.grid": False,
+    "axes.titlelocation": "center",
+}
+WRITTEN: dict[str, Any] = {
+    "svg.hashsalt": "brenier",
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+}
 _UNDATED = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 class Drawing(Figure):
     """A figure that a notebook shows where it is the last value of a cell, without pyplot and `%matplotlib`."""
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """As matplotlib does it, with letters that editors and printers know as such."""
+        with mpl.rc_context(WRITTEN):
+            super().savefig(fname, **options)
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -41,7 +63,7 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 200) -> None:
 def drawn_as(figure: Figure, suffix: str, *, dpi: float = 200) -> bytes:
     """The bytes of a figure as a file of this suffix has them: always the same."""
     content = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "brenier"}), warnings.catch_warnings():
+    with mpl.rc_context(WRITTEN), warnings.catch_warnings():
         # A law may be named in any script: what the font lacks is drawn as a box, which says as much as the warning.
         warnings.filterwarnings("ignore", r"Glyph .* missing", UserWarning)
         # Through memory: matplotlib loses the error when the disk fills up under a file that it has open.
@@ -69,7 +91,7 @@ def page(
         legend: size of the letters of legends, in points.
         layout: an engine of matplotlib that places the panels.
     """
-    with mpl.rc_context({"font.size": 9.0, "axes.titlesize": 10.0, "legend.fontsize": legend}):
+    with mpl.rc_context(STYLE | {"legend.fontsize": legend}):
         figure = Drawing(figsize=(width, height), layout=layout)
         FigureCanvasAgg(figure)
         yield figure
@@ -85,7 +107,7 @@ def stacked(rows: int, above: float, panel: float, between: float, below: float)
 def letter_panels(panels: Iterable[Axes], pad: float | None = 40) -> None:
     """Put (a), (b), ... before the panels' titles, `pad` points above, clear of top axes; None: where they are."""
     place: dict[str, Any] = {} if pad is None else {"y": 1, "pad": pad}
-    for letter, ax in zip("abcdefgh", panels, strict=False):
+    for letter, ax in zip(ascii_lowercase, panels, strict=False):
         ax.set_title(f"({letter}) {ax.get_title(loc='left')}", loc="left", **place)
 
 

@@ -13,7 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from brenier.core import records
-from brenier.figures.axes import BLACK, BLUE, GAP, ORANGE, Array, legend_below, nice_ticks, panel, tick_label, values_of
+from brenier.figures.axes import (
+    BLACK,
+    BLUE,
+    GAP,
+    ORANGE,
+    Array,
+    legend_below,
+    narrowed,
+    nice_ticks,
+    panel,
+    tick_label,
+    values_of,
+)
 from brenier.figures.page import counted, letter_panels, page, plain, short, stacked
 from brenier.sampling.schedule import Schedule
 
@@ -93,7 +105,7 @@ def plot_schedule_error(schedule: Schedule, ax: Axes | None = None) -> Axes:
     ax.set_ylim(low, high if low < high else 1)
     ax.axhline(0, color=BLACK, linewidth=0.8)
     ax.set_ylabel("share (unit of the data)")
-    return ax
+    return narrowed(ax)
 
 
 def _level_axis(ax: Axes, schedule: Schedule) -> Array:
