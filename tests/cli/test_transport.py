@@ -8,6 +8,7 @@ import xarray as xr
 
 from brenier.core import work
 from brenier.transport import SemiDiscrete
+from brenier.transport.semidiscrete import fitting
 from brenier.transport.semidiscrete import map as semidiscrete
 
 Command = Callable[..., Any]  # to a `Result` of conftest.py
@@ -75,6 +76,24 @@ def test_it_saves_the_map_that_fit_finds_with_its_measured_error(brenier: Comman
     assert figure.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_with_conditions_it_saves_a_map_that_goes_by_them(brenier: Command, files: Path) -> None:
+    np.save(files / "along.npy", np.load(files / "plane.npy")[:, 0])
+    saved, figure = files / "map.nc", files / "f.png"
+    result = brenier(
+        *("transport", files / "plane.npy", *FEW, "--conditions", files / "along.npy", "--kappa", 2),
+        *("-o", saved, "--figure", figure),
+    )
+    assert rows(result.out)["conditions"] == "1 number of weight kappa 2: as given"
+    assert "on 2,000 pairs" in rows(result.out)["skew"]
+    found = SemiDiscrete.load(saved)
+    assert found.labels is not None
+    np.testing.assert_array_equal(found.labels[:, 0], np.load(files / "along.npy"))
+    x = found.draw(50)
+    own = SemiDiscrete(found.points, conditions=found.labels, kappa=2.0).fit(0.05, progress=False)
+    assert (found.cells(x, 0.3) == own.cells(x, 0.3)).all()
+    assert figure.stat().st_size > 1000
+
+
 def test_with_labels_it_saves_a_map_for_each_class(brenier: Command, files: Path) -> None:
     labels, saved, figure = files / "labels.txt", files / "map.nc", files / "f.png"
     code, out, err = brenier(
@@ -140,13 +159,13 @@ def test_minutes_are_said_to_have_ended_it(brenier: Command, files: Path) -> Non
 def test_ctrl_c_saves_the_map_so_far_and_start_goes_on(
     brenier: Command, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = semidiscrete.ascend
+    real = fitting.ascend
 
     def interrupted(*arguments: Any) -> Any:
         yield next(real(*arguments))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(semidiscrete, "ascend", interrupted)
+    monkeypatch.setattr(fitting, "ascend", interrupted)
     code, out, err = brenier(
         "transport", files / "plane.npy", *FEW, "-o", files / "map.nc", "--figure", files / "f.png"
     )
@@ -169,7 +188,7 @@ def test_a_killed_fit_resumes_from_its_checkpoint(
     brenier: Command, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It keeps what the draws so far are worth: less is left to do than from the start."""
-    real, draws = semidiscrete.ascend, list[int]()
+    real, draws = fitting.ascend, list[int]()
 
     def killed(*arguments: Any) -> Any:
         for state in real(*arguments):
@@ -180,7 +199,7 @@ def test_a_killed_fit_resumes_from_its_checkpoint(
 
     options = ("--tolerance", 0.02, "--samples", 20_000, "-o", files / "map.nc")
     monkeypatch.setattr(work, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(semidiscrete, "ascend", killed)
+    monkeypatch.setattr(fitting, "ascend", killed)
     with pytest.raises(SystemExit):
         brenier("transport", files / "plane.npy", *options)
     monkeypatch.undo()
@@ -243,6 +262,9 @@ def test_ctrl_c_while_it_is_measured_saves_the_fitted_map(
         (("plane.npy", "--weights", "gap.npy"), ["gap.npy", "NaN"]),
         (("plane.npy", "--source", "cauchy"), ["--source", "uniform"]),
         (("plane.npy", "--tolerance", "0"), ["tolerance must be between 0 and 1"]),
+        (("plane.npy", "--conditions", "weights.npy", "--kappa", "0"), ["kappa must be positive and finite, got 0.0"]),
+        (("plane.npy", "--conditions", "gap.npy"), ["NaN"]),
+        (("plane.npy", "--kappa", "1"), ["kappa is the weight of conditions: give these, too"]),
         (("plane.npy", "--labels", "few.txt"), ["labels must be 20, one for each point, got shape (2,)"]),
         (("plane.npy", "--tolerance", "1e-7"), ["1e-07 is below the noise floor", "20 cells"]),
         (("plane.npy", "--minutes", "-1"), ["minutes must be positive"]),

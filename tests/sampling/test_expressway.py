@@ -23,7 +23,7 @@ from brenier.sampling.schedule import Schedule
 from brenier.scales import snr_from_alpha_bar
 from brenier.transport import SemiDiscrete
 from brenier.transport.mongeampere import learned, model
-from brenier.transport.semidiscrete import map as semidiscrete
+from brenier.transport.semidiscrete import fitting
 
 QUICK: dict[str, Any] = {"steps": 4, "schedule": "karras"}
 
@@ -339,7 +339,7 @@ def test_the_last_steps_of_a_chain() -> None:
 
 def test_an_interrupted_fit_goes_on(ring: GaussianMixture, points: Empirical, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    whole = semidiscrete.ascend
+    whole = fitting.ascend
     begun: list[Any] = []
 
     def broken(cells: Any, masses: Any, heights: Any, *rest: Any) -> Any:
@@ -349,7 +349,7 @@ def test_an_interrupted_fit_goes_on(ring: GaussianMixture, points: Empirical, mo
             if len(begun) == 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(semidiscrete, "ascend", broken)
+    monkeypatch.setattr(fitting, "ascend", broken)
     way = Expressway(ring, points, handover=1.0, **QUICK)
     with pytest.raises(KeyboardInterrupt):
         way.fit(1e-3, progress=False)

@@ -21,6 +21,10 @@ def run_transport(
     labels: Annotated[
         str | None, typer.Option(metavar="FILE", help="A class for each point: there is then a map for each class.")
     ] = None,
+    conditions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Real numbers for each point: the map goes by these.")
+    ] = None,
+    kappa: Annotated[float | None, typer.Option(help="Weight of --conditions (default: from the data).")] = None,
     source: Annotated[
         Literal["normal", "uniform"], typer.Option(help="The law to carry: N(0, I), or uniform on [0, 1]^d.")
     ] = "normal",
@@ -51,6 +55,7 @@ def run_transport(
     files = options.Files(reading, data, device=device)
     shares = None if weights is None else read_array(weights, files.values(weights))
     classes = None if labels is None else read_labels(labels, files.values(labels))
+    told = None if conditions is None else read_array(conditions, files.values(conditions))
 
     from brenier.catalog import load_target
     from brenier.transport import SemiDiscrete
@@ -60,7 +65,7 @@ def run_transport(
     if not law.atoms:
         raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
     known = None if unfinished.start is None else SemiDiscrete.load(unfinished.start)
-    transport = SemiDiscrete(law.point_masses()[0], shares, source=source, labels=classes)
+    transport = SemiDiscrete(law.point_masses()[0], shares, source=source, labels=classes, conditions=told, kappa=kappa)
     about: dict[str, Any] = {"target": law.name, "event_shape": list(law.event_shape)}
 
     def checkpoint() -> None:

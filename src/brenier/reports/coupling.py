@@ -1,5 +1,8 @@
 """A coupling in a terminal: its marginals, its cost beside that of others, and whether noise depends on conditions."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import xarray as xr
 from rich.console import Console
 
@@ -18,8 +21,7 @@ def print_coupling(coupling: xr.Dataset, console: Console | None = None) -> None
         ("mean squared distance", with_error(own, "map_cost"), apart),
     ]
     if "skew_p" in about:
-        remark = f"p = {scale(float(about['skew_p']))} on {int(about['skew_pairs']):,} pairs: {_verdict(about)}"
-        rows.append(("skew", f"{float(about['skew_correlation']):.4f}", remark))
+        rows.append(("skew", f"{float(about['skew_correlation']):.4f}", skew_verdict(about)))
     if coupling.sizes["batch"] > 1:
         interval = f"{about['slope_low']:.3f} to {about['slope_high']:.3f}"
         rows.append(
@@ -43,6 +45,8 @@ def print_coupling(coupling: xr.Dataset, console: Console | None = None) -> None
         print_tables(columns, [None] * coupling.sizes["batch"], console)
 
 
-def _verdict(about: dict[str, object]) -> str:
-    small = float(str(about["skew_p"])) < 0.01
-    return "noise depends on the condition" if small else "no dependence on the condition is seen"
+def skew_verdict(about: Mapping[str, Any]) -> str:
+    """What a skew test has found, in words."""
+    p = float(about["skew_p"])
+    verdict = "noise depends on the condition" if p < 0.01 else "no dependence on the condition is seen"
+    return f"p = {scale(p)} on {int(about['skew_pairs']):,} pairs: {verdict}"

@@ -167,7 +167,7 @@ def test_conditions_that_are_refused(line: ByClass, condition: Any, said: str) -
 
 def test_a_map_without_labels_takes_no_condition() -> None:
     found = SemiDiscrete(LINE).fit()
-    with pytest.raises(ValueError, match="was fitted without labels: leave condition out"):
+    with pytest.raises(ValueError, match="was fitted without labels or conditions: leave condition out"):
         found.map(found.draw(3), 1)
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from brenier.distances.wasserstein import exact_w2
 from brenier.transport import SemiDiscrete
-from brenier.transport.semidiscrete import map as semidiscrete
+from brenier.transport.semidiscrete import fitting
 
 rng = np.random.default_rng(0)
 PLANE = rng.normal(size=(12, 2))
@@ -371,7 +371,7 @@ def test_a_fit_starts_from_a_map_to_some_of_the_points() -> None:
 
 
 def test_ctrl_c_keeps_the_heights_and_a_fit_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = semidiscrete.ascend
+    real = fitting.ascend
     seen: list[np.ndarray] = []
 
     def interrupted(*arguments: Any) -> Any:
@@ -382,7 +382,7 @@ def test_ctrl_c_keeps_the_heights_and_a_fit_goes_on(monkeypatch: pytest.MonkeyPa
                 raise KeyboardInterrupt
 
     transport = SemiDiscrete(PLANE, UNEQUAL)
-    monkeypatch.setattr(semidiscrete, "ascend", interrupted)
+    monkeypatch.setattr(fitting, "ascend", interrupted)
     with pytest.raises(KeyboardInterrupt):
         transport.fit(0.04, progress=False)
     monkeypatch.undo()

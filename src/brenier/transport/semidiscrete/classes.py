@@ -30,7 +30,7 @@ WORST: tuple[Stopped, ...] = ("interrupted", "minutes", "tolerance", "exact")  #
 RARE = 512  # draws that the masses of a class are counted from at least
 
 
-class ByClass(SemiDiscrete):
+class ByClass(SemiDiscrete, by="labels"):
     """What `SemiDiscrete(points, labels=...)` makes; conditions are labels, one for all x or one for each.
 
     Attributes:
@@ -52,7 +52,11 @@ class ByClass(SemiDiscrete):
         *,
         source: str | Sampler = "normal",
         labels: Any = None,
+        conditions: Any = None,
+        kappa: float | None = None,
     ) -> None:
+        if conditions is not None or kappa is not None:
+            raise ValueError("labels make a map for each class, conditions one for all: give one of them")
         super().__init__(points, weights, source=source)
         known = as_labels(labels, len(self.points))
         self.classes, code = np.unique(known, return_inverse=True)

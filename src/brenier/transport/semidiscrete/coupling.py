@@ -27,6 +27,7 @@ from brenier.core import records
 from brenier.core.checks import Array, whole_number
 from brenier.core.random import generator_for, seeds
 from brenier.core.work import progress_bar
+from brenier.transport.semidiscrete.conditions import ByCondition
 from brenier.transport.semidiscrete.map import FRESH, SemiDiscrete
 from brenier.transport.semidiscrete.skew import skew_test
 
@@ -54,7 +55,8 @@ def coupling_report(
         transport: a fitted map.
         condition: of each datum, to be tested for skew: classes, shape (N,), or real numbers, shape (N,) or (N, k).
             Default: the labels of a map with classes, none of others.
-        batches: sizes k of minibatch plans; of a map with classes within each class. Those of 4,096 take minutes.
+        batches: sizes k of minibatch plans; of a map with classes within each class, of one with conditions by the cost
+            of the map. Those of 4,096 take minutes.
         samples: draws that the masses of the cells are counted from; the map's cost is that of as many, 2^17 at most.
         pairs: that the skew test sees.
         seed: of all draws.
@@ -75,7 +77,7 @@ def coupling_report(
     labels = known.cpu().numpy() if isinstance(known, Tensor) else None if known is None else np.asarray(known)
     if labels is not None and labels.shape[:1] != (len(transport.points),):
         raise ValueError(f"condition must be {len(transport.points):,}, one for each datum, got shape {labels.shape}")
-    error, cost = transport.marginal_error(samples, seed), transport.w2(min(samples, COSTED), seed)
+    error, cost = transport.marginal_error(samples, seed), mean_cost(transport, min(samples, COSTED), seed)
     about: dict[str, Any] = asdict(error)
     if labels is not None:
         x, index = transport.draw_pairs(pairs, generator_for(seed, 0x5E))
@@ -95,7 +97,7 @@ def coupling_report(
             name: ("batch", values)
             for name, values in zip(("cost", "cost_se", "detour", "detour_se"), table, strict=True)
         }
-        | {"map_cost": cost.primal**2, "map_cost_se": 2 * cost.primal * cost.primal_se}
+        | {"map_cost": cost[0], "map_cost_se": cost[1]}
         | {"independent_cost": independent, "independent_cost_se": independent_se},
         {"batch": np.array(sizes, np.int64)},
         source=transport.source,
@@ -118,18 +120,37 @@ def independent_cost(transport: SemiDiscrete, seed: int = 0) -> tuple[float, flo
     return float(each.mean()) + square, float(each.std()) / math.sqrt(len(x))
 
 
+def mean_cost(transport: SemiDiscrete, samples: int, seed: int = 0) -> tuple[float, float]:
+    """The mean squared distance of noise and the map's datum, and its standard error."""
+    if not isinstance(transport, ByCondition):  # whose W2 is that of conditions, too
+        cost = transport.w2(samples, seed)
+        return cost.primal**2, 2 * cost.primal * cost.primal_se
+    parts: list[Tensor] = []
+    for k in range(-(-samples // PAIRS)):
+        x, index = transport.draw_pairs(PAIRS, generator_for(seed, 0xC0, k))
+        parts.append((x.double() - transport.points[index].double()).square().sum(1).cpu())
+    each = torch.cat(parts)
+    return float(each.mean()), float(each.std()) / math.sqrt(len(each))
+
+
 def _plans(transport: SemiDiscrete, k: int, count: int, seed: int) -> tuple[float, float, float, float]:
     """The mean squared distance that plans between k noises and k data pay, and their detour, with standard errors."""
     points = transport.points.double().cpu().numpy()
     paid, off = np.empty(count), np.empty(count)
     for number in range(count):
-        x, own, drawn = _batch(transport, k, generator_for(seed, 0xB7, k, number))
+        x, mapped, drawn = _batch(transport, k, generator_for(seed, 0xB7, k, number))
         noise, label = x.double().cpu().numpy(), None if transport.labels is None else transport.labels.numpy()[drawn]
         given = np.empty(k, np.intp)
-        for rows in [np.arange(k)] if label is None else [np.flatnonzero(label == one) for one in np.unique(label)]:
-            given[rows] = drawn[rows][_assigned(noise[rows], points[drawn[rows]])]
+        beside, classes = np.zeros((k, 0)), [np.full(k, True)]
+        if isinstance(transport, ByCondition):
+            beside = transport.kappa * transport.conditions.numpy()[drawn]
+        elif label is not None:
+            classes = [label == one for one in np.unique(label)]
+        for rows in classes:
+            own = np.concatenate([noise, beside], 1)[rows], np.concatenate([points[drawn], beside], 1)[rows]
+            given[rows] = drawn[rows][_assigned(*own)]
         paid[number] = ((noise - points[given]) ** 2).sum(1).mean()
-        off[number] = ((points[given] - points[own]) ** 2).sum(1).mean()
+        off[number] = ((points[given] - points[mapped]) ** 2).sum(1).mean()
     cost_se, off_se = (float(values.std(ddof=1)) / math.sqrt(count) for values in (paid, off))
     detour = math.sqrt(float(off.mean()))
     return float(paid.mean()), cost_se, detour, off_se / (2 * detour) if detour > 0 else 0.0

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core import records
@@ -75,9 +74,11 @@ def read_fit(data: xr.Dataset, weights: Float[Tensor, " N"]) -> tuple[Float[Tens
     return torch.from_numpy(heights), Fitted(stopped, tolerance, samples, math.nan, excess, seed, averaged)
 
 
-def labels_in(data: xr.Dataset) -> NDArray[Any] | None:
-    """The label of each point in the dataset of a map with classes; None where it has none."""
+def told_in(data: xr.Dataset) -> dict[str, Any]:
+    """What the dataset of a map says of labels or conditions, as `SemiDiscrete` takes it."""
+    if "conditions" in data:
+        return {"conditions": data["conditions"].values, "kappa": float(data.attrs["kappa"])}
     if "labels" not in data:
-        return None
+        return {}
     labels, classes = np.asarray(data["labels"].values), np.asarray(data["class"].values)
-    return labels if classes.dtype.kind in "iu" else classes.astype(str)[labels]
+    return {"labels": labels if classes.dtype.kind in "iu" else classes.astype(str)[labels]}

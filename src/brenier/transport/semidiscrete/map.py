@@ -9,7 +9,6 @@ and the heights h, unique up to a constant, minimise E u(X) - <b, h>. `ascent` f
 map, and how good a solution is, measured on draws that the fit has not seen.
 """
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -25,17 +24,18 @@ from torch import Tensor
 from brenier.core import records
 from brenier.core.checks import Array, whole_number
 from brenier.core.points import Numbers, arrays_too, as_points
-from brenier.core.random import generator_for, seeds
+from brenier.core.random import seeds
 from brenier.core.reading.values import check_array
-from brenier.core.work import now_and_then, progress_bar, usable_device
+from brenier.core.work import usable_device
 from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost
-from brenier.transport.semidiscrete.ascent import FEW, ascend, check_tolerance
+from brenier.transport.semidiscrete.ascent import FEW, check_tolerance
 from brenier.transport.semidiscrete.cells import BLOCKS, Cells
 from brenier.transport.semidiscrete.distinct import Distinct, check_weights
 from brenier.transport.semidiscrete.facets import check_threshold, leading_angle, regular
-from brenier.transport.semidiscrete.fitted import Fitted, Stopped, as_dataset, labels_in, read_fit
-from brenier.transport.semidiscrete.measures import MarginalError
+from brenier.transport.semidiscrete.fitted import Fitted, as_dataset, read_fit, told_in
+from brenier.transport.semidiscrete.fitting import fit_heights
+from brenier.transport.semidiscrete.measures import MarginalError, cost_of
 from brenier.transport.semidiscrete.pairs import Pairs
 from brenier.transport.semidiscrete.recorded import Recording
 from brenier.transport.semidiscrete.sources import Sampler, find_source
@@ -57,6 +57,8 @@ class SemiDiscrete:
             of their spread.
         labels: a class for each point, shape (N,), whole numbers or words: there is then a map for each class, `map`
             and others take `condition=`, and pairs come with labels; see `ByClass`.
+        conditions: real numbers for each point, shape (N, k), instead: the map listens to these; see `ByCondition`.
+        kappa: the weight of these conditions. Default: chosen by `fit`.
         source: "normal", N(0, I); "uniform", on [0, 1]^d; or a function that takes n and a `torch.Generator` and
             returns points of shape (n, d).
 
@@ -66,21 +68,22 @@ class SemiDiscrete:
         source: its name.
         heights: shape (N,), float64, with weighted mean 0; None before `fit`.
         result: how the last fit went; None before.
-        labels: the class of each point; None for a map without.
+        labels: the class or conditions of each point; None for a map without.
 
     Raises:
         ValueError: no points, NaN, negative weights, weights of another number or without any above 0.
     """
 
     labels: Tensor | None = None
-    _by_class: "ClassVar[type[SemiDiscrete] | None]" = None  # its class, which knows this one
+    _told: ClassVar[dict[str, type["SemiDiscrete"]]] = {}  # those of labels and of conditions, which know this one
 
-    def __init_subclass__(cls) -> None:
-        SemiDiscrete._by_class = cls
+    def __init_subclass__(cls, by: str) -> None:
+        SemiDiscrete._told[by] = cls
 
-    def __new__(cls, *_: Any, labels: Any = None, **__: Any) -> Self:
-        """As `pathlib.Path` does: with labels, one of the class for these."""
-        return cast(Self, object.__new__(cls if labels is None else cast(type, SemiDiscrete._by_class)))
+    def __new__(cls, *_: Any, **named: Any) -> Self:
+        """As `pathlib.Path` does: with labels or conditions, one of the class for these."""
+        by = next((name for name in SemiDiscrete._told if named.get(name) is not None), None)
+        return cast(Self, object.__new__(cls if by is None else SemiDiscrete._told[by]))
 
     def __init__(
         self,
@@ -89,7 +92,11 @@ class SemiDiscrete:
         *,
         source: str | Sampler = "normal",
         labels: Any = None,
+        conditions: Any = None,
+        kappa: float | None = None,
     ) -> None:
+        if kappa is not None and conditions is None:
+            raise ValueError("kappa is the weight of conditions: give these, too")
         device = points.device if isinstance(points, Tensor) else torch.device("cpu")
         array = check_array(points, "points")
         rows = array.reshape(len(array), -1)
@@ -163,37 +170,24 @@ class SemiDiscrete:
             return self
         check_tolerance(tolerance, self.size)
         cells = Cells(self._points, self._source, seed)
-        samples, excess, stopped = 0, math.nan, "minutes"
-        stream = (seed, 0x5D, averaged) if averaged else (seed, 0x5D)
 
-        def keep(stopped: Stopped) -> None:
+        def keep(heights: Array, how: Fitted) -> None:
             self._keep(heights)
-            seconds = time.monotonic() - begun
-            self.result = Fitted(stopped, tolerance, samples, seconds, excess, seed, averaged)
+            self.result = how
 
-        def save() -> None:
-            keep("interrupted")
-            if checkpoint is not None:
-                checkpoint()
-
-        with progress_bar("transport", progress) as advance, cells.working():
-            heights, shown, look = self._start(cells, start, seed), 0.0, now_and_then(save)
-            try:
-                for state in ascend(cells, masses, heights, tolerance, stream, averaged):
-                    heights, samples, averaged = state.heights, state.samples, state.averaged
-                    if state.measured is not None:
-                        excess = math.sqrt(max(state.measured.chi_square(masses), 0.0) / (2 * math.pi))
-                        stopped = "tolerance" if excess <= tolerance else "minutes"
-                    advance(max(state.share - shown, 0.0))
-                    shown = max(state.share, shown)
-                    if minutes is not None and time.monotonic() - begun > 60 * minutes:
-                        break
-                    look()
-            except KeyboardInterrupt:
-                stopped = "interrupted"
-                raise
-            finally:
-                keep(stopped)
+        fit_heights(
+            cells,
+            masses,
+            lambda: self._start(cells, start, seed),
+            tolerance,
+            seed=seed,
+            averaged=averaged,
+            begun=begun,
+            minutes=minutes,
+            keep=keep,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
         return self
 
     @arrays_too()
@@ -235,7 +229,7 @@ class SemiDiscrete:
         Args:
             x: shape (n, d).
             k: leading cells to look at.
-            condition: the class, where the map has some.
+            condition: the class or the condition, where the map knows some.
 
         Returns:
             Angles in radians, from 0 to pi, shape (n,), float64; see `facets`.
@@ -324,23 +318,11 @@ class SemiDiscrete:
 
     def w2(self, samples: int = 2**17, seed: int = 1) -> Cost:
         """W2 between the source and the points, by the map and by the heights; see `Cost`."""
-        samples = whole_number(samples, "samples", 2)
         weights, points = self.weights.double(), self.points.double().cpu()
         heights = self._distinct.unit * self._inner().double().cpu()
-        masses = torch.from_numpy(self._distinct.masses)
-        constant = float(weights @ points.square().sum(1) + 2 * (masses @ heights))
-        seed = whole_number(seed, "seed", 0)
-
-        def squares(begin: int) -> tuple[Tensor, Tensor]:
-            generator = generator_for(seed, 0xC057, begin)
-            x = self._source.draw(min(PART, samples - begin), generator).to(self.points.device)
-            score, place = self.top(x, 1)
-            paid = (x.double() - self.points[place[:, 0]].double()).square().sum(1)
-            return paid.cpu(), (x.double().square().sum(1) - 2 * score[:, 0]).cpu() + constant
-
+        constant = float(weights @ points.square().sum(1) + 2 * (torch.from_numpy(self._distinct.masses) @ heights))
         with self._scorer().working() as over:
-            primal, dual = zip(*over(squares, range(0, samples, PART)), strict=True)
-        return Cost.of(torch.cat(primal), torch.cat(dual))
+            return cost_of(self, constant, over, whole_number(samples, "samples", 2), whole_number(seed, "seed", 0))
 
     def to_dataset(self) -> xr.Dataset:
         """Points, weights and heights, with how they were fitted and how well, as a dataset."""
@@ -388,7 +370,7 @@ class SemiDiscrete:
         if name not in KINDS and source is None:
             raise ValueError("the map was fitted for a source of yours: give that function, too")
         points = torch.as_tensor(data["points"].values, device=usable_device(device))
-        found = cls(points, data["weights"].values, source=name if source is None else source, labels=labels_in(data))
+        found = cls(points, data["weights"].values, source=name if source is None else source, **told_in(data))
         found._adopt(data)
         return found
 
@@ -415,7 +397,7 @@ class SemiDiscrete:
 
     def _checked(self, x: Tensor, condition: Any = None) -> Tensor:
         if condition is not None:
-            raise ValueError("this map was fitted without labels: leave condition out")
+            raise ValueError("this map was fitted without labels or conditions: leave condition out")
         as_points(x, "x", dim=self.dim, least=0, note=", as the points have")
         return x.to(self._points)
 

@@ -1,14 +1,21 @@
-"""How good a semi-discrete map is: the masses of its cells on fresh draws."""
+"""How good a semi-discrete map is, on fresh draws: the masses of its cells, and what it pays."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from brenier.core.checks import Array
+from brenier.core.random import generator_for
+from brenier.transport.cost import Cost
 from brenier.transport.semidiscrete.cells import Tally
+from brenier.transport.semidiscrete.pairs import Transport
+
+PART = 4096  # draws at a time
 
 
 @dataclass(frozen=True)
@@ -72,3 +79,24 @@ def total_variation_floor(weights: Array, samples: float) -> float:
 
     k = np.floor(samples * weights) + 1
     return float((k * (1 - weights) * binom.pmf(k, math.floor(samples), weights)).sum() / math.floor(samples))
+
+
+def cost_of(transport: Transport, constant: float, over: Callable[..., Iterable[Any]], samples: int, seed: int) -> Cost:
+    """What the map pays, and the dual value of its heights.
+
+    Args:
+        transport: a fitted map.
+        constant: sum b_i (|y_i|^2 + 2 h_i), what the dual value has beside E|X|^2 - 2 E u(X).
+        over: an ordered map over threads.
+        samples: draws.
+        seed: of them.
+    """
+
+    def squares(begin: int) -> tuple[Tensor, Tensor]:
+        x = transport.draw(min(PART, samples - begin), generator_for(seed, 0xC057, begin))
+        score, place = transport.top(x, 1)
+        paid = (x.double() - transport.points[place[:, 0]].double()).square().sum(1)
+        return paid.cpu(), (x.double().square().sum(1) - 2 * score[:, 0]).cpu() + constant
+
+    primal, dual = zip(*over(squares, range(0, samples, PART)), strict=True)
+    return Cost.of(torch.cat(primal), torch.cat(dual))

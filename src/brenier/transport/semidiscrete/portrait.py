@@ -5,7 +5,8 @@ from dataclasses import asdict
 
 import xarray as xr
 
-from brenier.transport.semidiscrete.coupling import independent_cost
+from brenier.transport.semidiscrete.conditions import ByCondition
+from brenier.transport.semidiscrete.coupling import COSTED, independent_cost, mean_cost
 from brenier.transport.semidiscrete.map import FRESH, SemiDiscrete
 
 
@@ -13,7 +14,8 @@ def portrait(transport: SemiDiscrete, *, samples: int = FRESH, seed: int = 0) ->
     """The map as a dataset, measured on fresh draws.
 
     To what `SemiDiscrete.to_dataset` holds it adds, as attributes, the fields of `MarginalError`, and those of `Cost`
-    with "w2_" before them, and `independent`, the root of the mean squared distance of independent noise and data.
+    with "w2_" before them, and `independent`, the root of the mean squared distance of independent noise and data. Of a
+    map with conditions also `paid`, that of its pairs, with its standard error, and what `skew` found, with "skew_".
 
     Args:
         transport: a fitted map.
@@ -32,4 +34,8 @@ def portrait(transport: SemiDiscrete, *, samples: int = FRESH, seed: int = 0) ->
         "independent": math.sqrt(independent_cost(transport, seed)[0]),
         "seed": seed,
     }
+    if isinstance(transport, ByCondition):
+        square, square_se = mean_cost(transport, min(samples, COSTED), seed)
+        skew = {f"skew_{name}": value for name, value in transport.skew(seed + 1)._asdict().items()}
+        found.attrs |= {"paid": math.sqrt(square), "paid_se": square_se / (2 * math.sqrt(square)), **skew}
     return found

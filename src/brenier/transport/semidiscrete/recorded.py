@@ -51,7 +51,7 @@ class Recording:
         moved: share of the noises that have another datum than the map's, for that.
         lost: share of what the map gains over independent pairs, in mean squared distance, that this costs; below 0
             where cells that were off their weights gain more by being righted.
-        labels: of the data, int64, shape (N,); None for a map without.
+        labels: of the data, int64, shape (N,), or their conditions, float64, shape (N, k); None for a map without.
     """
 
     index: NDArray[np.int32]
@@ -63,7 +63,7 @@ class Recording:
     equal: bool = False
     moved: float = 0.0
     lost: float = 0.0
-    labels: NDArray[np.int64] | None = None
+    labels: NDArray[Any] | None = None
 
     @classmethod
     def of(
@@ -83,6 +83,8 @@ class Recording:
             ValueError: n or the seed is out of range; the map has not been fitted.
         """
         n, seed = whole_number(n, "n", 1), whole_number(seed, "seed", 0)
+        if equal and transport.labels is not None and transport.labels.is_floating_point():
+            raise ValueError("equal use is of maps without conditions, or with classes: leave equal out")
         listed = min(LISTED, transport.size)
         index: list[NDArray[np.int32]] = []
         best: list[Array] = []
@@ -91,7 +93,9 @@ class Recording:
         first = np.zeros(0, np.float32)
         rng = np.random.default_rng((seed, STREAM))
         uses = apportioned(transport.weights.numpy(), n, rng)
-        wanted = None if transport.labels is None else rng.permutation(np.repeat(transport.labels.numpy(), uses))
+        wanted = None
+        if equal and transport.labels is not None:
+            wanted = rng.permutation(np.repeat(transport.labels.numpy(), uses))
         with progress_bar("pairs", progress) as advance:
             for block, begin in enumerate(range(0, n, BLOCK)):
                 some = min(BLOCK, n - begin)
@@ -164,7 +168,8 @@ class Recording:
         except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
             raise ValueError(f"{place} holds no pairs: {hint}") from None
         for name, value in held.items():
-            if value.ndim != (name in VECTORS) or (value.dtype.kind == "U") != (name == "source"):
+            dims = (1, 2) if name == "labels" else (int(name in VECTORS),)
+            if value.ndim not in dims or (value.dtype.kind == "U") != (name == "source"):
                 raise ValueError(f"{place} holds no pairs, its {name} is none: {hint}")
         index, points = held["index"], len(held["sketch"])
         if min(len(index), points, len(held["first"])) == 0 or index.dtype.kind != "i":
