@@ -147,7 +147,7 @@ def load_target(
             they are drawn by running the network's own chain.
         reading: how a file is to be read, that of `data` where there are some: columns, separator, shape, ...; of a
             network of diffusers, the shape of its points, its condition and guidance; of one that was trained here with
-            labels, the condition `class_labels`.
+            labels, the condition `class_labels`, and the guidance where it was trained without some.
         blocks: whether data may stay where they are and be used in blocks, see `brenier.laws.blocked`: dask arrays, and
             files that can be read so where a `distributed.Client` is active or they would take more memory than
             `max_memory`, half of what is free where that is not given.
@@ -211,7 +211,7 @@ def readable(law: LawLike) -> tuple[str, ...]:
     if not exists(file) or file.suffix.lower() in (".json", ".py"):
         return ()
     if file.is_dir() and saved.is_checkpoint(file):
-        return ("condition",) if saved.has_classes(file) else ()
+        return ("condition", "guidance") if saved.has_classes(file) else ()
     return OF_NETWORK if file.is_dir() and folders.is_diffusers(file) else fields_of(file)
 
 
@@ -234,7 +234,7 @@ def _named(
         raise ValueError(_unknown(text, file))
     check_fields(text, reading, readable(Path(text)))
     if file.is_dir() and saved.is_checkpoint(file):
-        return saved.load(file, condition=reading.condition).to(**options)
+        return saved.load(file, condition=reading.condition, guidance=reading.guidance).to(**options)
     if file.suffix.lower() == ".json":
         return read_law(file, _part, **options)
     if (why := folders.not_loadable(file)) is not None:

@@ -50,6 +50,28 @@ def test_it_saves_what_the_class_draws(brenier: Command, data: Path) -> None:
     assert "nearer to a datum than that is to others, of the data themselves" in lines[4]
 
 
+def test_a_network_that_is_told_classes_starts_from_latents_of_the_class(brenier: Command, data: Path) -> None:
+    points = np.load(data)
+    labels = np.where(points[:, 0] > 0, "right", "left")
+    Path("labels.txt").write_text("\n".join(labels) + "\n")
+    small = ("--steps", 150, "--batch", 128, "--width", 16, "--depth", 1, "--device", "cpu")
+    brenier("train", "points.npy", "-o", "net", "--labels", "labels.txt", "--drop-labels", 0.2, *small)
+    told = ("--network", "net", "--labels", "labels.txt", "--handover", 0.5, "--steps", 3, "--criterion", "karras")
+    result = brenier("express", "points.npy", *told, "-n", 60, "-o", "both.npy", "--tolerance", 0.1)
+    assert result.err == ""
+    both = np.load("both.npy")[:, 0]
+    assert (both[0::2] < 0).mean() > 0.9
+    assert (both[1::2] > 0).mean() > 0.9
+    asked = ("--condition", "class_labels=1", "--guidance", 1.5, "--assignment", "random")
+    out = brenier("express", "points.npy", *told, *asked, "-n", 60, "-o", "right.npy").out
+    assert (np.load("right.npy")[:, 0] > 0).mean() > 0.9
+    assert f"from {np.sum(labels == 'right')} points of points.npy" in out
+    refused = brenier("express", "points.npy", "--network", "net", "--handover", 0.5, "-o", "x.npy")
+    assert refused.code == 2
+    assert "latents are of none: give labels" in refused.err
+    assert not Path("x.npy").exists()
+
+
 def test_what_is_measured_is_printed(brenier: Command, data: Path) -> None:
     options = ("--network", "law.json", "--steps", 2, "--handover", 1000, "-n", 200)
     out = brenier("express", "points.npy", *options, "--tolerance", 0.01, "-o", "x.npy").out

@@ -1,5 +1,6 @@
 import copy
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -460,3 +461,92 @@ def test_data_are_put_in_the_order_of_the_law() -> None:
         Expressway(law, images * 50)
     with pytest.raises(ValueError, match=r"points of data have shape \(60,\), those of ring \(2,\)"):
         Expressway(GaussianMixture([1], np.zeros((1, 2)), 1.0, name="ring"), images.reshape(30, -1))
+
+
+# Classes
+
+
+class Pulled(torch.nn.Module):
+    """A denoiser that is told a class: its posterior mean for classes at -2, 0 and 2 on the line, a little wide."""
+
+    def forward(self, x: Tensor, sigma: Tensor, class_labels: Tensor) -> Tensor:
+        centre = 2.0 * (class_labels - 1)[:, None]
+        return centre + 0.01 / (0.01 + sigma[:, None] ** 2) * (x - centre)
+
+
+LABELS = np.repeat(["a", "b", "c"], 30)
+
+
+def told(**condition: Any) -> NetworkTarget:
+    return NetworkTarget(Pulled(), event_shape=(1,), snr_range=(0.1, 100), dtype=torch.float64, **condition)
+
+
+@pytest.fixture(scope="module")
+def line() -> np.ndarray:
+    return np.repeat([-2.0, 0.0, 2.0], 30)[:, None] + 0.1 * np.random.default_rng(4).normal(size=(90, 1))
+
+
+@pytest.mark.parametrize("assignment", ["transport", "random"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_latents_are_of_the_class_that_a_row_is_asked_for(line: np.ndarray, assignment: str, fresh: bool) -> None:
+    network = told(condition={"class_labels": [2, 0]})
+    options: dict[str, Any] = {"labels": LABELS, "handover": 2.0, "assignment": assignment, "fresh_noise": fresh}
+    way = Expressway(network, line, **options, **QUICK).fit(0.05, progress=False)
+    assert len(way.data) == 60
+    x, rows = drawn(way, 400)
+    points = way.data.data[rows, 0]
+    assert bool((points[0::2] > 1).all())
+    assert bool((points[1::2] < -1).all())
+    counts = torch.bincount(rows[0::2] - 30, minlength=30)
+    assert stats.chisquare(counts).pvalue > 1e-3
+    deviation = float((2 * (x - way.data.data[rows])).std())
+    assert deviation == pytest.approx(1, abs=0.3 if not fresh else 0.1)
+    found = way.sample(400, progress=False).points[:, 0]
+    assert float((found[0::2] - 2).abs().max()) < 0.6
+    assert float((found[1::2] + 2).abs().max()) < 0.6
+
+
+def test_the_transport_of_a_class_is_that_to_its_latents_alone(line: np.ndarray) -> None:
+    network = told(condition={"class_labels": 1})
+    way = Expressway(network, line, labels=LABELS, handover=2.0, **QUICK).fit(0.05, progress=False)
+    assert way.latents is not None
+    assert way.transport is not None
+    alone = SemiDiscrete(way.latents).fit(progress=False)
+    x = alone.draw(200)
+    assert torch.equal(way.transport.map(x, 1), alone.map(x))
+
+
+def test_the_handover_suits_the_smallest_crowd_of_the_classes(line: np.ndarray) -> None:
+    few = np.concatenate([line, line[60:] + 0.01, line[60:] - 0.01])
+    labels = np.concatenate([LABELS, LABELS[60:], LABELS[60:]])
+    both = told(condition={"class_labels": [1, 2]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the hard band goes on, or does not
+        found = Expressway(both, few, labels=labels, **QUICK).fit(0.2, progress=False).handover
+        single = [
+            find_handover(both, Empirical(few[labels == name], dtype=torch.float64), progress=False).snr
+            for name in "bc"
+        ]
+    assert found is not None
+    assert found.snr == pytest.approx(min(single))
+
+
+@pytest.mark.parametrize(
+    ("condition", "options", "said"),
+    [
+        ([0, 1], {}, "is asked for 2 conditions in turn, and latents are of none: give labels"),
+        ([0, 1], {"labels": LABELS[1:]}, r"labels must be 90, one for each point, got shape \(89,\)"),
+        ([0, 1, 2], {"labels": np.linspace(0, 1, 90)}, "labels must be whole numbers or words"),
+        ([0, 1, 2], {"labels": (LABELS == "a").astype(int)}, r"is asked for class 2 \(counted from 0\), and there are"),
+        ([0, 1], {"labels": LABELS, "assignment": "monge-ampere"}, "this map makes points of none: leave them out"),
+    ],
+)
+def test_labels_that_are_refused(line: np.ndarray, condition: list[int], options: dict[str, Any], said: str) -> None:
+    network = told(condition={"class_labels": condition})
+    with pytest.raises((ValueError, TypeError), match=said):
+        Expressway(network, line, **options, **QUICK)
+
+
+def test_a_network_without_classes_takes_no_labels(ring: GaussianMixture, points: Empirical) -> None:
+    with pytest.raises(ValueError, match="ring is told no classes: leave labels out"):
+        Expressway(ring, points, labels=np.zeros(400, int), **QUICK)

@@ -235,6 +235,40 @@ def test_a_network_is_told_classes(tmp_path: Path, options: dict[str, Any]) -> N
         torch.testing.assert_close(both, sample(network, 40, steps=8, progress=False).points[:, 0])
 
 
+@pytest.mark.parametrize("options", [{"objective": "flow", "pairs": "minibatch"}, {"objective": "denoising"}])
+def test_a_network_that_is_not_always_told_can_be_guided(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Guided by w it returns D() + w (D(c) - D()); w = 0 samples all of the data, whatever is asked for."""
+    data, labels = np.array([[-2.0], [3.0]], np.float32), [4, 9]
+    settings = SMALL | options | {"steps": 150, "batch": 128, "drop_labels": 0.3}
+    network = train(data, tmp_path / "net", labels=labels, **settings)
+    assert (network.period, network.conditions.count) == (2, 2)
+
+    def asked(weight: float, which: int = 1) -> Any:
+        reading = Reading(condition={"class_labels": [which]}, guidance=weight)
+        return load_target(str(tmp_path / "net"), reading=reading)
+
+    x = torch.linspace(-2, 3, 7)[:, None]
+    seen = [(law.velocity(x, 0.5) if "pairs" in options else law.denoise(x, 1.0)) for law in map(asked, (0, 1, 3))]
+    torch.testing.assert_close(seen[2], seen[0] + 3 * (seen[1] - seen[0]), rtol=1e-4, atol=1e-4)
+    schedule = None if "pairs" in options else "karras"
+    points = [sample(asked(w), 200, steps=8, schedule=schedule, progress=False).points for w in (0.0, 1.0)]
+    shares = [float((found > 0.5).double().mean()) for found in points]
+    assert 0.3 < shares[0] < 0.7
+    assert shares[1] > 0.9
+
+
+def test_guidance_that_does_not_do(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    flow = SMALL | {"objective": "flow", "steps": 2}
+    with pytest.raises(ValueError, match=r"drop_labels must lie in \(0, 1\), a share of the points, got 1"):
+        train(data, tmp_path / "net", labels=[0, 1] * 3, drop_labels=1.0, **flow)
+    with pytest.raises(ValueError, match="drop_labels leaves labels out now and then, and there are none"):
+        train(data, tmp_path / "net", drop_labels=0.1, **flow)
+    train(data, tmp_path / "net", labels=[0, 1] * 3, **flow)
+    with pytest.raises(ValueError, match="was never trained without labels: train it with --drop-labels"):
+        load_target(str(tmp_path / "net"), reading=Reading(guidance=2.0))
+
+
 def test_labels_that_do_not_do(tmp_path: Path) -> None:
     data = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
     flow = SMALL | {"objective": "flow", "steps": 2}

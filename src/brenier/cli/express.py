@@ -21,6 +21,10 @@ def run_express(
     network: Annotated[
         str | None, typer.Option(metavar="LAW", help="Network or law to follow (default: DATA, which copies them).")
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A class for each point, for a network that is told classes."),
+    ] = None,
     n: options.Number = 1000,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler (default: 10).")] = None,
     solver: Annotated[str | None, typer.Option(help="Sampler (default: dpmpp-2m, or the schedule's).")] = None,
@@ -59,6 +63,7 @@ def run_express(
     from brenier import Expressway, SemiDiscrete
     from brenier.cli.outputs import given_schedule, write_files, write_points
     from brenier.core.checks import whole_number
+    from brenier.core.reading.read import read_labels
     from brenier.core.writing import check_output, write_dataset
     from brenier.metrics.copying import memorisation
     from brenier.reports.expressway import show_expressway
@@ -79,9 +84,11 @@ def run_express(
         warnings.warn(f"without --network, followed is the denoiser of {data} itself, which copies it", stacklevel=1)
     begun = time.monotonic()
     files = options.Files(reading, data, network, device=device, dtype=dtype)
+    classes = None if labels is None else read_labels(labels, files.values(labels))
     way = Expressway(
         files.open(network),
         files.open(data),
+        labels=classes,
         handover=where,
         steps=steps,
         solver=solver,

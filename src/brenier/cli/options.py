@@ -123,7 +123,7 @@ def _argument(text: str) -> dict[str, Any]:
     return {key: rows}
 
 
-_CONDITIONS: Any = {"metavar": "KEY=VALUE", "parser": _argument, "panel": "Networks of diffusers"}
+_CONDITIONS: Any = {"metavar": "KEY=VALUE", "parser": _argument, "panel": "Networks with conditions"}
 # One option for each field of a `Reading`.
 _READING: dict[str, Any] = {
     "columns": Annotated[
@@ -146,7 +146,7 @@ _READING: dict[str, Any] = {
     ],
     "unconditional": Annotated[list[Any] | None, _about_files("The same without a condition.", **_CONDITIONS)],
     "guidance": Annotated[
-        float | None, _about_files("Weight of classifier-free guidance.", metavar="W", panel="Networks of diffusers")
+        float | None, _about_files("Weight of classifier-free guidance.", metavar="W", panel="Networks with conditions")
     ],
     "standardize": Annotated[
         bool, _about_files("Shift and scale coordinates to mean 0 and deviation 1.", "--standardize")

@@ -50,6 +50,9 @@ def run_train(
     labels: Annotated[
         str | None, typer.Option(metavar="FILE", help="A class for each point, which the network is told.")
     ] = None,
+    drop_labels: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Of points whose label it is not told: then it can be guided.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers (default: 0).")] = None,
     device: options.Device = None,
     precision: Annotated[
@@ -98,6 +101,7 @@ def run_train(
                 pairs=_pairs(pairs),
                 plan_size=plan_size,
                 labels=classes,
+                drop_labels=drop_labels,
                 seed=seed,
                 device=device,
                 precision=precision,

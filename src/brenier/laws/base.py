@@ -165,6 +165,11 @@ class Target(ABC):
         return 1
 
     @property
+    def asked_classes(self) -> Int[Tensor, " m"] | None:
+        """The classes that rows belong to in turn, as the law counts them from 0; None where it is told none."""
+        return None
+
+    @property
     def guided(self) -> bool:
         """Whether what `denoise` returns is no posterior mean, but a network's under guidance."""
         return False

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Self, cast
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from brenier.core.points import as_tensor
@@ -69,6 +70,14 @@ class Conditions:
         if many := [key for key, value in (alone or {}).items() if max(_sizes(value, key), default=1) > 1]:
             raise ValueError(f"unconditional must be one for all, got several {many[0]}")
         return cls(with_it, alone, float(weight), max(sizes.values(), default=1))
+
+    @property
+    def classes(self) -> Int[Tensor, " m"] | None:
+        """Those that are asked for in turn; None where the condition is no class."""
+        found = self.given.get("class_labels")
+        if not isinstance(found, Tensor) or found.ndim != 1 or found.is_floating_point():
+            return None
+        return found.cpu().long()
 
     @property
     def guided(self) -> bool:

@@ -37,7 +37,7 @@ class FlowTarget(NetworkTarget):
         data: what queries are drawn from, where its pairs were independent.
         coupled: whether noise and data were coupled in training: then it is no denoiser, and can be sampled only.
         event_shape: shape of one point. Default: that of the data.
-        condition: further arguments of the network, as for `NetworkTarget`.
+        condition, unconditional, guidance: further arguments of the network, as for `NetworkTarget`.
         snr_range: SNRs t/(1 - t) that it answers for as a denoiser. Default: all.
         origin: d numbers around which the data lie, if far from zero.
         name: what to call the law in results.
@@ -57,6 +57,8 @@ class FlowTarget(NetworkTarget):
         coupled: bool = True,
         event_shape: Sequence[int] | None = None,
         condition: Mapping[str, Any] | None = None,
+        unconditional: Mapping[str, Any] | None = None,
+        guidance: float = 1.0,
         snr_range: tuple[float, float] | None = None,
         origin: ArrayLike | Tensor | None = None,
         name: str = "flow",
@@ -74,6 +76,8 @@ class FlowTarget(NetworkTarget):
             time="flow",
             event_shape=event_shape,
             condition=condition,
+            unconditional=unconditional,
+            guidance=guidance,
             snr_range=snr_range,
             origin=origin,
             name=name,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -40,7 +40,7 @@ from brenier.networks.conventions import (
 )
 from brenier.networks.drawing import drawn_by_chain
 from brenier.networks.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, from_dense, from_products
-from brenier.networks.placing import Network, check_dtype, parameters, placed, uncompiled
+from brenier.networks.placing import Network, check_dtype, parameters, placed, shape_of, uncompiled
 from brenier.networks.suitability import warn_of_data
 
 KNOWN = ("norm", "trace", "norm_error", "symmetric", "asymmetry", "trace_se")  # of a localization, beside its mean
@@ -138,7 +138,7 @@ class NetworkTarget(Target):
         self._tolerance = tolerance
         self._snr_range = check_range(snr_range, self.scale)
         law = None if data is None else self._drawn(data)
-        self.event_shape = _event_shape(event_shape, law)
+        self.event_shape = shape_of(event_shape, law)
         self.data = None if law is None else in_order(law, self.event_shape, name)
         self._origin = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
         if origin is not None:
@@ -166,6 +166,11 @@ class NetworkTarget(Target):
     def period(self) -> int:
         """The number of its conditions, see `conditions`."""
         return self.conditions.count
+
+    @property
+    def asked_classes(self) -> Int[Tensor, " m"] | None:
+        """Its condition `class_labels`, where it has one of whole numbers."""
+        return self.conditions.classes
 
     @property
     def guided(self) -> bool:
@@ -426,20 +431,6 @@ class NetworkTarget(Target):
                 f"{self.name} {what} NaN or infinite values at SNR {snr:g}, for {int(bad.sum())} of {len(bad)} points"
             )
         return values
-
-
-def _event_shape(given: Sequence[int] | None, data: Target | None) -> tuple[int, ...]:
-    if given is None:
-        if data is None:
-            raise ValueError("the shape of a point is not known: give event_shape or data")
-        return data.event_shape
-    try:
-        shape = tuple(whole_number(size, "size", 1) for size in given)
-    except (TypeError, ValueError):
-        shape = ()
-    if not shape:
-        raise ValueError(f"event_shape must be one or more positive sizes, such as (3, 32, 32), got {given}")
-    return shape
 
 
 def _generator(seed: int, part: int) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""Where a network computes: its device and its dtype."""
+"""Where a network computes, its device and its dtype, and the shape of its points."""
 
 import copy
 import warnings
@@ -7,6 +7,9 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from brenier.core.checks import whole_number
+from brenier.laws.base import Target
 
 Network: TypeAlias = Callable[..., Tensor]
 
@@ -59,3 +62,22 @@ def _original(network: Network) -> Network:
 def parameters(network: Network) -> Sequence[Tensor]:
     """Parameters and buffers; none of a callable that is no module."""
     return [*network.parameters(), *network.buffers()] if isinstance(network, nn.Module) else []
+
+
+def shape_of(given: Sequence[int] | None, data: Target | None) -> tuple[int, ...]:
+    """The shape of a point, as given or that of the data.
+
+    Raises:
+        ValueError: neither is, or it is none.
+    """
+    if given is None:
+        if data is None:
+            raise ValueError("the shape of a point is not known: give event_shape or data")
+        return data.event_shape
+    try:
+        shape = tuple(whole_number(size, "size", 1) for size in given)
+    except (TypeError, ValueError):
+        shape = ()
+    if not shape:
+        raise ValueError(f"event_shape must be one or more positive sizes, such as (3, 32, 32), got {given}")
+    return shape

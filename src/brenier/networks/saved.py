@@ -44,6 +44,7 @@ def load(
     path: str | os.PathLike[str],
     data: Target | Numbers | None = None,
     condition: Mapping[str, Any] | None = None,
+    guidance: float | None = None,
 ) -> NetworkTarget:
     """Load a trained network as a law that can be probed.
 
@@ -52,13 +53,16 @@ def load(
         data: what the network was trained on, or other data to draw queries from: a law, or points.
         condition: of a network with classes, class_labels: the numbers of those that it is asked for. Default: all, in
             turn.
+        guidance: weight of classifier-free guidance, see `brenier.networks.conditions`, of a network that was trained
+            without some of the labels. Default: 1, none.
 
     Returns:
         A `NetworkTarget`, of a flow a `FlowTarget`, on the CPU; as a denoiser it answers for the SNRs which hold 99.9%
         of the training noise levels.
 
     Raises:
-        ValueError: a file is missing, damaged, or of another version of the format.
+        ValueError: a file is missing, damaged, or of another version of the format; guidance of a network that always
+            knew the labels.
     """
     folder = Path(path)
     config = read_config(folder)
@@ -66,16 +70,21 @@ def load(
         levels = levels_of(config["noise"])
         low, high = levels.interval(COVERED)
         coupled = config["training"].get("pairs") != INDEPENDENT
-        classes = int(config["network"].get("classes", 0))
+        dropped = config["training"].get("drop_labels") is not None
+        classes = int(config["network"].get("classes", 0)) - dropped
         origin = config["data"].get("origin")
         if origin is not None:
             origin = torch.tensor(origin, dtype=torch.float64).reshape(math.prod(config["data"]["event_shape"]))
+    if guidance not in (None, 1) and not dropped:
+        raise ValueError(f"{str(folder)!r} was never trained without labels: train it with --drop-labels to guide it")
     about: dict[str, Any] = {
         "event_shape": tuple(config["data"]["event_shape"]),
         "snr_range": (1 / high, 1 / low),
         "origin": origin,
         "name": line(folder.resolve().name),
         "condition": condition if condition or not classes else {"class_labels": torch.arange(classes)},
+        "unconditional": {"class_labels": classes} if dropped else None,
+        "guidance": 1.0 if guidance is None else guidance,
     }
     if isinstance(levels, FlowTimes):
         return FlowTarget(read_model(folder), data, coupled=coupled, **about)

@@ -15,6 +15,9 @@ X + sigma Z, which they are; with N latents there are N different samples, and e
 small. So three controls belong to it: `assignment="random"`, the same latents without the transport; `fresh_noise`,
 y = x_i + sigma z with a new z for each sample; and a measure of copying beside every measure of quality, see `metrics`.
 
+A network that is told classes starts from latents of the class that is asked for: with `labels` of the data there is a
+transport to each class, see `told`, and random latents are of the class, too.
+
 `assignment="monge-ampere"` takes a smooth map instead, which a flow learns from the latents (see
 `transport.mongeampere`): its image has a density, and no latent is met exactly.
 """
@@ -43,6 +46,7 @@ from brenier.sampling.planning import CRITERIA, noise_range, plan, usual_criteri
 from brenier.sampling.sample import Samples, check_made_for, drawn
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import find_solver
+from brenier.sampling.told import Told
 from brenier.transport import SemiDiscrete
 from brenier.transport.mongeampere import MongeAmpere
 from brenier.transport.semidiscrete.sources import Sampler, find_source
@@ -65,6 +69,9 @@ class Expressway:
             `find_handover` finds.
         steps: grid intervals from there to 0. Default: those of a given `Schedule`, else 10.
         solver: which sampler, see `brenier.sampling.steps`. Default: that of a given `Schedule`, else "dpmpp-2m".
+        labels: the class of each datum, shape (N,), whole numbers or words, for a network that is told classes: data of
+            others than it is asked for are left out, the latent of a row is of its class, and the handover suits the
+            smallest crowd of all classes.
         source: of the transport: "normal", "uniform", or a function that takes n and a `torch.Generator` and returns
             points of shape (n, d). A Monge-Ampère flow starts from the normal law.
         fresh_noise: noise the datum of the latent anew for each sample. The transport then chooses the datum only.
@@ -97,6 +104,7 @@ class Expressway:
         law: LawLike | None,
         data: LawLike | None = None,
         *,
+        labels: Any = None,
         handover: str | float = "auto",
         steps: int | None = None,
         solver: str | None = None,
@@ -114,7 +122,16 @@ class Expressway:
             raise ValueError("give a law or a network to follow, or data, or both")
         self.law = load_target(followed, device=device, dtype=dtype)
         self.data = _points(self.law, data)
+        self._told = None if labels is None else Told.of(labels, len(self.data), self.law)
+        if self._told is not None:
+            rows, self._told = self._told.restricted()
+            self.data = self._rows(rows, self.data.name)
         self._origin = self.data.origin
+        if labels is None and self.law.period > 1:
+            raise ValueError(
+                f"{self.law.name} is asked for {self.law.period} conditions in turn, and latents are of none: give "
+                "labels, a class for each datum, or one condition and data of it"
+            )
         self._law, self._data = self.law.moved(-self._origin), self.data.moved(-self._origin)
         self._steps, self.solver, self._given = _check_schedule(schedule, steps, solver, self.law)
         self._where = _check_handover(handover, self._given, self.law)
@@ -126,6 +143,8 @@ class Expressway:
             raise ValueError(f"fresh_noise noises a datum anew, and {whose} chooses none: leave one of them")
         if self._assign == "monge-ampere" and source != "normal":
             raise ValueError('a Monge-Ampère flow starts from the normal law: leave source out, or give "normal"')
+        if self._told is not None and (callable(self._assign) or self._assign == "monge-ampere"):
+            raise ValueError("labels are for latents of each class, and this map makes points of none: leave them out")
         self._profile, self._seed = profile, whole_number(seed, "seed", 0)
         self.handover: Handover | None = None
         self.latents: Float[Tensor, "N d"] | None = None
@@ -161,9 +180,7 @@ class Expressway:
         if self.handover is None:
             self.handover = self._where
         if self.handover is None:
-            self.handover = find_handover(
-                self.law, self.data, profile=self._profile, seed=self._seed, progress=progress
-            )
+            self.handover = self._find_handover(progress)
         if self.latents is None:
             self.latents = put_back(self._diffuse(self._data.data, self._seed, 0x1A7), self._origin)
         if self.schedule is None:
@@ -175,7 +192,8 @@ class Expressway:
             self.flow = MongeAmpere("normal", law).fit(minutes=minutes, seed=seed, progress=progress)
         if self._assign == "transport":
             if self.transport is None:
-                self.transport = SemiDiscrete(self.latents, self.data.weights, source=self._source_given)
+                code = None if self._told is None else self._told.code.numpy()
+                self.transport = SemiDiscrete(self.latents, self.data.weights, source=self._source_given, labels=code)
             self.transport.fit(tolerance, minutes=minutes, seed=seed, start=start, progress=progress)
         return self
 
@@ -197,12 +215,16 @@ class Expressway:
             return check_points(self.law, self.flow.map(self._source.draw(n, generator))), None
         if n == 0:
             return self.latents[:0], torch.zeros(0, dtype=torch.long, device=self.latents.device)
-        if self._assign == "random":
+        told = self._told
+        if self._assign == "random" and told is not None:
+            rows = told.draw(n, self.data.weights.cpu(), generator)
+        elif self._assign == "random":
             rows = torch.multinomial(self.data.weights.cpu(), n, replacement=True, generator=generator)
         elif self.transport is None or self.transport.heights is None:
             raise ValueError("the transport has not been fitted yet: call fit first")
         else:
-            rows = self.transport.cells(self._source.draw(n, generator).to(self.latents.device))
+            x = self._source.draw(n, generator).to(self.latents.device)
+            rows = self.transport.cells(x, None if told is None else told.wanted(n))
         rows = rows.to(self.latents.device)
         if not self.fresh_noise:
             return self.latents[rows], rows
@@ -229,6 +251,22 @@ class Expressway:
         run = integrate(self._law, x, sigmas, self.solver, seed, batch, trajectory, progress)
         return drawn(run, self._origin, self.law, self.schedule, self.solver)
 
+    def _find_handover(self, progress: bool) -> Handover:
+        """Where to hand over; with classes, where the first of them ceases to be crowded."""
+        parts = [self.data]
+        if self._told is not None:
+            parts = [self._rows(self._told.rows(k), f"class {k} of {self.data.name}") for k in self._told.known]
+        found = [
+            find_handover(self.law, part, profile=self._profile, seed=self._seed, progress=progress) for part in parts
+        ]
+        return min(found, key=lambda handover: handover.snr)
+
+    def _rows(self, rows: Int[Tensor, " k"], name: str) -> Empirical:
+        """Some of the data."""
+        own, dtype = rows.to(self.data.device), self.data.dtype
+        points = self.data.data[own].reshape(len(own), *self.data.event_shape)
+        return Empirical(points, self.data.weights[own], name=name, dtype=dtype, event_shape=self.data.event_shape)
+
     def _diffuse(self, points: Float[Tensor, "n d"], seed: int, stream: int) -> Float[Tensor, "n d"]:
         """x + sigma z, for points about zero; the same z on every device and in every dtype, but for rounding."""
         assert self.handover is not None
@@ -247,7 +285,11 @@ class Expressway:
             levels = [*log_snr(self._steps, sigma, lowest), 0.0]
             made_for = {"law": law.name, "convention": law.convention}
             return Schedule(levels, self.solver, criterion="log-snr", seed=self._seed, **made_for)
-        rows = self._data.sample(PILOTS, self._seed)
+        if self._told is None:
+            rows = self._data.sample(PILOTS, self._seed)
+        else:
+            own = self._told.draw(PILOTS, self.data.weights.cpu(), generator_for(self._seed, 0x9108))
+            rows = self._data.data[own.to(self._data.device)]
         points = self._diffuse(rows, self._seed, 0x9107)
         return plan(
             law,

@@ -40,6 +40,7 @@ class Settings:
     objective: str = DENOISING
     pairs: str | None = None
     plan_size: int | None = None
+    drop_labels: float | None = None
 
     @classmethod
     def of(cls, asked: Mapping[str, Any], kind: str) -> Self:
@@ -73,6 +74,9 @@ def check_settings(asked: Mapping[str, Any]) -> None:
         elif name == "ema":
             if not 0 <= value < 1:
                 raise ValueError(f"ema must lie in [0, 1), got {value}")
+        elif name == "drop_labels":
+            if not 0 < value < 1:
+                raise ValueError(f"drop_labels must lie in (0, 1), a share of the points, got {value}")
         elif name in ("decay", "objective"):
             known = DECAYS if name == "decay" else OBJECTIVES
             if value not in known:

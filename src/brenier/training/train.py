@@ -36,7 +36,7 @@ from brenier.networks.network import NetworkTarget
 from brenier.networks.noise_levels import FlowTimes, NoiseLevels, levels_of
 from brenier.networks.saved import CONFIG, empty_model, is_checkpoint, load, read_config, readable
 from brenier.training.checkpoint import STATE
-from brenier.training.objectives import Denoising, FlowMatching, Objective
+from brenier.training.objectives import Denoising, Dropped, FlowMatching, Objective
 from brenier.training.pairs import GIVEN, PairsLike, name_of, pairs_of
 from brenier.training.points import SINGLE, Moments, Points
 from brenier.training.run import Run
@@ -68,6 +68,7 @@ def train(
     pairs: PairsLike | None = None,
     plan_size: int | None = None,
     labels: Any = None,
+    drop_labels: float | None = None,
     seed: int | None = None,
     device: torch.device | str | None = None,
     precision: str | None = None,
@@ -110,6 +111,8 @@ def train(
         labels: the class of each datum, whole numbers or words, shape (N,): the network is told it, as its number in
             the sorted list of classes, and can be asked for one (`condition={"class_labels": 3}` in a `Reading`).
             Plans are then made within classes, and maps have to be by class. A resumed run needs them again.
+        drop_labels: share of the points of each step, such as 0.1, whose label the network is not told: it can then be
+            guided, `Reading(guidance=2.0)`. Default: none.
         seed: of every random number; 0.
         device: Default: a GPU where there is one. Under `accelerate launch`, accelerate chooses.
         precision: "float32"; "bfloat16", which leaves weights, their updates and sums in float32; "auto", bfloat16 on
@@ -136,6 +139,7 @@ def train(
     options |= {"width": width, "depth": depth, "channels": channels}
     options |= {"learning_rate": learning_rate, "decay": decay, "clip": clip, "ema": ema}
     options |= {"seed": seed, "precision": precision, "objective": objective, "plan_size": plan_size}
+    options["drop_labels"] = drop_labels
     options["pairs"] = None if pairs is None else name_of(pairs)
     asked = {name: value for name, value in options.items() if value is not None}
     check_settings(asked | ({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}))
@@ -151,9 +155,12 @@ def train(
     flow = objective == FLOW or (resume and _is_flow(folder))
     moments = Moments.of(law, SINGLE if flow else None)
     classes, known = _classes(given, labels)
+    if drop_labels is not None and not classes:
+        raise ValueError("drop_labels leaves labels out now and then, and there are none: give labels, or leave it out")
     config = _continued(folder, law, moments, asked, noise) if resume else _begun(law, moments, asked, noise)
     if not resume and classes:
-        config["network"]["classes"], config["data"]["classes"] = len(classes), classes
+        known_as = len(classes) + (drop_labels is not None)  # the last is that of no label
+        config["network"]["classes"], config["data"]["classes"] = known_as, classes
     elif classes != config["data"].get("classes", []):
         has = f"{len(config['data'].get('classes', []))} classes, these data {len(classes)}"
         raise ValueError(f"{str(folder)!r} was begun with {has}, or others: give the labels that it was begun with")
@@ -164,14 +171,17 @@ def train(
         settings = Settings(**config["training"])
     limit = settings.minutes if minutes is None else minutes
     levels = levels_of(config["noise"])
+    dropped = None if settings.drop_labels is None else Dropped(settings.drop_labels, len(classes))
     loss: Objective
     if isinstance(levels, FlowTimes):
         which = settings.pairs if pairs is None else pairs
         if which is None or which == GIVEN:
             raise ValueError(f"{str(folder)!r} was begun with pairs of its own: give them again")
-        loss = FlowMatching(levels, pairs_of(which, settings.plan_size, law, given, workers, known), workers.device)
+        loss = FlowMatching(
+            levels, pairs_of(which, settings.plan_size, law, given, workers, known), workers.device, dropped
+        )
     else:
-        loss = Denoising(levels, Points(law, workers.device, known), workers.device)
+        loss = Denoising(levels, Points(law, workers.device, known), workers.device, dropped)
     run = Run(loss, moments, config, settings, workers)
     with _held(folder, resume, force) if workers.main else nullcontext():
         if resume:

@@ -19,7 +19,8 @@ class Reading:
         decimal: the decimal mark of its numbers, "." or ",".
         header: whether its first line names the columns.
         shape: of one point: rows of as many numbers are reshaped to it.
-        condition: further arguments of a network of diffusers, see `brenier.from_diffusers`.
+        condition: further arguments of a network of diffusers, see `brenier.from_diffusers`; class_labels of one that
+            was trained here with labels.
         unconditional: the same without a condition.
         guidance: weight of classifier-free guidance.
         standardize: shift every coordinate by its mean and divide it by its standard deviation; by those of other

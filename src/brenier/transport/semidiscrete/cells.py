@@ -226,11 +226,12 @@ class Cells:
         return Tally(blocks, squares, families, size)
 
     def families(
-        self, heights: Float[Tensor, " N"], number: int, generator: torch.Generator, independent: bool = False
-    ) -> Iterator[Float[Tensor, "n N"]]:
-        """Scores of families of draws, a few rows at a time; the next rows overwrite them.
+        self, heights: Tensor, number: int, generator: torch.Generator, independent: bool = False
+    ) -> Iterator[Tensor]:
+        """Scores of families of draws, shape (n, N), a few rows at a time; the next rows overwrite them.
 
-        Row r is of family r modulo their number.
+        Row r is of family r modulo their number. (Shapes are not annotated, as what a check of types knows of N outlives
+        a generator: maps of two sizes would contradict each other.)
         """
         if independent or not self.linear:
             yield from self._scores(self.source.draw(number * self.plain, generator), heights, number)
@@ -238,9 +239,7 @@ class Cells:
         draws = self.source.draw(self.draws * number, generator).to(self.points.device)
         yield from self._combined(heights, draws, self._combinations, number)
 
-    def _combined(
-        self, heights: Float[Tensor, " N"], draws: Float[Tensor, "k d"], turns: Float[Tensor, "half m"], number: int
-    ) -> Iterator[Float[Tensor, "rows N"]]:
+    def _combined(self, heights: Tensor, draws: Tensor, turns: Tensor, number: int) -> Iterator[Tensor]:
         """Scores of combinations of draws, a few rows at a time, and then of the negatives of these."""
         # This way round a product with it is twice as fast, where there is one family.
         products = (self.points @ draws.T).T.reshape(self.draws, -1)
