@@ -16,6 +16,7 @@ from brenier.laws.elliptical import Elliptical as Elliptical
 from brenier.laws.empirical import Empirical as Empirical
 from brenier.laws.fitted import MixtureFit as MixtureFit
 from brenier.laws.fitted import fit_mixture as fit_mixture
+from brenier.laws.from_density import from_density as from_density
 from brenier.laws.levels import default_snrs as default_snrs
 from brenier.laws.line.density import OnTheLine as OnTheLine
 from brenier.laws.mixed import Mixture as Mixture

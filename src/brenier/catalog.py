@@ -29,6 +29,7 @@ from brenier.core.work import usable_device
 from brenier.laws.base import Target
 from brenier.laws.blocked import BlockedEmpirical
 from brenier.laws.empirical import Empirical
+from brenier.laws.from_density import python_law
 from brenier.laws.given import as_law, points_law
 from brenier.laws.line import families
 from brenier.laws.mixture import GaussianMixture
@@ -104,6 +105,7 @@ FILE_KINDS: dict[str, str] = {
     "mixture.json": '{"type": "gaussian-mixture", "weights": [...], "means": [...], "covariances": [...]}',
     "law.json": '{"type": "mixture", "weights": [0.3, 0.7], "components": [0, "scipy:t(3)"]}, or {"type": "product",'
     ' "factors": [...]}',
+    "law.py": "a Python file that defines log_density(x), (n, dim) -> (n,) up to a constant, and dim",
 }
 
 LARGER = 64  # times as large as on disk data may be in memory: no smaller ones are opened to see
@@ -138,6 +140,7 @@ def load_target(
             the path of a data file or of a folder of images, see `brenier.core.reading.read.read_array`;
             the path of a network: a folder that `brenier train` wrote, or a model or pipeline that diffusers saved;
             the path of a mixture or a product, `.json`: see `brenier.laws.mixture_file`;
+            the path of a Python file, `.py`, that defines log_density(x) and dim: see `brenier.laws.from_density`;
             an array, list or tensor of shape (n,), (n, d) or (n, *event_shape), one point per row;
             a `Target`, which is returned as it is, or moved to `dtype` and `device` where these are given.
         dtype: torch.float32 or torch.float64. Default: float64 for explicit laws, float32 for data.
@@ -237,6 +240,8 @@ def _named(
         return saved.load(file, condition=reading.condition, guidance=reading.guidance).to(**options)
     if file.suffix.lower() == ".json":
         return read_law(file, _part, **options)
+    if file.suffix.lower() == ".py":
+        return python_law(file).to(**options)
     if (why := folders.not_loadable(file)) is not None:
         raise ValueError(f"{text!r} {why}")
     return points_law(read_array(text, reading), _label(text), **options)

@@ -246,7 +246,7 @@ def plot_ess(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
         text = f"collapse, $r={_short(collapse)}$"
         handles.append(ax.axvline(collapse, color=ORANGE, linestyle="--", linewidth=1, label=text, gid="collapse"))
     handles += _shade_untold(ax, profile)
-    ax.set_ylabel("effective sample size (atoms)", color=ORANGE)
+    ax.set_ylabel("effective sample size", color=ORANGE)
     ax.tick_params(axis="y", which="both", colors=ORANGE)
     legend_below(ax, handles)
     return ax

@@ -266,7 +266,7 @@ def _least(
     cost = evaluations(solver, starts[0])
     flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, points, runs(steps, objective))
     advance(0.5)
-    cheap = law.dim <= LOW and not law.learned
+    cheap = law.dim <= LOW and not law.dear
     refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
     if law.course is not None:
         starts = by_prediction(flown, solver, starts)
@@ -314,7 +314,7 @@ def _fly(
     finer, alike = FINER, None
     if not law.learned:
         cheap = law.dim <= LOW and not law.atoms
-        pilots *= max(MORE if cheap else 1, LOW // law.dim)
+        pilots *= 1 if law.dear else max(MORE if cheap else 1, LOW // law.dim)
     else:
         finer, alike = 1, ALIKE
         adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)

@@ -6,7 +6,6 @@ a Python file               the same, with its dimension: it defines log_density
 points                      samples only
 """
 
-import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brenier.catalog import load_target
-from brenier.core.checks import whole_number
-from brenier.core.reading.files import exists, line
 from brenier.laws.alike import in_order
 from brenier.laws.base import Target
+from brenier.laws.from_density import read_python
 from brenier.transport.mongeampere.marginal import Marginal, laplace, standard_normal
 
 
@@ -98,35 +96,9 @@ def _function(log_density: Any, dim: int) -> Marginal:
 
 
 def _python(path: Path) -> Marginal:
-    """The law whose log density a Python file defines; what goes wrong in there is one line that names it."""
-    file = str(path)
-    if not exists(path) or path.is_dir():
-        raise ValueError(f"{file!r} {'is a folder' if exists(path) else 'does not exist'}: give a Python file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # the suffix is that of Python
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a file of the user may raise anything
-        raise ValueError(f"{file!r}: {_one_line(error)}") from None
-    given, dim = getattr(module, "log_density", None), getattr(module, "dim", None)
-    if not callable(given) or dim is None:
-        missing = "function log_density(x)" if not callable(given) else "whole number dim"
-        raise ValueError(f"{file!r} has no {missing}: define log_density(x), in torch, (n, dim) -> (n,), and dim")
-
-    def log_density(x: Any) -> Any:
-        try:
-            return given(x)
-        except Exception as error:  # noqa: BLE001 - so may its function
-            raise ValueError(f"{file!r}: log_density: {_one_line(error)}") from None
-
-    log_density.__name__ = f"log_density of {path.name}"
-    return replace(_function(log_density, whole_number(dim, f"{file!r}: dim", 1)), name=line(path.name))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """The law whose log density a Python file defines."""
+    given = read_python(path)
+    return replace(_function(given.named, given.dim), name=given.name)
 
 
 def _from_target(target: Target) -> Marginal:
