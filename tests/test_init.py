@@ -1,6 +1,7 @@
 """The face of the package: what it loads and when, and that every name is where it is said to be."""
 
 import ast
+import inspect
 import pickle
 import subprocess
 import sys
@@ -104,3 +105,12 @@ def test_names_come_by_star_and_survive_pickling() -> None:
 
 def test_types_ship() -> None:
     assert Path(str(brenier.__file__)).with_name("py.typed").exists()
+
+
+def test_help_says_what_a_function_takes_in_words() -> None:
+    """And no union of all that an array can be."""
+    for name in ("probe", "plan", "sample", "chain", "difficulty", "calibrate", "evaluate", "train", "w2", "Empirical"):
+        shown = str(inspect.signature(getattr(brenier, name)))
+        assert len(shown) < 900, name
+        assert "_SupportsArray" not in shown, name
+    assert "law: 'LawLike', snrs: 'Sequence[float] | ArrayLike | None' = None" in str(inspect.signature(brenier.probe))

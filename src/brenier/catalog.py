@@ -3,6 +3,8 @@
 The six one-dimensional examples are those of [LDK24] Section 5; `digits` is real data that needs no download.
 """
 
+from __future__ import annotations
+
 import difflib
 import math
 import os

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,15 @@ def test_it_saves_the_pairs_of_the_map(brenier: Command, plane: Path) -> None:
     assert f"{low} to {high}" in out
     assert "moved" not in out
     RecordedPairs(saved).check(SemiDiscrete.load(plane).points)
+
+
+def test_as_json(brenier: Command, plane: Path) -> None:
+    saved = plane.with_name("pairs.npz")
+    code, out, err = brenier("pairs", plane, "-n", 2000, "--equal", "-o", saved, "--json")
+    assert (code, err) == (0, "")
+    found, own = json.loads(out), Recording.load(saved)
+    assert (found["pairs"], found["bytes"], found["least_uses"]) == (2000, saved.stat().st_size, 100)
+    assert found["moved"] == own.moved
 
 
 def test_equal_use_is_told_with_its_price(brenier: Command, plane: Path) -> None:

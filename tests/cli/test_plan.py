@@ -81,7 +81,7 @@ def test_another_objective_is_said_beside_the_end_error(brenier: Command, saved:
     saved.write_text(json.dumps(json.loads(saved.read_text()) | law))
     out = brenier("show", saved).out
     assert "4 steps of heun by error, objective law, seed 7" in out
-    assert "Predicted end error 0.8, sliced W2 to the law 0.35 +- 0.02, with" in " ".join(out.split())
+    assert "Predicted end error 0.8, sliced W2 to the law 0.35 ± 0.02, with" in " ".join(out.split())
 
 
 def test_of_a_long_schedule_both_ends_are_shown(brenier: Command, tmp_path: Path) -> None:

@@ -80,6 +80,14 @@ def test_every_option_reaches_training(brenier: Command, asked: list, tmp_path: 
     assert forced == common | blank | {"force": True}
 
 
+def test_as_json(brenier: Command, tmp_path: Path) -> None:
+    code, out, err = brenier("train", "two-points", "-o", tmp_path / "net", "--steps", 2, "--json", *SMALL)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert (found["steps"], found["done"], found["wanted"]) == (2, 2, 2)
+    assert all(loss > 0 for loss in found["loss"].values())
+
+
 def test_quiet_prints_nothing(brenier: Command, tmp_path: Path) -> None:
     assert brenier("train", "two-points", "-o", tmp_path / "net", "--steps", 2, "-q", *SMALL) == (0, "", "")
 

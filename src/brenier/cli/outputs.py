@@ -7,7 +7,7 @@ JSON; samples are an array.
 import json
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +126,11 @@ class Unfinished:
 
         self.write(data, about)
         print_interrupted(self.output)
+
+
+def print_json(found: Mapping[str, Any]) -> None:
+    """Print numbers by their names."""
+    sys.stdout.write(json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def write_figure(data: "xr.Dataset", path: Path) -> None:

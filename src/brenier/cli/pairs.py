@@ -17,17 +17,18 @@ def run_pairs(
     seed: options.Seed = 0,
     device: options.Device = None,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Pair noise with the data of MAP, and save seeds and numbers: what `brenier.RecordedPairs` makes batches of."""
-    from brenier.cli.outputs import write_files
+    from brenier.cli.outputs import print_json, write_files
     from brenier.core.checks import whole_number
     from brenier.core.writing import check_output
 
     check_output(output, (".npz",), force)
     whole_number(n, "-n", 1)
 
-    from brenier.reports.pairs import print_pairs
+    from brenier.reports.pairs import numbers_of, print_pairs
     from brenier.transport import SemiDiscrete
 
     found = SemiDiscrete.load(transport, device=device)
@@ -35,5 +36,8 @@ def run_pairs(
     pairs = found.record(n, seed, equal=equal, progress=not quiet)
     seconds = time.monotonic() - begun
     write_files((output, pairs.write), force=force)
-    if not quiet:
-        print_pairs(pairs, transport.name, seconds=seconds, size=output.stat().st_size)
+    size = output.stat().st_size
+    if json:
+        print_json(numbers_of(pairs, transport.name, seconds=seconds, size=size))
+    elif not quiet:
+        print_pairs(pairs, transport.name, seconds=seconds, size=size)

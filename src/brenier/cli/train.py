@@ -61,6 +61,7 @@ def run_train(
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints (default: a minute).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     *,
     reading: Reading,
@@ -69,9 +70,10 @@ def run_train(
     sizes = None if channels is None else tuple(_whole_number(field) for field in channels.split(","))
 
     from brenier import train
+    from brenier.cli.outputs import print_json
     from brenier.core.reading.read import read_labels
     from brenier.core.work import enough_memory
-    from brenier.reports.training import show_training
+    from brenier.reports.training import numbers_of, show_training
 
     files = options.Files(reading, data, device=device)
     classes = None if labels is None else read_labels(labels, files.values(labels))
@@ -115,8 +117,13 @@ def run_train(
         if not quiet and seen[0]:
             typer.echo(f"stopped at step {seen[1]}: go on with --resume", err=True)
         raise
-    if not quiet and os.environ.get("RANK", "0") == "0":  # of several processes, one reports
-        show_training(output, steps=seen[0], seconds=time.monotonic() - begun)
+    seconds = time.monotonic() - begun
+    if os.environ.get("RANK", "0") != "0":  # of several processes, one reports
+        return
+    if json:
+        print_json(numbers_of(output, steps=seen[0], seconds=seconds))
+    elif not quiet:
+        show_training(output, steps=seen[0], seconds=seconds)
 
 
 def _pairs(named: str | None) -> Any:

@@ -16,6 +16,8 @@ Points are the rows of x (n, d) and y (m, d): tensors on any device, arrays or l
 CPU. Rows are independent draws, and so are the two samples. Distances are in the unit of the data.
 """
 
+from __future__ import annotations
+
 import math
 from typing import Literal, TypeAlias
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 # Black on white whatever style a notebook is in, so that all figures look alike; in files, letters are letters.
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "white"),
@@ -22,7 +22,7 @@ STYLE: dict[str, Any] = {
     "axes.grid": False,
     "axes.titlelocation": "center",
 }
-WRITTEN: dict[str, Any] = {
+WRITTEN: dict[Any, Any] = {
     "svg.hashsalt": "brenier",
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
@@ -91,7 +91,7 @@ def page(
         legend: size of the letters of legends, in points.
         layout: an engine of matplotlib that places the panels.
     """
-    with mpl.rc_context(STYLE | {"legend.fontsize": legend}):
+    with mpl.rc_context({**STYLE, "legend.fontsize": legend}):
         figure = Drawing(figsize=(width, height), layout=layout)
         FigureCanvasAgg(figure)
         yield figure

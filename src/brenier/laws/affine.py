@@ -9,6 +9,8 @@ and Q'Z is standard normal: the posterior of X is that at the SNR r s, given y'.
 noise alone. Under any other A the noise is no longer isotropic in X, and no posterior of it is known.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable

@@ -9,6 +9,8 @@ that brenier computes stands on the posterior of X given Y_r = y: its mean (the 
 Cov[r X | Y_r = y] (the localization, [LDK24] Definition 4) and the trace of the same matrix.
 """
 
+from __future__ import annotations
+
 import inspect
 import math
 import warnings
@@ -87,7 +89,7 @@ class Distribution:
     log_density: Float[Tensor, "*n"]
 
 
-def _read(law: "Target", values: Numbers, name: str) -> Tensor:
+def _read(law: Target, values: Numbers, name: str) -> Tensor:
     return as_tensor(values, name).to(law.device, law.dtype)
 
 
@@ -195,7 +197,7 @@ class Target(ABC):
         return 0.0
 
     @property
-    def drawn_from(self) -> "Target | None":
+    def drawn_from(self) -> Target | None:
         """What `sample` draws from: this law, or a network's data; None where a network must run its own chain."""
         return self
 
@@ -257,7 +259,7 @@ class Target(ABC):
         shapes = f"{self.event_shape}: give it in {tuple(event_shape)}"
         raise ValueError(f"{self.name} is no set of points that could be rearranged, of shape {shapes}")
 
-    def with_data(self, data: "Target") -> Self:
+    def with_data(self, data: Target) -> Self:
         """The same law, with queries drawn from `data`: networks only.
 
         Raises:

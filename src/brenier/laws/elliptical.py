@@ -14,6 +14,8 @@ All means over v are trapezoidal sums in log v: where the integrand and its deri
 converge faster than any power of the step, which follows the width sqrt(2/d) that posteriors of log v have.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable

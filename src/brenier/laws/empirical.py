@@ -10,6 +10,8 @@ a few passes over them, and the norm of the posterior's covariance, see `brenier
 Atoms are kept centred and scaled to unit spread: r and x scale inversely, and the localization has no unit.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Sequence
 from functools import cached_property

@@ -12,6 +12,8 @@ round components stay round. What is then added is a share of the spread, and at
 to multiples of h: that is the variance of rounding (Sheppard), below which rounded data say nothing.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -197,7 +199,7 @@ class _Frame:
     floor: float
 
     @classmethod
-    def of(cls, x: Array, floor: float) -> "_Frame":
+    def of(cls, x: Array, floor: float) -> _Frame:
         coarse = 2.0 ** round(math.log2(float(np.abs(x).max()) or 1.0))  # squares of what it divides are finite
         first = x[0].copy()
         points = x / coarse - first / coarse
@@ -241,7 +243,7 @@ class _Split:
     copies: Array
 
     @classmethod
-    def of(cls, points: Array, holdout: float, seed: int) -> "_Split":
+    def of(cls, points: Array, holdout: float, seed: int) -> _Split:
         _, first, place = np.unique(points, axis=0, return_index=True, return_inverse=True)
         count = len(first)
         if count < LEAST:

@@ -6,6 +6,8 @@ expectation and variance join what the components say of themselves: m = sum_i w
     Var[rX | y] = sum_i w_i (v_i + r^2 (m_i - m)^2).
 """
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable, Sequence

@@ -16,6 +16,8 @@ are measured from a component near the query (the anchor), so that what is subtr
 compared with the anchor's through differences of squares in product form, never as two large squares.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable, Iterator

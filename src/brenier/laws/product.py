@@ -4,6 +4,8 @@ With X = (X_1, ..., X_m) independent and noise of independent coordinates, p(x |
 that of every block, and Cov[rX | y] is block diagonal. Its norm is the largest of the blocks', its trace their sum.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self

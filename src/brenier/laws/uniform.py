@@ -10,6 +10,8 @@ to [alpha, alpha + w], alpha = |t| - w/2, whose mode is x0 = max(alpha, 0); with
 proportional to exp(-x0 v - v^2/2).
 """
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable

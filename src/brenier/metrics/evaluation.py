@@ -5,6 +5,8 @@ training points, against a reference held out from them; of mode mixture, that o
 of held-out points or of training points among each other. Without it, none of these numbers means much.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable, Sequence

@@ -6,6 +6,8 @@ the two are independent, v(x, t) = E[X - Z | x] names a posterior mean, and the 
 carries noise to data; but v is a mean under the coupling, E[X | x] no posterior mean, and who asks for one is refused.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -8,6 +8,8 @@ so ||dD/dx||_op is the localization ([LDK24] Proposition 3). For a trained one i
 has learned; how far it is from being one of any law, its asymmetry and `brenier.calibrate` tell.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence

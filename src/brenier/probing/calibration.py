@@ -49,6 +49,8 @@ taken out. Where X comes from data, queries from the same point are one cluster,
 the law behind the data.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Sequence

@@ -7,6 +7,8 @@ y = r x + z, with x drawn from the law, z standard normal, and both held fixed o
 that what differs between two SNRs is the law and not the draw.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias

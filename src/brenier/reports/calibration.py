@@ -4,7 +4,7 @@ import xarray as xr
 from rich.console import Console
 
 from brenier.probing.verdicts import CARRIED, PURPOSES, VERDICTS, Band, confirmed, doubt, verdict_bands
-from brenier.reports.tables import Column, beside, distinct, number, print_tables, say, scale, stdout
+from brenier.reports.tables import Column, distinct, number, print_tables, say, scale, stdout, with_errors
 
 STYLES = {"good": "", "fair": "yellow", "poor": "red", "undecided": "dim"}
 CAPTION = (
@@ -42,7 +42,7 @@ def columns(calibration: xr.Dataset) -> list[Column]:
         return [number(value) for value in calibration[name].to_numpy()]
 
     def column(title: str, name: str) -> Column:
-        return Column(title, numbers(name), beside(numbers(name), numbers(f"{name}_se")))
+        return Column(title, *with_errors(calibration[name].to_numpy(), calibration[f"{name}_se"].to_numpy()))
 
     return [
         Column("SNR", distinct(calibration["snr"].to_numpy())),

@@ -29,6 +29,10 @@ COLUMNS = {
     "neighbour_distance": "5th nearest",
     "error": "error",
 }
+CAPTION = (
+    "int L: integral of the localization over log r on the way; max L: its largest value, at SNR; dimension: of what "
+    "the data lie on there (FLIPD); nearest: distances to data; error: distance of the sampler's end to the flow's"
+)
 ASKED = {"drawn": "the sampler's own points", "samples": "samples that were given", "data": "data that were given"}
 
 
@@ -47,6 +51,7 @@ def print_difficulty(found: xr.Dataset, console: Console | None = None) -> None:
     parts = [size, ASKED[about["asked"]], noised, way, cost, f"seed {about['seed']}"]
     say(", ".join(part for part in parts if part), console)
     console.print()
+    console.print(CAPTION, markup=False)
     points = _points(found)
     print_tables(points, [None] * len(points[0].plain), console)
     if "rho" in found:
@@ -88,7 +93,8 @@ def _measures(found: xr.Dataset) -> list[Column]:
 
 def _interval(row: xr.Dataset, name: str) -> str:
     value, low, high = (float(row[name + end]) for end in ("", "_low", "_high"))
-    return "-" if np.isnan(value) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    known = f" [{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else ""  # no interval of too few points
+    return "-" if np.isnan(value) else f"{value:.2f}{known}"
 
 
 def sentences(found: xr.Dataset) -> list[str]:

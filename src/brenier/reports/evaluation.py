@@ -6,7 +6,7 @@ import xarray as xr
 from rich.console import Console
 
 from brenier.metrics.verdicts import WORDS, against_control, frechet_needs
-from brenier.reports.tables import grid, many, number, say, scale, stdout
+from brenier.reports.tables import Column, many, number, print_tables, say, scale, stdout
 
 
 def print_evaluation(evaluation: xr.Dataset, console: Console | None = None) -> None:
@@ -20,28 +20,25 @@ def print_evaluation(evaluation: xr.Dataset, console: Console | None = None) -> 
         console,
     )
     console.print()
-    controlled = bool(evaluation["control"].notnull().any())
-    titles = ["", "value", "95% interval", *(("perfect sampler", "95% interval") if controlled else ())]
-    rows: list[list[str]] = []
-    for name in evaluation["metric"].to_numpy():
-        row = evaluation.sel(metric=name)
-        cells = _cells(row, "value", "low", "high", "value_se")
-        if controlled:
-            cells += _cells(row, "control", "control_low", "control_high", "control_se")
-        rows.append([WORDS.get(str(name), str(name)), *cells])
-    console.print(grid(titles, rows, left=1))
-    console.print()
+    rows = [evaluation.sel(metric=name) for name in evaluation["metric"].to_numpy()]
+    columns = [Column("", [WORDS.get(str(row["metric"].item()), str(row["metric"].item())) for row in rows])]
+    for title, name in {"value": "", "perfect sampler": "control_"}.items():
+        if name and not bool(evaluation["control"].notnull().any()):
+            continue
+        cells = [_cells(row, name.rstrip("_") or "value", f"{name}low", f"{name}high") for row in rows]
+        columns.append(Column(title, [value for value, _ in cells]))
+        columns.append(Column("95% interval" if not name else "its 95% interval", [interval for _, interval in cells]))
+    print_tables(columns, [None] * len(rows), console, left=1)
     for text in sentences(evaluation):
         console.print(text, markup=False)
 
 
-def _cells(row: xr.Dataset, value: str, low: str, high: str, value_se: str) -> list[str]:
-    if math.isnan(float(row[value])):
-        return ["", ""]
-    return [
-        f"{number(float(row[value]))} ±{number(float(row[value_se]))}",
-        f"{number(float(row[low]))} to {number(float(row[high]))}",
-    ]
+def _cells(row: xr.Dataset, value: str, low: str, high: str) -> tuple[str, str]:
+    found, error = float(row[value]), float(row[f"{value}_se"])
+    if math.isnan(found):
+        return "", ""
+    doubt = f" ±{number(error)}" if error > 0 else ""
+    return f"{number(found)}{doubt}", f"{number(float(row[low]))} to {number(float(row[high]))}"
 
 
 def sentences(evaluation: xr.Dataset) -> list[str]:

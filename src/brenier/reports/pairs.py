@@ -1,6 +1,6 @@
 """Recorded pairs in a terminal: how many, how soon, and how evenly they use the data."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -8,6 +8,14 @@ from brenier.reports.tables import many, print_facts, scale
 
 if TYPE_CHECKING:
     from brenier.transport.semidiscrete.recorded import Recording
+
+
+def numbers_of(pairs: "Recording", name: str, *, seconds: float, size: int) -> dict[str, Any]:
+    """The numbers that `print_pairs` prints, by names."""
+    low, high = pairs.uses
+    found = {"map": name, "pairs": len(pairs.index), "bytes": size, "seconds": seconds, "seed": pairs.seed}
+    found |= {"source": pairs.source, "least_uses": low, "most_uses": high}
+    return found | ({"moved": pairs.moved, "lost": pairs.lost} if pairs.equal else {})
 
 
 def print_pairs(pairs: "Recording", name: str, *, seconds: float, size: int, console: Console | None = None) -> None:

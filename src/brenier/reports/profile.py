@@ -8,9 +8,13 @@ from rich.console import Console
 
 from brenier.core import records
 from brenier.probing.bottleneck import bottleneck, disputed, needed
-from brenier.reports.tables import ROWS, Column, distinct, number, say, scale, stdout, tables
+from brenier.reports.tables import ROWS, Column, distinct, number, rounded, say, scale, stdout, tables, with_errors
 
 ROUNDING = 1e-12  # of a threshold between 0 and 1
+CAPTION = (
+    "E L: mean localization; P(L>1): share of noisy points where the law is not log-concave; m*: minimal relative "
+    "tail, at threshold delta*; zeta*_M: net contraction of errors of richness M, which grow where it is below 0{}"
+)
 
 _NO_MOMENT = (
     " The law has no second moment: statements on W2 do not hold for it, so zeta is no rate of contraction here; the "
@@ -23,6 +27,7 @@ def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
     console = console or stdout()
     say(headline(profile), console)
     console.print()
+    console.print(CAPTION.format("; ESS: median posterior's data" * bool(profile["ess"].notnull().any())), markup=False)
     known = records.resolved(profile)
     known = profile if known.sizes["snr"] == 0 else known
     rows = _rows(known)
@@ -73,12 +78,9 @@ def columns(profile: xr.Dataset) -> list[Column]:
 
 def _column(title: str, profile: xr.Dataset, name: str) -> Column:
     values = profile[name].values
-    plain = [number(value) for value in values]
     if f"{name}_se" not in profile:
-        return Column(title, plain)
-    errors = [number(error) for error in profile[f"{name}_se"].values]
-    width = max(len(error) for error in errors)
-    return Column(title, plain, [f"{v} ±{e:<{width}}" for v, e in zip(plain, errors, strict=True)])
+        return Column(title, [number(value) for value in rounded(values)[0]])
+    return Column(title, *with_errors(values, profile[f"{name}_se"].values))
 
 
 def _rows(profile: xr.Dataset) -> list[int]:

@@ -6,7 +6,18 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 
-from brenier.reports.tables import ROWS, Column, beside, grid, lay_out, many, number, print_tables, say, scale, stdout
+from brenier.reports.tables import (
+    ROWS,
+    Column,
+    lay_out,
+    many,
+    print_tables,
+    rounded,
+    say,
+    scale,
+    stdout,
+    with_errors,
+)
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.verdicts import against_hand, predicted
 
@@ -37,8 +48,8 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
             part = schedule.predicted_error[k]
             cells += [scale(part), f"{round(100 * part / schedule.end_error)}%" if schedule.end_error > 0 else "-"]
         table.append(cells)
-    console.print(grid(titles, table))
-    console.print()
+    columns = [Column(title, list(cells)) for title, cells in zip(titles, zip(*table, strict=True), strict=True)]
+    print_tables(columns, [None] * len(table), console)
     if len(rows) < schedule.steps:
         console.print(f"{len(rows)} of {schedule.steps} steps shown.")
     console.print(_account(schedule, seconds), markup=False)
@@ -47,11 +58,11 @@ def print_schedule(schedule: Schedule, seconds: float | None = None, console: Co
 def _account(schedule: Schedule, seconds: float | None) -> str:
     end = schedule.end_error
     error = "No prediction of the error" if end is None else f"Predicted end error {scale(end)}"
-    error += "" if end is None or schedule.end_error_se is None else f" +- {scale(schedule.end_error_se)}"
+    error += "" if end is None or schedule.end_error_se is None else f" ± {scale(schedule.end_error_se)}"
     if schedule.predicted_objective is not None and schedule.objective is not None:
         error += f", {VALUES.get(schedule.objective, schedule.objective)} {scale(schedule.predicted_objective)}"
         doubt = schedule.predicted_objective_se
-        error += "" if doubt is None else f" +- {scale(doubt)}"
+        error += "" if doubt is None else f" ± {scale(doubt)}"
     text = f"{error}, with {many(schedule.evaluations_per_sample, 'evaluation')} of the denoiser per sample"
     spent = [] if schedule.evaluations is None else [f"{many(schedule.evaluations, 'evaluation')} in all"]
     spent += [] if seconds is None else [f"{seconds:.1f} s"]
@@ -92,7 +103,8 @@ def _columns(part: xr.Dataset, name: str) -> list[Column]:
     for steps in part["steps"].to_numpy():
         values, errors = (part[key].sel(steps=steps).to_numpy() for key in (name, f"{name}_se"))
         if not np.isnan(values).all():
-            cells = zip(values, beside([*map(number, values)], [*map(number, errors)]), strict=True)
+            values = rounded(values)[0]
+            cells = zip(values, with_errors(values, errors)[1], strict=True)
             least = np.nanmin(values)
             shown = ["-" if math.isnan(value) else f"{cell}{'*' if value == least else ' '}" for value, cell in cells]
             columns.append(Column(f"{MEASURES[name]} {steps}", shown))

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 PIPED_WIDTH = 120
+ROUNDING = 1e-12  # of the largest number of a column: what is smaller is rounding, and is shown as 0
+REMARK = 24  # columns that the remark of a fact needs beside it
 ROWS = 40
 GAP = 2
 
@@ -24,8 +26,9 @@ def stdout() -> Console:
 
 
 def say(text: str, console: Console | None = None) -> None:
-    """Print a line that may be longer than the terminal is wide."""
-    (console or stdout()).print(text, markup=False, soft_wrap=True)
+    """Print a line, broken between words where a terminal is narrower, and whole where it is piped."""
+    console = console or stdout()
+    console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 
 class Column(NamedTuple):
@@ -121,6 +124,21 @@ def grid(
     return table
 
 
+def rounded(values: ArrayLike, *others: ArrayLike) -> list[NDArray[np.float64]]:
+    """Numbers of a column, and errors that belong to them: 0 where they are rounding beside its largest number."""
+    columns = [np.asarray(one, dtype=np.float64) for one in (values, *others)]
+    known = np.abs(columns[0][np.isfinite(columns[0])])
+    least = ROUNDING * float(known.max(initial=0.0))
+    return [np.where(np.abs(one) <= least, 0.0, one) for one in columns]
+
+
+def with_errors(values: ArrayLike, errors: ArrayLike) -> tuple[list[str], list[str]]:
+    """Cells of a column alone, and with standard errors, which are left out where they are 0 or not known."""
+    numbers, doubts = rounded(values, errors)
+    cells = [number(value) for value in numbers]
+    return cells, beside(cells, [number(doubt) if doubt > 0 else "" for doubt in doubts])
+
+
 def beside(cells: Sequence[str], errors: Sequence[str]) -> list[str]:
     """The cells of a column with their standard errors, which begin at one place; "" where there is none."""
     shown = [f" ±{error}" if error else "" for error in errors]
@@ -144,15 +162,20 @@ def tables(columns: list[Column], width: int, styles: Sequence[str | None], left
 
 
 def print_facts(title: str, rows: Sequence[tuple[str, str, str]], console: Console | None = None) -> None:
-    """Print a title, and under it rows of a name, a value and a remark, which alone may be broken."""
+    """Print a title, and under it rows of a name, a value and a remark, which alone may be broken.
+
+    Where there is no room for remarks beside the values, they stand under them.
+    """
     console = console or stdout()
     say(title, console)
     console.print()
+    name, value = (max((len(row[k]) for row in rows), default=0) for k in (0, 1))
+    beside_them = name + value + 2 * GAP + REMARK <= console.width
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for wide in (False, False, True):
+    for wide in (False, False, True) if beside_them else (False, True):
         table.add_column(no_wrap=not wide)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row if beside_them else (row[0], "\n".join(part for part in row[1:] if part))))
     console.print(table)
 
 

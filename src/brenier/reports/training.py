@@ -1,11 +1,19 @@
 """A training run in a terminal: what was trained, how fast, and the loss of each band of SNRs."""
 
 from pathlib import Path
+from typing import Any
 
 from brenier.networks.saved import read_config
 from brenier.reports.tables import grid, number, say, scale, stdout
 from brenier.training.checkpoint import read_progress
 from brenier.training.history import read_history
+
+
+def numbers_of(folder: Path, *, steps: int, seconds: float) -> dict[str, Any]:
+    """The numbers that `show_training` prints, by names: steps of this run and in all, and the loss of each band."""
+    (done, wanted), (names, rows) = read_progress(folder), read_history(folder)
+    losses = dict(zip(names, map(float, rows[-1][1:]), strict=True)) if rows else {}
+    return {"network": str(folder), "steps": steps, "seconds": seconds, "done": done, "wanted": wanted, "loss": losses}
 
 
 def show_training(folder: Path, *, steps: int, seconds: float) -> None:

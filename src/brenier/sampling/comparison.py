@@ -9,6 +9,8 @@ The few trajectories that end in another mode dominate the mean square; the medi
 draws noise on the way has no end point to reach: it is judged by W2 alone.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

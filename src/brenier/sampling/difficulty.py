@@ -5,6 +5,8 @@ are noised first, each a few times, and come back. The error that this is held a
 probability flow itself goes from the same noise; the difficulty knows nothing of it.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -22,6 +22,8 @@ transport to each class, see `told`, and random latents are of the class, too.
 `transport.mongeampere`): its image has a density, and no latent is met exactly.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any, Literal, Self, TypeAlias, cast

@@ -1,5 +1,7 @@
 """Plan: a law or a network, a sampler and a number of steps -> the noise levels to visit."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """Sample: a law or a network, a number of steps and where to put them -> points."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """A schedule: the noise levels that a sampler visits, how they were chosen, and the error that they should leave."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
@@ -132,7 +134,7 @@ class Schedule:
         levels = np.asarray(self.sigmas)
         return 1 / np.diff(np.log10(1 / levels[levels > 0]))
 
-    def to_dataset(self) -> "xr.Dataset":
+    def to_dataset(self) -> xr.Dataset:
         """The schedule over `level`: `sigma`, `snr`, and with a prediction `predicted_error`, NaN at the last level."""
         levels = np.asarray(self.sigmas)
         with np.errstate(divide="ignore"):
@@ -217,7 +219,7 @@ class Schedule:
         """What unit noise has to be multiplied by to be a pipeline's `latents`; see `timesteps.latent_scale`."""
         return timesteps.latent_scale(self.sigmas, scheduler, rounding)
 
-    def install(self, pipeline: object) -> "PlannedScheduler":
+    def install(self, pipeline: object) -> PlannedScheduler:
         """Make a pipeline of diffusers visit these levels by this solver, from the right noise.
 
         Its scheduler becomes a `brenier.PlannedScheduler`, which `save_pretrained` keeps: `import

@@ -12,6 +12,8 @@ that step k left behind. Hence a run that was stopped or killed, and resumed wit
 bytes.
 """
 
+from __future__ import annotations
+
 import math
 import os
 import time

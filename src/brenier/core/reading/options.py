@@ -1,5 +1,7 @@
 """How files are to be read, where they do not say it themselves."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -39,7 +41,7 @@ class Reading:
     condition: Mapping[str, Any] | None = None
     unconditional: Mapping[str, Any] | None = None
     guidance: float | None = None
-    standardize: "bool | ArrayLike" = False
+    standardize: bool | ArrayLike = False
 
     def __post_init__(self) -> None:
         for name in ("columns", "drop"):

@@ -5,6 +5,8 @@ say how it is called and what it needs beside the noisy point. A folder is read 
 safetensors only, and no code from it.
 """
 
+from __future__ import annotations
+
 import inspect
 import os
 from collections.abc import Mapping, Sequence

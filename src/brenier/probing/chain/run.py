@@ -12,6 +12,8 @@ Explicit laws on the line go by quantile functions (`quantiles`): every map is m
 else goes by particles, and its distances carry error bars (`wasserstein`).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
