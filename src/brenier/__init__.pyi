@@ -30,6 +30,7 @@ from brenier.networks.network import NetworkTarget as NetworkTarget
 from brenier.page.report import report as report
 from brenier.probing.bottleneck import bottleneck as bottleneck
 from brenier.probing.calibration import calibrate as calibrate
+from brenier.probing.chain.potential import Potential as Potential
 from brenier.probing.chain.run import chain as chain
 from brenier.probing.profile import probe as probe
 from brenier.reports import summary as summary

@@ -89,6 +89,7 @@ def test_every_option_reaches_the_chain(brenier: Command, asked: list) -> None:
     numbers = ("--steps", 7, "--eta", 0.2, "--perturbation", "3,inf", "--beta", 2, "-n", 90, "--seed", 5)
     error = ("--score-error", 0.3, "--error-kind", "white", "--error-band", "0.5,2")
     how = ("--mode", "sde", "--method", "particles", "--dtype", "float32", "--device", "cpu", "--from", "uniform")
+    how += ("--potential", "quadratic(2)", "--forward", "flow")
     brenier("chain", "two-points", *numbers, *error, *how, "--quiet").refused("asked")
     ((arguments, options),) = asked
     law, start = arguments
@@ -99,6 +100,8 @@ def test_every_option_reaches_the_chain(brenier: Command, asked: list) -> None:
         "mode": "sde",
         "perturbations": [3, math.inf],
         "beta": 2,
+        "potential": "quadratic(2)",
+        "forward": "flow",
         "n": 90,
         "method": "particles",
         "score_error": 0.3,

@@ -21,6 +21,11 @@ def run_chain(
     ] = "ode",
     perturbation: options.Perturbation = "1,2,5,20",
     beta: options.Beta = 1.0,
+    potential: Annotated[
+        str | None,
+        typer.Option(metavar="F", help="Of the drift: quadratic(2), quartic, logcosh, double-well (default: x^2/2)."),
+    ] = None,
+    forward: Annotated[Literal["flow", "jko"], typer.Option(help="There exactly in law, or by JKO steps.")] = "flow",
     particles: Annotated[
         int | None,
         typer.Option("--particles", "-n", help="Particles of each law (default: 1,024; on the line, 32,768)."),
@@ -68,6 +73,8 @@ def run_chain(
         mode=mode,
         perturbations=richness,
         beta=beta,
+        potential=potential,
+        forward=forward,
         n=particles,
         method=method,
         score_error=score_error,

@@ -39,6 +39,7 @@ from brenier.figures.page import counted, letter_panels, page, plain, short, sta
 from brenier.scales import snr_from_time, time_from_snr
 
 GREY = "0.45"
+OU_TIME = "Ornstein–Uhlenbeck time $t$"
 HEIGHTS = {"above": 1.27, "panel": 2.2, "between": 1.85, "below": 1.12}  # on the page, in inches
 SPAN = 8.0  # ratio of largest to smallest from which an axis is logarithmic
 DEPTH = 1e-4  # of the largest value: what lies below would stretch a logarithmic axis over empty decades
@@ -60,7 +61,8 @@ def plot_chain(chain: xr.Dataset) -> Figure:
     """
     records.check(chain, "chain")
     panels: list[Callable[[xr.Dataset, Axes], Axes]] = [plot_chain_distances, plot_chain_rates, plot_chain_bounds]
-    panels.append(plot_chain_divergences if "kl_backward" in chain else plot_chain_localization)
+    fourth = plot_chain_contraction if "contraction" in chain else plot_chain_localization
+    panels.append(plot_chain_divergences if "kl_backward" in chain else fourth)
     if "w2_error" in chain:
         panels += [plot_chain_error] + [plot_chain_localization] * ("kl_backward" in chain)
     rows = -(-len(panels) // 2)
@@ -98,7 +100,7 @@ def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     records.check(chain, "chain")
     about = "" if chain.attrs["mode"] == "ode" else " (theory: of the ODE)"
     ax = _panel(ax, chain, f"Rate on the way back{about}")
-    names = ("rate", "rate_worst", "rate_star", "rate_sharp")
+    names = ("rate", "rate_worst", "rate_star", "rate_sharp") + ("rate_local",) * ("rate_local" in chain)
     rates = np.concatenate([values_of(chain, name).ravel() for name in names])
     rates = rates[np.isfinite(rates)]
     low, high = rates.min(initial=0.0), rates.max(initial=0.0)
@@ -111,6 +113,8 @@ def plot_chain_rates(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     handles = _theory(ax, chain, "rate")
     label = "measured" if chain.attrs["method"] == "quantiles" else "measured (noisy)"
     measured = _curve(ax, chain, "rate", label, BLACK, "<", "-")
+    if "rate_local" in chain:
+        handles.insert(0, _curve(ax, chain, "rate_local", "local worst case", GREY, "", ":"))
     ax.set_ylabel(r"growth rate of $W_2^2(\bar\mu,\bar\nu)$")
     _legend_of_rates(ax, [measured, zero, *handles])
     return ax
@@ -180,6 +184,33 @@ def plot_chain_localization(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     return legend_below(ax, handles)
 
 
+def plot_chain_contraction(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """The rate at which W2(mu, nu) falls on the way there, and lambda, which Theorem 1 holds it to at least.
+
+    Raises:
+        ValueError: the chain was run without a potential.
+    """
+    records.check(chain, "chain")
+    if "contraction" not in chain:
+        raise ValueError("this chain has no variable 'contraction': run it with a potential")
+    ax = _panel(ax, chain, "Contraction on the way there")
+    rate, least = values_of(chain, "contraction"), float(np.asarray(chain.attrs["convexity"], dtype=float)[0])
+    rate = rate[np.isfinite(rate)]
+    low, high = min(rate.min(initial=least), least, 0.0), max(rate.max(initial=least), least)
+    if max(-low, high) > 3:
+        signed_log_axis(ax, float(low), float(high))
+    else:
+        room = max(0.06 * (high - low), 0.02)
+        ax.set_ylim(low - room, high + room)
+    where = "" if chain.attrs["convexity_of"] == "whole space" else " where the laws lie"
+    handles: list[Artist] = [
+        _curve(ax, chain, "contraction", "measured", BLUE, ">", "-"),
+        ax.axhline(least, color=ORANGE, linestyle="-.", zorder=1, label=rf"$\lambda=\inf f''${where}"),
+    ]
+    ax.set_ylabel(r"contraction rate of $W_2(\mu,\nu)$")
+    return legend_below(ax, handles)
+
+
 def plot_chain_error(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     """W2 between the target denoised with and without the score's error, and what first order predicts or allows.
 
@@ -213,7 +244,9 @@ def _panel(ax: Axes | None, chain: xr.Dataset, title: str) -> Axes:
     records.check(chain, "chain")
     ax = panel(ax, title)
     last, beta = float(chain["time"][-1]), float(chain.attrs["beta"])
-    ax.set(xlim=(-0.02 * last, 1.02 * last), xlabel="Ornstein–Uhlenbeck time $t$")
+    ax.set(xlim=(-0.02 * last, 1.02 * last), xlabel="time $t$" if "potential" in chain.attrs else OU_TIME)
+    if "potential" in chain.attrs:
+        return ax
     low, high = (float(snr_from_time(time, beta)) for time in (last, 0.08 * last))
     places = nice_ticks(low, high, lambda snr: time_from_snr(snr, beta))
     places = [place for place in places if "times" not in tick_label(place)]  # too long to stand side by side
@@ -265,7 +298,25 @@ def _curve(
 
 
 def _theory(ax: Axes, chain: xr.Dataset, kind: str, floor: float = -np.inf, top: float = np.inf) -> list[Artist]:
-    """The worst case and, for each richness M, the published curve (filled markers) and the sharp one (hollow)."""
+    """The worst case and, for each richness M, the published curve (filled markers) and the sharp one (hollow).
+
+    Where f'' has no upper bound only the sharp ones are finite, and are drawn.
+    """
+    if "potential" in chain.attrs and np.all(np.isinf(values_of(chain, "rate_worst")[1:])):
+        return [
+            _curve(
+                ax,
+                chain.isel(perturbation=k),
+                f"{kind}_sharp",
+                f"{label}, sharp",
+                colour,
+                marker,
+                "--",
+                floor,
+                offset=k,
+            )
+            for k, (label, colour, marker) in enumerate(richness_styles(values_of(chain, "perturbation")))
+        ]
     worst = "worst case" if chain.attrs["method"] == "quantiles" else "worst seen"
     handles: list[Artist] = [
         _curve(
@@ -312,6 +363,8 @@ def _title(chain: xr.Dataset) -> str:
     else:
         parts.append("quantiles")
     law = f"{short(about['law'])} in {counted(dim, 'dimension')}, from {short(about['start'])}:"
+    if "potential" in about:
+        law = f"{law[:-1]}, potential {short(about['potential'])}:"
     how = ", ".join(parts)
     between = " " if len(law) + len(how) < 100 else "\n"
     return plain(f"{law}{between}{how}")

@@ -82,7 +82,8 @@ def _chain(data: xr.Dataset, place: int) -> list[Chart]:
     names = {"w2_forward": "mu, nu: there", "w2_backward": "mu, nubar: back", "w2_chain": "mubar, nubar: back"}
     names |= {"w2_discretisation": "mu, mubar: the steps alone"}
     apart = [series(data, "time", name, label, k, DASHES[k]) for k, (name, label) in enumerate(names.items())]
-    made = [chart(f"chain-{place}", "W2 along the way", (TIME, "W2"), apart, "logy")]
+    time = "time t" if "potential" in data.attrs else TIME
+    made = [chart(f"chain-{place}", "W2 along the way", (time, "W2"), apart, "logy")]
     for name, title, y, measured, logs in (
         ("rate", "Growth rate on the way back", "rate of W2(mubar, nubar) squared", "rate", ()),
         ("bound", "Gap on the way back, and what theory allows", "W2(mubar, nubar)", "w2_chain", ("logy",)),
@@ -94,12 +95,20 @@ def _chain(data: xr.Dataset, place: int) -> list[Chart]:
                 one = series(part, "time", f"{name}_{kind}", f"by {label}, M = {richness:g}", k, dash, off=k > 0)
                 curves.append(one)
         zero = {"line": 0.0} if name == "rate" else {}
-        made.append(chart(f"{name}-{place}", title, (TIME, y), curves, *logs, **zero))
-    curves = [
-        series(data, "time", f"{name}_localization", f"{name} L", k, DASHES[k])
-        for k, name in enumerate(("mean", "sup"))
-    ]
-    made.append(chart(f"chain-l-{place}", "Localization", (TIME, "L"), curves, "logy", line=1.0))
+        if f"{name}_local" in data:
+            curves.append(series(data, "time", f"{name}_local", "worst where the laws lie", 2, "dashdot"))
+        made.append(chart(f"{name}-{place}", title, (time, y), curves, *logs, **zero))
+    if "contraction" in data:
+        curves = [series(data, "time", "contraction", "measured", 0)]
+        least = float(np.asarray(data.attrs["convexity"], dtype=float)[0])
+        axes = (time, "contraction rate of W2(mu, nu)")
+        made.append(chart(f"chain-c-{place}", "Contraction on the way there, and lambda", axes, curves, line=least))
+    if "mean_localization" in data:
+        curves = [
+            series(data, "time", f"{name}_localization", f"{name} L", k, DASHES[k])
+            for k, name in enumerate(("mean", "sup"))
+        ]
+        made.append(chart(f"chain-l-{place}", "Localization", (time, "L"), curves, "logy", line=1.0))
     if "kl_backward" in data:
         curves = [
             series(data, "time", f"{kind}_{way}", f"{kind.upper()} {label}", k, dash)
@@ -111,7 +120,7 @@ def _chain(data: xr.Dataset, place: int) -> list[Chart]:
         ]
         made.append(
             chart(
-                f"chain-kl-{place}", "Relative entropy (KL) and total variation (TV)", (TIME, "KL, TV"), curves, "logy"
+                f"chain-kl-{place}", "Relative entropy (KL) and total variation (TV)", (time, "KL, TV"), curves, "logy"
             )
         )
     if "w2_error" in data:
@@ -123,7 +132,7 @@ def _chain(data: xr.Dataset, place: int) -> list[Chart]:
             chart(
                 f"chain-e-{place}",
                 "What the score's error does",
-                (TIME, "W2 with the error and without"),
+                (time, "W2 with the error and without"),
                 curves,
                 "logy",
             )

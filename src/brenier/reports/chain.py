@@ -31,7 +31,8 @@ def print_chain(chain: xr.Dataset, console: Console | None = None) -> None:
     quickest = fastest(chain)
     styles = ["bold" if step == quickest else None for step in rows]
     distances = "mu, nu: target and start, diffused; mu', nu': denoised back from the last step"
-    rates = "growth rate of W2(mu',nu')^2 per unit of OU time, and those of theory: worst case, zeta*_M, sharp"
+    clock = "time" if "potential" in chain.attrs else "OU time"
+    rates = f"growth rate of W2(mu',nu')^2 per unit of {clock}, and those of theory: worst case, zeta*_M, sharp"
     for caption, columns in (
         (distances, distance_columns(chain, rows, console.width)),
         (rates, rate_columns(chain, rows)),
@@ -57,6 +58,8 @@ def headline(chain: xr.Dataset) -> str:
     ]
     if about["beta"] != 1:
         parts.insert(2, f"beta {about['beta']:g}")
+    if "potential" in about:
+        parts.insert(1, f"potential {about['potential']}")
     if about["score_error"] > 0:
         low, high = np.asarray(about["error_band"], dtype=float)
         band = "" if low == 0 and math.isinf(high) else f" at SNRs from {scale(low)} to {scale(high)}"
@@ -95,8 +98,12 @@ def rate_columns(chain: xr.Dataset, rows: list[int]) -> list[Column]:
     worst = "worst case" if _exact(chain) else "worst seen"
     found = {"rate": np.where(abs(rate) * chain.attrs["eta"] < TINY, 0, rate)}
     found[worst] = values(chain, "rate_worst")[rows]
+    if "rate_local" in chain:
+        found["where laws lie"] = values(chain, "rate_local")[rows]
+    bounded = bool(np.isfinite(values(chain, "rate_worst")[1:]).any())
+    kinds = (("zeta*", "rate_star"),) * bounded + (("sharp", "rate_sharp"),)
     for place, richness in _shown_richness(chain):
-        for title, name in (("zeta*", "rate_star"), ("sharp", "rate_sharp")):
+        for title, name in kinds:
             found[f"{title}_{richness:g}"] = values(chain, name)[rows, place]
     return _places(chain, rows) + [Column(title, [number(v) for v in cells]) for title, cells in found.items()]
 
@@ -105,7 +112,7 @@ def _places(chain: xr.Dataset, rows: list[int]) -> list[Column]:
     return [
         Column("step", [str(row) for row in rows]),
         Column("time", [scale(value) for value in values(chain, "time")[rows]]),
-        Column("SNR", [scale(value) for value in values(chain, "snr")[rows]]),
+        *([Column("SNR", [scale(value) for value in values(chain, "snr")[rows]])] if "snr" in chain else []),
     ]
 
 
@@ -117,8 +124,28 @@ def _shown_richness(chain: xr.Dataset) -> list[tuple[int, float]]:
 
 def sentences(chain: xr.Dataset) -> list[str]:
     """What the round trip did, the gap on the way back, what theory allows, and what the steps and the score cost."""
-    parts = (_round_trip, _gap, _theory, _discretisation, _entropy, _score_error)
+    parts = (_way_there, _round_trip, _gap, _theory, _discretisation, _entropy, _score_error)
     return [text for text in (part(chain) for part in parts) if text]
+
+
+def _way_there(chain: xr.Dataset) -> str:
+    """How fast the two laws approach each other under a potential, beside Theorem 1."""
+    if "contraction" not in chain:
+        return ""
+    rate = values(chain, "contraction")[1:]
+    rate = rate[np.isfinite(rate)]
+    low, _ = np.asarray(chain.attrs["convexity"], dtype=float)
+    promised = f"Theorem 1 promises at least lambda = {number(low)}{_of(chain)}"
+    if not rate.size:
+        return f"{promised}; the two laws cannot be told apart."
+    return (
+        f"On the way there W2(mu,nu) contracts at rates from {number(rate.min())} to {number(rate.max())}; {promised}."
+    )
+
+
+def _of(chain: xr.Dataset) -> str:
+    """Of what the bounds of f'' are."""
+    return "" if chain.attrs["convexity_of"] == "whole space" else ", the least f'' where the laws lie"
 
 
 def _round_trip(chain: xr.Dataset) -> str:
@@ -167,6 +194,8 @@ def _gap(chain: xr.Dataset) -> str:
 
 def _theory(chain: xr.Dataset) -> str:
     """What the rates of theory add up to over the chain, and how much of a promise that is."""
+    if math.isinf(float(chain["ratio_worst"])):
+        return _unbounded(chain)
     worst = scale(float(chain["ratio_worst"]))
     star, sharp = values(chain, "ratio_star"), values(chain, "ratio_sharp")
     shown = _shown_richness(chain)
@@ -186,6 +215,19 @@ def _theory(chain: xr.Dataset) -> str:
     richness = richness[np.isfinite(richness)]
     here = f"; the error here has M from {scale(richness.min())} to {scale(richness.max())}" if richness.size else ""
     return f"{text}, and, to first order in eta, small errors of richness M to {listed}{here}."
+
+
+def _unbounded(chain: xr.Dataset) -> str:
+    """What theory allows where f'' has no upper bound."""
+    text = "f'' has no upper bound, so that Theorem 2 has none either"
+    if "rate_local" in chain:
+        rate, local = (values(chain, name)[1:] for name in ("rate", "rate_local"))
+        step = int(local.argmax()) + 1
+        text += (
+            f"; over the stretch where the laws lie W2(mu',nu')^2 may grow at the rate {number(local.max())} at most"
+        )
+        text += f" (step {step}; found there: {number(rate[step - 1])})"
+    return f"{text}."
 
 
 def _discretisation(chain: xr.Dataset) -> str:
@@ -247,6 +289,9 @@ def _text(found: Measured) -> str:
 
 def _span(chain: xr.Dataset, low: int, high: int) -> str:
     """From one step to another, by SNR and time."""
-    snr, time = values(chain, "snr"), values(chain, "time")
+    time = values(chain, "time")
+    if "snr" not in chain:
+        return f"time {scale(time[low])} to {scale(time[high])}"
+    snr = values(chain, "snr")
     end = "the data" if high == 0 else scale(snr[high])
     return f"SNR {scale(snr[low])} to {end} (time {scale(time[low])} to {scale(time[high])})"

@@ -30,36 +30,36 @@ def read_support(support: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def read_function(log_density: Callable[[Any], Any]) -> LogDensity:
-    """The log density as a function of arrays (n,), whether it takes arrays or tensors.
+def read_function(function: Callable[[Any], Any], what: str = "log_density") -> LogDensity:
+    """A user's function of places as one of arrays (n,), whether it takes arrays or tensors; `what` it is called.
 
     Raises:
         TypeError: it is no function, or takes neither.
         ValueError: it does not return a number for each place.
     """
-    if not callable(log_density):
-        raise TypeError(f"log_density must be a function of x, got {type(log_density).__name__}")
+    if not callable(function):
+        raise TypeError(f"{what} must be a function of x, got {type(function).__name__}")
     probe = np.array([0.25, 0.5])
     tensors = False
     try:
         with np.errstate(all="ignore"):
-            log_density(probe)
+            function(probe)
     except Exception as error:  # noqa: BLE001 - whatever a user's function raises
         tensors = True
         try:
-            log_density(torch.from_numpy(probe))
+            function(torch.from_numpy(probe))
         except Exception:  # noqa: BLE001
-            raise TypeError(f"log_density(x) fails on an array x of shape (n,): {error}") from error
+            raise TypeError(f"{what}(x) fails on an array x of shape (n,): {error}") from error
 
     def asked(x: Array) -> Array:
         with np.errstate(all="ignore"), torch.no_grad():
-            found: Any = log_density(torch.from_numpy(x) if tensors else x)
+            found: Any = function(torch.from_numpy(x) if tensors else x)
         try:
             values = np.asarray(found, dtype=float)
         except (TypeError, ValueError):
-            raise TypeError(f"log_density must return numbers, got {type(found).__name__}") from None
+            raise TypeError(f"{what} must return numbers, got {type(found).__name__}") from None
         if values.shape != x.shape:
-            raise ValueError(f"log_density must return one number per place, shape {x.shape}, got {values.shape}")
+            raise ValueError(f"{what} must return one number per place, shape {x.shape}, got {values.shape}")
         return values
 
     return asked

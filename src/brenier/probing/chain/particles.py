@@ -66,13 +66,13 @@ def step_back(
     walk: Walk, x: Float[Tensor, "n d"], k: int, mode: Mode, noise: torch.Generator, exact: bool = False
 ) -> Float[Tensor, "n d"]:
     """One step from k to k - 1: the map of [LDK24] (3.2), or the reverse diffusion; `exact`: by the right score."""
-    score = score_at(walk.law, x, float(walk.time[k]), walk.beta)
+    score = score_at(walk.law, x, float(walk.time[k]), walk.beta, walk.pull)
     if not exact:
         score = score + walk.score_error(x, k, noise)[0]
     if mode == "ode":
-        return x + walk.eta * (x + score / walk.beta)
+        return x + walk.eta * (walk.pull * x + score / walk.beta)
     kick = torch.randn(x.shape, generator=noise, dtype=torch.float64).to(x)
-    return x + walk.eta * (x + 2 * score / walk.beta) + math.sqrt(2 * walk.eta / walk.beta) * kick
+    return x + walk.eta * (walk.pull * x + 2 * score / walk.beta) + math.sqrt(2 * walk.eta / walk.beta) * kick
 
 
 class _Displacement:
@@ -101,8 +101,8 @@ class _Displacement:
         walk, factor = self._walk, 1 if self._mode == "ode" else 2
         slope = walk.back_with_slope(self.exact, k)[1]
         flat = walk.eta / (walk.beta * float(walk.sigma[k]) ** 2)  # of a place without localization
-        slope = slope if self._mode == "ode" else 2 * slope - 1 - walk.eta
-        lowest = torch.full_like(slope, 1 + walk.eta - factor * flat)
+        slope = slope if self._mode == "ode" else 2 * slope - 1 - walk.eta * walk.pull
+        lowest = torch.full_like(slope, 1 + walk.eta * walk.pull - factor * flat)
         growth = slope if walk.law.dim == 1 else torch.maximum(slope.abs(), lowest.abs())
         noise = torch.Generator().manual_seed(self._seed + k)
         error = walk.score_error(self.exact, k, noise)[0] * (factor * walk.eta / walk.beta)

@@ -28,19 +28,23 @@ from brenier.laws.base import Target
 _FEATURES = 16
 
 
-def marginal(time: float | int, beta: float | int = 1.0) -> tuple[float, float]:
-    """alpha and sigma of X_t = alpha X_0 + sigma Z at time t >= 0 ([LDK24] (4.1))."""
-    return math.exp(-time), math.sqrt(-math.expm1(-2 * time) / beta)
+def marginal(time: float | int, beta: float | int = 1.0, pull: float | int = 1.0) -> tuple[float, float]:
+    """alpha and sigma of X_t = alpha X_0 + sigma Z at time t >= 0 ([LDK24] (4.1)), with drift -pull X."""
+    if pull == 0:
+        return 1.0, math.sqrt(2 * time / beta)
+    return math.exp(-pull * time), math.sqrt(-math.expm1(-2 * pull * time) / (pull * beta))
 
 
-def score_at(law: Target, x: Float[Tensor, "n d"], time: float | int, beta: float | int = 1.0) -> Float[Tensor, "n d"]:
+def score_at(
+    law: Target, x: Float[Tensor, "n d"], time: float | int, beta: float | int = 1.0, pull: float | int = 1.0
+) -> Float[Tensor, "n d"]:
     """grad log p_{mu_t}(x) of the process started from `law`, in 1/unit of the data.
 
     Raises:
         ValueError: t is not positive. At t = 0 the SNR is infinite, and a law with point masses has no score.
     """
     _check_time(law, time)
-    alpha, sigma = marginal(time, beta)
+    alpha, sigma = marginal(time, beta, pull)
     return law.score(x / sigma, alpha / sigma) / sigma
 
 

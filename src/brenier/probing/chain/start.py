@@ -1,5 +1,6 @@
 """The law that a chain starts from."""
 
+import math
 from typing import TypeAlias
 
 import numpy as np
@@ -10,12 +11,15 @@ from brenier.catalog import LawLike, load_target
 from brenier.core.reading.plain import plain
 from brenier.laws.alike import in_order
 from brenier.laws.base import Target
+from brenier.laws.line.density import OnTheLine
 from brenier.laws.mixture import GaussianMixture
+from brenier.probing.chain.gaussian import quadratic_in
+from brenier.probing.chain.potential import Potential
 
 Start: TypeAlias = LawLike | float | int
 
 
-def start_law(start: Start, law: Target, beta: float = 1.0) -> Target:
+def start_law(start: Start, law: Target, beta: float = 1.0, potential: Potential | None = None) -> Target:
     """The law that a chain starts from.
 
     Args:
@@ -23,13 +27,16 @@ def start_law(start: Start, law: Target, beta: float = 1.0) -> Target:
             (n, d); or what `load_target` takes.
         law: that of the chain, for the dimension, the dtype and the device.
         beta: inverse temperature, for the equilibrium.
+        potential: of the process, for the equilibrium e^(-beta f); None for x^2/2.
 
     Raises:
-        ValueError: the start has another dimension than the law, or is not known.
+        ValueError: the start has another dimension than the law, or is not known; the process has no equilibrium.
     """
     dim = law.dim
     if isinstance(start, str):
         words = start.strip().lower()
+        if words == "equilibrium" and potential is not None:
+            return _equilibrium(potential, law, beta)
         if words in ("normal", "equilibrium"):
             name, variance = ("N(0, I)", 1.0) if words == "normal" else ("equilibrium", 1 / beta)
             return _gaussian(torch.zeros(dim), variance, name, law)
@@ -59,6 +66,47 @@ def _read_point(text: str) -> list[float] | None:
         return [float(field) for field in text.split(",")]
     except ValueError:
         return None
+
+
+def _equilibrium(potential: Potential, law: Target, beta: float) -> Target:
+    """e^(-beta f), or without noise the point where f is smallest."""
+    if potential.quadratic is not None:
+        hessian, centre = quadratic_in(potential, law.dim)
+        values, axes = np.linalg.eigh(hessian)
+        if values[0] <= 0:
+            raise ValueError(f"the potential {potential.name} has no equilibrium: give another start")
+        covariance = torch.from_numpy((axes / (beta * values)) @ axes.T)
+        mean = torch.from_numpy(centre.copy())[None]
+        return GaussianMixture(
+            [1.0],
+            mean,
+            covariance[None],
+            name="equilibrium",
+            event_shape=law.event_shape,
+            dtype=law.dtype,
+            device=law.device,
+        )
+    if math.isinf(beta):
+        return _gaussian(torch.tensor([_lowest(potential)]), 0.0, "equilibrium", law)
+    try:
+        return OnTheLine(lambda x: potential.log_weight(x, beta), name="equilibrium").to(law.device, law.dtype)
+    except ValueError as error:
+        raise ValueError(f"the potential {potential.name} has no equilibrium, give another start: {error}") from None
+
+
+def _lowest(potential: Potential) -> float:
+    """Where the potential is smallest, by Newton's method from the best place of a grid."""
+    grid = np.concatenate([-np.geomspace(1e-6, 1e3, 2000)[::-1], [0.0], np.geomspace(1e-6, 1e3, 2000)])
+    values = -potential.log_weight(grid, 1.0)
+    best = int(values.argmin())
+    tied = grid[values <= values[best] + 1e-6 * max(abs(values[best]), 1e-3)]
+    if best in (0, len(grid) - 1) or float(np.ptp(tied)) > 0.2 * max(abs(grid[best]), 1.0):
+        raise ValueError(f"the potential {potential.name} has no single lowest place: give another start")
+    low, high = grid[best - 1], grid[best + 1]
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(potential.slope(np.array([middle]))[0]) < 0 else (low, middle)
+    return float((low + high) / 2)
 
 
 def _gaussian(mean: Tensor, variance: float, name: str, law: Target) -> GaussianMixture:

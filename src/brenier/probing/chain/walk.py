@@ -29,15 +29,17 @@ class Walk:
         steps: number of steps K.
         eta: length of a step, in OU time.
         beta: inverse temperature.
+        pull: of the drift, -pull x: the second derivative of a quadratic potential about 0.
     """
 
-    def __init__(self, law: Target, steps: int, eta: float, beta: float = 1.0) -> None:
-        self.law, self.steps, self.eta, self.beta = law, steps, eta, beta
+    def __init__(self, law: Target, steps: int, eta: float, beta: float = 1.0, pull: float = 1.0) -> None:
+        self.law, self.steps, self.eta, self.beta, self.pull = law, steps, eta, beta, pull
         self.time = np.arange(steps + 1) * eta
-        levels = np.array([marginal(time, beta) for time in self.time])
+        levels = np.array([marginal(time, beta, pull) for time in self.time])
         self.alpha, self.sigma = levels[:, 0], levels[:, 1]
         with np.errstate(divide="ignore"):
             self.snr = self.alpha / self.sigma
+            self.flat = pull + self.snr**2 / beta  # 1/(beta sigma^2): what a place without localization contracts by
         self.error: ScoreError | None = None
         self._error_size = np.zeros(steps + 1)
 
@@ -51,9 +53,9 @@ class Walk:
         y = x / sigma
         posterior = self.law.localize(y, snr)
         assert posterior.mean is not None
-        pull = (snr * posterior.mean - y) / sigma
-        slope = 1 + self.eta - self.eta / (self.beta * sigma**2) * (1 - posterior.norm)
-        return x + self.eta * (x + pull / self.beta), slope
+        score = (snr * posterior.mean - y) / sigma
+        slope = 1 + self.eta * self.pull - self.eta / (self.beta * sigma**2) * (1 - posterior.norm)
+        return x + self.eta * (self.pull * x + score / self.beta), slope
 
     def set_error(self, error: ScoreError, trace: Array, level: Callable[[int], Tensor]) -> None:
         """Give the score an error.
@@ -112,11 +114,11 @@ def localize_by_quadrature(walk: Walk, richness: Array, advance: Callable[[float
     mean: list[float] = []
     supremum: list[float] = []
     zetas: list[tuple[Array, Array]] = []
-    for snr in walk.snr[1:]:
+    for snr, flat in zip(walk.snr[1:], walk.flat[1:], strict=True):
         values, weights, about = localization_quadrature(walk.law, float(snr), np.empty(0), richness.tolist())
         mean.append(about["mean_localization"])
         supremum.append(about["sup_localization"])
-        zetas.append(_zetas(values, richness, float(snr), weights, walk.beta))
+        zetas.append(_zetas(values, richness, np.array(flat), weights))
         advance(1 / walk.steps)
     star, sharp = (np.stack(part) for part in zip(*zetas, strict=True))
     return LocalizationPath(np.array(mean), np.array(supremum), np.array(mean), star, sharp)
@@ -129,14 +131,11 @@ def localize_by_queries(walk: Walk, richness: Array, seed: int, advance: Callabl
     path = law.localize_path(x, z, walk.snr[:0:-1].tolist(), advance)
     norm = path.norm.double().cpu().numpy()[::-1]
     trace = path.trace.double().cpu().numpy()[::-1].mean(1)
-    star, sharp = _zetas(norm, richness, walk.snr[1:], None, walk.beta)
+    star, sharp = _zetas(norm, richness, walk.flat[1:], None)
     return LocalizationPath(norm.mean(1), norm.max(1), trace, star, sharp)
 
 
-def _zetas(
-    localization: Array, richness: Array, snr: Array | float, weights: Array | None, beta: float
-) -> tuple[Array, Array]:
-    return (
-        complexity.net_contraction(localization, richness, snr, weights, beta),
-        complexity.sharp_contraction(localization, richness, snr, weights, beta),
-    )
+def _zetas(localization: Array, richness: Array, flat: Array, weights: Array | None) -> tuple[Array, Array]:
+    rates = complexity.net_contraction, complexity.sharp_contraction
+    star, sharp = (rate(localization, richness, 0.0, weights) * flat[..., None] for rate in rates)
+    return star, sharp
