@@ -13,7 +13,7 @@ INSTALL = $(BIN)/python -m pip install --no-compile --quiet --disable-pip-versio
 # Bytecode is kept, whatever the shell says: without it every process that the tests start compiles torch anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test fuzz lint types bench bench-check docs package lowest clean
+.PHONY: demo test fuzz lint types bench bench-check docs links package lowest clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure in demo/.
@@ -43,8 +43,12 @@ bench: $(VENV)/.installed-bench
 bench-check: $(VENV)/.installed-bench  ## Whether the localization of data is as fast against direct evaluation as docs/design.md says.
 	$(BIN)/python benchmarks/probe.py --check
 
-docs: $(VENV)/.installed-docs  ## The site, in site/.
+docs: $(VENV)/.installed-docs  ## The site, in site/; the gallery and most tutorials run for it.
+	@echo "The gallery and tutorials run: ten minutes or so on two cores"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+links: $(BIN)/python  ## Whether the pages that the docs point to elsewhere are there; says so where there is no network.
+	@$(BIN)/python docs/hooks/links.py
 
 package: $(VENV)/.installed-package  ## Wheel and sdist, checked; the wheel is tried in an environment of its own, without any extra.
 	rm -rf dist $(VENV)-bare

@@ -138,7 +138,8 @@ def _cells(
         relative = squares[best] / squares[best].mean() - squares["error"] / squares["error"].mean()
         spread = 0.0 if exact else float(relative.std()) / math.sqrt(count)  # of log(best/error), doubled and halved
         standard = 0.0 if exact else float(squares["error"].std()) / math.sqrt(count) / (2 * rms["error"])
-        flown = planning._fly(law, high, _low(law, low, to_zero), to_zero, 256, evaluations(solver, planned.sigmas), 0)
+        between, cost = (high, _low(law, low, to_zero), to_zero), evaluations(solver, planned.sigmas)
+        flown, _ = planning._fly(law, *between, 256, cost, 0, runs=1)
         predicted = brenier.predict(law, list(schedules.values()))
         grids = [
             (c, schedule.end_error or 0.0, _linear(flown, schedule), rms[c])

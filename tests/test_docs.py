@@ -2,8 +2,10 @@
 
 import ast
 import importlib
+import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,102 @@ def test_an_example_in_python_imports_and_calls_what_there_is(page: str, body: s
     for node in ast.walk(ast.parse(body)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             assert hasattr(modules[node.value.id], node.attr), f"{page}: {ast.unparse(node)}"
+
+
+def test_every_page_is_reached_from_the_first() -> None:
+    link = re.compile(r"\]\(([^)#\s:]+\.md)(?:#[^)]*)?\)")
+    pages = {page.resolve() for page in (ROOT / "docs").rglob("*.md")}
+    seen: set[Path] = set()
+    waiting = [(ROOT / "docs" / "index.md").resolve()]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        found = {(page.parent / target).resolve() for target in link.findall(page.read_text("utf-8"))}
+        waiting += [one for one in found & pages if one not in seen]
+    assert sorted(page.name for page in pages - seen) == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "reference").glob("*.md")), ids=lambda page: page.name)
+def test_a_page_of_the_reference_opens_with_a_sentence_and_an_example(page: Path) -> None:
+    text = page.read_text("utf-8")
+    title, first, *_ = text.split("\n\n")
+    assert title.startswith("# ")
+    assert re.match(r"[`A-Z]", first)
+    assert text.index("\n```") < text.find("\n::: ") % len(text)  # -1: none, so anywhere
+
+
+def load_hook(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "hooks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # as dataclasses ask for it
+    spec.loader.exec_module(module)
+    return module
+
+
+PAGE = """# A page
+
+```console
+$ echo "m* = 0.25, at SNR 2"
+```
+
+> m* = 0.25,
+> at SNR 2
+
+<!-- not run -->
+
+```console
+$ false
+```
+
+```python
+print("a number: 7 of 8")
+```
+
+```text
+a number: ... of 8
+```
+"""
+
+
+def test_a_tutorial_that_quotes_what_is_not_printed_is_stale(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    hook = load_hook("tutorials")
+    path = tmp_path / "page.md"
+    path.write_text(PAGE, "utf-8")
+    assert hook.run(path).printed.split() == ["m*", "=", "0.25,", "at", "SNR", "2", "a", "number:", "7", "of", "8"]
+    page = path.read_text("utf-8")
+    assert len(hook.steps(page)) == 2
+    assert hook.stale(page, "m* = 0.26, at SNR 2 a number: 9 of 8") == ["m* = 0.25,\nat SNR 2"]
+    path.write_text(page.replace("0.25,\n> at", "0.26,\n> at"), "utf-8")
+    with pytest.raises(hook.PluginError, match=r"quotes\n\nm\* = 0\.26"):
+        hook.run(path)
+    path.write_text("```console\n$ false\n```\n", "utf-8")
+    with pytest.raises(hook.PluginError, match="failed"):
+        hook.run(path)
+
+
+def test_links_are_looked_at_and_let_be_without_a_network(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook = load_hook("links")
+    monkeypatch.setattr(hook, "links", lambda: ["https://a.org/x", "https://b.org/y"])
+
+    def offline(request: Any, timeout: float) -> None:
+        raise hook.urllib.error.URLError("no name")
+
+    monkeypatch.setattr(hook.urllib.request, "urlopen", offline)
+    assert hook.main() == 0
+    assert capsys.readouterr().out == "no network: 2 links were not looked at\n"
+
+    def partly(request: Any, timeout: float) -> Any:
+        code = 404 if request.full_url == "https://a.org/x" else 403
+        raise hook.urllib.error.HTTPError(request.full_url, code, "gone", None, None)
+
+    monkeypatch.setattr(hook.urllib.request, "urlopen", partly)
+    assert hook.main() == 1
+    assert capsys.readouterr().out == "https://a.org/x: 404 gone\n"
 
 
 def test_messages_that_the_docs_explain_are_those_of_the_program():

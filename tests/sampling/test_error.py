@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from brenier.laws.mixture import GaussianMixture
-from brenier.sampling.error import _prediction_slopes, _Sampler
+from brenier.sampling.error import _prediction_slopes, _Sampler, by_runs, cost_of_runs
 from brenier.sampling.pilots import fly
 
 PLANE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, 0.0]], [[0.1, 0.3], [0.2, 0.05]])
@@ -45,3 +45,17 @@ def test_slopes_of_the_sampler_start_from_what_it_remembers(flown, solver):
     expected = quotients(lambda sigmas: sampler.error(sigmas)[0], sigmas)
     found = sampler.slopes(np.asarray(sigmas))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_few_runs_leave_less_than_the_best_start_at_no_more_than_their_cost(flown, solver):
+    pilots, sigmas = flown
+    inner, last = np.array(sigmas[1:-1]), 0.0 if pilots.to_zero else pilots.sigmas[-1]
+    starts = [[sigmas[0], *(factor * inner).tolist(), last] for factor in (1.0, 1.2)]
+    found, hand = by_runs(PLANE, pilots, solver, starts)
+    sampler = _Sampler(PLANE, pilots, solver)
+    left = sampler.error(found.sigmas)[1]
+    begun = min(sampler.error(np.asarray(start))[1] for start in starts)
+    assert sampler.error(hand)[1] == pytest.approx(begun, rel=1e-6)
+    assert left < begun
+    assert found.evaluations <= cost_of_runs(solver, starts[0]) * len(pilots.start)

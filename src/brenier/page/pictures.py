@@ -124,7 +124,9 @@ def _views(profile: xr.Dataset, name: str, own: str, snrs: list[float], detail: 
                 continue
             images = [image_of(one, shape) for one in profile[variable].to_numpy()[view]]
             image = _beside(images, LARGEST[detail])
-            rows += f'<dt>{what}</dt><dd><img src="{_source(image)}" alt="{what} at SNR {scale(snr)}"></dd>'
+            rows += (
+                f'<dt>{what}</dt><dd><img src="{_source(image)}" alt="{what} at SNR {scale(snr)}" {_size(image)}></dd>'
+            )
         variance = ", ".join(number(float(one)) for one in profile["view_variance"][view])
         said = f"SNR {scale(snr)}; variance of rX along what is undecided {variance}"
         hidden = " hidden" if view else ""
@@ -204,7 +206,11 @@ def _image(values: Any, shape: list[int], text: str, size: int) -> str:
     """An image of values from 0 to 1, of so many pixels to a side at most."""
     image = Image.fromarray(np.uint8(np.round(255 * np.clip(image_of(values, shape), 0, 1))))
     image.thumbnail((size, size))
-    return f'<img src="{_source(image)}" alt="{escape(text)}">'
+    return f'<img src="{_source(image)}" alt="{escape(text)}" {_size(image)}>'
+
+
+def _size(image: Image.Image) -> str:
+    return f'width="{image.width}" height="{image.height}"'
 
 
 def _source(image: Image.Image) -> str:

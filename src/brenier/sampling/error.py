@@ -15,6 +15,9 @@ in three stages, each starting where the one before ended:
 Another objective (see `objectives`) takes the place of the mean square from the second stage on, which then starts from
 difference quotients, too: only the error itself is known along the probes of the prediction.
 
+For a network, whose evaluations cost, few pilots and good derivatives do better than many pilots and the derivatives of
+the prediction: see `by_runs`.
+
 A grid is described by the logarithms of the gaps between its levels in log sigma, up to a common factor: any choice of
 them is a descending grid. For grids that end at 0 the gap from the last positive level to the lowest one allowed
 counts, too.
@@ -34,7 +37,7 @@ from brenier.laws.base import Target
 from brenier.sampling.multistep import Multistep
 from brenier.sampling.objectives import Objective, RootMeanSquare, objective_for
 from brenier.sampling.pilots import HERE, Pilots, windows
-from brenier.sampling.steps import Memory, SolverName, find_solver, walk
+from brenier.sampling.steps import Memory, SolverName, evaluations, find_solver, walk
 
 Residual: TypeAlias = Callable[[Array], tuple[Array, float]]
 Jacobian: TypeAlias = Callable[[Array], Array]
@@ -43,8 +46,8 @@ COLUMNS = 512  # of a table, in the first stage
 TRIALS = 30  # of the linear prediction, from each start
 RUNS = 14  # of the sampler on the pilots, before the third stage
 HANDS = 5  # of them for grids made by hand
-FEW = 2  # the same for a network and another objective, whose derivatives cost
 TURNS = 5  # trials of the second stage by another objective
+ROUNDS, EACH = 3, 4  # for a network: how often derivatives are made, and trials from each
 REFINEMENTS = 8  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
 ENOUGH = 5e-3  # relative gain in mean square below which a stage ends
@@ -110,11 +113,6 @@ class Found(NamedTuple):
     evaluations: int
 
 
-def runs(steps: int, objective: str) -> int:
-    """About how often planning for a network runs the sampler on the pilots."""
-    return RUNS if objective == "error" else 2 + FEW + TURNS + steps // 2
-
-
 def minimise(
     law: Target,
     pilots: Pilots,
@@ -138,26 +136,17 @@ def minimise(
     if len(starts[0]) == 2:
         return sampler.found(np.asarray(starts[0]), objective)
 
-    few = pilots.thinned(COLUMNS)
-
-    def predicted(sigmas: Array) -> tuple[Array, float]:
-        total = few.contributions(sigmas, solver).sum(0)
-        return total, float(total @ total)
-
-    def slopes(sigmas: Array) -> Array:
-        return _prediction_slopes(few, sigmas, solver)
+    def predicted(sigmas: Array) -> float:
+        return float(np.square(few.contributions(sigmas, solver).sum(0)).sum())
 
     def all_slopes(sigmas: Array) -> Array:
         return _prediction_slopes(pilots, sigmas, solver) / math.sqrt(len(pilots.end))
 
-    firsts = sorted(
-        (_descend(grids, grids.gaps(start), predicted, slopes, TRIALS) for start in starts), key=lambda end: end[1]
-    )
+    few, firsts = pilots.thinned(COLUMNS), _descents(pilots, grids, solver, starts)
     plain = objective == "error"
-    hands = starts[: HANDS if plain or not law.learned else FEW]
-    candidates = [gaps for gaps, _ in firsts[:2]] + [grids.gaps(start) for start in hands]
+    candidates = firsts[:2] + [grids.gaps(start) for start in starts[:HANDS]]
     # Between points of data many grids may leave the pilots no error at all: then the prediction decides.
-    ranks = [(sampler.error(sigmas)[1], predicted(sigmas)[1]) for sigmas in map(grids.sigmas, candidates)]
+    ranks = [(sampler.error(sigmas)[1], predicted(sigmas)) for sigmas in map(grids.sigmas, candidates)]
     best = candidates[ranks.index(min(ranks))]
     if plain:
         best, _ = _descend(grids, best, sampler.projected, all_slopes, RUNS - len(candidates), secant=True)
@@ -167,6 +156,59 @@ def minimise(
         best, _ = _descend(grids, best, sampler.error, sampler.slopes, TURNS, secant=True)
     best, _ = _descend(grids, best, sampler.error, sampler.slopes, refinements)
     return sampler.found(grids.sigmas(best), objective)
+
+
+def by_runs(
+    law: Target, pilots: Pilots, solver: SolverName, starts: Sequence[Sequence[float]], objective: str = "error"
+) -> tuple[Found, Array]:
+    """The same for few pilots of a network, and the best of the starts.
+
+    It begins there or at the best descent of the prediction. `ROUNDS` times derivatives are made by difference
+    quotients, and Broyden's updates serve for `EACH` trials.
+
+    Args:
+        law: the law that the pilots belong to.
+        pilots: see `fly`.
+        solver: a deterministic sampler.
+        starts: grids to start from, with the same ends and steps; the first `HANDS` - 1 are run themselves, too.
+        objective: one of `objectives.OBJECTIVES`.
+    """
+    grids = _Grids(pilots.sigmas[0], pilots.sigmas[-1], pilots.to_zero)
+    sampler = _Sampler(law, pilots, solver)
+    if len(starts[0]) == 2:
+        return sampler.found(np.asarray(starts[0]), objective), np.asarray(starts[0])
+
+    def left(gaps: Array) -> float:
+        return sampler.error(grids.sigmas(gaps))[1]
+
+    hand = min((grids.gaps(start) for start in starts[: HANDS - 1]), key=left)
+    best = min(hand, _descents(pilots, grids, solver, starts)[0], key=left)
+    for _ in range(ROUNDS):
+        sampler.aim = sampler.found(grids.sigmas(best), objective).objective
+        best, _ = _descend(grids, best, sampler.error, sampler.slopes, EACH, secant=True)
+    return sampler.found(grids.sigmas(best), objective), grids.sigmas(hand)
+
+
+def cost_of_runs(solver: SolverName, sigmas: Sequence[float]) -> int:
+    """Evaluations that `by_runs` takes for each pilot, at most."""
+    once = evaluations(solver, sigmas)
+    slopes = once + sum(evaluations(solver, sigmas[k:]) for k in range(len(sigmas) - 2))
+    return HANDS * once + ROUNDS * (slopes + EACH * once)
+
+
+def _descents(pilots: Pilots, grids: _Grids, solver: SolverName, starts: Sequence[Sequence[float]]) -> list[Array]:
+    """Where descents of the linear prediction from each of the starts end, as gaps, the least predicted error first."""
+    few = pilots.thinned(COLUMNS)
+
+    def predicted(sigmas: Array) -> tuple[Array, float]:
+        total = few.contributions(sigmas, solver).sum(0)
+        return total, float(total @ total)
+
+    def slopes(sigmas: Array) -> Array:
+        return _prediction_slopes(few, sigmas, solver)
+
+    ends = [_descend(grids, grids.gaps(start), predicted, slopes, TRIALS) for start in starts]
+    return [gaps for gaps, _ in sorted(ends, key=lambda end: end[1])]
 
 
 def by_prediction(pilots: Pilots, solver: SolverName, grids: Sequence[list[float]]) -> list[list[float]]:

@@ -23,7 +23,7 @@ from brenier.laws.base import Target
 from brenier.laws.levels import default_snrs
 from brenier.probing.profile import probe
 from brenier.sampling.driver import beginning, check_points, integrate
-from brenier.sampling.error import HANDS, REFINEMENTS, RUNS, by_prediction, minimise, placed, runs, shares
+from brenier.sampling.error import HANDS, REFINEMENTS, by_prediction, by_runs, cost_of_runs, minimise, placed, shares
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.information import INFORMED, needed_snrs
 from brenier.sampling.objectives import OBJECTIVES, RootMeanSquare, objective_for
@@ -49,7 +49,9 @@ IMAGES = 512  # samples that planning for a network may cost at most
 EVEN = 2  # dimensions up to which an even spread of noise misses no border between basins
 SCOUTS = 4  # per pilot, with as many held out as there are pilots
 SWARM, HELD = 8192, 1024  # scouts of an explicit law, and those held out, at least
-ALIKE = 8  # pilots of a network that the adjoint equation is solved for
+ALIKE = 8
+FRESH = 16  # held out of a network's plan
+SPREAD = 2.0  # of squares of a network's end errors over their mean: of one of digits 1.4 to 4.3
 
 
 def plan(
@@ -153,7 +155,7 @@ def plan(
         levels, spent, blame, doubt, value = found
     sigmas = [high, *levels[1:], *([0.0] if to_zero else [])]
     return Schedule(
-        sigmas if law.course is None else law.course.placed(sigmas),
+        _known(law, sigmas),
         name,
         criterion=criterion,
         predicted_error=blame,
@@ -202,7 +204,7 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
         flown, fresh = flights[key]
         asked = flown if fresh is None else fresh
         end = integrate(law, asked.start, grid, schedule.solver).x.double()
-        error, doubt = RootMeanSquare(asked.end, asked.weights).value(end)
+        error, doubt = _error(law, asked, end)
         parts = shares(flown, np.asarray(grid), schedule.solver, error)
         predicted.append(replace(schedule, predicted_error=tuple(parts.tolist()), end_error_se=doubt))
     return predicted
@@ -266,21 +268,24 @@ def _least(
     if to_zero:
         low = _lowest(law, low)
     cost = evaluations(solver, starts[0])
-    flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, points, runs(steps, objective))
+    flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, points, cost_of_runs(solver, starts[0]))
     advance(0.5)
-    cheap = law.dim <= LOW and not law.dear
-    refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
-    if law.course is not None:
-        starts = by_prediction(flown, solver, starts)
-    found = placed(law, flown, solver, minimise(law, flown, solver, starts, refinements, objective))
+    if law.learned:
+        found, hand = by_runs(law, flown, solver, by_prediction(flown, solver, starts), objective)
+        rivals = [_known(law, hand.tolist())]
+    else:
+        cheap = law.dim <= LOW and not law.dear
+        refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
+        found, rivals = minimise(law, flown, solver, starts, refinements, objective), starts[:HANDS]
+    found = placed(law, flown, solver, found)
     grid, spent = found.sigmas, flown.evaluations + found.evaluations
     asked, end = flown, found.end
     if fresh is not None:
-        rivals = [found.sigmas, *map(np.asarray, starts[:HANDS])]
-        best, end = fresh.safest(law, rivals, solver, objective)
-        grid, asked = rivals[best], fresh
-        spent += fresh.evaluations + len(rivals) * len(fresh.start) * cost
-    error, doubt = RootMeanSquare(asked.end, asked.weights).value(end)
+        choice = [found.sigmas, *map(np.asarray, rivals)]
+        best, end = fresh.safest(law, choice, solver, objective)
+        grid, asked = choice[best], fresh
+        spent += fresh.evaluations + len(choice) * len(fresh.start) * cost
+    error, doubt = _error(law, asked, end)
     blame = tuple(shares(flown, grid, solver, error).tolist())
     value = (None, None) if objective == "error" else objective_for(objective, asked.end, asked.weights, end).value(end)
     return _Least(grid[:count].tolist(), spent, blame, doubt, value)
@@ -307,34 +312,58 @@ def _fly(
     cost: int,
     seed: int,
     points: Tensor | None = None,
-    often: int = RUNS,
+    runs: int = 0,
 ) -> tuple[Pilots, Held | None]:
-    """Pilots between two levels; of a network no more than leave planning within the cost of `IMAGES` samples.
+    """Pilots between two levels, and others that are held out.
 
-    Of other laws, in more than `EVEN` dimensions, they are drawn from scouts, and as many or more others are held out.
+    Of a network no more than leave planning within the cost of `IMAGES` samples, each of `cost` evaluations, where the
+    sampler's runs take `runs` for each pilot; without runs all but a few are held out. Of other laws, in more than
+    `EVEN` dimensions, they are drawn from scouts, and as many or more others are held out.
     """
-    finer, alike = FINER, None
-    if not law.learned:
-        cheap = law.dim <= LOW and not law.atoms
-        pilots *= 1 if law.dear else max(MORE if cheap else 1, LOW // law.dim)
-    else:
-        finer, alike = 1, ALIKE
-        adjoint = 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
-        each = LEVELS + 1 + often * cost + (2 * TAIL if to_zero else 0)
-        pilots = min(pilots, max(2, (IMAGES * cost - adjoint) // each))
-    sigmas = np.geomspace(high, low, (LEVELS - 1) * finer + 1).tolist()
     floor = _floor(law, low) if to_zero else None
+    if law.learned:
+        sigmas = np.geomspace(high, low, LEVELS).tolist()
+        budget = IMAGES * cost - 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
+        path = LEVELS + 1 + (2 * TAIL if floor is not None and floor < low else 0)
+        held = min(FRESH, budget // 4 // (path + 2 * cost), pilots // 2)
+        flying = min(pilots - held, max(2, (budget - held * (path + 2 * cost)) // (path + runs)))
+        if not runs:
+            flying = min(ALIKE, pilots)
+            held = min(pilots, (budget - flying * path) // (path + cost))
+        x = _begin(law, high, flying + held, seed) if points is None else check_points(law, points)
+        x, other = x[:flying], x[flying : flying + held]
+        flown = fly(law, x, sigmas, floor, 1, ALIKE, seed)
+        even = torch.full((len(other),), 1 / max(len(other), 1), dtype=torch.float64, device=x.device)
+        return flown, Held.of(law, other, even, sigmas, floor) if len(other) > 1 else None
+    cheap = law.dim <= LOW and not law.atoms
+    pilots *= 1 if law.dear else max(MORE if cheap else 1, LOW // law.dim)
+    sigmas = np.geomspace(high, low, (LEVELS - 1) * FINER + 1).tolist()
     if points is not None:
-        return fly(law, check_points(law, points)[:pilots], sigmas, floor, finer, alike, seed), None
-    if law.learned or law.dim <= EVEN:
-        return fly(law, _begin(law, high, pilots, seed), sigmas, floor, finer, alike, seed), None
+        return fly(law, check_points(law, points)[:pilots], sigmas, floor, FINER, None, seed), None
+    if law.dim <= EVEN:
+        return fly(law, _begin(law, high, pilots, seed), sigmas, floor, FINER, None, seed), None
     scouts, held = SCOUTS * pilots, pilots
     if not law.atoms:
         scouts, held = max(SWARM, scouts), max(HELD, held)
     (x, weights), (other, others) = scout(law, _begin(law, high, scouts, seed), (high, low), pilots, held, seed)
-    flown = fly(law, x, sigmas, floor, finer, alike, seed, weights)
+    flown = fly(law, x, sigmas, floor, FINER, None, seed, weights)
     flown = replace(flown, evaluations=flown.evaluations + scouted(scouts))
     return flown, Held.of(law, other, others, sigmas, floor)
+
+
+def _error(law: Target, asked: Pilots | Held, end: Tensor) -> tuple[float, float]:
+    """The root mean square end error, and its standard error.
+
+    A few noises hold none of the rare large errors of a network, and by their spread would be too sure: the coefficient
+    of variation of squares is taken to be `SPREAD` at least.
+    """
+    error, doubt = RootMeanSquare(asked.end, asked.weights).value(end)
+    return error, max(doubt, SPREAD * error / 2 / math.sqrt(len(end))) if law.learned else doubt
+
+
+def _known(law: Target, sigmas: list[float]) -> list[float]:
+    """The grid with levels that the network knows; see `Course.placed`."""
+    return sigmas if law.course is None else law.course.placed(sigmas)
 
 
 def _lowest(law: Target, low: float) -> float:

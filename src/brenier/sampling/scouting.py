@@ -142,7 +142,8 @@ class Held:
     ) -> Self:
         """Follow the flow from x at sigmas[0]; see `pilots.fly`."""
         path, clean = flow_path(law, x, sigmas)
-        return cls(x, finish(law, path[-1], clean[-1], sigmas[-1], floor), weights, len(x) * (len(sigmas) + 2 * TAIL))
+        beyond = 2 * TAIL - 1 if floor is not None and floor < sigmas[-1] else 0
+        return cls(x, finish(law, path[-1], clean[-1], sigmas[-1], floor), weights, len(x) * (len(sigmas) + 1 + beyond))
 
     def safest(
         self, law: Target, grids: Sequence[Array], solver: SolverName, objective: str = "error"
