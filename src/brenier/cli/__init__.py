@@ -21,7 +21,7 @@ from brenier.core.work import enough_memory
 
 COMMANDS = (
     *("probe", "chain", "plan", "sample", "express", "compare", "evaluate", "transport", "pairs", "flow", "train"),
-    *("calibrate", "difficulty", "audit", "reproduce", "show", "report", "laws"),
+    *("coupling", "calibrate", "difficulty", "audit", "reproduce", "show", "report", "laws"),
 )
 
 

@@ -208,6 +208,7 @@ _COUPLING: Labels = {
     "cost": ("mean squared distance of noise and datum by minibatch plans", _SQUARED),
     "detour": ("root mean squared distance of the plan's datum from the map's", _DATA),
     "map_cost": ("mean squared distance of noise and datum by the map", _SQUARED),
+    "independent_straightness": ("straightness of the flow that independent pairs make", _SQUARED),
     "independent_cost": ("mean squared distance of independent noise and datum", _SQUARED),
 }
 _HISTORY: Labels = {

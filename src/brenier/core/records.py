@@ -31,7 +31,7 @@ Variables: TypeAlias = dict[str, tuple[tuple[str, ...], ArrayLike]]
 PAPER = "Liang, Dharmakeerthi, Koriyama, arXiv:2411.01629"
 SAVED = (
     "`brenier probe -o`, `chain -o`, `calibrate -o`, `compare -o`, `audit -o`, `evaluate -o`, `difficulty -o`, "
-    "`transport -o` or `flow -o`"
+    "`transport -o`, `coupling -o` or `flow -o`"
 )
 
 

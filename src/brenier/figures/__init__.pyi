@@ -10,6 +10,7 @@ from brenier.figures.chain import (
     plot_chain_rates,
 )
 from brenier.figures.comparison import plot_compared_errors, plot_comparison
+from brenier.figures.coupling import plot_coupling, plot_detours, plot_pair_costs
 from brenier.figures.difficulty import (
     plot_difficulty,
     plot_difficulty_against_error,
@@ -62,6 +63,8 @@ __all__ = [
     "plot_comparison",
     "plot_complexity",
     "plot_contraction",
+    "plot_coupling",
+    "plot_detours",
     "plot_difficulty",
     "plot_difficulty_against_error",
     "plot_difficulty_ranks",
@@ -79,6 +82,7 @@ __all__ = [
     "plot_line_potential",
     "plot_localization",
     "plot_masses",
+    "plot_pair_costs",
     "plot_pairs",
     "plot_points",
     "plot_profile",

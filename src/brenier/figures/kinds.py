@@ -9,6 +9,7 @@ from brenier.figures.audit import plot_audit
 from brenier.figures.calibration import plot_calibration
 from brenier.figures.chain import plot_chain
 from brenier.figures.comparison import plot_comparison
+from brenier.figures.coupling import plot_coupling
 from brenier.figures.difficulty import plot_difficulty
 from brenier.figures.evaluation import plot_evaluation
 from brenier.figures.flow import plot_flow
@@ -25,6 +26,7 @@ KINDS: dict[str, Callable[[xr.Dataset], Figure]] = {
     "comparison": plot_comparison,
     "evaluation": plot_evaluation,
     "transport": plot_transport,
+    "coupling": plot_coupling,
     "flow": plot_flow,
     "audit": plot_audit,
     "difficulty": plot_difficulty,

@@ -1,5 +1,6 @@
 """A coupling in a terminal: its marginals, its cost beside that of others, and whether noise depends on conditions."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ import xarray as xr
 from rich.console import Console
 
 from brenier.reports.tables import Column, many, print_facts, print_tables, scale, stdout, with_error
+
+BENT = ("independent_straightness", "independent_straightness_se")
 
 
 def print_coupling(coupling: xr.Dataset, console: Console | None = None) -> None:
@@ -20,6 +23,10 @@ def print_coupling(coupling: xr.Dataset, console: Console | None = None) -> None
         ("chi-square", with_error(about, "chi_square"), "without the noise: can be below 0"),
         ("mean squared distance", with_error(own, "map_cost"), apart),
     ]
+    bent = float(coupling.get("independent_straightness", math.nan))
+    if not math.isnan(bent):
+        apart = with_error({name: float(coupling[name]) for name in BENT}, BENT[0])
+        rows.append(("straightness", "0", f"of the flow that independent pairs make {apart}"))
     if "skew_p" in about:
         rows.append(("skew", f"{float(about['skew_correlation']):.4f}", skew_verdict(about)))
     if coupling.sizes["batch"] > 1:

@@ -7,10 +7,12 @@ import ot
 import pytest
 import torch
 from scipy import stats
+from scipy.integrate import solve_ivp
 
 import brenier
+from brenier.laws.flow import straightness
 from brenier.transport import SemiDiscrete
-from brenier.transport.semidiscrete.coupling import independent_cost
+from brenier.transport.semidiscrete.coupling import independent_cost, independent_straightness
 
 LIGHT = {"samples": 2**12, "progress": False}
 
@@ -40,6 +42,25 @@ def test_of_two_atoms_all_is_known() -> None:
     )
     assert abs(float(found["cost"][-1]) - float(found["map_cost"])) < 4 * float(found["cost_se"][-1])
     assert "skew_p" not in found.attrs
+
+
+@pytest.mark.parametrize("labels", [None, [0, 1]])
+def test_independent_pairs_of_two_atoms_make_a_flow_whose_bend_is_known(labels: list[int] | None) -> None:
+    """v = (tanh(t x/(1 - t)^2) - x)/(1 - t) for atoms -1 and 1; within classes all paths are straight."""
+    transport = SemiDiscrete([-1.0, 1.0], labels=labels).fit()
+    found, error = independent_straightness(transport)
+    if labels is not None:
+        assert found == pytest.approx(0, abs=1e-12)
+        return
+    times, x = np.linspace(0, 1, 33), stats.norm.ppf((np.arange(400) + 0.5) / 400)
+
+    def velocity(t: float, y: np.ndarray) -> np.ndarray:
+        return (np.tanh(t * y / (1 - t) ** 2) - y) / (1 - t)
+
+    path = solve_ivp(velocity, (0, times[-2]), x, t_eval=times[:-1], rtol=1e-8, atol=1e-10).y.T
+    exact = straightness(torch.from_numpy(np.vstack([path, np.sign(x)]))[:, :, None], times.tolist())
+    assert abs(found - exact.value) < 4 * error
+    assert found > 10 * error
 
 
 def test_plans_are_those_of_pot(rings: tuple[np.ndarray, np.ndarray]) -> None:

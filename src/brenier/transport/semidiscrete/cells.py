@@ -230,8 +230,8 @@ class Cells:
     ) -> Iterator[Tensor]:
         """Scores of families of draws, shape (n, N), a few rows at a time; the next rows overwrite them.
 
-        Row r is of family r modulo their number. (Shapes are not annotated, as what a check of types knows of N outlives
-        a generator: maps of two sizes would contradict each other.)
+        Row r is of family r modulo their number. (Shapes are not annotated, as what a check of types knows of N
+        outlives a generator: maps of two sizes would contradict each other.)
         """
         if independent or not self.linear:
             yield from self._scores(self.source.draw(number * self.plain, generator), heights, number)

@@ -41,7 +41,8 @@ from brenier.transport.semidiscrete.sources import Sampler
 FIRST, RATIO, TRIALS = 0.25, math.sqrt(2), 18  # of kappa: in units of the spread of points over that of conditions
 SOME, ROUGH = 500, 0.05  # points that kappa is chosen on first, and the tolerance of their maps
 PATIENCE, RAISED = 0.5, 4  # minutes that one of them may take; times that kappa is raised if that was too little
-TESTED, EXCHANGES = 2000, 99  # pairs of a skew test; its exchanges while kappa is chosen: the p above which it will do
+TESTED, EXCHANGES = 2000, 99  # pairs of a skew test; exchanges while kappa is chosen: the p above which it will do
+STRICTER = 2  # times as many pairs are tested there, so that what is barely seen there is not seen later
 
 
 class ByCondition(SemiDiscrete, by="conditions"):
@@ -251,7 +252,7 @@ class ByCondition(SemiDiscrete, by="conditions"):
 
     def _passes(self, seed: int, trial: int) -> bool:
         """Whether no dependence of noise on the condition is seen."""
-        x, index = self.draw_pairs(TESTED, generator_for(seed, 0xCA, trial))
+        x, index = self.draw_pairs(STRICTER * TESTED, generator_for(seed, 0xCA, trial))
         told = self.conditions[index.cpu()].numpy()
         return not depends(x.double().cpu().numpy(), told, exchanges=EXCHANGES, seed=seed)
 

@@ -8,6 +8,13 @@ get noise from the other. Where noises are paired with other data than the map's
 
 an upper bound of W2 between the two couplings, which falls like k^(-1/4) once k is much larger than the number of data:
 counts are off by a share of k^(-1/2), and so many pairs are wrong (arXiv:2605.12174).
+
+A flow that learns the pairs of a map goes straight: (1 - t) x + t T(x) tells x for t < 1, T being monotone, so that no
+two paths meet and the best velocity is T(x) - x. That of independent pairs, of a normal X,
+
+    v(x, t) = (E[Y | (1 - t) X + t Y = x] - x)/(1 - t),
+
+is followed, and its straightness is int E|v(x_t, t) - (x_1 - x_0)|^2 dt along its paths (see `laws.flow`).
 """
 
 import math
@@ -27,6 +34,7 @@ from brenier.core import records
 from brenier.core.checks import Array, whole_number
 from brenier.core.random import generator_for, seeds
 from brenier.core.work import progress_bar
+from brenier.laws.flow import PATHS, STEPS, even_times, follow, straightness
 from brenier.transport.semidiscrete.conditions import ByCondition
 from brenier.transport.semidiscrete.map import FRESH, SemiDiscrete
 from brenier.transport.semidiscrete.skew import skew_test
@@ -66,7 +74,9 @@ def coupling_report(
         Over `batch`: `cost`, the mean squared distance that plans pay, and `detour`, the root mean squared distance of
         the datum from the map's, with standard errors; `map_cost`, `independent_cost`. As attributes the fields of
         `MarginalError`; `slope`, of log detour over log k, with `slope_low` and `slope_high`, NaN for fewer than two
-        sizes; where there are conditions `skew_p`, `skew_correlation` and `skew_pairs`, see `skew_test`.
+        sizes; where there are conditions `skew_p`, `skew_correlation` and `skew_pairs`, see `skew_test`. And
+        `independent_straightness`, of the flow that independent pairs make, within classes where there are some; that
+        of a map's is 0. NaN for real conditions and sources but the normal one.
 
     Raises:
         ValueError: the map has not been fitted; conditions of another number, or NaN; a batch of fewer than 2.
@@ -91,6 +101,7 @@ def coupling_report(
     table = np.array(rows).reshape(-1, 4).T
     about |= _slope(np.array(sizes, np.float64), table[2], table[3])
     independent, independent_se = independent_cost(transport, seed)
+    bent, bent_se = independent_straightness(transport, seed)
     return records.dataset(
         "coupling",
         {
@@ -98,7 +109,8 @@ def coupling_report(
             for name, values in zip(("cost", "cost_se", "detour", "detour_se"), table, strict=True)
         }
         | {"map_cost": cost[0], "map_cost_se": cost[1]}
-        | {"independent_cost": independent, "independent_cost_se": independent_se},
+        | {"independent_cost": independent, "independent_cost_se": independent_se}
+        | {"independent_straightness": bent, "independent_straightness_se": bent_se},
         {"batch": np.array(sizes, np.int64)},
         source=transport.source,
         points=len(transport.points),
@@ -118,6 +130,26 @@ def independent_cost(transport: SemiDiscrete, seed: int = 0) -> tuple[float, flo
     x = transport.draw(PAIRS, seeds(seed, 0x1D)[0]).double().cpu()
     each = x.square().sum(1) - 2 * x @ mean
     return float(each.mean()) + square, float(each.std()) / math.sqrt(len(x))
+
+
+def independent_straightness(transport: SemiDiscrete, seed: int = 0) -> tuple[float, float]:
+    """Of the flow that independent pairs make, with its standard error; NaN where that is not known."""
+    if transport.source != "normal" or isinstance(transport, ByCondition):
+        return math.nan, math.nan
+    labels, generator = transport.labels, generator_for(seed, 0x57A)
+    drawn = torch.multinomial(transport.weights, PATHS, replacement=True, generator=generator)
+    points, logs = transport.points.double().cpu(), transport.weights.log().cpu()
+    squares = points.square().sum(1)
+    if labels is not None:
+        logs = logs.where(labels[drawn][:, None] == labels, -torch.inf)
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        chances = ((t * x @ points.T - t**2 * squares / 2) / (1 - t) ** 2 + logs).softmax(1)
+        return (chances @ points - x) / (1 - t)
+
+    x, times = transport.draw(PATHS, generator).double().cpu(), even_times(STEPS)
+    found = straightness(torch.stack([x, *follow(velocity, x, times, "midpoint")]), times)
+    return found.value, found.value_se
 
 
 def mean_cost(transport: SemiDiscrete, samples: int, seed: int = 0) -> tuple[float, float]:

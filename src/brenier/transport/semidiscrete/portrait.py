@@ -5,9 +5,11 @@ from dataclasses import asdict
 
 import xarray as xr
 
-from brenier.transport.semidiscrete.conditions import ByCondition
+from brenier.core.random import generator_for
+from brenier.transport.semidiscrete.conditions import TESTED, ByCondition
 from brenier.transport.semidiscrete.coupling import COSTED, independent_cost, mean_cost
 from brenier.transport.semidiscrete.map import FRESH, SemiDiscrete
+from brenier.transport.semidiscrete.skew import skew_test
 
 
 def portrait(transport: SemiDiscrete, *, samples: int = FRESH, seed: int = 0) -> xr.Dataset:
@@ -15,7 +17,8 @@ def portrait(transport: SemiDiscrete, *, samples: int = FRESH, seed: int = 0) ->
 
     To what `SemiDiscrete.to_dataset` holds it adds, as attributes, the fields of `MarginalError`, and those of `Cost`
     with "w2_" before them, and `independent`, the root of the mean squared distance of independent noise and data. Of a
-    map with conditions also `paid`, that of its pairs, with its standard error, and what `skew` found, with "skew_".
+    map with classes or conditions also what `skew_test` found, with "skew_"; with conditions `paid`, the root of the
+    mean squared distance of its pairs, with its standard error.
 
     Args:
         transport: a fitted map.
@@ -34,8 +37,11 @@ def portrait(transport: SemiDiscrete, *, samples: int = FRESH, seed: int = 0) ->
         "independent": math.sqrt(independent_cost(transport, seed)[0]),
         "seed": seed,
     }
+    if transport.labels is not None:
+        x, index = transport.draw_pairs(TESTED, generator_for(seed, 0x5E))
+        skew = skew_test(x, transport.labels[index.cpu()], seed=seed)
+        found.attrs |= {f"skew_{name}": value for name, value in skew._asdict().items()}
     if isinstance(transport, ByCondition):
         square, square_se = mean_cost(transport, min(samples, COSTED), seed)
-        skew = {f"skew_{name}": value for name, value in transport.skew(seed + 1)._asdict().items()}
-        found.attrs |= {"paid": math.sqrt(square), "paid_se": square_se / (2 * math.sqrt(square)), **skew}
+        found.attrs |= {"paid": math.sqrt(square), "paid_se": square_se / (2 * math.sqrt(square))}
     return found
