@@ -82,6 +82,28 @@ def test_a_map_gives_each_noise_its_point() -> None:
     torch.testing.assert_close(y, torch.from_numpy(DATA)[transport.cells(x)])
 
 
+def test_pairs_that_are_found_ahead_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where others are asked for than were prepared; those that were are found once."""
+    transport = fitted()
+    plain, ahead = of(transport), of(transport)
+    asked: list[int] = []
+    real = transport.draw_pairs
+
+    def counted(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        asked.append(n)
+        return real(n, generator)
+
+    expected = [plain.draw(50, seeds) for seeds in ((1, 2), (3, 4), (5, 6))]
+    monkeypatch.setattr(transport, "draw_pairs", counted)
+    ahead.prepare(50, (1, 2))
+    first = ahead.draw(50, (1, 2))
+    assert asked == [50]
+    ahead.prepare(50, (9, 9))
+    for pair, other in zip((first, ahead.draw(50, (3, 4)), ahead.draw(50, (5, 6))), expected, strict=True):
+        assert torch.equal(pair[0], other[0])
+        assert torch.equal(pair[1], other[1])
+
+
 @pytest.mark.parametrize("kind", ["fresh", "recorded", "by class"])
 def test_streams_of_a_map_are_checked_and_gone_on_with_by_their_place(kind: str) -> None:
     transport = fitted(labels=np.arange(40) % 2) if kind == "by class" else fitted()

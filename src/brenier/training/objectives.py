@@ -51,6 +51,9 @@ class Denoising:
         z = torch.randn(x.shape, generator=torch.Generator(self._device).manual_seed(seeds[2]), device=self._device)
         return weighted_loss(_told(network, labels, self._dropped, seeds[0]), x, z, sigma, sigma_data), sigma
 
+    def prepare(self, n: int, seeds: Sequence[int]) -> None:
+        """Nothing: points take no time."""
+
     def skip(self, n: int) -> None:
         """Nothing: seeds say it all."""
 
@@ -68,6 +71,10 @@ class FlowMatching:
         z, x, labels = self._pairs.draw(n, (seeds[0], seeds[2]))
         t = self.noise.sample(n, torch.Generator(self._device).manual_seed(seeds[1]))
         return flow_loss(_told(network, labels, self._dropped, seeds[0]), z, x, t, sigma_data), (1 - t) / t
+
+    def prepare(self, n: int, seeds: Sequence[int]) -> None:
+        """Begin with the pairs of the next step, which is given these seeds."""
+        self._pairs.prepare(n, (seeds[0], seeds[2]))
 
     def skip(self, n: int) -> None:
         """Go on behind n pairs."""

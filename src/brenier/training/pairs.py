@@ -10,6 +10,7 @@ wrong noise: plans then go between noises and data of one class (arXiv:2503.1063
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -135,6 +136,9 @@ class Independent:
         x = torch.randn(y.shape, generator=torch.Generator(y.device).manual_seed(seeds[1]), device=y.device)
         return x, y, labels
 
+    def prepare(self, n: int, seeds: Sequence[int]) -> None:
+        """Nothing: noise takes no time."""
+
     def skip(self, n: int) -> None:
         """Nothing: seeds say it all."""
 
@@ -167,15 +171,26 @@ def plan(
 
 
 class Mapped:
-    """Each noise with the point that a map carries it to."""
+    """Each noise with the point that a map carries it to; the next ones are found while the network is trained."""
 
     def __init__(self, points: Points, pairs: Map, shape: Sequence[int]) -> None:
         self.points, self.map, self.shape = points, pairs, tuple(shape)
+        self._thread = ThreadPoolExecutor(1, "pairs")
+        self._ahead: tuple[tuple[int, int], Future[tuple[Tensor, Tensor]]] | None = None
 
     def draw(self, n: int, seeds: Sequence[int]) -> Drawn:
         """n pairs, and the classes of their data."""
-        x, index = self.map.draw_pairs(n, torch.Generator().manual_seed(seeds[1]))
+        known, self._ahead = self._ahead, None
+        ready = known is not None and known[0] == (n, seeds[1])
+        x, index = known[1].result() if known is not None and ready else self._drawn(n, seeds[1])
         return self.points.like(x, self.shape), *self.points.take(index)
+
+    def prepare(self, n: int, seeds: Sequence[int]) -> None:
+        """Begin with the pairs that are to be drawn next, in another thread."""
+        self._ahead = (n, seeds[1]), self._thread.submit(self._drawn, n, seeds[1])
+
+    def _drawn(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+        return self.map.draw_pairs(n, torch.Generator().manual_seed(seed))
 
     def skip(self, n: int) -> None:
         """Nothing: seeds say it all."""
@@ -198,6 +213,9 @@ class Listed:
         noise, index = self._next(n * self.workers.count)
         mine = slice(n * self.workers.rank, n * (self.workers.rank + 1))
         return self.points.like(noise[mine], self.shape), *self.points.take(index[mine])
+
+    def prepare(self, n: int, seeds: Sequence[int]) -> None:
+        """Nothing: what yields pairs may have them made ahead, as a `DataLoader` has."""
 
     def skip(self, n: int) -> None:
         """Go through n pairs, as a run before did; to the batch in question, where pairs are made by their place."""

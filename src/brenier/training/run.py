@@ -102,9 +102,11 @@ class Run:
     def _step(self) -> float:
         """One update of the weights; the mean loss before it."""
         settings = self.settings
-        seeds = spawned_seeds(settings.seed, self.done + 1, self.workers.rank, count=3)
+        seeds, after = (spawned_seeds(settings.seed, self.done + k, self.workers.rank, count=3) for k in (1, 2))
         with self._autocast():
             losses, sigma = self.objective(self.shared, self.model.get_buffer("sigma_data"), self.batch_share, seeds)
+        if self.done + 1 != self.steps:
+            self.objective.prepare(self.batch_share, after)
         sums = self.workers.total(self.history.sums(losses, sigma))
         total = (sums[0].sum() / sums[1].sum()).item()
         if not math.isfinite(total):
