@@ -81,7 +81,7 @@ def test_quiet_is_quiet(brenier: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("fig13", "-o", "."), ["no figure 'fig13'", "did you mean 'fig", "fig1 to fig11, or all"]),
+        (("fig13", "-o", "."), ["no figure 'fig13'", "did you mean 'fig", "fig1 to fig11, all, or atlas"]),
         (("fig1", "figure3", "-o", "."), ["no figure 'figure3'", "did you mean 'fig3'"]),
         (("fig1", "-o", "missing/figures"), ["'missing/figures' does not exist", "make it first"]),
         (("fig1", "-o", "notes.txt"), ["'notes.txt' is a file", "give a folder"]),

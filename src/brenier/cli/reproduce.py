@@ -1,4 +1,4 @@
-"""`brenier reproduce`: the figures of [LDK24], each with the numbers behind it."""
+"""`brenier reproduce`: the figures of [LDK24] and the atlas of laws, each with the numbers behind it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +13,12 @@ def run_reproduce(
         Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write them to, made if need be.")
     ],
     figures: Annotated[
-        list[str] | None, typer.Argument(metavar="FIGURE", help="fig1 to fig11, or all (the default).")
+        list[str] | None, typer.Argument(metavar="FIGURE", help="fig1 to fig11, all of them (the default), or atlas.")
     ] = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Reproduce the figures of arXiv:2411.01629, as .png and .pdf, with their numbers as .nc (netCDF)."""
+    """Draw the figures of arXiv:2411.01629, or an atlas of laws, as .png and .pdf, with the numbers as .nc (netCDF)."""
     from brenier.core.work import progress_bar
     from brenier.core.writing import atomic_paths, check_output, write_dataset
     from brenier.figures import save_figure
@@ -37,7 +37,7 @@ def run_reproduce(
     try:
         # All or none: what was asked for is there as a whole, or the folder is as it was.
         with (
-            progress_bar("reproducing the paper's figures", not quiet) as advance,
+            progress_bar("drawing figures", not quiet) as advance,
             atomic_paths(*paths, force=force) as new,
         ):
             for k, name in enumerate(names):

@@ -22,6 +22,7 @@ Kind: TypeAlias = Literal[
     "grid solution",
     "sinkhorn limit",
     "paper figure",
+    "atlas",
     "audit",
     "difficulty",
 ]
@@ -438,6 +439,24 @@ RECORDS: dict[Kind, Record] = {
             ),
         ),
         attributes=("law", "n", "asked", "solver", "steps", "event_shape", "neighbours", "dimension_sigma"),
+    ),
+    "atlas": Record(
+        "brenier reproduce atlas",
+        _COMPLEXITY
+        | {
+            "mean_localization": _PROFILE["mean_localization"],
+            "survival_at_one": ("P(L_r > 1)", "1"),
+            "bottleneck_snr": ("SNR of the largest m*", "1"),
+            "bottleneck_m_star": ("largest m*", "1"),
+            "queries": ("noisy points per SNR, 0 for quadrature", "1"),
+            "square_integrable": ("whether E |X|^2 is finite", "1"),
+            "name": ("law", "1"),
+            "group": ("what the law is there for", "1"),
+            "dim": ("dimension", "1"),
+        },
+        rows=("entry",),
+        required=("m_star", "bottleneck_m_star"),
+        paper=True,
     ),
     "paper figure": Record("brenier reproduce", _FIGURE, attributes=("law",), paper=True),
 }

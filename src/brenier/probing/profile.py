@@ -41,6 +41,7 @@ U = np.round(np.concatenate([np.linspace(0, 2, 101), np.linspace(2.1, 4, 20)]), 
 REPLICATES = (
     64  # bootstrap resamples behind delta*'s and the median ESS's standard errors and the bottleneck's interval
 )
+ROUNDING = 1e-10  # of L: what is so near to 1 counts as below it
 
 
 class _Sample(NamedTuple):
@@ -278,6 +279,8 @@ def _by_monte_carlo(
     z = torch.randn(queries, law.dim, generator=torch.Generator().manual_seed(noise), dtype=torch.float64)
     path = law.localize_path(x, z.to(x), grid.tolist(), advance)
     localization = path.norm.double().cpu().numpy()
+    # Of a log-concave law L < 1 rounds to more than 1 in places, where m* would be 1 in place of 0.
+    localization = np.where(abs(localization - 1) <= ROUNDING, np.nextafter(1, 0), localization)
     trace = path.trace.double().cpu().numpy()
     root = np.sqrt(queries)
     above = np.flatnonzero(localization.max(1) > 1)
