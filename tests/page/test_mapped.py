@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import brenier
-from brenier.page.mapped import flow_charts, transport_charts
+from brenier.page.mapped import coupling_charts, flow_charts, transport_charts
 from brenier.transport.mongeampere.portrait import portrait
 
 POINTS = np.random.default_rng(0).normal(size=(30, 2))
@@ -60,3 +60,13 @@ def test_a_flow_on_the_line_lies_on_quantiles_and_has_its_history() -> None:
     assert len(known) > 50
     kl = made["Relative entropy on the way"]["KL from the target"]
     assert kl["y"] == pytest.approx([x if np.isfinite(x) else None for x in data["kl"].values])
+
+
+def test_a_coupling_has_what_its_pairs_pay() -> None:
+    transport = brenier.SemiDiscrete(POINTS).fit(0.1, progress=False)
+    found = brenier.coupling_report(transport, batches=(2, 8), progress=False)
+    made = titled(coupling_charts(found, 0))
+    assert made["What pairs pay"]["minibatch plans"]["y"] == found["cost"].values.tolist()
+    assert set(made["What pairs pay"]["map"]["y"]) == {float(found["map_cost"])}
+    assert made["How far plans are from the map"]["minibatch plans"]["se"] == found["detour_se"].values.tolist()
+    assert coupling_charts(found.isel(batch=slice(0)), 0) == []

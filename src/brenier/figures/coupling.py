@@ -15,7 +15,7 @@ ALONE = 1.5  # room on both sides of a single size of plans
 
 
 def plot_coupling(coupling: xr.Dataset) -> Figure:
-    """Draw what `brenier.coupling_report` found on a page of two panels, 7.5 by 3.8 inches.
+    """Draw what `brenier.coupling_report` found on a page of two panels, 9 by 4.2 inches.
 
     Raises:
         ValueError: the dataset is no coupling, or has no minibatch plans to draw.
@@ -25,7 +25,7 @@ def plot_coupling(coupling: xr.Dataset) -> Figure:
         raise ValueError("this coupling was measured without minibatch plans: there is nothing to draw")
     about = coupling.attrs
     title = f"Pairs of noise with {counted(int(about['points']), 'point')} in {counted(int(about['dim']), 'dimension')}"
-    with page(7.5, 3.8, plain(title), at=0.97) as figure:
+    with page(9, 4.2, plain(title), at=0.97) as figure:
         layout = {"left": 0.1, "right": 0.98, "bottom": 0.24, "top": 0.83, "wspace": 0.28}
         left, right = figure.subplots(1, 2, gridspec_kw=layout)
         plot_pair_costs(coupling, left)

@@ -352,4 +352,5 @@ CHARTS: dict[str, Callable[[xr.Dataset, int], list[Chart]]] = {
     "difficulty": _difficulty,
     "flow": mapped.flow_charts,
     "transport": mapped.transport_charts,
+    "coupling": mapped.coupling_charts,
 }

@@ -108,6 +108,25 @@ def _history(data: xr.Dataset, place: int) -> list[Chart]:
 # Semi-discrete
 
 
+def coupling_charts(data: xr.Dataset, place: int) -> list[Chart]:
+    """What minibatch plans pay beside the map and independent pairs, and how far they are from the map."""
+    sizes = data["batch"].to_numpy()
+    if len(sizes) == 0:
+        return []
+    costs = [series(data, "batch", "cost", "minibatch plans", 1)]
+    for name, label, colour, dash in (
+        ("independent_cost", "independent", 2, "dot"),
+        ("map_cost", "map", 0, "solid"),
+    ):
+        costs.append(line(sizes, np.full(len(sizes), float(data[name])), label, colour, dash))
+    apart = [series(data, "batch", "detour", "minibatch plans", 1)]
+    plan = "noises and data of a plan, k"
+    return [
+        chart(f"costs-{place}", "What pairs pay", (plan, "mean squared distance"), costs, "logx"),
+        chart(f"detours-{place}", "How far plans are from the map", (plan, "distance"), apart, "logx", "logy"),
+    ]
+
+
 def transport_charts(data: xr.Dataset, place: int) -> list[Chart]:
     """The map on the line with its potential; the cells of the plane; elsewhere points in projection, and masses.
 
