@@ -49,7 +49,7 @@ IMAGES = 512  # samples that planning for a network may cost at most
 EVEN = 2  # dimensions up to which an even spread of noise misses no border between basins
 SCOUTS = 4  # per pilot, with as many held out as there are pilots
 SWARM, HELD = 8192, 1024  # scouts of an explicit law, and those held out, at least
-ALIKE = 8
+ALIKE = 8  # pilots of a network that the adjoint equation is solved for
 FRESH = 16  # held out of a network's plan
 SPREAD = 2.0  # of squares of a network's end errors over their mean: of one of digits 1.4 to 4.3
 
