@@ -271,7 +271,8 @@ def _least(
     flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, points, cost_of_runs(solver, starts[0]))
     advance(0.5)
     if law.learned:
-        found, hand = by_runs(law, flown, solver, by_prediction(flown, solver, starts), objective)
+        starts = starts if law.course is None else by_prediction(flown, solver, starts)
+        found, hand = by_runs(law, flown, solver, starts, objective)
         rivals = [_known(law, hand.tolist())]
     else:
         cheap = law.dim <= LOW and not law.dear
@@ -282,6 +283,8 @@ def _least(
     asked, end = flown, found.end
     if fresh is not None:
         choice = [found.sigmas, *map(np.asarray, rivals)]
+        if law.learned:  # few noises tell little: what is known to be safe, unless they are sure
+            choice.reverse()
         best, end = fresh.safest(law, choice, solver, objective)
         grid, asked = choice[best], fresh
         spent += fresh.evaluations + len(choice) * len(fresh.start) * cost
