@@ -24,7 +24,9 @@ _NARROW = 2.5  # deviations of the noise that a panel's own nodes resolve
 _STEEP = 16.0  # nats by which the kernel may fall over a panel that is summed over its own nodes
 _FULL = 8.5  # Phi of it is 1
 _FINE, _FINE_GAUSS = legendre.leggauss(32)  # enough for a Gaussian from its peak to e^-50 of it
-_BLOCK = 2**20
+_BLOCK = 2**17  # places x panels at once: what the caches hold
+_ROWS = 2**14  # of values of a series
+_ALIKE = 512  # places whose panels are looked for together
 _LOG_PEAK = -math.log(2 * math.pi) / 2
 
 
@@ -75,8 +77,14 @@ class Convolved:
         NaN where the posterior lies on the last panel of a law that goes on beyond it: the density has not been
         followed there.
         """
-        parts = [self._moments(*block) for block in self._blocks(y, r)]
-        return Moments(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        if not len(y):
+            return Moments(y, y, y)
+        order = (y / r).argsort(stable=True)
+        blocks = [(y[rows], r[rows]) for rows in order.split(_ALIKE)]
+        parts = [self._moments(*block, self._at_hand(*block)) for block in blocks]
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=order.device)
+        return Moments(*(torch.cat(part)[place] for part in zip(*parts, strict=True)))
 
     def log_tails(
         self, y: Float[Tensor, " n"], r: Float[Tensor, " n"]
@@ -138,35 +146,47 @@ class Convolved:
 
     def _series(self, panel: Int[Tensor, " n"], place: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """log p on panels, at places in [-1, 1]: Clenshaw's recurrence."""
-        coefficients = self.coefficients[panel]
-        after = torch.zeros_like(place)
-        here = torch.zeros_like(place)
-        for k in range(ORDER - 1, -1, -1):
-            here, after = (
-                coefficients[:, k, None] + (2 * k + 1) / (k + 1) * place * here - (k + 1) / (k + 2) * after,
-                here,
-            )
-        return here
+        rows = max(1, _ROWS // max(place.shape[1], 1))
+        parts: list[Tensor] = []
+        for c, x in zip(self.coefficients[panel].split(rows), place.split(rows), strict=True):
+            after, here = torch.zeros_like(x), torch.zeros_like(x)
+            for k in range(ORDER - 1, -1, -1):
+                rest = torch.add(c[:, k, None], after, alpha=-(k + 1) / (k + 2))
+                here, after = rest.addcmul_(x, here, value=(2 * k + 1) / (k + 1)), here
+            parts.append(here)
+        return torch.cat(parts)
+
+    def _at_hand(self, y: Float[Tensor, " n"], r: Float[Tensor, " n"]) -> Int[Tensor, " p"]:
+        """Panels that may matter to one of the places: by the bounds of `_moments`, over all places at once."""
+        edges = torch.stack([r.min(), r.max()])[:, None] * torch.stack([self.left, self.right])[:, None]
+        nearest = torch.maximum(edges[0].amin(0) - y.max(), y.min() - edges[1].amax(0)).clamp_min(0)
+        farthest = torch.maximum(edges[0].amax(0) - y.min(), y.max() - edges[1].amin(0)).clamp_min(0)
+        least, most = 2 * r.min() * self._half, 2 * r.max() * self._half
+        upper = self._highest + most.clamp_max(2.6).log() - nearest.square() / 2
+        within = torch.minimum(least, 1 / (1 + farthest))
+        lower = self._lowest + within.log() - (farthest + most.clamp_max(1)).square() / 2
+        return (upper >= lower.max() - _NATS).nonzero()[:, 0]
 
     def _moments(
-        self, y: Float[Tensor, " n"], r: Float[Tensor, " n"]
+        self, y: Float[Tensor, " n"], r: Float[Tensor, " n"], among: Int[Tensor, " p"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
-        low, high = r[:, None] * self.left - y[:, None], r[:, None] * self.right - y[:, None]
+        low, high = r[:, None] * self.left[among] - y[:, None], r[:, None] * self.right[among] - y[:, None]
         distance = torch.maximum(low, -high).clamp_min(0)
-        width = 2 * r[:, None] * self._half  # which `high - low` may be too coarse for
-        upper = self._highest + width.clamp_max(2.6).log() - distance.square() / 2
+        width = 2 * r[:, None] * self._half[among]  # which `high - low` may be too coarse for
+        upper = self._highest[among] + width.clamp_max(2.6).log() - distance.square() / 2
         within = torch.minimum(width, 1 / (1 + distance))
-        lower = self._lowest + within.log() - (distance + within).square() / 2
+        lower = self._lowest[among] + within.log() - (distance + within).square() / 2
         best = lower.amax(1)
         owner, panel = (upper > best[:, None] - _NATS).nonzero(as_tuple=True)
         wide = _coarse(width[owner, panel], distance[owner, panel])
+        column, panel = panel, among[panel]
 
         o, p = owner[~wide], panel[~wide]
         half, middle = r[o] * self._half[p], r[o] * self._middle[p] - y[o]
         t = middle[:, None] + half[:, None] * self._nodes
         near = (o, p, middle, half, _sums(self._weighted[p] + (r.log() - best)[o, None] - t.square() / 2, self._nodes))
         o, p = owner[wide], panel[wide]
-        ends = _cut(low[o, p], high[o, p], None)
+        ends = _cut(low[o, column[wide]], high[o, column[wide]], None)
         middle, half, t, log_weight = self._in_pieces(o, p, ends, y, r)
         o, p = (part.repeat_interleave(ends.shape[1] - 1) for part in (o, p))
         far = (o, p, middle, half, _sums(log_weight - best[o, None] - t.square() / 2, self._fine))
