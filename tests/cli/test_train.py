@@ -56,6 +56,7 @@ def test_every_option_reaches_training(brenier: Command, asked: list, tmp_path: 
         "objective": "flow",
         "pairs": "minibatch",
         "plan_size": 3,
+        "drop_labels": 0.2,
         "seed": 5,
         "device": "cpu",
         "precision": "float32",
@@ -202,4 +203,4 @@ def test_a_network_with_classes_is_asked_for_one(brenier: Command, tmp_path: Pat
     assert brenier(*drawn, "--condition", "class_labels=1").code == 0
     assert np.load(tmp_path / "x.npy").mean() > 1
     brenier(*drawn, "--force", "--condition", "class_labels=2").refused("with class_labels=2")
-    brenier(*drawn, "--force", "--guidance", 2).refused("guidance says how networks of diffusers are read")
+    brenier(*drawn, "--force", "--guidance", 2).refused("was never trained without labels: train it with --drop-labels")
