@@ -70,7 +70,16 @@ def test_what_is_not_told_is_left_out_and_what_is_memorised_is_faint(
     np.testing.assert_array_equal(lines[faint[0]], atoms[name].where(atoms["snr"] >= start))
     legend = ax.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["law", "atoms", "faint: memorised (ESS < 2)"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "law",
+        "atoms",
+        "hatched: its data cannot tell",
+        "faint: memorised (ESS < 2)",
+    ]
+    strips = {patch.get_gid(): patch for patch in ax.patches}
+    assert set(strips) == {f"{name}-0-untold", f"{name}-1-untold"}
+    assert all(strip.get_hatch() for strip in strips.values())
+    assert strips[f"{name}-0-untold"].get_x() == float(asked_both_ways["law"]["resolved_snr"])
 
 
 def test_a_bracket_is_drawn_as_wide_as_it_is(asked_both_ways: dict[str, xr.Dataset]) -> None:

@@ -8,6 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from brenier.core import records
 from brenier.figures.axes import (
@@ -32,6 +33,7 @@ from brenier.probing.bottleneck import bottleneck
 COLOURS = (BLUE, ORANGE, GREEN, BLACK, PURPLE, "#56B4E9", "#E69F00")  # all of Okabe and Ito's but yellow
 DASHES = ("-", "--", "-.", ":")
 END = ("low", "high")
+STRIP = 0.045  # of the height of a panel: for each profile of data, a hatched strip where they cannot tell
 BESIDE, LONGEST = 22, 50  # letters of names that stand side by side below a panel, and of any name there
 PANELS = {
     "mean_localization": ("mean localization $E\\,L_r$", "Localization"),
@@ -52,8 +54,9 @@ def plot_profiles(profiles: Mapping[str, xr.Dataset] | Sequence[xr.Dataset]) -> 
         ValueError: no profile, more than there are ways to draw a curve, or a dataset that is none.
     """
     named = _named(profiles)
-    with page(9, 4.4, "") as figure:
-        below = 0.135 + 0.045 * -(-len(named) // _columns(named))
+    with page(9, 4.6, "") as figure:
+        keys = len(named) + 2  # and what is hatched, and what is faint
+        below = 0.135 + 0.045 * -(-keys // _columns(named))
         layout = {"left": 0.075, "right": 0.985, "bottom": below, "top": 0.82, "wspace": 0.2}
         panels = list(figure.subplots(1, 2, gridspec_kw=layout))
         for ax, name in zip(panels, PANELS, strict=True):
@@ -73,6 +76,7 @@ def plot_compared(
     snr_axis(ax, np.unique(everything))
     handles: list[Artist] = []
     lost = ""
+    strips = 0
     for k, (called, profile) in enumerate(named.items()):
         records.check(profile, "profile", ("snr", name))
         x, y = values_of(profile, "snr"), values_of(profile, name)
@@ -82,6 +86,12 @@ def plot_compared(
             bracket(ax, x, [np.where(told, values_of(profile, f"{name}_{end}"), np.nan) for end in END], COLOURS[k])
         elif f"{name}_se" in profile:
             band(ax, x, y, values_of(profile, f"{name}_se"), COLOURS[k], (0.0, np.inf))
+        if not told.all():
+            top, (low, high) = 1 - STRIP * strips, ax.get_xlim()
+            start = _told(profile) if np.isfinite(_told(profile)) else low
+            span = ax.axvspan(start, high, top - STRIP, top, facecolor="white", hatch="////")
+            span.set(edgecolor=COLOURS[k], linewidth=0, gid=f"{name}-{k}-untold", zorder=0)
+            strips += 1
         style = (COLOURS[k], MARKERS[k], DASHES[k % len(DASHES)])
         handles.append(curve(ax, x, y, f"{name}-{k}", plain(_ending(called)), *style, offset=k))
         if "resolved_snr" not in profile and not told.all():
@@ -91,6 +101,10 @@ def plot_compared(
     ax.axhline(1, color="0.35", linewidth=1, linestyle=":")
     ax.set(ylim=(0, None), ylabel=label)
     sigma_axis(ax, r"noise level $\sigma=1/r$")
+    if strips:
+        hatched = "hatched: its data cannot tell"
+        handles.append(Patch(facecolor="white", edgecolor="0.4", hatch="////", linewidth=0, label=hatched))
+        ax.set_ylim(top=ax.get_ylim()[1] / (1 - STRIP * strips))
     if lost:
         handles.append(Line2D([], [], color="0.3", alpha=0.35, linewidth=1, label=lost))
     return legend_below(ax, handles, _columns(named))
