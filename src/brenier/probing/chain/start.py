@@ -90,8 +90,10 @@ def _equilibrium(potential: Potential, law: Target, beta: float) -> Target:
         return _gaussian(torch.tensor([_lowest(potential)]), 0.0, "equilibrium", law)
     try:
         return OnTheLine(lambda x: potential.log_weight(x, beta), name="equilibrium").to(law.device, law.dtype)
-    except ValueError as error:
-        raise ValueError(f"the potential {potential.name} has no equilibrium, give another start: {error}") from None
+    except ValueError:
+        raise ValueError(
+            f"the potential {potential.name} has no equilibrium, e^(-beta f) has no finite integral: give another start"
+        ) from None
 
 
 def _lowest(potential: Potential) -> float:
