@@ -270,7 +270,7 @@ def _label(text: str) -> str:
 def _unknown(text: str, file: Path) -> str:
     """One line on a name that is neither built in nor a file, with the nearest that is."""
     if (family := nearest(text)) is not None:
-        return f"no target {text!r}: did you mean '{family}(...)', such as student(3, dim=5)?"
+        return f"no target {text!r}: did you mean '{family}(...)'? See `brenier laws`"
     looks_like_a_path = bool(file.suffix) or os.sep in text
     if not looks_like_a_path:
         near = difflib.get_close_matches(text.lower(), BUILT_IN, n=1)

@@ -100,7 +100,7 @@ def read_python(path: Path) -> PythonLaw:
     given, dim = getattr(module, "log_density", None), getattr(module, "dim", None)
     if not callable(given) or dim is None:
         missing = "function log_density(x)" if not callable(given) else "whole number dim"
-        raise ValueError(f"{file!r} has no {missing}: define log_density(x), in torch, (n, dim) -> (n,), and dim")
+        raise ValueError(f"{file!r} has no {missing}: define log_density(x), (n, dim) -> (n,), and dim")
 
     def log_density(x: Any) -> Any:
         try:

@@ -42,6 +42,7 @@ EARLIER = (5.0, 20.0)  # times the lowest level: where grids that end at 0 may h
 AMPLE = (5.0, 20.0, 80.0)  # the same of a network's course, whose lowest level is its training's and not the data's
 LOWER = 4.0  # by what factor "error" may go below the lowest level of other criteria
 BELOW = 32.0  # by what factor pilots follow the flow beyond the lowest level of grids that end at 0
+OF_DEAR = 8  # of an explicit law whose posteriors are dear, pilots are at most this part of a probe's queries
 LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots, all stages of `error`
 MORE = 4  # by what factor at least the pilots of an explicit law are more there
 REFINED = 20  # steps from which on the third stage of `error`, of cost trials x steps^2, has fewer trials
@@ -339,11 +340,12 @@ def _fly(
         even = torch.full((len(other),), 1 / max(len(other), 1), dtype=torch.float64, device=x.device)
         return flown, Held.of(law, other, even, sigmas, floor) if len(other) > 1 else None
     cheap = law.dim <= LOW and not law.atoms
-    pilots *= 1 if law.dear else max(MORE if cheap else 1, LOW // law.dim)
+    most = max(2, law.default_queries // OF_DEAR)
+    pilots = min(pilots, most) if law.dear else pilots * max(MORE if cheap else 1, LOW // law.dim)
     sigmas = np.geomspace(high, low, (LEVELS - 1) * FINER + 1).tolist()
     if points is not None:
         return fly(law, check_points(law, points)[:pilots], sigmas, floor, FINER, None, seed), None
-    if law.dim <= EVEN:
+    if law.dear or law.dim <= EVEN:
         return fly(law, _begin(law, high, pilots, seed), sigmas, floor, FINER, None, seed), None
     scouts, held = SCOUTS * pilots, pilots
     if not law.atoms:

@@ -133,6 +133,7 @@ def _octaves(look: Look, centre: Array, unit: Array, modes: list[Mode]) -> tuple
                 found = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
                 return found, -math.inf if ended else falls / math.log(2)
     slope = (mass[-1] - mass[-21]) / (20 * math.log(2)) - dim
+    slope = round(slope, 6) + 0.0
     if not slope < -dim - 1e-3:
         raise ValueError(
             f"log_density does not fall fast enough, like {slope:.3g} log|x| in {dim} dimensions: its integral is "
