@@ -4,10 +4,8 @@ The density is asked once, when the law is made (`boxes`), and for draws; after 
 (`sums`). Norms are those of 2 x 2 or 3 x 3 matrices.
 """
 
-import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Self
 
 import numpy as np
 import torch
@@ -15,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brenier.core.checks import Array
-from brenier.laws.base import Localization, Target, far, resolving
-from brenier.laws.parameters import check_snr
+from brenier.laws.base import Localization
 from brenier.laws.space.asked import Mode
 from brenier.laws.space.boxes import boxes_of, grid_of
+from brenier.laws.space.held import Held
 from brenier.laws.space.sums import Moments, Sums
 
 _STREAM = 0xC0BE
@@ -28,7 +26,7 @@ _JUMPS, _SEEN = 0.01, 2.5  # share of the law in boxes with jumps that may be wi
 _SLACK = 0.2  # nats by which a density may exceed its values at the nodes of a box
 
 
-class ByCubature(Target):
+class ByCubature(Held):
     """A law on R^2 or R^3 by its log density; made by `from_density`.
 
     Args:
@@ -49,15 +47,11 @@ class ByCubature(Target):
         name: str = "density",
         smooth: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        dim = len(modes[0].place)
-        self.name, self.event_shape = name, (dim,)
-        self.dtype, self.device = torch.float64, torch.device("cpu")
-        self._asked, self._smooth = log_density, smooth
+        super().__init__(log_density, modes, name, smooth)
         self._boxes = boxes_of(log_density, modes)
         self._sums = Sums(self._boxes)
-        self._shift = torch.zeros(dim, dtype=torch.float64)
         self._last = self._resolved()
-        self._middle, self._lengths = self._measured()
+        self._medians, self._lengths = self._measured()
 
     @property
     def default_queries(self) -> int:
@@ -68,11 +62,6 @@ class ByCubature(Target):
     def square_integrable(self) -> bool:
         """Whether E |X|^2 is finite, as told from how the mass falls over the last octaves."""
         return self._boxes.falls < -2 - 1e-3
-
-    @property
-    def dear(self) -> bool:
-        """Whether posteriors take a tenth of a millisecond each and more."""
-        return True
 
     @property
     def snr_range(self) -> tuple[float, float]:
@@ -101,22 +90,10 @@ class ByCubature(Target):
             waiting = waiting[~taken]
         return (torch.from_numpy(x) + self._shift).to(self.device, self.dtype)
 
-    def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
-        """Posterior mean E[X | Y_r = y]."""
-        own, found = self._posterior(y, snr)
-        return self._out((own + found.mean) / snr + self._shift)
-
-    def score(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
-        """grad log p(y) = E[rX | y] - y of Y_r, with no cancellation."""
-        return self._out(self._posterior(y, snr)[1].mean)
-
-    def log_density(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, " n"]:
-        """log p of Y_r at y."""
-        return self._out(self._posterior(y, snr)[1].log_density)
-
     def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
         """Norm and trace of Cov[rX | Y_r = y], and E[X | Y_r = y]."""
-        own, found = self._posterior(y, snr)
+        own = self._own(y, snr)
+        found = self._posterior(own, snr)
         norm = torch.linalg.eigvalsh(found.covariance)[:, -1].clamp_min(0)
         trace = found.covariance.diagonal(dim1=1, dim2=2).sum(1)
         mean = (own + found.mean) / snr + self._shift
@@ -131,13 +108,6 @@ class ByCubature(Target):
         """
         return self._lengths
 
-    def density(self) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, " n"]] | None:
-        """Log density of X, where autograd can differentiate it; else None."""
-        smooth, shift, total = self._smooth, self._shift, self._boxes.log_total
-        if smooth is None or not self.square_integrable:
-            return None
-        return lambda x: smooth(x - shift.to(x)) - total
-
     def moments(self) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
         """Mean and covariance; NotImplementedError for a law that has none."""
         if not self.square_integrable:
@@ -145,41 +115,21 @@ class ByCubature(Target):
         mean, covariance = self._sums.mean_and_covariance()
         return self._out(mean + self._shift), self._out(covariance)
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """The same law, returning another dtype, or to another device; sums are in float64 on the CPU."""
-        other = copy.copy(self)
-        other.device = torch.device(device or self.device)
-        if dtype is not None and dtype != self.dtype:
-            other.dtype = resolving(dtype, self._middle + self._shift, self.scales()[0], self.name)
-        return other
+    @property
+    def _middle(self) -> Float[Tensor, " d"]:
+        return self._medians
 
     @property
-    def origin(self) -> Float[Tensor, " d"]:
-        """The median of each coordinate where that lies far from zero, else 0."""
-        place = (self._middle + self._shift).to(self.device)
-        return place if far(place, self.scales()[1]) else torch.zeros_like(place)
+    def _log_total(self) -> float:
+        return self._boxes.log_total
 
-    def moved(self, by: Float[Tensor, " d"]) -> Self:
-        """The law of X + by."""
-        other = copy.copy(self)
-        other._shift = self._shift + by.cpu().double()
-        return other
-
-    def _posterior(self, y: Float[Tensor, "n d"], snr: float) -> tuple[Float[Tensor, "n d"], Moments]:
-        """y without the shift of the law, and the posterior of t = r x - y."""
-        check_snr(snr)
-        if y.ndim != 2 or y.shape[1] != self.dim:
-            raise ValueError(f"noisy points must have shape (n, {self.dim}), got {tuple(y.shape)}")
+    def _posterior(self, own: Float[Tensor, "n d"], snr: float) -> Moments:
         if snr > self._last * (1 + 1e-9):
             raise ValueError(
                 f"{self.name}: its density jumps, and at snr {snr:g} the boxes that hold it are too coarse: ask up to "
                 f"snr {self._last:.4g} (--snr-max)"
             )
-        own = y.to("cpu", torch.float64) - snr * self._shift
-        return own, self._sums.moments(own, snr)
-
-    def _out(self, values: Tensor) -> Tensor:
-        return values.to(self.device, self.dtype)
+        return self._sums.moments(own, snr)
 
     def _resolved(self) -> float:
         """The SNR up to which all but a hundredth of the law is in boxes without jumps, or narrow beside the noise."""

@@ -9,10 +9,9 @@ so that where q is p nothing is left to chance. The norm of an estimated covaria
 the leading direction of one half of the draws is read off the other, either way round (`laws.crossfit`).
 """
 
-import copy
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brenier.core.checks import Array
-from brenier.laws.base import Localization, Target, far, resolving
-from brenier.laws.parameters import check_snr
+from brenier.laws.base import Localization
 from brenier.laws.space.asked import Mode
+from brenier.laws.space.held import Held
 from brenier.laws.space.proposal import fitted
 
 _STREAM = 0x1337
@@ -44,7 +43,7 @@ class _Weighted(NamedTuple):
     log_density: Float[Tensor, " n"]
 
 
-class ByWeights(Target):
+class ByWeights(Held):
     """A law on R^d by its log density; made by `from_density` in four dimensions and more.
 
     Args:
@@ -67,30 +66,22 @@ class ByWeights(Target):
         smooth: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
     ) -> None:
-        dim = len(modes[0].place)
-        self.name, self.event_shape = name, (dim,)
-        self.dtype, self.device = torch.float64, torch.device("cpu")
-        self._asked, self._smooth, self._seed = log_density, smooth, seed
+        super().__init__(log_density, modes, name, smooth)
+        self._seed = seed
         fit = fitted(log_density, modes, np.random.default_rng(np.random.SeedSequence([seed, _STREAM])))
         if fit.share < _FOUND:
             raise ValueError(
                 f"{name}: of the draws of the best mixture found {fit.share:.1%} are effective, and {_FOUND:.0%} are "
                 "needed: the law has no finite integral, or its modes are not found (give points near them as at=[x])"
             )
-        self._mixture, self._log_total = fit.mixture, fit.log_total
+        self._mixture, self._integral = fit.mixture, fit.log_total
         self.effective = fit.share
-        self._shift = torch.zeros(dim, dtype=torch.float64)
         self._x, self._w = self._prior()
 
     @property
     def default_queries(self) -> int:
         """Noisy points per SNR that a probe of this law takes unless told otherwise."""
         return 512
-
-    @property
-    def dear(self) -> bool:
-        """Whether posteriors take a tenth of a millisecond each and more."""
-        return True
 
     @property
     def square_integrable(self) -> bool:
@@ -110,26 +101,14 @@ class ByWeights(Target):
             found[taken], weight[taken] = new[taken], fresh[taken]
         return (torch.from_numpy(found) + self._shift).to(self.device, self.dtype)
 
-    def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
-        """Posterior mean E[X | Y_r = y]."""
-        own, found = self._posterior(y, snr)
-        return self._out((own + found.mean) / snr + self._shift)
-
-    def score(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
-        """grad log p(y) = E[rX | y] - y of Y_r."""
-        return self._out(self._posterior(y, snr)[1].mean)
-
-    def log_density(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, " n"]:
-        """log p of Y_r at y."""
-        return self._out(self._posterior(y, snr)[1].log_density)
-
     def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
         """Norm and trace of Cov[rX | Y_r = y], and E[X | Y_r = y], with the effective sample sizes behind them.
 
         `norm` is halfway between that of the whole estimate, which errs upwards, and the cross-fitted one, which errs
         downwards, and `norm_error` half the gap.
         """
-        own, found = self._posterior(y, snr)
+        own = self._own(y, snr)
+        found = self._posterior(own, snr)
         leading = torch.linalg.eigh(found.halves).eigenvectors[..., -1]
         across = torch.einsum("hni,hnij,hnj->hn", leading, found.halves.flip(0), leading).mean(0)
         whole = torch.linalg.eigvalsh(found.covariance)[:, -1]
@@ -155,13 +134,6 @@ class ByWeights(Target):
         largest = math.sqrt(float(np.linalg.eigvalsh(between + within)[-1]))
         return min(float(widths[likely].min()), largest), largest
 
-    def density(self) -> Callable[[Float[Tensor, "n d"]], Float[Tensor, " n"]] | None:
-        """Log density of X, where autograd can differentiate it; else None."""
-        smooth, shift, total = self._smooth, self._shift, self._log_total
-        if smooth is None or not self.square_integrable:
-            return None
-        return lambda x: smooth(x - shift.to(x)) - total
-
     def moments(self) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
         """Mean and covariance, by importance weights; NotImplementedError for a law that has none."""
         if not self.square_integrable:
@@ -171,32 +143,13 @@ class ByWeights(Target):
         covariance = (self._w[:, None] * away).T @ away
         return self._out(torch.from_numpy(mean) + self._shift), self._out(torch.from_numpy(covariance))
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """The same law, returning another dtype, or to another device; it computes in float64 on the CPU."""
-        other = copy.copy(self)
-        other.device = torch.device(device or self.device)
-        if dtype is not None and dtype != self.dtype:
-            other.dtype = resolving(dtype, self._middle + self._shift, self.scales()[0], self.name)
-        return other
-
-    @property
-    def origin(self) -> Float[Tensor, " d"]:
-        """The mean of the mixture's middles where that lies far from zero, else 0."""
-        place = (self._middle + self._shift).to(self.device)
-        return place if far(place, self.scales()[1]) else torch.zeros_like(place)
-
-    def moved(self, by: Float[Tensor, " d"]) -> Self:
-        """The law of X + by."""
-        other = copy.copy(self)
-        other._shift = self._shift + by.cpu().double()
-        return other
-
     @property
     def _middle(self) -> Float[Tensor, " d"]:
         return torch.from_numpy(self._mixture.weights @ self._mixture.means)
 
-    def _out(self, values: Tensor) -> Tensor:
-        return values.to(self.device, self.dtype)
+    @property
+    def _log_total(self) -> float:
+        return self._integral
 
     def _log_weights(self, x: Array) -> Array:
         logs = torch.from_numpy(self._mixture.logs(x)).logsumexp(1).numpy()
@@ -209,12 +162,7 @@ class ByWeights(Target):
         weight = np.exp(logs - logs.max())
         return x, weight / weight.sum()
 
-    def _posterior(self, y: Float[Tensor, "n d"], snr: float) -> tuple[Float[Tensor, "n d"], _Weighted]:
-        """y without the shift of the law, and the posterior of t = r x - y."""
-        check_snr(snr)
-        if y.ndim != 2 or y.shape[1] != self.dim:
-            raise ValueError(f"noisy points must have shape (n, {self.dim}), got {tuple(y.shape)}")
-        own = y.to("cpu", torch.float64) - snr * self._shift
+    def _posterior(self, own: Float[Tensor, "n d"], snr: float) -> _Weighted:
         rows = max(1, _BLOCK // (self.dim * (_DRAWS + len(self._mixture.weights) * len(self._mixture.scales))))
         generator = torch.Generator().manual_seed(self._seed ^ _STREAM)
         parts = [self._drawn(block, snr, generator) for block in own.split(rows)]
@@ -227,7 +175,7 @@ class ByWeights(Target):
                 f"below {_LEAST:.0f} of {_DRAWS} draws (median {float(found.ess.median()):.0f}): give points near all "
                 "modes as at=[x], or a law with posteriors of its own"
             )
-        return own, found
+        return found
 
     def _drawn(self, y: Float[Tensor, "n d"], r: float, generator: torch.Generator) -> _Weighted:
         given = self._mixture.given(y, r)
