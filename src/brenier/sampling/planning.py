@@ -269,7 +269,10 @@ def _least(
     if to_zero:
         low = _lowest(law, low)
     cost = evaluations(solver, starts[0])
-    flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, points, cost_of_runs(solver, starts[0]))
+    runs = cost_of_runs(solver, starts[0])
+    if law.course is not None and law.course.levels is not None:
+        runs += cost  # once more, on levels that the network knows
+    flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, points, runs)
     advance(0.5)
     if law.learned:
         starts = starts if law.course is None else by_prediction(flown, solver, starts)
