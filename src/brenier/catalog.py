@@ -47,10 +47,11 @@ LawLike: TypeAlias = Target | str | os.PathLike[str] | Numbers | families.Frozen
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A law that goes by a name: what it is, and how it is made."""
+    """A law that goes by a name: what it is, how it is made, and whether it is a network."""
 
     law: str
     make: Callable[..., Target]
+    learned: bool = False
 
 
 def _mixture(weights: Sequence[float], means: Sequence[float], variances: Sequence[float]) -> Callable[..., Target]:
@@ -82,7 +83,7 @@ BUILT_IN: dict[str, BuiltIn] = {
         _mixture([0.1, 0.2, 0.4, 0.3], [-4.0, -2.0, 2.0, 4.0], [1.0, 0.5, 0.5, 1.0]),
     ),
     "digits": BuiltIn("1,797 handwritten digits of 8 x 8 pixels in [-1, 1], from scikit-learn", _digits),
-    "digits-network": BuiltIn("a small network trained to denoise these digits", _digits_network),
+    "digits-network": BuiltIn("a small network trained to denoise these digits", _digits_network, True),
 }
 
 FAMILIES: dict[str, str] = {
@@ -194,8 +195,7 @@ def load_target(
 def _rows_that_stay(law: str | os.PathLike[str], reading: Reading, max_memory: float | None) -> Rows | None:
     """The rows of a file that is used in blocks; None for all else."""
     text = os.fspath(law)
-    built_in = isinstance(law, str) and law in BUILT_IN
-    if built_in or not can_be_read(text) or reading.standardize is not False:
+    if not can_stay(law) or reading.standardize is not False:
         return None
     limit = free_memory() / 2 if max_memory is None else max_memory * 2**30
     together = cluster.active() is not None
@@ -204,6 +204,24 @@ def _rows_that_stay(law: str | os.PathLike[str], reading: Reading, max_memory: f
     rows = file_rows(text, reading)
     wide = 4 if np.can_cast(rows.dtype, np.float32) else 8
     return rows if together or wide * math.prod(rows.shape) > limit else None
+
+
+def is_network(law: LawLike) -> bool:
+    """Whether a name is that of a network, or a law is one."""
+    if isinstance(law, Target):
+        return law.learned
+    if isinstance(law, str) and law in BUILT_IN:
+        return BUILT_IN[law].learned
+    if not isinstance(law, str | os.PathLike):
+        return False
+    folder = Path(law)
+    return exists(folder) and folder.is_dir() and (saved.is_checkpoint(folder) or folders.is_diffusers(folder))
+
+
+def can_stay(law: LawLike) -> bool:
+    """Whether a name is that of data that can be used in blocks, where they lie."""
+    built_in = isinstance(law, str) and law in BUILT_IN
+    return isinstance(law, str | os.PathLike) and not built_in and can_be_read(os.fspath(law))
 
 
 def readable(law: LawLike) -> tuple[str, ...]:

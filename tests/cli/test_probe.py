@@ -350,3 +350,8 @@ def test_a_scheduler_that_does_not_answer_is_refused(brenier: Command, points: P
     pytest.importorskip("distributed")
     brenier("probe", points, *FEW, "--scheduler", "nonsense").refused("scheduler 'nonsense'", "dask scheduler")
     brenier("probe", points, *FEW, "--scheduler", "nonsense", "--workers", 2).refused("give one of them")
+
+
+def test_workers_are_refused_where_they_have_nothing_to_do(brenier: Command) -> None:
+    for command in (("probe", "normal"), ("plan", "digits"), ("sample", "normal", "-o", "a.npy")):
+        brenier(*command, "--workers", 2).refused("--workers and --scheduler are for", "leave them out")

@@ -48,12 +48,17 @@ Dtype: TypeAlias = Annotated[Literal["float32", "float64"] | None, typer.Option(
 MaxMemory: TypeAlias = Annotated[float | None, typer.Option(metavar="GIB", help="Memory for blocks of work, in GiB.")]
 Workers: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Processes that read data in blocks.", rich_help_panel="Data in blocks"),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Processes that share the work on data in blocks, or of a network.",
+        rich_help_panel="Several processes",
+    ),
 ]
 Scheduler: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS", help="Dask scheduler whose workers do: tcp://...", rich_help_panel="Data in blocks"
+        metavar="ADDRESS", help="Dask scheduler whose workers do: tcp://...", rich_help_panel="Several processes"
     ),
 ]
 Objective: TypeAlias = Annotated[
@@ -190,42 +195,43 @@ def open_law(
 
 
 def open_blocks(
-    name: str,
-    files: "Files",
-    data: str | None,
-    device: str | None,
-    dtype: str | None,
-    max_memory: float | None,
-    *,
-    needed: bool = False,
+    name: str, files: "Files", data: str | None, device: str | None, dtype: str | None, max_memory: float | None
 ) -> "Target":
-    """The law that a command names, of which data may stay where they are, to be used in blocks.
-
-    Raises:
-        ValueError: it is used otherwise, where blocks are `needed`.
-    """
+    """The law that a command names, of which data may stay where they are, to be used in blocks."""
     from brenier.catalog import load_target
 
     options: dict[str, Any] = {"device": device, "dtype": torch_dtype(dtype)}
     if data is not None:
         return load_target(files.open(name), data=files.open(data), **options)
-    law = load_target(name, **options, max_memory=max_memory, reading=files.reading_of(name), blocks=True)
-    if needed and law.in_memory:
-        raise ValueError(
-            f"--workers and --scheduler are for data in blocks, and {name!r} is used whole: leave them out"
-        )
-    return law
+    return load_target(name, **options, max_memory=max_memory, reading=files.reading_of(name), blocks=True)
 
 
 @contextmanager
-def on_cluster(workers: int | None, scheduler: str | None, *, quiet: bool) -> Generator[None, None, None]:
-    """Have the workers of a cluster do what is done in blocks; the address of its dashboard is said once."""
+def on_cluster(
+    law: str, workers: int | None, scheduler: str | None, *, quiet: bool, data: bool = False
+) -> Generator[None, None, None]:
+    """Have the workers of a cluster share the work on a law; the address of its dashboard is said once.
+
+    Args:
+        law: its name: a network's, or that of data in blocks where the command can use those.
+        workers: processes that are started here.
+        scheduler: address of one that has workers.
+        quiet: say nothing.
+        data: whether the command can use data in blocks.
+
+    Raises:
+        ValueError: they are not for this law; as `connected`.
+    """
     if workers is None and scheduler is None:
         yield
         return
 
+    from brenier.catalog import can_stay, is_network
     from brenier.core.blocks.cluster import connected
 
+    if not is_network(law) and not (data and can_stay(law)):
+        what = "data in blocks and networks" if data else "networks"
+        raise ValueError(f"--workers and --scheduler are for {what}, and {law!r} is used whole: leave them out")
     with connected(workers, scheduler) as client:
         if not quiet:
             typer.echo(f"Dask dashboard: {client.dashboard_link}", err=True)

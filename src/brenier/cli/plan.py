@@ -29,6 +29,8 @@ def run_plan(
     seed: options.Seed = 0,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the schedule (.json).")] = None,
     figure: options.Figure = None,
     force: options.Force = False,
@@ -44,22 +46,23 @@ def run_plan(
 
     check_outputs(output, figure, force, SCHEDULE_SUFFIXES)
     known = None if profile is None else read(profile, "profile")
-    source = options.open_law(law, data, device, dtype, reading)
-    begun = time.monotonic()
-    schedule = plan(
-        source,
-        steps,
-        solver=solver,
-        criterion=criterion,
-        objective=objective,
-        sigma_max=sigma_max,
-        sigma_min=sigma_min,
-        profile=known,
-        pilots=pilots,
-        seed=seed,
-        progress=not quiet,
-    )
-    seconds = time.monotonic() - begun
+    with options.on_cluster(law, workers, scheduler, quiet=quiet):
+        source = options.open_law(law, data, device, dtype, reading)
+        begun = time.monotonic()
+        schedule = plan(
+            source,
+            steps,
+            solver=solver,
+            criterion=criterion,
+            objective=objective,
+            sigma_max=sigma_max,
+            sigma_min=sigma_min,
+            profile=known,
+            pilots=pilots,
+            seed=seed,
+            progress=not quiet,
+        )
+        seconds = time.monotonic() - begun
 
     def write(path: Path) -> None:
         path.write_text(schedule.to_json(), encoding="utf-8")

@@ -32,6 +32,8 @@ def run_sample(
     batch: options.Batch = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
     *,
@@ -51,23 +53,24 @@ def run_sample(
     whole_number(n, "-n", 1)
     grid = given_schedule(schedule, criterion)
     visited = None if times is None else read_numbers(times, "--times")
-    source = options.open_law(law, data, device, dtype, reading)
-    begun = time.monotonic()
-    found = sample(
-        source,
-        n,
-        steps=steps,
-        solver=solver,
-        schedule=grid,
-        times=visited,
-        seed=seed,
-        batch=batch,
-        progress=not quiet,
-    )
-    seconds = time.monotonic() - begun
-    write_files((output, partial(write_points, found.events)), force=force)
-    if not quiet:
-        known = n >= ENOUGH and source.drawn_from is not None
-        distance = w2(found.points, source, seed=seed) if known else None
-        straight = None if found.times is None else straightness_of(source, seed=seed)
-        show_samples(found, source, distance, straight, seed=seed, seconds=seconds)
+    with options.on_cluster(law, workers, scheduler, quiet=quiet):
+        source = options.open_law(law, data, device, dtype, reading)
+        begun = time.monotonic()
+        found = sample(
+            source,
+            n,
+            steps=steps,
+            solver=solver,
+            schedule=grid,
+            times=visited,
+            seed=seed,
+            batch=batch,
+            progress=not quiet,
+        )
+        seconds = time.monotonic() - begun
+        write_files((output, partial(write_points, found.events)), force=force)
+        if not quiet:
+            known = n >= ENOUGH and source.drawn_from is not None
+            distance = w2(found.points, source, seed=seed) if known else None
+            straight = None if found.times is None else straightness_of(source, seed=seed)
+            show_samples(found, source, distance, straight, seed=seed, seconds=seconds)

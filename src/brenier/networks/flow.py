@@ -103,12 +103,17 @@ class FlowTarget(NetworkTarget):
         """
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"points must have shape (n, {self.dim}), got {tuple(x.shape)}")
-        blocks = x.split(self.batch) if len(x) else ()
-        found = [self._velocity(part, t, k * self.batch) for k, part in enumerate(blocks)] or [x]
-        bad = ~torch.isfinite(torch.cat(found)).all(1)
+        asked = [(x[rows], t, int(rows[0])) for rows in self.tasks.cut(len(x))] if len(x) else []
+        found = torch.cat(self.tasks.each(self, "_velocities", asked) or [x])
+        bad = ~torch.isfinite(found).all(1)
         if bool(bad.any()):
             raise ValueError(f"{self.name} returned NaN or infinite values at t = {t:g}, for {int(bad.sum())} points")
-        return torch.cat(found)
+        return found
+
+    @torch.no_grad()
+    def _velocities(self, x: Float[Tensor, "n d"], t: float, first: int) -> Float[Tensor, "n d"]:
+        parts = enumerate(x.split(self.batch))
+        return torch.cat([self._velocity(part, t, first + k * self.batch) for k, part in parts])
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
         """Draw points: of the data where there are data, else by running the flow."""

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from brenier.core.blocks import cluster
 from brenier.core.checks import whole_number
 from brenier.core.points import Numbers
 from brenier.core.random import seeds
@@ -43,7 +44,8 @@ from brenier.networks.conventions import (
 from brenier.networks.drawing import drawn_by_chain
 from brenier.networks.jacobian import DENSE, PROBES, Jacobian, dense_jacobian, from_dense, from_products
 from brenier.networks.placing import Network, check_dtype, parameters, placed, shape_of, uncompiled
-from brenier.networks.suitability import warn_of_data
+from brenier.networks.suitability import check_rows, warn_of_data
+from brenier.networks.tasks import Tasks
 
 KNOWN = ("norm", "trace", "norm_error", "symmetric", "asymmetry", "trace_se")  # of a localization, beside its mean
 PASSES = 8192  # through the network, back, that the default queries at one SNR take, up to `DENSE` dimensions
@@ -132,7 +134,7 @@ class NetworkTarget(Target):
         network = uncompiled(network)
         if isinstance(network, nn.Module):
             network = placed(network, self.device, self.dtype).eval()
-        self.network, self.sigma_data = network, sigma_data
+        self.network, self.sigma_data, self.tasks = network, sigma_data, Tasks(network)
         self.prediction: Prediction = prediction
         self.convention = describe(prediction, self.scale, sigma_data)
         self.conditions = Conditions.of(condition, unconditional, guidance)
@@ -222,6 +224,7 @@ class NetworkTarget(Target):
         other = copy.copy(self)
         if isinstance(self.network, nn.Module):
             other.network = placed(self.network, device, dtype)
+        other.tasks = Tasks(other.network)
         other.dtype, other.device, other._origin = dtype, device, self._origin.to(device)
         other.data = None if self.data is None else self.data.to(device, dtype)
         other._check_network()
@@ -248,18 +251,19 @@ class NetworkTarget(Target):
         """Draw points: of the data where there are data, else by the chain (see `drawing`)."""
         if self.data is not None:
             return self.data.sample(n, seed).to(self.dtype)
-        return drawn_by_chain(self, n, seed, self.batch)
+        return drawn_by_chain(self, n, seed, self.batch if cluster.active() is None else max(n, self.batch))
 
     @torch.no_grad()
     def denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
         """The network's posterior mean at y, in the unit of the data."""
         y, snr = self._known(y, snr)
-        return self._check_finite(self._denoise(y, snr), snr)
+        asked = [(y[rows], snr, int(rows[0])) for rows in self.tasks.cut(len(y))]
+        return self._check_finite(torch.cat(self.tasks.each(self, "_denoise", asked)), snr)
 
     @torch.no_grad()
-    def _denoise(self, y: Float[Tensor, "n d"], snr: float) -> Float[Tensor, "n d"]:
+    def _denoise(self, y: Float[Tensor, "n d"], snr: float, first: int = 0) -> Float[Tensor, "n d"]:
         blocks = torch.arange(len(y)).split(self.batch)
-        return torch.cat([self._scaled_mean(y[rows], snr, int(rows[0])) for rows in blocks]) / snr
+        return torch.cat([self._scaled_mean(y[rows], snr, first + int(rows[0])) for rows in blocks]) / snr
 
     def localize(self, y: Float[Tensor, "n d"], snr: float) -> Localization:
         """Posterior mean and localization by the network's Jacobian at y ([LDK24] Definition 4)."""
@@ -274,16 +278,29 @@ class NetworkTarget(Target):
         advance: Callable[[float], None] = lambda share: None,
     ) -> Localization:
         """Localize y = r x + z for each r in `snrs`, each norm starting from the direction found at the one before."""
+        parts = self.tasks.cut(len(x), 1 if self.dim <= DENSE else self.batch)
+        if len(parts) == 1:
+            return self._localize_path(x, z, snrs, 0, advance)
+        asked = [(x[rows], z[rows], snrs, int(rows[0])) for rows in parts]
+        found = self.tasks.each(self, "_localize_path", asked, advance)
+        known: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in found], 1) for name in KNOWN}
+        return Localization(**known)
+
+    def _localize_path(
+        self, x: Tensor, z: Tensor, snrs: Sequence[float], first: int, advance: Callable[[float], None] | None = None
+    ) -> Localization:
+        """The same of some rows of all, counted from `first`."""
         found: dict[str, Any] = {name: x.new_zeros(len(snrs), len(x)) for name in KNOWN}
         for rows in torch.arange(len(x)).split(self.batch):
             direction: Tensor | None = None
+            start = first + int(rows[0])
             for k, snr in enumerate(snrs):
-                first = int(rows[0])
-                there = self._jacobian(snr * x[rows] + z[rows], snr, _generator(0, first), direction, False, first)
+                there = self._jacobian(snr * x[rows] + z[rows], snr, (0, start), direction, False, start)
                 direction = there.direction
                 for name, values in found.items():
                     values[k, rows] = getattr(there, name)
-                advance(len(rows) / len(x) / len(snrs))
+                if advance is not None:
+                    advance(len(rows) / len(x) / len(snrs))
         return Localization(**found)
 
     @of_points
@@ -300,18 +317,18 @@ class NetworkTarget(Target):
             ValueError: the SNR is outside the network's range, or the network's output is not finite.
         """
         y, snr = self._known(y, snr)
-        parts = [
-            self._jacobian(block, snr, _generator(seed, i), None, spectrum, i * self.batch)
-            for i, block in enumerate(y.split(self.batch))
-        ]
+        rows = torch.arange(len(y)).split(self.batch)
+        asked = [(y[part], snr, (seed, i), None, spectrum, i * self.batch) for i, part in enumerate(rows)]
+        parts = self.tasks.each(self, "_jacobian", asked)
         columns = [[getattr(part, name) for part in parts] for name in Jacobian.__dataclass_fields__]
         return Jacobian(*(None if column[0] is None else torch.cat(column) for column in columns))  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()
     def _jacobian(
-        self, y: Tensor, snr: float, generator: torch.Generator, direction: Tensor | None, spectrum: bool, first: int
+        self, y: Tensor, snr: float, seed: tuple[int, int], direction: Tensor | None, spectrum: bool, first: int
     ) -> Jacobian:
         y, snr = self._known(y, snr)
+        generator = _generator(*seed)
 
         def scaled_mean(points: Tensor) -> Tensor:
             return self._scaled_mean(points, snr, first)
@@ -379,32 +396,13 @@ class NetworkTarget(Target):
         return law
 
     def _check_network(self) -> None:
-        """Two calls: shapes, a gradient that reaches the input, and rows that do not see each other."""
+        """Refuse what does not take points of this shape, row by row and differentiably."""
         low, high = self.snr_range
         snr = math.sqrt(max(low, min(1e-3, high)) * min(high, max(1e3, low)))
         _, _, t = self.scale.level(snr)
         generator = torch.Generator().manual_seed(0)
         x = torch.randn((2, self.dim), generator=generator).to(self.device, self.dtype).requires_grad_()
-        try:
-            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-                output = self._call(x, t)
-                alone = self._call(x[:1], t)
-        except (RuntimeError, IndexError, TypeError, AttributeError, KeyError) as error:
-            line = " ".join(str(error).split())[:200]
-            told = f" with {self.conditions.name}" if self.conditions.name else ""
-            raise ValueError(f"{self.name} does not take points of shape {self.event_shape}{told}: {line}") from error
-        gradient = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
-        if gradient is None:
-            raise ValueError(
-                f"{self.name} has no gradient in its input, so that it has no Jacobian: remove torch.no_grad, detach "
-                "or conversions to NumPy from it"
-            )
-        apart = float((output[:1] - alone).detach().abs().max())
-        if apart > 1e-2 * float(alone.detach().abs().max()):  # NaN is found where the SNR is known
-            raise ValueError(
-                f"{self.name} predicts a point differently beside another, or twice: every row must be predicted from "
-                "itself alone (no batch statistics, no randomness)"
-            )
+        check_rows(lambda points: self._call(points, t), x, self.name, self.event_shape, self.conditions.name)
 
     def _look_at_data(self) -> None:
         """Warn where the data cannot be what the network was trained on."""

@@ -149,6 +149,60 @@ def run(
     Raises:
         ValueError: the scheduler goes away, or workers die over a block one after the other; what a task raises.
     """
+    from dask.delayed import delayed
+
+    lazy = hasattr(rows, "part")
+
+    def tell(_: bool) -> tuple[Any, Any]:
+        told = client.scatter(shared, broadcast=True, hash=False) if shared is not None else None
+        return told, None if lazy else client.scatter(rows, broadcast=True, hash=False)
+
+    def start(known: tuple[Any, Any], one: tuple[int, int, int, Any]) -> Any:
+        told, common = known
+        if lazy:
+            lazily: Any = delayed(_alone, pure=False)
+            return client.compute(lazily(task, rows.part(one[1], one[2]), one[:3], function, told, one[3]))
+        return client.submit(_alone, task, common, one[:3], function, told, one[3], pure=False)
+
+    _all(client, tell, start, tasks, done, ready)
+
+
+def each(
+    client: Any,
+    tell: Callable[[bool], Any],
+    function: Callable[..., Any],
+    asked: Sequence[tuple[Any, ...]],
+    done: Callable[[int, Any], None],
+) -> None:
+    """Have workers compute function(told, *one) for each one that is asked, and tell `done` of each as it ends.
+
+    Args:
+        client: of the cluster.
+        tell: makes a future of what all are told; told itself whether that is to be sent again, as a worker took it
+            along.
+        function: one that can be sent to workers.
+        asked: of each.
+        done: told its place and its result.
+
+    Raises:
+        ValueError: as `run`.
+    """
+
+    def start(told: Any, one: tuple[Any, ...]) -> Any:
+        return client.submit(_alone, function, told, *one, pure=False)
+
+    _all(client, tell, start, asked, done, lambda: len(asked))
+
+
+def _all(
+    client: Any,
+    tell: Callable[[bool], Any],
+    start: Callable[[Any, Any], Any],
+    tasks: Sequence[Any],
+    done: Callable[[int, Any], None],
+    ready: Callable[[], int],
+) -> None:
+    """Start tasks, by what all are told and what one is, and tell `done` of each, until all have ended."""
     from distributed.client import FutureCancelledError, FuturesCancelledError
 
     left = dict(enumerate(tasks))
@@ -160,7 +214,8 @@ def run(
     with _one_line(client):
         for attempt in range(ATTEMPTS):
             try:
-                _try(client, rows, dict(left), task, function, shared, finish, ready)
+                told = tell(attempt > 0)
+                _try(client, lambda one, told=told: start(told, one), dict(left), finish, ready)
                 return
             except (FutureCancelledError, FuturesCancelledError):  # a worker died that had what all were told
                 if client.status != "running" or attempt == ATTEMPTS - 1:
@@ -169,50 +224,41 @@ def run(
 
 def _try(
     client: Any,
-    rows: Any,
-    tasks: Mapping[int, tuple[int, int, int, Any]],
-    task: Callable[..., Any],
-    function: Callable[..., Any],
-    shared: Any,
+    start: Callable[[Any], Any],
+    tasks: Mapping[int, Any],
     done: Callable[[int, Any], None],
     ready: Callable[[], int],
 ) -> None:
-    """As `run`, once, of the tasks by their place."""
-    from dask.delayed import delayed
-
-    lazy = hasattr(rows, "part")
-    told = client.scatter(shared, broadcast=True, hash=False) if shared is not None else None
-    common = None if lazy else client.scatter(rows, broadcast=True, hash=False)
-    threads = max(1, sum(client.nthreads().values()))
+    """The tasks, by their place, once."""
+    threads = threads_of(client)
     places: dict[Any, int] = {}
     left = iter(tasks.items())
 
-    def start() -> bool:
+    def more() -> bool:
         place, one = next(left, (None, None))
-        if place is None or one is None:
+        if place is None:
             return False
-        if lazy:
-            part = rows.part(one[1], one[2])
-            lazily: Any = delayed(_alone, pure=False)
-            future = client.compute(lazily(task, part, one[:3], function, told, one[3]))
-        else:
-            future = client.submit(_alone, task, common, one[:3], function, told, one[3], pure=False)
-        places[future] = place
+        places[start(one)] = place
         return True
 
     try:
-        more = True
-        while more and len(places) < AHEAD * threads:
-            more = start()
+        some = True
+        while some and len(places) < AHEAD * threads:
+            some = more()
         while places:
             for future in _next(list(places), client):
                 place = places.pop(future)
                 done(place, future.result())
-            while more and len(places) < AHEAD * threads and _upto(places, ready()) < 2 * AHEAD * threads:
-                more = start()
+            while some and len(places) < AHEAD * threads and _upto(places, ready()) < 2 * AHEAD * threads:
+                some = more()
     finally:
         if client.status == "running":
             client.cancel(list(places), force=True)
+
+
+def threads_of(client: Any) -> int:
+    """Of all workers together; 1 where there is none yet."""
+    return max(1, sum(client.nthreads().values()))
 
 
 def _upto(places: Mapping[Any, int], ready: int) -> int:
