@@ -3,11 +3,13 @@
     python benchmarks/arena.py                                   # half an hour on one core
     python benchmarks/arena.py --quick                           # three samplers, two budgets, a twentieth of the noise
     python benchmarks/arena.py --laws ring --networks DIR ...    # folders of networks, of diffusers' pipelines too
+    python benchmarks/arena.py --laws --networks DIR ... --labels 0 1 2    # told each of these labels in turn
 
 For each law or network, sampler and number of evaluations (Heun: as many steps as fit), and each criterion of
 `brenier.plan`: the root mean square distance to the exact end, from noise that no plan has seen, with its standard
 error; the Frechet distance between the sampler's ends and the exact ones, which are drawn from the law; and what
-planning took. All grids end at 0.
+planning took. All grids end at 0. For a network of diffusers, `diffusers` are the levels that its schedulers visit
+by default, where there is one of this sampler, and else those of DPM-Solver++(2M).
 
 A line for each cell goes to stdout, all numbers to --cells, a table for each law to --output:
 
@@ -22,16 +24,20 @@ import argparse
 import csv
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import diffusers
 import numpy as np
 import torch
 
 import brenier
+from brenier.core.reading.options import Reading
 from brenier.metrics.distances import frechet_distance
+from brenier.networks.diffusers.folders import is_diffusers, parts_of
+from brenier.networks.diffusers.model import load_scheduler
 from brenier.sampling import planning
 from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
@@ -52,6 +58,12 @@ QUICK = ("euler", "dpmpp-2m", "unipc-3"), (6, 10)
 DEAR = {"digits-0.01": 1024}  # laws that get no more cells than that, and their noise
 NOISE = {2: 8192, 20: 4096, 64: 2048}  # fresh points up to so many dimensions
 QUERIES = 512  # per SNR of a profile
+DEFAULTS = {  # of diffusers, for chains and flow matching
+    "euler": ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"),
+    "heun": ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"),
+    "unipc-3": ("UniPCMultistepScheduler",) * 2,
+    "dpmpp-2m": ("DPMSolverMultistepScheduler",) * 2,
+}
 CLOSE = 1.05
 
 
@@ -67,38 +79,51 @@ class Entry(NamedTuple):
     ratio: float  # to `error`
     ratio_se: float
     frechet: float
+    frechet_se: float
     planning: int
     sigmas: str
 
 
-def measure(law: brenier.Target, solvers: Sequence[str], budgets: Sequence[int], noise: int) -> list[Entry]:
-    """All cells of a law."""
+def measure(
+    law: brenier.Target,
+    solvers: Sequence[str],
+    budgets: Sequence[int],
+    noise: int,
+    queries: int = QUERIES,
+    scheduler: Any = None,
+) -> list[Entry]:
+    """All cells of a law, or of a network with its scheduler."""
     high, low, _ = planning.noise_range(law, None, None)
     x = start(law, noise, high, seed=1)
-    goal = reference(law, x, high, 0.0, tolerance=1e-4).double()
+    tolerance = 1e-4 if scheduler is None else 1e-3  # of networks of diffusers, whose evaluations cost
+    goal = reference(law, x, high, 0.0, tolerance=tolerance).double()
     about = "atoms" if law.atoms else None
-    profile = brenier.probe(law, needed_snrs(high, low), about=about, queries=QUERIES, progress=False)
+    profile = brenier.probe(law, needed_snrs(high, low), about=about, queries=queries, progress=False)
     if not law.learned:  # pilots are the same in all cells, and flown once
         planning._fly = cache(FLY)
     found: list[Entry] = []
     for solver in solvers:
         for steps in dict.fromkeys((budget + 1) // 2 if solver == "heun" else budget for budget in budgets):
             begun, squares, cell = time.perf_counter(), dict[str, np.ndarray](), list[Entry]()
-            for criterion in CRITERIA:
+            for criterion in CRITERIA if scheduler is None else (*CRITERIA, "diffusers"):
                 known = profile if criterion in INFORMED else None
-                plan = brenier.plan(law, steps, solver=solver, criterion=criterion, profile=known, progress=False)
-                spent = (plan.evaluations or 0) + (0 if known is None else profile["snr"].size * QUERIES)
+                if criterion == "diffusers":
+                    plan = brenier.Schedule(default(scheduler, solver, steps, high), solver, criterion=criterion)
+                else:
+                    plan = brenier.plan(law, steps, solver=solver, criterion=criterion, profile=known, progress=False)
+                spent = (plan.evaluations or 0) + (0 if known is None else profile["snr"].size * queries)
                 end = integrate(law, x, plan.sigmas, solver).x.double()
                 square = squares[criterion] = (end - goal).square().sum(1).cpu().numpy()
                 rms, own = math.sqrt(square.mean()), squares["error"]
                 relative = square / square.mean() - own / own.mean()
                 ratio = rms / math.sqrt(own.mean())
+                frechet = frechet_distance(end, goal)[0]
                 cell.append(
                     Entry(
                         law.name, solver, evaluations(solver, plan.sigmas), criterion, rms,
                         float(square.std()) / math.sqrt(noise) / 2 / rms,
                         ratio, ratio * float(relative.std()) / math.sqrt(noise) / 2,
-                        frechet_distance(end, goal)[0].value, spent, plan.to_text(),
+                        frechet.value, frechet.value_se, spent, plan.to_text(),
                     )
                 )  # fmt: skip
             own, *others = cell
@@ -114,6 +139,23 @@ def measure(law: brenier.Target, solvers: Sequence[str], budgets: Sequence[int],
 
 
 FLY = planning._fly
+
+
+def default(scheduler: Any, solver: str, steps: int, high: float) -> list[float]:
+    """The levels that a scheduler of diffusers visits in so many steps, beginning where the network's pipelines do."""
+    flow = "FlowMatch" in type(scheduler).__name__
+    kind = getattr(diffusers, DEFAULTS.get(solver, DEFAULTS["dpmpp-2m"])[flow])
+    options = {} if not flow or "FlowMatch" in kind.__name__ else FLOWS
+    made = kind.from_config(scheduler.config, final_sigmas_type="zero", **options)
+    made.set_timesteps(steps)
+    sigmas = made.sigmas.double().numpy()
+    if flow:
+        sigmas = np.divide(sigmas, 1 - sigmas, out=np.full_like(sigmas, np.inf), where=sigmas < 1)
+    levels = np.unique(np.minimum(sigmas, high))[::-1]  # Heun's has each twice
+    return [high, *levels[1:].tolist()]
+
+
+FLOWS = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 
 
 def table(found: Sequence[Entry]) -> str:
@@ -139,7 +181,20 @@ def table(found: Sequence[Entry]) -> str:
         frechet = _mean([max(other, 1e-12) / max(ours, 1e-12) for other, ours in pairs])
         where = f"{worst.ratio:.2f} ± {2 * worst.ratio_se:.2f} ({worst.solver}, {worst.evaluations})"
         rows.append((mean, f"| `{criterion}` | {mean:.2f} | {where} | {kept:.0%} | {frechet:.2f} | {_cost(others)} |"))
-    return "\n".join([*lines, *(row for _, row in sorted(rows))])
+    return "\n".join([*lines, *(row for _, row in sorted(rows)), *_behind(found, own)])
+
+
+def _behind(found: Sequence[Entry], own: Mapping[tuple[str, int], Entry]) -> list[str]:
+    """In how many cells the Frechet distance is larger than by what diffusers does by default."""
+    pairs = [(own[e.solver, e.evaluations], e) for e in found if e.criterion == "diffusers"]
+    if not pairs:
+        return []
+    larger = [ours for ours, other in pairs if ours.frechet > other.frechet]
+    sure = [a for a, b in pairs if a.frechet - b.frechet > 2 * math.hypot(a.frechet_se, b.frechet_se)]
+    which = ", ".join(f"{entry.solver} {entry.evaluations}" for entry in larger)
+    where = f" ({which})" if which else ""
+    said = f"Frechet distance larger than that of `diffusers` in {len(larger)} of {len(pairs)} cells{where}"
+    return ["", f"{said}, in {len(sure)} of them by more than two standard errors."]
 
 
 def _cost(entries: Sequence[Entry]) -> str:
@@ -155,6 +210,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--laws", nargs="*", choices=LAWS, default=[*LAWS])
     parser.add_argument("--networks", nargs="*", default=["digits-network"], metavar="DIR")
+    parser.add_argument("--labels", nargs="+", type=int, help="class_labels that networks in folders are told, in turn")
+    parser.add_argument("--queries", type=int, default=QUERIES, help="of profiles, at each SNR")
     parser.add_argument("--solvers", nargs="+")
     parser.add_argument("--evaluations", nargs="+", type=int)
     parser.add_argument("--noise", type=int, help="fresh points, instead of 1,024 to 8,192")
@@ -166,11 +223,14 @@ def main() -> None:
     found: list[Entry] = []
     tables: list[str] = []
     for name in [*given.laws, *given.networks]:
-        law = LAWS[name]() if name in LAWS else brenier.load_target(name)
+        scheduler = load_scheduler(parts_of(name)[1]) if is_diffusers(name) else None
+        told = Reading(condition={"class_labels": given.labels}) if given.labels and scheduler else None
+        law = LAWS[name]() if name in LAWS else brenier.load_target(name, reading=told)
         solvers, budgets = QUICK if given.quick or name in DEAR else (SOLVERS, BUDGETS)
         noise = DEAR.get(name) or next((n for dim, n in NOISE.items() if law.dim <= dim), 256)
         noise = given.noise or (max(noise // 20, 2 * law.dim) if given.quick else noise)
-        rows = measure(law, given.solvers or solvers, given.evaluations or budgets, noise)
+        noise = -(-noise // law.period) * law.period
+        rows = measure(law, given.solvers or solvers, given.evaluations or budgets, noise, given.queries, scheduler)
         found, tables = [*found, *rows], [*tables, table(rows)]
         print(tables[-1], flush=True)
         if given.output:

@@ -73,7 +73,14 @@ def off(*arguments, **options):
         (lambda: make("DDIM", **ZERO), None, {"values": "values that are not finite at call 2"}),
         (lambda: flow(shift=3.0), None, {"shift": "at sigma = 0.009009, shifted twice by 3: its smallest is 0.003"}),
         (lambda: flow(shift=3.0), PATH, {"shift": "given once more, by 3: sigma = 0.3 instead of 0.1"}),
-        (lambda: make("DPMSolverMultistep", **LATENT), CHAIN, {"levels": "sigma = 0.09829 instead of 0.1, off by"}),
+        (
+            lambda: make("DPMSolverMultistep", **LATENT),
+            CHAIN,
+            {
+                "levels": "sigma = 0.09829 instead of 0.1, off by",
+                "solver": "steps as dpmpp-2m does, and the schedule was planned for euler: schedule.install runs that",
+            },
+        ),
         (
             lambda: make("DDIM", **LATENT),
             CHAIN,
@@ -141,6 +148,43 @@ def test_an_installed_schedule_is_executed(scheduler, solver):
         assert found.sizes["call"] == schedule.evaluations_per_sample
     other = Schedule([grid[0], 2.5, 0.7, 0.2, 0.05, 0], solver, criterion="by hand")
     assert "levels" in off(pipeline, other)
+    assert off(pipeline, Schedule(grid, "euler", criterion="by hand")).keys() >= {"solver"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "solver"),
+    [
+        ("DDIM", {}, "euler"),
+        ("EulerDiscrete", {}, "euler"),
+        ("HeunDiscrete", {}, "heun"),
+        ("DPMSolverMultistep", {}, "dpmpp-2m"),
+        ("DPMSolverMultistep", {"solver_order": 3}, "dpmpp-3m"),
+        ("DPMSolverMultistep", {"algorithm_type": "sde-dpmsolver++"}, "dpmpp-2m-sde"),
+        ("UniPCMultistep", {"solver_order": 3}, "unipc-3"),
+        ("UniPCMultistep", {"solver_order": 3, "disable_corrector": [*range(7)]}, "unip-3"),
+        ("DEISMultistep", {}, "deis-2"),
+        ("DDPM", {}, "euler-maruyama"),
+        ("EDMDPMSolverMultistep", {}, "dpmpp-2m"),
+        ("FlowMatchEulerDiscrete", {}, "euler"),
+        ("KDPM2Discrete", {}, ""),
+    ],
+)
+def test_the_solver_of_a_scheduler_is_told_by_what_it_does(name, options, solver):
+    found = audit(make(name, **options), steps=7)
+    assert found.attrs["solver"] == solver
+    said = brenier.summary(found)
+    assert f"Steps as {solver} does." in said if solver else "Steps as" not in said
+
+
+def test_a_schedule_for_another_solver_is_found():
+    course = from_diffusers(unet(), make("DDPM")).course
+    grid = course.placed([course.high, 8, 3, 1, 0.3, 0.1, 0])
+    for solver, other in (("dpmpp-2m", None), ("unipc-3", "dpmpp-2m"), ("euler", "dpmpp-2m")):
+        found = off(make("DPMSolverMultistep"), Schedule(grid, solver, criterion="by hand"))
+        assert found.keys() == ({"solver"} if other else set())
+    flowing = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}  # takes arrays, and no lists
+    plan = Schedule([999, 3, 1, 0.3, 0.12, 0], "dpmpp-2m", criterion="by hand")
+    assert "steps as unipc-2 does" in off(make("UniPCMultistep", **flowing), plan)["solver"]
 
 
 def test_folders(tmp_path):

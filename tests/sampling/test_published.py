@@ -15,15 +15,14 @@ from brenier.sampling.pilots import flow_path
 from brenier.sampling.planning import plan
 from brenier.sampling.published import (
     FINE,
+    PUBLISHED,
     Ends,
     bound,
     deviations,
     dmn,
-    gits,
     influence,
     ld3,
     oss,
-    score_optimal,
     shortest,
 )
 from brenier.sampling.steps import SOLVERS
@@ -82,7 +81,7 @@ def test_gits_on_the_line_counts_local_errors():
 
     levels = np.geomspace(HIGH, LOW, FINE)
     best = min(levels[1:-1], key=lambda s: cost(HIGH, s) + 1.15 * cost(s, LOW))
-    found, spent = gits(line, x, 2, Ends(HIGH, LOW), "euler")
+    found, spent = PUBLISHED["gits"](line, x, 2, Ends(HIGH, LOW), "euler")
     np.testing.assert_allclose(found, [HIGH, best, LOW])
     assert spent == len(x) * (FINE + 1)
 
@@ -108,7 +107,7 @@ def test_dmn_is_even_in_log_sigma_for_euler_and_least_for_others():
 
 def test_score_optimal_steps_have_equal_work():
     """For N(0, c^2) the score is -x/(c^2 + sigma^2): work goes as 2 sigma^2/(c^2 + sigma^2)^1.5 d sigma."""
-    found, spent = score_optimal(NORMAL, noise(NORMAL, 256), 6, Ends(HIGH, LOW), "euler")
+    found, spent = PUBLISHED["score-optimal"](NORMAL, noise(NORMAL, 256), 6, Ends(HIGH, LOW), "euler")
     work = [quad(lambda s: s**2 / (0.25 + s**2) ** 1.5, b, a)[0] for a, b in itertools.pairwise(found)]
     np.testing.assert_allclose(work, np.mean(work), rtol=0.02)
     assert spent == 2 * 256 * FINE

@@ -33,6 +33,8 @@ def print_audit(audit: xr.Dataset, console: Console | None = None) -> None:
     begins, end = float(audit["begins"]), float(audit["end"])
     rest = "0" if end < float(about["sigma_min"]) / 100 else scale(end)
     console.print(f"Begins with {begins:.4g} times the noise of its first level, ends at sigma = {rest}.", markup=False)
+    if about.get("solver"):
+        console.print(f"Steps as {about['solver']} does.", markup=False)
     off = findings(audit)
     for one in off:
         say(f"Off ({one.what}): {about['pipeline']} {one.text}.", console)

@@ -2,7 +2,8 @@
 
 What is asked of a scheduler is not always what it does: it rounds to whole steps, shifts twice, leaves out the top of
 the table, ends above 0, or tells its network another time than that of what it is given. `trace` runs it as a pipeline
-would and reads the levels off; what differs from what was asked for, or from the training, is found here.
+would and reads the levels off; what differs from what was asked for, or from the training, is found here. It also reads
+off how much each call of the network weighs in the end: by that a solver is told.
 """
 
 import inspect
@@ -11,11 +12,14 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import xarray as xr
+from torch import Tensor
 
 from brenier.core import records
 from brenier.core.checks import Array, whole_number
@@ -27,9 +31,13 @@ from brenier.networks.diffusers.pipeline import START
 from brenier.networks.diffusers.scheduler import EDM, Convention, config_of, flows, is_one_of, read_scheduler
 from brenier.networks.diffusers.trace import Trace, check_driven, trace
 from brenier.sampling.schedule import Schedule
+from brenier.sampling.steps import SOLVERS, Memory, evaluations, find_solver, walk
 
 TOLERANCE = 0.01  # relative difference of noise levels that is let pass
 SHIFTED = 1e-3  # relative difference of levels at which a shift is recognised
+WEIGHED = 0.01  # by which the weight of a call is missed
+SAME = 1e-4  # relative difference of levels that are one
+INFINITE = 1e6  # the level of what has no signal, for a solver's weights
 FAR = 500.0  # noise levels above which there is nothing but noise, and differences do not count
 OWN_SIGMAS = "np.linspace(1.0, 1 / num_inference_steps"  # in the code of pipelines that make their own
 
@@ -48,11 +56,13 @@ class _Asked(NamedTuple):
         arguments: for `set_timesteps`.
         sigmas: the levels that should be visited, where it is known.
         how: what a pipeline is given, in words.
+        solver: that they were planned for, where it is known.
     """
 
     arguments: dict[str, Any]
     sigmas: tuple[float, ...] | None
     how: str
+    solver: str | None = None
 
 
 class _Pipeline(NamedTuple):
@@ -83,7 +93,9 @@ def audit(
         Dataset over `call`, the calls of the network: `told`, the level that belongs to the time that it is told;
         `executed`, that of what it sees; `requested` where it is known, NaN elsewhere; `time`; and `size`, the size of
         what it sees over what it should be. `end` is the level that the result is left at; `begins` the noise that the
-        pipeline begins with, over that of its first level. The attribute `findings` lists in JSON what is off.
+        pipeline begins with, over that of its first level. The attribute `findings` lists in JSON what is off;
+        `solver` names the one of `brenier.sampling.steps` that the scheduler steps as, at these levels, and is empty
+        where it is none.
 
     Raises:
         TypeError: it is no pipeline and no scheduler.
@@ -114,7 +126,9 @@ def audit(
     expected = None if asked.sigmas is None else _expected(asked.sigmas, opened.scheduler)
     requested = np.full(len(run.told), np.nan)
     requested[: len(expected or ())] = (expected or [])[: len(requested)]
+    solver = _solver(run, asked.solver)
     found = [*_findings(opened, course, expected, asked, run, tolerance)]
+    found += _other_solver(asked.solver, solver, found)
     return records.dataset(
         "audit",
         {
@@ -131,6 +145,7 @@ def audit(
         pipeline=opened.name,
         scheduler=type(opened.scheduler).__name__,
         asked=asked.how,
+        solver=solver or "",
         sigma_max=course.high,
         sigma_min=course.low,
         tolerance=tolerance,
@@ -189,7 +204,8 @@ def _ask(opened: _Pipeline, schedule: Schedule | None, steps: int, read: Convent
     installed = hasattr(scheduler, "trained")
     if installed:
         own = schedule.sigmas if schedule is not None else tuple(scheduler.config["sigmas"])
-        return _Asked({"num_inference_steps": scheduler.steps}, own, "the schedule that is installed")
+        solver = schedule.solver if schedule is not None else str(scheduler.config["solver"])
+        return _Asked({"num_inference_steps": scheduler.steps}, own, "the schedule that is installed", solver)
     parameters = inspect.signature(scheduler.set_timesteps).parameters
     shifts = {"mu": config_of(scheduler).get("base_shift") or 0.5} if "mu" in parameters else {}
     shifts = shifts if config_of(scheduler).get("use_dynamic_shifting") else {}
@@ -201,13 +217,12 @@ def _ask(opened: _Pipeline, schedule: Schedule | None, steps: int, read: Convent
     usual = "use_flow_sigmas" not in config_of(scheduler) and not is_one_of(scheduler, EDM)  # which takes places
     if "sigmas" in parameters and (flows(scheduler) or usual):
         own = [sigma / (1 + sigma) for sigma in levels] if flows(scheduler) else [*schedule.sigmas]
-        return _Asked({"sigmas": own, **shifts}, schedule.sigmas, "the schedule, as sigmas")
+        return _Asked({"sigmas": np.array(own), **shifts}, schedule.sigmas, "the schedule, as sigmas", schedule.solver)
     if "timesteps" in parameters and not flows(scheduler):
         whole = [round(read.scale.level(1 / sigma)[2]) for sigma in levels]
-        return _Asked({"timesteps": whole}, schedule.sigmas, "the schedule, as timesteps")
-    return _Asked(
-        {"num_inference_steps": schedule.steps}, schedule.sigmas, f"{schedule.steps} steps, as it takes no more"
-    )
+        return _Asked({"timesteps": whole}, schedule.sigmas, "the schedule, as timesteps", schedule.solver)
+    how = f"{schedule.steps} steps, as it takes no more"
+    return _Asked({"num_inference_steps": schedule.steps}, schedule.sigmas, how, schedule.solver)
 
 
 def _expected(sigmas: tuple[float, ...], scheduler: Any) -> list[float]:
@@ -311,6 +326,43 @@ def _end(course: Course, asked: _Asked, run: Trace, tolerance: float) -> Iterato
         yield Finding("end", f"ends at sigma = {_shown(run.end)} instead of {goal:.4g}")
     elif goal == 0 and run.end > course.low * (1 + tolerance):
         yield Finding("end", f"leaves noise of sigma = {_shown(run.end)} in what comes out")
+
+
+def _solver(run: Trace, planned: str | None) -> str | None:
+    """The solver that weighs the calls as the run did, at the levels that it visited: the planned one, or the first."""
+    own = np.array(run.weights)
+    levels = [min(level, INFINITE) for level in run.executed]
+    grid = [level for k, level in enumerate(levels) if k == 0 or abs(level / levels[k - 1] - 1) > SAME]
+    grid.append(run.end if run.end > SAME * levels[-1] else 0.0)
+    if not all(after < level for level, after in pairwise(grid)):
+        return None
+    for solver in sorted(SOLVERS, key=lambda name: name != planned):
+        weights = _weights(grid, solver)
+        if weights.shape == own.shape and np.abs(weights - own).max() <= WEIGHED:
+            return solver
+    return None
+
+
+def _weights(grid: list[float], solver: str) -> Array:
+    """How much the denoiser at each call weighs in x at each call (row), as `Trace.weights` has it."""
+    unit = torch.eye(evaluations(solver, grid), dtype=torch.float64)
+    seen: list[Tensor] = []
+
+    def denoise(points: Tensor, _: float) -> Tensor:
+        seen.append(points[0])
+        return unit[len(seen) - 1 : len(seen)]
+
+    for _ in walk(find_solver(solver).step, denoise, 0 * unit[:1], grid, Memory(noise=torch.zeros_like)):
+        pass
+    return torch.stack(seen).numpy()
+
+
+def _other_solver(planned: str | None, solver: str | None, found: list[Finding]) -> Iterator[Finding]:
+    """Whether it is another one. Where levels are off, what is none of ours may be one at other levels."""
+    if planned in (None, solver) or (solver is None and {one.what for one in found} & {"values", "levels", "count"}):
+        return
+    what = "none of brenier's solvers does" if solver is None else f"{solver} does"
+    yield Finding("solver", f"steps as {what}, and the schedule was planned for {planned}: schedule.install runs that")
 
 
 def _shift(scheduler: Any) -> float:

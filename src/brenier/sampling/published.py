@@ -68,10 +68,11 @@ class Ends(NamedTuple):
     floor: float | None = None
 
 
-Published: TypeAlias = Callable[[Target, Float[Tensor, "n d"], int, Ends, SolverName], tuple[list[float], int]]
+Placed: TypeAlias = tuple[list[float], int]  # levels, and the evaluations that they took
+Published: TypeAlias = Callable[[Target, Float[Tensor, "n d"], int, Ends, SolverName], Placed]
 
 
-def dmn(_law: Target, _x: Float[Tensor, "n d"], steps: int, ends: Ends, solver: SolverName) -> tuple[list[float], int]:
+def dmn(_law: Target, _x: Float[Tensor, "n d"], steps: int, ends: Ends, solver: SolverName) -> Placed:
     """Positive levels with the least bound on what errors of D in proportion to sigma do to the end."""
     start = np.array(_even(steps, ends))
     if len(start) < 3:
@@ -107,16 +108,10 @@ def influence(sigmas: Sequence[float] | Array, solver: SolverName) -> tuple[Arra
     return end[0].numpy(), np.array(asked)
 
 
-def gits(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, _: SolverName) -> tuple[list[float], int]:
-    """Positive levels with the least sum of deviations of Euler steps along the flow."""
-    start = _even(steps, ends)
-    if len(start) < 3:
-        return start, 0
-    x = x[: STUDENTS["gits"]]
-    sigmas = _fine(ends.high, ends.low, steps)
-    path, clean = flow_path(law, x, sigmas)
-    chosen = shortest(deviations(path, clean, sigmas), len(start) - 1, LATER)
-    return [sigmas[k] for k in chosen], len(x) * (len(sigmas) + 1)
+def gits(_: Target, path: Sequence[Tensor], clean: Sequence[Tensor], sigmas: list[float], count: int) -> Placed:
+    """So many positive levels with the least sum of deviations of Euler steps along the flow."""
+    chosen = shortest(deviations(path, clean, sigmas), count - 1, LATER)
+    return [sigmas[k] for k in chosen], 0
 
 
 def deviations(path: Sequence[Tensor], clean: Sequence[Tensor], sigmas: Sequence[float]) -> Array:
@@ -170,7 +165,7 @@ def shortest(cost: Array, steps: int, later: float = 1.0) -> list[int]:
     return [*path, len(cost) - 1]
 
 
-def oss(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, _: SolverName) -> tuple[list[float], int]:
+def oss(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, _: SolverName) -> Placed:
     """Levels whose Euler steps stay closest to the flow, step after step."""
     if steps == 1:
         return _even(steps, ends), 0
@@ -202,15 +197,9 @@ def oss(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, _: SolverN
 
 
 def score_optimal(
-    law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, _: SolverName
-) -> tuple[list[float], int]:
-    """Positive levels between which the work of a corrector is the same."""
-    start = _even(steps, ends)
-    if len(start) < 3:
-        return start, 0
-    x = x[: STUDENTS["score-optimal"]]
-    sigmas = _fine(ends.high, ends.low, steps)
-    path, clean = flow_path(law, x, sigmas)
+    law: Target, path: Sequence[Tensor], clean: Sequence[Tensor], sigmas: list[float], count: int
+) -> Placed:
+    """So many positive levels between which the work of a corrector is the same."""
     work: list[float] = []
     for (sigma, after), point, known in zip(pairwise(sigmas), path, clean, strict=False):
         other = law.denoise((point / after).to(law.dtype), 1 / after).double()
@@ -218,11 +207,11 @@ def score_optimal(
         work.append(math.sqrt(sigma * after * float(change.square().sum(1).mean())))
     total = np.append(0.0, np.cumsum(work))
     total += 1e-9 * (float(total[-1]) or 1.0) * np.linspace(0, 1, len(total))  # where nothing happens, even steps
-    inner = np.interp(np.linspace(0, total[-1], len(start))[1:-1], total, np.log(sigmas))
-    return [ends.high, *np.exp(inner).tolist(), ends.low], 2 * len(x) * len(sigmas)
+    inner = np.interp(np.linspace(0, total[-1], count)[1:-1], total, np.log(sigmas))
+    return [sigmas[0], *np.exp(inner).tolist(), sigmas[-1]], len(path[0]) * len(work)
 
 
-def ld3(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, solver: SolverName) -> tuple[list[float], int]:
+def ld3(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, solver: SolverName) -> Placed:
     """Levels with which this sampler ends closest to the flow, on so few trajectories."""
     if steps == 1:
         return _even(steps, ends), 0
@@ -254,12 +243,28 @@ def ld3(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, solver: So
     return levels(found.x), spent
 
 
+def _along(place: Callable[..., Placed], students: int) -> Published:
+    """A criterion that places levels between given ends by the flow of so many points at most."""
+
+    def placed(law: Target, x: Float[Tensor, "n d"], steps: int, ends: Ends, _: SolverName) -> Placed:
+        start = _even(steps, ends)
+        if len(start) < 3:
+            return start, 0
+        x = x[:students]
+        sigmas = _fine(ends.high, ends.low, steps)
+        path, clean = flow_path(law, x, sigmas)
+        levels, spent = place(law, path, clean, sigmas, len(start))
+        return levels, spent + len(x) * (len(sigmas) + 1)
+
+    return placed
+
+
 PUBLISHED: dict[str, Published] = {
     "dmn": dmn,
-    "gits": gits,
+    "gits": _along(gits, STUDENTS["gits"]),
     "ld3": ld3,
     "oss": oss,
-    "score-optimal": score_optimal,
+    "score-optimal": _along(score_optimal, STUDENTS["score-optimal"]),
 }
 
 

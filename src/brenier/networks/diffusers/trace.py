@@ -9,6 +9,9 @@ each draw of a scheduler's own has a coordinate to itself. So one run, without r
 what the level of its input is, beside the level that belongs to the time that it is told. For this law all solvers
 are exact: what differs is the scheduler's doing. The run begins with the right sample of the first level that is told;
 what a pipeline begins with instead, noise alone, is told apart (`begins`).
+
+Further coordinates stand for the calls: at the k-th, D is 1 in the k-th of them. What is there are the weights of the
+calls in what is seen later, and by them solvers differ.
 """
 
 import copy
@@ -50,6 +53,7 @@ class Trace:
         size: what x was multiplied by, over what the network is meant to see it multiplied by.
         end: noise level of what came out.
         begins: deviation of what a pipeline begins with, as the network sees it, over that of the first level.
+        weights: how much D at each call (column) weighs in x at each call (row).
     """
 
     times: list[float]
@@ -58,6 +62,7 @@ class Trace:
     size: list[float]
     end: float
     begins: float
+    weights: list[list[float]]
 
 
 def check_driven(scheduler: object) -> None:
@@ -104,7 +109,9 @@ def trace(
 def _run(walker: Any, read: Convention, times: list[float], multiplies: bool, scales: bool) -> Trace:
     told = [read.sigma(t) for t in times]
     found: list[tuple[float, float]] = []  # a, |b| of what the network saw
-    size = 2 + PER_CALL * len(times)
+    weights: list[list[float]] = []
+    own = slice(-len(times), None)  # coordinates of the calls
+    size = 2 + (PER_CALL + 1) * len(times)
     # A copy, as some schedulers move to their first step when they are asked to scale.
     scale = _scaled(copy.deepcopy(walker), torch.ones(*SHAPE, 1), walker.timesteps[0], scales)
     first = _frame(read, told[0])
@@ -115,16 +122,20 @@ def _run(walker: Any, read: Convention, times: list[float], multiplies: bool, sc
     with _own_noise(walker):
         for k, t in enumerate(walker.timesteps):
             seen = _scaled(walker, sample, t, scales)
-            found.append(_parts(seen))
-            sample, old = _stepped(walker, _output(read, seen, _level(*found[-1])), k, sample, old)
+            found.append(_parts(seen, own))
+            weights.append(_weights(seen, own))
+            point = torch.zeros_like(seen)
+            point[..., 0] = point[..., own][..., k] = 1.0
+            sample, old = _stepped(walker, _output(read, seen, point, _level(*found[-1])), k, sample, old)
     executed = [_level(*parts) for parts in found]
     return Trace(
         times,
         told,
         executed,
         size=[_size(read, *parts) for parts in found],
-        end=_level(*_parts(sample)),
+        end=_level(*_parts(sample, own)),
         begins=begins,
+        weights=weights,
     )
 
 
@@ -132,10 +143,17 @@ def _scaled(walker: Any, sample: Tensor, t: Tensor, scales: bool) -> Tensor:
     return walker.scale_model_input(sample, t) if scales and hasattr(walker, "scale_model_input") else sample
 
 
-def _parts(sample: Tensor) -> tuple[float, float]:
-    """How much of the point there is, and of noise of all kinds."""
+def _parts(sample: Tensor, own: slice) -> tuple[float, float]:
+    """How much of the point there is, and of noise of all kinds; coordinates of the calls are neither."""
+    row = sample.double().flatten().clone()
+    signal, row[0], row[own] = abs(float(row[0])), 0.0, 0.0
+    return signal, float(row.norm())
+
+
+def _weights(sample: Tensor, own: slice) -> list[float]:
+    """How much each call weighs, in x: the point itself has weight 1 there. In noise alone none does."""
     row = sample.double().flatten()
-    return abs(float(row[0])), float(row[1:].norm())
+    return (row[own] / (row[0] or 1.0)).tolist()
 
 
 def _size(read: Convention, signal: float, noise: float) -> float:
@@ -156,10 +174,8 @@ def _frame(read: Convention, sigma: float) -> tuple[float, float]:
     return factor, factor * sigma
 
 
-def _output(read: Convention, seen: Tensor, sigma: float) -> Tensor:
-    """What the network of the point (1, 0, 0, ...) predicts from what it sees, at the level that this has."""
-    point = torch.zeros_like(seen)
-    point[..., 0] = 1.0
+def _output(read: Convention, seen: Tensor, point: Tensor, sigma: float) -> Tensor:
+    """What the network of this point predicts from what it sees, at the level that this has."""
     if read.sigma_data is not None:
         skip, out, into = edm_coefficients(sigma, read.sigma_data)
         return read.sign * (point - skip / into * seen) / out
