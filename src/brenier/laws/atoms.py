@@ -1,15 +1,17 @@
 """Weighted atoms: sums that merge, covariances for many weightings of the same atoms, their leading subspace."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from brenier.core.linalg import norm_by_krylov
 
-CHUNK = 4096  # atoms whose second moments are formed at a time
+CHUNK = 4096  # atoms whose sums are formed at a time
+AT_ONCE = 1024  # and whose products of coordinates are
 SKETCH = 128  # random directions that stand for all that is outside a subspace
 
 
@@ -64,11 +66,17 @@ class SecondMoments:
         self._upper = torch.triu_indices(dim, dim, device=atoms.device)
         self._kept: list[Tensor] | None = None
         if len(atoms) * self._upper.shape[1] * atoms.element_size() <= budget:
-            self._kept = [self._features(i) for i in range(0, len(atoms), CHUNK)]
+            self._kept = [self._features(i) for i in range(0, len(atoms), AT_ONCE)]
 
     def _features(self, i: int) -> Float[Tensor, "p m"]:
-        chunk = self._atoms[i : i + CHUNK].T.contiguous()  # rows are gathered many times as fast as columns
-        return torch.cat([chunk, chunk[self._upper[0]].mul_(chunk[self._upper[1]])])
+        chunk = self._atoms[i : i + AT_ONCE].T.contiguous()
+        dim, number = chunk.shape
+        features = chunk.new_empty(dim + self._upper.shape[1], number)
+        features[:dim], place = chunk, dim
+        for k in range(dim):  # the upper triangle, row by row
+            torch.mul(chunk[k], chunk[k:], out=features[place : place + dim - k])
+            place += dim - k
+        return features
 
     def covariance(self, weights: Float[Tensor, "n N"]) -> tuple[Float[Tensor, "n d d"], Bool[Tensor, " n"]]:
         """Covariance of the atoms under each row of normalised weights, and where it is blurred.
@@ -78,9 +86,9 @@ class SecondMoments:
         """
         dim = self._atoms.shape[1]
         moments = torch.zeros(dim + self._upper.shape[1], len(weights), dtype=weights.dtype, device=weights.device)
-        for k, i in enumerate(range(0, len(self._atoms), CHUNK)):
+        for k, i in enumerate(range(0, len(self._atoms), AT_ONCE)):
             features = self._kept[k] if self._kept is not None else self._features(i)
-            moments.addmm_(features, weights[:, i : i + CHUNK].T)
+            moments.addmm_(features, weights[:, i : i + AT_ONCE].T)
         moments /= weights.sum(1)
         mean, second = moments[:dim], moments[dim:]
         diagonal = self._upper[0] == self._upper[1]
@@ -244,6 +252,61 @@ def second_order(
     return torch.where(told, norm, theta), torch.where(told, error, torch.inf)
 
 
+class Covariances:
+    """Covariances of the same points under n weightings, as operators on vectors.
+
+    A product costs 4 n b N d flops and one passage over the points: of each chunk both matrix products are made while
+    the caches hold it.
+
+    Args:
+        weights: normalised.
+        chunks: gives the points x_i anew with each passage, the next of them with each step.
+        about: a point near the mean of each row, about which sums are taken: far from it they would cancel. Default: 0.
+    """
+
+    def __init__(
+        self,
+        weights: Float[Tensor, "n N"],
+        chunks: Callable[[], Iterable[Float[Tensor, "m d"]]],
+        about: Float[Tensor, "n d"] | None = None,
+    ) -> None:
+        self._weights, self._chunks, self._about = weights, chunks, about
+        self._mean: Tensor | None = None
+
+    @property
+    def mean(self) -> Float[Tensor, "n d"]:
+        """The mean of each row less `about`; known after a product."""
+        assert self._mean is not None
+        return self._mean
+
+    def __call__(self, v: Float[Tensor, "m b d"], index: Int[Tensor, " m"]) -> Float[Tensor, "m b d"]:
+        """Products with the covariances of these numbers; the first one is to be with all."""
+        weights = self._weights if len(index) == len(self._weights) else self._weights[index]
+        about = None if self._about is None else self._about[index]
+        flat = v.flatten(0, 1)
+        product, total = torch.zeros_like(flat), v.new_zeros(*v.shape[:2], 1)
+        mean = torch.zeros_like(v[:, 0]) if self._mean is None else None
+        height = None if about is None else v @ about[:, :, None]
+        start = 0
+        for part in self._chunks():
+            rows = weights[:, start : start + len(part)]
+            start += len(part)
+            along = (flat @ part.T).view(*v.shape[:2], -1)
+            along = (along if height is None else along.sub_(height)).mul_(rows[:, None])
+            product.addmm_(along.flatten(0, 1), part)
+            if about is not None:
+                total += along.sum(2, keepdim=True)
+            if mean is not None:
+                mean.addmm_(rows, part)
+        if mean is not None:
+            self._mean = mean if about is None else mean - about
+        to_mean = self.mean[index]
+        product = product.view(v.shape)
+        if about is not None:
+            product -= total * about[:, None]
+        return product - (v @ to_mean[:, :, None]) * to_mean[:, None]
+
+
 def covariance_norm(
     weights: Float[Tensor, "n N"],
     atoms: Float[Tensor, "N d"],
@@ -251,36 +314,28 @@ def covariance_norm(
     tolerance: float,
     about: Float[Tensor, "n d"] | None = None,
     steps: int = 500,
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n d"]]:
-    """Largest eigenvalue of Cov_w for each row of weights: value, error and vector as from `norm_by_krylov`.
-
-    A product costs 4 n b N d flops and one passage over the atoms: of each chunk both matrix products are made while
-    the caches hold it.
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n k d"]]:
+    """Largest eigenvalue of Cov_w for each row of weights: value, error and vectors as from `norm_by_krylov`.
 
     Args:
         weights: normalised.
         atoms: x_i.
         start: a few vectors for each row.
         tolerance: relative error allowed.
-        about: a point near the mean of each row, about which sums are taken: far from it they would cancel.
+        about: as for `Covariances`.
         steps: as there.
     """
-    about = torch.zeros_like(start[:, 0]) if about is None else about
-    shift = weights @ atoms - about
-    chunk = max(64, 2**18 // atoms.shape[1])
+    return norm_by_krylov(Covariances(weights, chunked(atoms), about), start, tolerance=tolerance, steps=steps)
 
-    def apply(v: Tensor, index: Tensor) -> Tensor:
-        rows, centre, to_mean = (part if len(index) == len(part) else part[index] for part in (weights, about, shift))
-        flat, height = v.flatten(0, 1), v @ centre[:, :, None]
-        product, total = torch.zeros_like(flat), torch.zeros_like(height)
-        for i in range(0, len(atoms), chunk):
-            part = atoms[i : i + chunk]
-            along = ((flat @ part.T).view(*v.shape[:2], -1) - height).mul_(rows[:, None, i : i + chunk])
-            product.addmm_(along.flatten(0, 1), part)
-            total += along.sum(2, keepdim=True)
-        return product.view(v.shape) - total * centre[:, None] - (v @ to_mean[:, :, None]) * to_mean[:, None]
 
-    return norm_by_krylov(apply, start, tolerance=tolerance, steps=steps)
+def chunked(atoms: Float[Tensor, "N d"]) -> Callable[[], Iterable[Float[Tensor, "m d"]]]:
+    """The atoms in chunks that the caches hold."""
+    return lambda: atoms.split(chunk_rows(atoms.shape[1]))
+
+
+def chunk_rows(dim: int) -> int:
+    """How many points of so many coordinates the caches hold."""
+    return max(64, 2**18 // dim)
 
 
 def random_start(

@@ -28,6 +28,7 @@ from brenier.core.linalg import norm_by_squaring
 from brenier.core.work import workers
 from brenier.laws.atoms import leading_directions
 from brenier.laws.empirical import Empirical
+from brenier.laws.path import Path
 
 GROUPS = 16  # of atoms and queries, each left out in turn by the jackknife
 FOLDS = 4  # of groups: directions for the atoms of one come from the other three
@@ -139,7 +140,7 @@ class CrossFit(Empirical):
         def one(block: slice) -> Tensor:
             """All that is asked of the posteriors of one block, one above the other."""
             grams, hidden = self._grams(x[block], z[block]), own[block, None] == group
-            path, parts = self._norms.path(x[block], z[block], grams[0]), list[Tensor]()
+            path, parts = Path(self._norms, x[block], z[block], grams[0]), list[Tensor]()
             for r in ratios:
                 weights = self._logits(*grams, r).masked_fill_(hidden, -torch.inf)
                 weights.sub_(weights.amax(1, keepdim=True)).exp_()

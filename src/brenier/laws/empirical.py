@@ -25,8 +25,9 @@ from torch import Tensor
 from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, as_tensor, as_weights
 from brenier.core.work import workers
-from brenier.laws.atoms import CHUNK, Sums, covariance_norm
+from brenier.laws.atoms import CHUNK, Sums, chunk_rows, covariance_norm
 from brenier.laws.base import Localization, Target, far
+from brenier.laws.path import Path
 from brenier.laws.posterior import PosteriorNorms
 
 
@@ -353,7 +354,7 @@ class Empirical(Target):
         def one(rows: slice) -> Tensor:
             """Norm, trace, effective sample size and the norm's relative error for one block of queries."""
             distances, slopes = self._grams(x[rows], z[rows])
-            path, sizes = self._norms.path(x[rows], z[rows], distances), []
+            path, sizes = Path(self._norms, x[rows], z[rows], distances), []
             for r in ratios:
                 weights = self._logits(distances, slopes, r)
                 weights.sub_(weights.amax(1, keepdim=True)).exp_()
@@ -392,7 +393,10 @@ def _points(data: Numbers, event_shape: Sequence[int] | None) -> tuple[Tensor, t
         shape = tuple(int(side) for side in event_shape)
         if int(np.prod(shape)) != points.shape[1]:
             raise ValueError(f"event_shape {shape} has {int(np.prod(shape))} entries, points have {points.shape[1]}")
-    bad = (~torch.isfinite(points).all(1)).nonzero()[:, 0] if points.is_floating_point() else points.new_zeros(0)
+    bad = torch.zeros(0)
+    if points.is_floating_point():
+        told = [torch.isfinite(part).all(1) for part in points.split(chunk_rows(points.shape[1]))]
+        bad = (~torch.cat(told)).nonzero()[:, 0]
     if len(bad):
         raise ValueError(f"{len(bad)} of {len(points)} points hold NaN or infinity, the first is number {int(bad[0])}")
     return points, shape
@@ -414,17 +418,18 @@ def _standardise(
     constant coordinate comes out as exactly zero, and rounded to the data's dtype, so that subtracting it rounds once.
     """
     work = points.dtype if points.dtype in (torch.float32, torch.float64) else torch.float64
-    chunks = [slice(i, i + CHUNK) for i in range(0, len(points), CHUNK)]
+    size = chunk_rows(points.shape[1])
+    chunks = [slice(i, i + size) for i in range(0, len(points), size)]
     weights = weights.to(device)
     first = points[0].to(device, work)
     shift = torch.zeros_like(first, dtype=torch.float64)
-    size = 0.0
+    largest = 0.0
     for rows in chunks:
         block = points[rows].to(device, work)
-        size = max(size, float(block.abs().max()))
+        largest = max(largest, float(block.abs().max()))
         shift += (weights[rows].to(work) @ (block - first)).double()
     centre = (first.double() + shift).to(work)
-    coarse = 2.0 ** round(float(np.log2(size or 1.0)))  # keeps float64 data in the range of float32
+    coarse = 2.0 ** round(float(np.log2(largest or 1.0)))  # keeps float64 data in the range of float32
     atoms = torch.empty(points.shape, dtype=dtype, device=device)
     squares = torch.empty(len(points), dtype=torch.float64, device=device)
     for rows in chunks:

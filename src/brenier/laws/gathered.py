@@ -9,7 +9,7 @@ from torch import Tensor
 
 from brenier.laws.atoms import covariance_norm
 from brenier.laws.block_sums import Queries
-from brenier.laws.posterior import FEW, Posterior, PosteriorNorms
+from brenier.laws.posterior import FEW, PosteriorNorms
 
 CLOSER = 100  # small ones are found so much closer: else it shows where rounding ends an iteration a step earlier
 STARTS = 4  # vectors that Krylov spaces start from
@@ -59,10 +59,9 @@ def solve(
                 order[place, : len(listed[k].rows)] = torch.searchsorted(numbers, listed[k].rows)
             count = torch.tensor([len(listed[k].rows) for k in at])
             own = torch.tensor([listed[k].query for k in at])
-            empty = atoms.new_empty(len(at), 0)
             r = queries.ratios[snr]
-            part = Posterior(empty, queries.x[own], queries.z[own], empty, order, count, r)
-            norm, trace, width = (values.double() for values in norms.gathered(part))
+            parts = norms.gathered(order, count, queries.x[own], queries.z[own], r)
+            norm, trace, width = (values.double() for values in parts)
             for place, k in enumerate(at):
                 error = float(width[place])
                 if listed[k].lost > dropped:  # as in `PosteriorNorms`, what may be dropped is not counted

@@ -1,0 +1,130 @@
+"""Posteriors along the SNRs of some queries: who shares a product with whom.
+
+A posterior on few atoms is localized at once. One on some atoms waits for those of the same query at other SNRs, which
+gather much the same atoms. One on all atoms waits for any others: all take products with the same atoms, and products
+with many rows run at full speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from brenier.laws.posterior import (
+    CALL,
+    FEW,
+    KRYLOV,
+    Found,
+    Posterior,
+    PosteriorNorms,
+    Waiting,
+    least_stake,
+    stakes,
+)
+
+
+class Path:
+    """Norms and traces at n queries y = r x + z and the SNRs r added so far.
+
+    Args:
+        norms: of the atoms' posteriors.
+        x: clean part of the queries.
+        z: noise of the queries.
+        distances: |x - x_i|^2.
+    """
+
+    def __init__(
+        self, norms: PosteriorNorms, x: Float[Tensor, "n d"], z: Float[Tensor, "n d"], distances: Float[Tensor, "n N"]
+    ) -> None:
+        self._norms, self._x, self._z, self._distances = norms, x, z, distances
+        self._found: list[Tensor] = []  # of each SNR, shape (3, n)
+        self._waiting: list[list[Waiting]] = [[] for _ in x]
+        self._pool: list[tuple[Waiting, int]] = []  # and the numbers of their queries
+
+    def add(self, weights: Float[Tensor, "n N"], ess: Float[Tensor, " n"], r: float) -> None:
+        """The next SNR, with the posterior weights there and their effective sample sizes."""
+        norms, atoms = self._norms, weights.shape[1]
+        order, count = norms.select(weights, self._distances, ess)
+        found = weights.new_zeros(3, len(weights))
+        self._found.append(found)
+        for rows in ((count > 1) & (count <= 8), (count > 8) & (count <= FEW)):  # so that few are padded to many
+            index = rows.nonzero()[:, 0]
+            if len(index):
+                few = norms.gathered(order[index], count[index], self._x[index], self._z[index], r)
+                found[:, index] = torch.stack(few)
+        many = (count > FEW).nonzero()[:, 0]
+        least, matter = torch.zeros_like(ess), torch.full_like(count, atoms)
+        narrow = many[ess[many] < atoms / 8]
+        if len(narrow):
+            stake = stakes(weights[narrow], self._distances[narrow])
+            least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
+            matter[narrow] = (stake >= least[narrow, None]).sum(1)
+        few = norms.cost(matter) < norms.least_cost
+        for i in many.tolist():
+            one = Waiting(len(self._found) - 1, weights[i].clone(), r, float(least[i]), int(matter[i]))
+            if few[i]:
+                self._waiting[i].append(one)
+            else:
+                self._pool.append((one, i))
+        if len(self._pool) >= norms.pool:
+            self._empty()
+
+    def _empty(self) -> None:
+        """Localize all in the pool but those that are to wait for others of their query."""
+        if not self._pool:
+            return
+        norms, pool = self._norms, [one for one, _ in self._pool]
+        query = torch.tensor([i for _, i in self._pool], device=self._x.device)
+        self._pool = []
+        weights = torch.stack([one.weights for one in pool])
+        moment = torch.stack([one.weights @ self._distances[i] for one, i in zip(pool, query.tolist(), strict=True)])
+        snr = torch.tensor([one.snr for one in pool]).to(weights)
+        posterior = Posterior(weights, self._x[query], moment, snr)
+
+        def keep(rows: Tensor, parts: Found) -> None:
+            for k, result in zip(rows.tolist(), torch.stack(parts, 1), strict=True):
+                self._found[pool[k].place][:, query[k]] = result
+
+        rest = torch.arange(len(pool), device=query.device)
+        if norms.second_moments is not None:
+            keep(rest, norms.whole(posterior))
+            return
+        direction = None
+        for space in norms.subspaces:
+            if len(rest) == 0:
+                return
+            found, direction = norms.projected(posterior.at(rest), space)
+            keep(rest, found)
+            hard = found[2] > norms.tolerance
+            rest, direction = rest[hard], direction[hard]
+        matter = torch.tensor([pool[k].count for k in rest.tolist()], dtype=torch.long, device=query.device)
+        few = norms.cost(matter) < KRYLOV * weights.shape[1] * self._x.shape[1]
+        for k in rest[few].tolist():
+            self._waiting[int(query[k])].append(pool[k])
+        rest, direction = rest[~few], None if direction is None else direction[~few]
+        if len(rest):
+            keep(rest, norms.dense(posterior.at(rest), direction))
+
+    def found(self) -> Found:
+        """Norms, traces and errors, each of shape (S, n)."""
+        self._empty()
+        for i, waiting in enumerate(self._waiting):
+            for group in _alike(waiting, self._x.shape[1]):
+                results = self._norms.sparse(self._x[i], self._distances[i], group)
+                for each, *result in zip(group, *results, strict=True):
+                    self._found[each.place][:, i] = torch.stack(result)
+        norm, trace, error = torch.stack(self._found, 1)
+        return norm, trace, error
+
+
+def _alike(waiting: list[Waiting], dim: int) -> Iterator[list[Waiting]]:
+    """In groups, the larger ones first, that cost less together than apart."""
+    left = sorted(waiting, key=lambda each: -each.count)
+    while left:
+        most = left[0].count
+        group = [each for each in left if KRYLOV * (most - 2 * each.count) * dim < CALL or 4 * each.count >= most]
+        left = left[len(group) :]
+        yield group
