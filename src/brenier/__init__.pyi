@@ -46,6 +46,7 @@ from brenier.sampling.sample import sample as sample
 from brenier.sampling.schedule import Schedule as Schedule
 from brenier.training.train import train as train
 from brenier.transport.mongeampere.model import MongeAmpere as MongeAmpere
+from brenier.transport.semidiscrete.blocked import BlockedSemiDiscrete as BlockedSemiDiscrete
 from brenier.transport.semidiscrete.coupling import coupling_report as coupling_report
 from brenier.transport.semidiscrete.map import SemiDiscrete as SemiDiscrete
 from brenier.transport.semidiscrete.pairs import Pairs as Pairs

@@ -302,3 +302,27 @@ def test_what_only_looks_like_a_map_is_refused(brenier: Command, files: Path) ->
     assert brenier("transport", files / "some.npy", *FEW, "-o", files / "map.nc", "--quiet").code == 0
     read(files / "map.nc").drop_vars("weights").to_netcdf(files / "cut.nc", engine="h5netcdf")
     brenier("show", files / "cut.nc").refused("cut.nc", "not a transport, it has no variable 'weights'")
+
+
+def test_points_in_blocks_are_carried_to_where_they_lie(brenier: Command, files: Path) -> None:
+    in_blocks = ("transport", files / "images.npy", *FEW, "--max-memory", 1e-9, "-o", files / "map.nc")
+    assert brenier(*in_blocks).code == 0
+    assert brenier("transport", files / "images.npy", *FEW, "-o", files / "whole.nc").code == 0
+    found, whole = read(files / "map.nc"), read(files / "whole.nc")
+    assert "points" not in found
+    assert found.attrs["points_file"] == str(files / "images.npy")
+    np.testing.assert_allclose(found["heights"], whole["heights"], atol=1e-5)
+    for name in ("excess", "w2_primal", "w2_dual", "independent"):
+        assert found.attrs[name] == pytest.approx(whole.attrs[name], abs=1e-4)
+    one, other = (brenier("show", files / name).out for name in ("map.nc", "whole.nc"))
+    assert one == other
+    assert brenier(*in_blocks, "--resume").code == 0
+    before = (files / "map.nc").read_bytes()
+    for words in (("--labels", files / "labels.txt"), ("--figure", files / "a.png")):
+        brenier(*in_blocks, "--force", *words).refused("used in blocks, without", words[0])
+    brenier(*in_blocks, "--force", "--start", files / "whole.nc").refused("holds a transport, and a blocked transport")
+    brenier("show", files / "map.nc", "--figure", files / "a.png").refused("no figure of the kind 'blocked transport'")
+    brenier("transport", "digits", "-o", files / "b.nc", "--workers", 1).refused(
+        "--workers and --scheduler are for data"
+    )
+    assert (files / "map.nc").read_bytes() == before

@@ -206,18 +206,21 @@ def open_blocks(
     return load_target(name, **options, max_memory=max_memory, reading=files.reading_of(name), blocks=True)
 
 
+SPREAD = {"data": "data in blocks", "networks": "networks"}  # what workers can share the work on
+
+
 @contextmanager
 def on_cluster(
-    law: str, workers: int | None, scheduler: str | None, *, quiet: bool, data: bool = False
+    name: str, workers: int | None, scheduler: str | None, *kinds: Literal["data", "networks"], quiet: bool
 ) -> Generator[None, None, None]:
     """Have the workers of a cluster share the work on a law; the address of its dashboard is said once.
 
     Args:
-        law: its name: a network's, or that of data in blocks where the command can use those.
+        name: of the law.
         workers: processes that are started here.
         scheduler: address of one that has workers.
+        kinds: of laws that workers can share the work on here.
         quiet: say nothing.
-        data: whether the command can use data in blocks.
 
     Raises:
         ValueError: they are not for this law; as `connected`.
@@ -229,9 +232,9 @@ def on_cluster(
     from brenier.catalog import can_stay, is_network
     from brenier.core.blocks.cluster import connected
 
-    if not is_network(law) and not (data and can_stay(law)):
-        what = "data in blocks and networks" if data else "networks"
-        raise ValueError(f"--workers and --scheduler are for {what}, and {law!r} is used whole: leave them out")
+    if not ("networks" in kinds and is_network(name)) and not ("data" in kinds and can_stay(name)):
+        what = " and ".join(SPREAD[kind] for kind in kinds)
+        raise ValueError(f"--workers and --scheduler are for {what}, and {name!r} is used whole: leave them out")
     with connected(workers, scheduler) as client:
         if not quiet:
             typer.echo(f"Dask dashboard: {client.dashboard_link}", err=True)

@@ -46,7 +46,7 @@ def run_plan(
 
     check_outputs(output, figure, force, SCHEDULE_SUFFIXES)
     known = None if profile is None else read(profile, "profile")
-    with options.on_cluster(law, workers, scheduler, quiet=quiet):
+    with options.on_cluster(law, workers, scheduler, "networks", quiet=quiet):
         source = options.open_law(law, data, device, dtype, reading)
         begun = time.monotonic()
         schedule = plan(

@@ -59,7 +59,7 @@ def run_probe(
     levels = given_levels(snr, sigma, snr_min, snr_max, snrs)
     richness = read_numbers(perturbation, "--perturbation")
     files = options.Files(reading, data, law, model, device=device, dtype=dtype)
-    with options.on_cluster(law, workers, scheduler, quiet=quiet, data=True):
+    with options.on_cluster(law, workers, scheduler, "data", "networks", quiet=quiet):
         source = options.open_blocks(law, files, data, device, dtype, max_memory)
         if (snr_min, snr_max, snrs) != (None, None, None):
             levels["snrs"] = snr_grid(source, snr_min, snr_max, 32 if snrs is None else snrs)

@@ -53,7 +53,7 @@ def run_sample(
     whole_number(n, "-n", 1)
     grid = given_schedule(schedule, criterion)
     visited = None if times is None else read_numbers(times, "--times")
-    with options.on_cluster(law, workers, scheduler, quiet=quiet):
+    with options.on_cluster(law, workers, scheduler, "networks", quiet=quiet):
         source = options.open_law(law, data, device, dtype, reading)
         begun = time.monotonic()
         found = sample(

@@ -37,6 +37,9 @@ def run_transport(
     samples: Annotated[int, typer.Option(help="Fresh draws that the map is judged by.")] = FRESH,
     seed: options.Seed = 0,
     device: options.Device = None,
+    max_memory: options.MaxMemory = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     figure: options.Figure = None,
     force: options.Force = False,
     json: options.Json = False,
@@ -57,34 +60,43 @@ def run_transport(
     classes = None if labels is None else read_labels(labels, files.values(labels))
     told = None if conditions is None else read_array(conditions, files.values(conditions))
 
-    from brenier.catalog import load_target
-    from brenier.transport import SemiDiscrete
+    from brenier.transport import BlockedSemiDiscrete, SemiDiscrete
     from brenier.transport.semidiscrete.portrait import portrait
 
-    law = load_target(files.open(data), device=device)
-    if not law.atoms:
-        raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
-    known = None if unfinished.start is None else SemiDiscrete.load(unfinished.start)
-    transport = SemiDiscrete(law.point_masses()[0], shares, source=source, labels=classes, conditions=told, kappa=kappa)
-    about: dict[str, Any] = {"target": law.name, "event_shape": list(law.event_shape)}
+    with options.on_cluster(data, workers, scheduler, "data", quiet=quiet):
+        law = options.open_blocks(data, files, None, device, None, max_memory)
+        if not law.atoms:
+            raise ValueError(f"{law.name} is a law, and transport leads to points: give data, a file or digits")
+        if law.in_memory:
+            known = None if unfinished.start is None else SemiDiscrete.load(unfinished.start)
+            points = law.point_masses()[0]
+            more: dict[str, Any] = {"labels": classes, "conditions": told, "kappa": kappa}
+            transport: Any = SemiDiscrete(points, shares, source=source, **more)
+        else:
+            alone = {"--labels": labels, "--conditions": conditions, "--kappa": kappa, "--figure": figure}
+            if asked := [name for name, value in alone.items() if value is not None]:
+                raise ValueError(f"{law.name} is used in blocks, without {', '.join(asked)}: leave that out")
+            known = None if unfinished.start is None else BlockedSemiDiscrete.load(unfinished.start, law)
+            transport = BlockedSemiDiscrete(law, shares, source=source)
+        about: dict[str, Any] = {"target": law.name, "event_shape": list(law.event_shape)}
 
-    def checkpoint() -> None:
-        unfinished.write(transport.to_dataset(), about)
+        def checkpoint() -> None:
+            unfinished.write(transport.to_dataset(), about)
 
-    try:
-        transport.fit(
-            tolerance,
-            minutes=minutes,
-            seed=seed,
-            start=known,
-            resume=unfinished.resume,
-            checkpoint=checkpoint,
-            progress=not quiet,
-        )
-        found = portrait(transport, samples=samples, seed=seed).assign_attrs(about)
-    except KeyboardInterrupt:
-        if transport.result is not None:
-            unfinished.end(transport.to_dataset(), about)
-        raise
+        try:
+            transport.fit(
+                tolerance,
+                minutes=minutes,
+                seed=seed,
+                start=known,
+                resume=unfinished.resume,
+                checkpoint=checkpoint,
+                progress=not quiet,
+            )
+            found = portrait(transport, samples=samples, seed=seed).assign_attrs(about)
+        except KeyboardInterrupt:
+            if transport.result is not None:
+                unfinished.end(transport.to_dataset(), about)
+            raise
     seconds = None if transport.result is None else transport.result.seconds
     finish(found, output, figure, force=unfinished.force, quiet=quiet, json=json, seconds=seconds)

@@ -15,6 +15,7 @@ Kind: TypeAlias = Literal[
     "comparison",
     "schedule",
     "transport",
+    "blocked transport",
     "coupling",
     "flow",
     "history",
@@ -391,6 +392,13 @@ RECORDS: dict[Kind, Record] = {
         columns=("axis", "coordinate"),
         required=("points", "weights", "heights"),
         attributes=("source", "fit_stopped", "fit_tolerance", "fit_samples", "fit_excess", "fit_seed"),
+    ),
+    "blocked transport": Record(
+        "brenier transport of data in blocks",
+        {name: _TRANSPORT[name] for name in ("weights", "heights")},
+        rows=("point",),
+        required=("weights", "heights"),
+        attributes=("source", "dim", "cells", "points_file", "points_digest", "fit_stopped", "fit_tolerance"),
     ),
     "coupling": Record(
         "brenier.coupling_report",

@@ -183,6 +183,16 @@ class BlockedEmpirical(Target):
         return float(gaps.median()) * unit, spread * unit, found.largest
 
     @property
+    def centre(self) -> Float[Tensor, " d"]:
+        """The mean of the atoms, as far as their own dtype tells it, in float64."""
+        return self._frame.centre + self._by
+
+    @property
+    def spread(self) -> tuple[Float[Tensor, " d"], float]:
+        """The same of the rows as they are stored, and the root of their mean squared distance from it; 1 for 0."""
+        return self._frame.centre, math.sqrt(self._variance) or 1.0
+
+    @property
     def _concentration(self) -> float:
         """The share of the second moment along the leading direction."""
         return max(1 / self.dim, min(1.0, self._scales[1] ** 2 / max(self._variance, 1e-300)))

@@ -83,7 +83,7 @@ class Tasks:
         if known is not None and not again and known.status in ("finished", "pending"):
             return known
         try:
-            self._sent[client.id] = client.scatter(_Sent(self._network), broadcast=True, hash=False)
+            self._sent[client.id] = client.scatter(_Sent(self._network), hash=False)
         except (TypeError, AttributeError, pickle.PicklingError) as error:
             raise ValueError(f"{name} cannot be sent to workers: {line(error)[:150]}") from None
         return self._sent[client.id]

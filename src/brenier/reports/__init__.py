@@ -17,6 +17,7 @@ _PRINT = {
     "calibration": "calibration.print_calibration",
     "comparison": "schedule.print_comparison",
     "transport": "transport.print_transport",
+    "blocked transport": "transport.print_transport",
     "coupling": "coupling.print_coupling",
     "flow": "flow.print_flow",
     "evaluation": "evaluation.print_evaluation",
@@ -24,7 +25,7 @@ _PRINT = {
     "difficulty": "difficulty.print_difficulty",
     "schedule": "schedule.print_schedule",
 }
-_TIMED = ("transport", "flow", "schedule")
+_TIMED = ("transport", "blocked transport", "flow", "schedule")
 
 
 def show(result: Any, *, seconds: float | None = None, console: "Console | None" = None) -> None:

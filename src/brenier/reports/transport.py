@@ -18,7 +18,8 @@ WHY = {
 def print_transport(transport: xr.Dataset, seconds: float | None = None, console: Console | None = None) -> None:
     """Print what was fitted and how it ended, and a table of what was measured."""
     about = transport.attrs
-    size = f"{many(transport.sizes['point'], 'point')} in {many(transport.sizes['axis'], 'dimension')}"
+    dim = int(about["dim"]) if "dim" in about else transport.sizes["axis"]
+    size = f"{many(transport.sizes['point'], 'point')} in {many(dim, 'dimension')}"
     name = f"{about['target']}: " if "target" in about else ""
     title = f"{name}{size}, from the {about['source']} law, seed {about['fit_seed']}"
     print_facts(title, _rows(transport, seconds), console)

@@ -14,6 +14,8 @@ from brenier.core.blocks import cluster
 from brenier.core.blocks.blocks import Block, Blocks
 from brenier.core.blocks.rows import rows_of
 from brenier.laws.blocked import BlockedEmpirical
+from brenier.transport.semidiscrete.blocked import BlockedSemiDiscrete
+from brenier.transport.semidiscrete.blocked_cells import BlockedCells
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of ports, and of loops that end while they are closed
@@ -152,6 +154,32 @@ def test_a_worker_that_dies_is_no_error_and_a_scheduler_is_one_line(
                 blocks.map_reduce(slow, lambda a, b: a + b, shared=1.0, advance=kill_all)
     finally:
         running.end()
+
+
+def test_a_fit_goes_on_without_a_worker_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(1).normal(size=(90, 7)).astype(np.float32)
+    np.save(tmp_path / "a.npy", rows)
+    alone = BlockedSemiDiscrete(BlockedEmpirical.of(rows, 30)).fit(0.3, progress=False)
+    running, tallies = Scheduler(tmp_path), [0]
+    tally = BlockedCells.tally
+
+    def killing(self: BlockedCells, *arguments: Any, **options: Any) -> Any:
+        tallies[0] += 1
+        if tallies[0] == 5:
+            running.workers[0].kill()
+        return tally(self, *arguments, **options)
+
+    monkeypatch.setattr(BlockedCells, "tally", killing)
+    try:
+        with distributed.Client(scheduler_file=str(running.file), timeout=20) as client:
+            client.wait_for_workers(2, timeout=30)
+            there = BlockedSemiDiscrete(BlockedEmpirical.of(tmp_path / "a.npy", 30)).fit(0.3, progress=False)
+            assert len(client.nthreads()) == 1
+    finally:
+        running.end()
+    assert there.result is not None
+    assert there.result.stopped == "tolerance"
+    torch.testing.assert_close(there.heights, alone.heights, rtol=0, atol=1e-5)
 
 
 def slow(block: Block, shared: Any, asked: Any) -> Any:

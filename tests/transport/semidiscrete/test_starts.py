@@ -73,7 +73,7 @@ def test_heights_extended_to_their_own_points_are_themselves():
     h = linear(cells, np.full(30, 1 / 30), 0)
     hit, means = cell_means(cells, h, 0)
     places = torch.as_tensor(y)
-    found = extended(places[hit], h[hit], means, places[hit])
+    found = extended(places[hit], h[hit], means)(places[hit]).numpy()
     # A tangent at a point of its own cell's mean: the conjugate is convex, no other tangent lies above it there.
     assert found == pytest.approx(h[hit], abs=1e-6)
 
@@ -83,7 +83,7 @@ def test_heights_extended_to_other_points_are_between_cells_of_their_neighbours(
     side = np.linspace(-2, 2, 25)
     grid = torch.as_tensor(np.stack(np.meshgrid(side, side), -1).reshape(-1, 2))
     new = torch.as_tensor(np.random.default_rng(0).uniform(-2, 2, (50, 2)))
-    found = extended(grid, -(grid**2).sum(1).numpy() / 2, grid, new)
+    found = extended(grid, -(grid**2).sum(1).numpy() / 2, grid)(new).numpy()
     exact = -(new**2).sum(1).numpy() / 2
     assert (found >= exact - 1e-12).all()
     assert (found - exact).max() < (side[1] - side[0]) ** 2 / 4 + 1e-12  # half the square of half a diagonal

@@ -153,9 +153,9 @@ def run(
 
     lazy = hasattr(rows, "part")
 
-    def tell(_: bool) -> tuple[Any, Any]:
-        told = client.scatter(shared, broadcast=True, hash=False) if shared is not None else None
-        return told, None if lazy else client.scatter(rows, broadcast=True, hash=False)
+    def tell(_: bool) -> tuple[Any, Any]:  # to one worker: others ask it; to all waits without end for one that died
+        told = client.scatter(shared, hash=False) if shared is not None else None
+        return told, None if lazy else client.scatter(rows, hash=False)
 
     def start(known: tuple[Any, Any], one: tuple[int, int, int, Any]) -> Any:
         told, common = known
@@ -204,6 +204,7 @@ def _all(
 ) -> None:
     """Start tasks, by what all are told and what one is, and tell `done` of each, until all have ended."""
     from distributed.client import FutureCancelledError, FuturesCancelledError
+    from distributed.comm.core import CommClosedError
 
     left = dict(enumerate(tasks))
 
@@ -217,8 +218,9 @@ def _all(
                 told = tell(attempt > 0)
                 _try(client, lambda one, told=told: start(told, one), dict(left), finish, ready)
                 return
-            except (FutureCancelledError, FuturesCancelledError):  # a worker died that had what all were told
-                if client.status != "running" or attempt == ATTEMPTS - 1:
+            except (FutureCancelledError, FuturesCancelledError, CommClosedError):
+                # A worker died that had what all were told, or while it was told: the scheduler closes what it asks by.
+                if attempt == ATTEMPTS - 1 or not _answers(client):
                     raise
 
 
@@ -254,6 +256,17 @@ def _try(
     finally:
         if client.status == "running":
             client.cancel(list(places), force=True)
+
+
+def _answers(client: Any) -> bool:
+    """Whether the scheduler is still there."""
+    if client.status != "running":
+        return False
+    try:
+        client.sync(client.scheduler.identity, callback_timeout=SECONDS)
+    except (OSError, TimeoutError):
+        return False
+    return True
 
 
 def threads_of(client: Any) -> int:

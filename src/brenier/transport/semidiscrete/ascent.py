@@ -129,7 +129,7 @@ def ascend(
         averaged: draws that the heights to start from are worth: as an average that goes on.
     """
     goal = 2 * math.pi * tolerance**2
-    few = cells.points.shape[1] <= FEW and len(weights) > 2
+    few = cells.dim <= FEW and len(weights) > 2
     step: _Step = _Laplacian(cells, weights, stream) if few else _Diagonal(cells, weights, stream)
     average, samples, rounds, failed, due, inflation = Average(), 0, 0, 0, math.inf, 1.0
     if averaged:
@@ -217,7 +217,8 @@ class _Laplacian:
 
     def __call__(self, heights: Array, tally: Tally) -> tuple[Array, bool]:
         b, n = self._weights, tally.samples
-        gaps, scale = mean_gaps(self._cells, heights, max(LEAST, 10 * len(b)), (*self._stream, 3, self._count))
+        stream = (*self._stream, 3, self._count)
+        gaps, scale = mean_gaps(self._cells, heights, max(LEAST, 10 * len(b)), stream, lacking=True)
         self._scale = scale if self._count == 0 else (self._scale + scale) / 2
         self._count += 1
         laplacian = gaps.laplacian(self._scale)
@@ -233,6 +234,7 @@ class _Laplacian:
             self.draws = int(1.5 * self.draws)
         # The Hessian knows nothing of cells that no draw sees. Where cells are of very different sizes, as those of
         # clusters are, steps by damping alone make them far too large, and then empty again.
+        assert gaps.lack is not None  # as it was asked for
         unseen = (tally.masses == 0) & (gaps.lack > 0)
         most = np.where(unseen, gaps.lack + RAISED * self._scale, np.inf)
         return heights + np.minimum(-NEWTON * move, most), self._settled

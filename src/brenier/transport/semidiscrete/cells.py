@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ USUAL = 0.002  # share of common cells within a family beyond that of independen
 COMBINED = 24  # dimensions from which combinations pay
 WIDE = 512  # dimensions from which a family is made of more draws
 READING = 8.0  # work, in multiplications, of adding a height to a score and reading it
+
+PointFunction: TypeAlias = Callable[[Float[Tensor, "n d"]], Float[Tensor, " n"]]
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,33 @@ class Cells:
     """
 
     def __init__(self, points: Float[Tensor, "N d"], source: Source, seed: int = 0) -> None:
-        self.points, self.source = points, source
-        self.linear = source.linear and points.shape[1] >= COMBINED
-        self.draws = 16 if points.shape[1] < WIDE else 32
-        self.rows = max(1, BLOCK // (4 * len(points)))
+        self.points = points
+        self._begin(len(points), int(points.shape[1]), points.device, source, seed)
+
+    def _begin(self, count: int, dim: int, device: torch.device, source: Source, seed: int) -> None:
+        self.count, self.dim, self.device, self.source = count, dim, device, source
+        self.linear = source.linear and dim >= COMBINED
+        self.draws = 16 if dim < WIDE else 32
+        self.rows = max(1, BLOCK // (4 * count))
         self.seed = seed
-        self.plain = min(max(PLAIN // len(points), 64), LARGEST // 2)
+        self.plain = min(max(PLAIN // count, 64), LARGEST // 2)
         self._resize(USUAL)
         self._kept = threading.local()
         self._over: Callable[..., Iterable[Any]] | None = None
+
+    def of_points(self, function: PointFunction) -> Array:
+        """What a function says of each point, shape (N,); it takes and gives several."""
+        return function(self.points).double().cpu().numpy()
+
+    def some(self, numbers: NDArray[np.intp]) -> Float[Tensor, "n d"]:
+        """The points of these cells."""
+        return self.points[torch.from_numpy(numbers).to(self.device)]
+
+    def moments(self, weights: Array) -> tuple[Array, Array]:
+        """Mean and covariance of the points, shapes (d,) and (d, d)."""
+        y = self.points.double().cpu().numpy()
+        centred = y - weights @ y
+        return weights @ y, (weights[:, None] * centred).T @ centred
 
     @contextmanager
     def working(self) -> Generator[Callable[..., Iterable[Any]], None, None]:
@@ -137,22 +157,29 @@ class Cells:
         """Choose the size of families by the inflation that such families have shown."""
         self._resize(max(tally.inflation(weights) - 1, 1e-3) / (tally.size - 1))
 
+    def of_size(self, plain: int, size: int, rows: int) -> Self:
+        """These cells, with families of such sizes and so many rows of scores at a time."""
+        self.plain, self.size, self.rows = plain, size, rows
+        if self.linear:
+            self._combinations = combinations(size, self.draws, torch.Generator().manual_seed(self.seed))
+        return self
+
     def _resize(self, r: float) -> None:
         """The size of families that takes the least work for a given variance, a multiple of 2 k.
 
         A draw costs a + b/M, its variance grows as 1 + (M - 1) r: least at M^2 = b (1 - r)/(a r).
         """
-        self.size = self.plain
+        size = self.plain
         if self.linear:
             each = self.draws / 2 + READING  # a product serves a combination and its negative
-            best = math.sqrt(self.draws * self.points.shape[1] * (1 - r) / (each * r))
-            self.size = 2 * self.draws * max(1, round(min(best, LARGEST) / (2 * self.draws)))
-            self._combinations = combinations(self.size, self.draws, torch.Generator().manual_seed(self.seed))
+            best = math.sqrt(self.draws * self.dim * (1 - r) / (each * r))
+            size = 2 * self.draws * max(1, round(min(best, LARGEST) / (2 * self.draws)))
+        self.of_size(self.plain, size, self.rows)
 
     def winners(self, x: Float[Tensor, "n d"], heights: Float[Tensor, " N"]) -> Int[Tensor, " n"]:
         """The cell of each x."""
-        rows = max(self.rows, min(TALL, LARGE // (4 * len(self.points))))
-        found = [_largest(scores) for scores in self._scores(x, heights, rows=rows)]
+        rows = max(self.rows, min(TALL, LARGE // (4 * self.count)))
+        found = [largest(scores) for scores in self.scores(x, heights, rows=rows)]
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=x.device)
 
     def top(
@@ -173,7 +200,7 @@ class Cells:
             ValueError: families of such a source, in so few dimensions, or of such a size are not made.
         """
         if family == 1:
-            x = self.source.draw(n, generator).to(self.points.device)
+            x = self.source.draw(n, generator).to(self.device)
             return x, self.winners(x, heights)
         if not self.linear:
             raise ValueError(
@@ -187,9 +214,9 @@ class Cells:
         noises: list[Tensor] = []
         won: list[Tensor] = []
         for _ in range(n // family):
-            draws = self.source.draw(self.draws, generator).to(self.points.device)
+            draws = self.source.draw(self.draws, generator).to(self.device)
             turns = combinations(family, self.draws, generator).to(draws)
-            won += [_largest(scores) for scores in self._combined(heights, draws, turns, 1)]
+            won += [largest(scores) for scores in self._combined(heights, draws, turns, 1)]
             for part in turns.split(self.rows):
                 noises += [part @ draws, -part @ draws]
         return torch.cat(noises), torch.cat(won)
@@ -204,26 +231,54 @@ class Cells:
                 alone, not on that of the workers.
             independent: whether to count independent draws and no combinations of them.
         """
-        h, count = torch.as_tensor(heights, dtype=torch.float32, device=self.points.device), len(self.points)
-        size = self.plain if independent else self.size
-        rows = size // 2 if self.linear and not independent else size
-        batches = -(-families // min(max(self.rows // rows, 1), BLOCKS))
-        firsts = [families * batch // batches for batch in range(batches + 1)]
+        h = torch.as_tensor(heights, dtype=torch.float32, device=self.device)
+        firsts = self._batches(families, independent)
 
         def one(batch: int) -> NDArray[np.intp]:
             number = firsts[batch + 1] - firsts[batch]
-            generator = generator_for(*stream, batch)
-            own = count * torch.arange(number, device=h.device)
-            won = [_largest(x).view(-1, number) + own for x in self.families(h, number, generator, independent)]
-            places = torch.cat(won).flatten().cpu().numpy()
-            return np.bincount(places, minlength=count * number).reshape(number, count)
+            drawn = self.families(h, number, generator_for(*stream, batch), independent)
+            return self._counts(torch.cat([largest(scores) for scores in drawn]), number)
 
-        blocks, squares = np.zeros((BLOCKS, count)), np.zeros(count)
         with self.working() as over:
-            for first, found in zip(firsts, over(one, range(batches)), strict=False):
-                blocks[np.arange(first, first + len(found)) % BLOCKS] += found
-                squares += (found**2).sum(0)
-        return Tally(blocks, squares, families, size)
+            return self._tallied(firsts, over(one, range(len(firsts) - 1)), independent)
+
+    def _batches(self, families: int, independent: bool) -> list[int]:
+        """The first family of each batch of those that are made together, and how many there are."""
+        size = self.plain if independent else self.size
+        rows = size // 2 if self.linear and not independent else size
+        batches = -(-families // min(max(self.rows // rows, 1), BLOCKS))
+        return [families * batch // batches for batch in range(batches + 1)]
+
+    def _counts(self, won: Int[Tensor, " n"], number: int) -> NDArray[np.intp]:
+        """Of families whose draws have these cells in turn, the counts of each, shape (number, N)."""
+        places = (won.view(-1, number) + self.count * torch.arange(number, device=won.device)).flatten().cpu().numpy()
+        return np.bincount(places, minlength=self.count * number).reshape(number, self.count)
+
+    def _tallied(self, firsts: Sequence[int], counts: Iterable[NDArray[np.intp]], independent: bool) -> Tally:
+        blocks, squares = np.zeros((BLOCKS, self.count)), np.zeros(self.count)
+        for first, found in zip(firsts, counts, strict=False):
+            blocks[np.arange(first, first + len(found)) % BLOCKS] += found
+            squares += (found**2).sum(0)
+        return Tally(blocks, squares, firsts[-1], self.plain if independent else self.size)
+
+    def leading(
+        self, heights: Array, draws: int, stream: Sequence[int], *, lacking: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The two leading scores at draws of the source and their cells, shape (n, 2).
+
+        Where that is asked for, also by how much the score of each cell falls short of the leading one where that is
+        least, shape (N,).
+        """
+        h, generator = torch.as_tensor(heights, dtype=torch.float32, device=self.device), generator_for(*stream)
+        parts: list[tuple[Tensor, Tensor]] = []
+        lack = torch.full_like(h, math.inf)
+        for _ in range(-(-draws // self.size)):
+            for scores in self.families(h, 1, generator):
+                parts.append(scores.topk(2))
+                if lacking:
+                    lack = torch.minimum(lack, (parts[-1][0][:, :1] - scores).amin(0))
+        score, place = (torch.cat([part[k] for part in parts]) for k in range(2))
+        return score, place, lack if lacking else None
 
     def families(
         self, heights: Tensor, number: int, generator: torch.Generator, independent: bool = False
@@ -234,9 +289,9 @@ class Cells:
         outlives a generator: maps of two sizes would contradict each other.)
         """
         if independent or not self.linear:
-            yield from self._scores(self.source.draw(number * self.plain, generator), heights, number)
+            yield from self.scores(self.source.draw(number * self.plain, generator), heights, number)
             return
-        draws = self.source.draw(self.draws * number, generator).to(self.points.device)
+        draws = self.source.draw(self.draws * number, generator).to(self.device)
         yield from self._combined(heights, draws, self._combinations, number)
 
     def _combined(self, heights: Tensor, draws: Tensor, turns: Tensor, number: int) -> Iterator[Tensor]:
@@ -249,20 +304,20 @@ class Cells:
             yield torch.add(heights, plain, out=raised)
             yield torch.sub(heights, plain, out=raised)  # of -x
 
-    def _scores(self, x: Tensor, heights: Tensor, number: int = 1, rows: int | None = None) -> Iterator[Tensor]:
-        """Of points, a multiple of `number` at a time."""
+    def scores(self, x: Tensor, heights: Tensor, number: int = 1, rows: int | None = None) -> Iterator[Tensor]:
+        """Of points x, a multiple of `number` at a time; the next rows overwrite them."""
         for part in x.split(max((rows or self.rows) // number, 1) * number) if len(x) else ():
             scores, _ = self._space(len(part))
-            yield torch.mm(part.to(self.points.device), self.points.T, out=scores).add_(heights)
+            yield torch.mm(part.to(self.device), self.points.T, out=scores).add_(heights)
 
     def _space(self, rows: int) -> tuple[Tensor, Tensor]:
         """Room for two blocks of scores, kept by every thread for itself."""
         if not hasattr(self._kept, "space") or self._kept.space.shape[1] < rows:
-            self._kept.space = self.points.new_empty(2, max(rows, self.rows), len(self.points))
+            self._kept.space = self.points.new_empty(2, max(rows, self.rows), self.count)
         return self._kept.space[0, :rows], self._kept.space[1, :rows]
 
 
-def _largest(scores: Tensor) -> Tensor:
+def largest(scores: Tensor) -> Tensor:
     """The place of the largest score in each row; numpy is ten times faster at this than torch on a CPU."""
     if scores.device.type == "cpu":
         return torch.from_numpy(scores.numpy().argmax(1))

@@ -35,6 +35,7 @@ from brenier.core.checks import Array, whole_number
 from brenier.core.random import generator_for, seeds
 from brenier.core.work import progress_bar
 from brenier.laws.flow import PATHS, STEPS, even_times, follow, straightness
+from brenier.transport.semidiscrete.blocked import BlockedSemiDiscrete
 from brenier.transport.semidiscrete.conditions import ByCondition
 from brenier.transport.semidiscrete.map import FRESH, SemiDiscrete
 from brenier.transport.semidiscrete.skew import skew_test
@@ -120,13 +121,13 @@ def coupling_report(
     )
 
 
-def independent_cost(transport: SemiDiscrete, seed: int = 0) -> tuple[float, float]:
+def independent_cost(transport: SemiDiscrete | BlockedSemiDiscrete, seed: int = 0) -> tuple[float, float]:
     """E|X - Y|^2 for independent X and Y, and its standard error, 0 for a source that is known."""
-    points, weights = transport.points.double().cpu(), transport.weights.double()
-    mean, square = weights @ points, float(weights @ points.square().sum(1))
+    middle, square = transport.moments()
+    mean = torch.from_numpy(middle)
     if transport.source in MOMENTS:
-        own, middle = MOMENTS[transport.source]
-        return transport.dim * own + square - 2 * middle * float(mean.sum()), 0.0
+        own, each = MOMENTS[transport.source]
+        return transport.dim * own + square - 2 * each * float(mean.sum()), 0.0
     x = transport.draw(PAIRS, seeds(seed, 0x1D)[0]).double().cpu()
     each = x.square().sum(1) - 2 * x @ mean
     return float(each.mean()) + square, float(each.std()) / math.sqrt(len(x))

@@ -324,6 +324,11 @@ class SemiDiscrete:
         with self._scorer().working() as over:
             return cost_of(self, constant, over, whole_number(samples, "samples", 2), whole_number(seed, "seed", 0))
 
+    def moments(self) -> tuple[Array, float]:
+        """Mean of the points, shape (d,), and of their squared lengths, by weight."""
+        points, b = self.points.double().cpu(), self.weights.double()
+        return (b @ points).numpy(), float(b @ points.square().sum(1))
+
     def to_dataset(self) -> xr.Dataset:
         """Points, weights and heights, with how they were fitted and how well, as a dataset."""
         if self.heights is None or self.result is None:

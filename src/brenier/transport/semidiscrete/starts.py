@@ -1,16 +1,18 @@
 """Heights to start an ascent from, and those on the line, which need none."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
 from brenier.core.checks import Array
 from brenier.transport.semidiscrete.ascent import ascend
-from brenier.transport.semidiscrete.cells import Cells
+from brenier.transport.semidiscrete.cells import Cells, PointFunction
 
 PROBE = 2048  # draws that moments of the source's scores are taken from
 COARSE = 500  # cells that a coarse problem has at least
@@ -53,17 +55,23 @@ def linear(cells: Cells, weights: Array, seed: int) -> Array:
     h_i = -u*(y_i), u*(y) = <m, y> + (y - mbar)' A^-1 (y - mbar)/2 with A the optimal map's matrix, m the source's mean,
     mbar the points'. Good where there are few dimensions.
     """
-    y = cells.points.double().cpu().numpy()
     x = cells.source.draw(PROBE, torch.Generator().manual_seed(seed)).double().numpy()
-    centred = y - weights @ y
-    covariance = (weights[:, None] * centred).T @ centred
+    mean, covariance = cells.moments(weights)
     root = _power(np.cov(x.T).reshape(len(covariance), -1), 0.5)
     # The map back, A^-1 = R (R S R)^-1/2 R, R the root of the source's covariance, S the points'.
     back = root @ _power(root @ covariance @ root, -0.5) @ root
-    return -(y @ x.mean(0)) - np.einsum("nd,de,ne->n", centred, back, centred) / 2
+    told = (torch.from_numpy(part) for part in (x.mean(0), mean, back))
+    return cells.of_points(partial(_conjugate, *told))
 
 
-def extended(points: Tensor, heights: Array, means: Tensor, to: Tensor) -> Array:
+def _conjugate(middle: Tensor, mean: Tensor, back: Tensor, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """-u*(y) of `linear`, of points y."""
+    middle, mean, back, y = (part.to(y.device) for part in (middle, mean, back, y.double()))
+    centred = y - mean
+    return -(y @ middle) - torch.einsum("nd,de,ne->n", centred, back, centred) / 2
+
+
+def extended(points: Tensor, heights: Array, means: Tensor) -> PointFunction:
     """Heights at other points: the conjugate of the potential, from its tangents.
 
     h(y) = min_i h_i - <xbar_i, y - y_i> with xbar_i the mean of x in cell i, where u* has the slope xbar_i.
@@ -72,11 +80,17 @@ def extended(points: Tensor, heights: Array, means: Tensor, to: Tensor) -> Array
         points: those that have heights, shape (N, d).
         heights: shape (N,).
         means: of the cells, shape (N, d).
-        to: the other points, shape (M, d).
+
+    Returns:
+        Heights of other points, as a function of these.
     """
-    offset = torch.as_tensor(heights, dtype=torch.float64, device=to.device) + (means.double() * points).sum(1)
-    parts = [(offset - part.double() @ means.double().T).amin(1) for part in to.split(1024)]
-    return torch.cat(parts).cpu().numpy()
+    offset = torch.as_tensor(heights, dtype=torch.float64, device=means.device) + (means.double() * points).sum(1)
+    return partial(_tangents, offset, means.double())
+
+
+def _tangents(offset: Float[Tensor, " N"], slopes: Float[Tensor, "N d"], y: Float[Tensor, "M d"]) -> Tensor:
+    offset, slopes = offset.to(y.device), slopes.to(y.device)
+    return torch.cat([(offset - part.double() @ slopes.T).amin(1) for part in y.split(1024)])
 
 
 def cell_means(cells: Cells, heights: Array, seed: int) -> tuple[NDArray[np.intp], Tensor]:
@@ -107,7 +121,7 @@ def carried(few: Cells, heights: Array, unit: float, places: Array, to: Array, s
     """
     hit, means = cell_means(few, heights / unit, seed)
     own, other = (torch.from_numpy(points).to(means.device) for points in (places[hit], to))
-    return extended(own, heights[hit], means, other)
+    return extended(own, heights[hit], means)(other).cpu().numpy()
 
 
 def best_start(cells: Cells, weights: Array, candidates: Sequence[Array], stream: tuple[int, ...]) -> Array:
@@ -120,31 +134,43 @@ def guess(cells: Cells, weights: Array, stream: tuple[int, ...], coarse: bool) -
     """Heights to start from: the best of those above; with `coarse` also of a fit to some of the points."""
     seed, count = stream[0], len(weights)
     candidates = [extreme_values(cells, weights, seed)]
-    if cells.points.shape[1] <= MANY:
+    if cells.dim <= MANY:
         candidates.append(linear(cells, weights, seed))
     if coarse and count >= FINER * COARSE:
         chosen = np.random.default_rng(seed).choice(count, count // FINER, replace=False, p=weights)
-        few = Cells(cells.points[torch.from_numpy(chosen)], cells.source, seed)
+        few = Cells(cells.some(chosen), cells.source, seed)
         share = np.full(len(chosen), 1 / len(chosen))
         with few.working():
             heights = guess(few, share, stream, coarse)
             for state in ascend(few, share, heights, ROUGH, (*stream, len(chosen))):
                 heights = state.heights
             hit, means = cell_means(few, heights, seed)
-        candidates.append(extended(few.points[torch.from_numpy(hit)].double(), heights[hit], means, cells.points))
+        candidates.append(cells.of_points(extended(few.some(hit).double(), heights[hit], means)))
     return best_start(cells, weights, candidates, (*stream, 0))
 
 
 def _moments(cells: Cells, seed: int) -> tuple[Array, Array]:
     """Mean and deviation of <x, y_i> under the source, shape (N,) each."""
     if cells.source.linear:
-        return np.zeros(len(cells.points)), cells.points.double().norm(dim=1).cpu().numpy()
-    x = cells.source.draw(PROBE, torch.Generator().manual_seed(seed)).to(cells.points.device)
-    mean = (x.mean(0) @ cells.points.T).double()
-    square = torch.zeros_like(mean)
-    for part in x.split(cells.rows):
-        square += ((part - x.mean(0)) @ cells.points.T).double().square().sum(0)
-    return mean.cpu().numpy(), (square / len(x)).sqrt().cpu().numpy()
+        return np.zeros(cells.count), cells.of_points(_length)
+    x = cells.source.draw(PROBE, torch.Generator().manual_seed(seed))
+    return cells.of_points(partial(_mean_score, x)), cells.of_points(partial(_score_deviation, cells.rows, x))
+
+
+def _length(y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    return y.double().norm(dim=1)
+
+
+def _mean_score(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    return x.to(y.device).mean(0) @ y.T
+
+
+def _score_deviation(rows: int, x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    x = x.to(y.device)
+    square = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+    for part in x.split(rows):
+        square += ((part - x.mean(0)) @ y.T).double().square().sum(0)
+    return (square / len(x)).sqrt()
 
 
 def _power(matrix: Array, power: float) -> Array:
