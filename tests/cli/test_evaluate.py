@@ -119,3 +119,16 @@ def test_labels_are_the_subfolders_of_images(brenier: Command, tmp_path: Path) -
     assert about["classifier"] == "logistic regression on labels, accuracy 1.000 out of fold"
     assert about["metrics"]["mmr"]["value"] == pytest.approx(0, abs=0.02)
     brenier("evaluate", data, "--reference", data, "--labels", data / "cat").refused("have no labels")
+
+
+def test_data_in_blocks_are_judged_against_as_in_memory(brenier: Command, files: Path) -> None:
+    asked = ("evaluate", files / "x.npy", "--reference", files / "y.npy", "--train", files / "t.npy", "--json")
+    whole, found = json.loads(brenier(*asked).out), brenier(*asked, "--max-memory", 1e-9)
+    assert (found.code, found.err) == (0, "")
+    blocked = json.loads(found.out)
+    assert {row["metric"]: row["value"] for row in blocked["rows"]} == pytest.approx(
+        {row["metric"]: row["value"] for row in whole["rows"]}, rel=1e-4, abs=1e-6
+    )
+    refused = ("evaluate", files / "x.npy", "--reference", files / "gap.npy", "--max-memory", 1e-9)
+    brenier(*refused).refused("NaN or infinite in block 0, rows 0, 1")
+    brenier(*asked, "--max-memory", 1e-9, "--labels", files / "labels.npy").refused("labels are of data in memory")

@@ -37,6 +37,9 @@ def run_evaluate(
         float, typer.Option("--lambda", help="Probability of a second class that makes a mixture.")
     ] = 0.11,
     seed: options.Seed = 0,
+    max_memory: options.MaxMemory = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save what was found (.nc, or .json).")] = None,
     figure: options.Figure = None,
     force: options.Force = False,
@@ -53,16 +56,19 @@ def run_evaluate(
     check_outputs(output, figure, force, (".nc", ".json"))
     files = options.Files(reading, reference, samples, train)
     classes = None if labels is None else read_labels(labels, reading)
-    found = evaluate(
-        files.open(samples),
-        files.open(reference),
-        train=files.open(train),
-        classifier=classifier,
-        labels=classes,
-        features=features,
-        k=neighbours,
-        threshold=threshold,
-        seed=seed,
-        progress=not quiet,
-    )
+    shared = next((name for name in (reference, train, samples) if name is not None and options.stays(name)), reference)
+    with options.on_cluster(shared, workers, scheduler, "data", quiet=quiet):
+        found = evaluate(
+            files.open(samples),
+            files.open(reference),
+            train=files.open(train),
+            classifier=classifier,
+            labels=classes,
+            features=features,
+            k=neighbours,
+            threshold=threshold,
+            seed=seed,
+            max_memory=max_memory,
+            progress=not quiet,
+        )
     finish(found, output, figure, force=force, quiet=quiet, json=json)

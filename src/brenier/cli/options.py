@@ -206,6 +206,13 @@ def open_blocks(
     return load_target(name, **options, max_memory=max_memory, reading=files.reading_of(name), blocks=True)
 
 
+def stays(name: str) -> bool:
+    """Whether a name is that of data that can be used in blocks."""
+    from brenier.catalog import can_stay
+
+    return can_stay(name)
+
+
 SPREAD = {"data": "data in blocks", "networks": "networks"}  # what workers can share the work on
 
 

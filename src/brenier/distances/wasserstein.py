@@ -319,9 +319,34 @@ def gelbrich(x: Numbers, y: Numbers) -> Distance:
     return Distance.from_squared(squared, error, method=method, n=samples.n, scale=samples.scale)
 
 
+def bures_jackknife(x: Array, mean: Array, covariances: Array) -> tuple[float, float, float]:
+    """The squared distance of the moments of points from known ones: as it is, without its bias, its standard error.
+
+    The first is that of the unbiased covariance, the second that of groups, as in `gelbrich`.
+
+    Args:
+        x: shape (n, d).
+        mean: known, shape (d,).
+        covariances: known, shape (d, d).
+    """
+    groups = min(_GROUPS, len(x))
+    known = (mean, covariances)
+    left = (x[np.arange(len(x)) % groups != k] for k in range(groups))
+    parts = np.array([_bures_of((part.mean(0), covariance(part)), known) for part in left])
+    own = x.mean(0), covariance(x)
+    plain = _bures_of((own[0], own[1] * len(x) / (len(x) - 1)), known)
+    squared = groups * _bures_of(own, known) - (groups - 1) * float(parts.mean())
+    return plain, squared, math.sqrt(groups - 1) * float(parts.std())
+
+
 def _bures(x: Array, y: Array) -> float:
-    s, t = covariance(x), covariance(y)
+    return _bures_of((x.mean(0), covariance(x)), (y.mean(0), covariance(y)))
+
+
+def _bures_of(one: tuple[Array, Array], other: tuple[Array, Array]) -> float:
+    """Of means and covariances."""
+    (own, s), (theirs, t) = one, other
     values, axes = np.linalg.eigh(s)
     half = (axes * np.sqrt(np.maximum(values, 0))) @ axes.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(half @ t @ half), 0)).sum()
-    return float(np.square(x.mean(0) - y.mean(0)).sum() + np.trace(s) + np.trace(t) - 2 * cross)
+    return float(np.square(own - theirs).sum() + np.trace(s) + np.trace(t) - 2 * cross)

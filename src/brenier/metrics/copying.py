@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from brenier.core.checks import check_memory
@@ -113,11 +113,16 @@ def memorisation(
         z = points_of(held_out, y, ("held-out points", "train"))[0]
         control = _nearness(z, y, rows, to_others[:, 0], max_memory)
         spread = float((y - y.mean(0)).square().sum(1).mean().sqrt())
-        new = control.distance > _EQUAL * spread
+        new = is_new(control, spread)
         if int(new.sum()) >= LEAST:
             parts = (control.index, control.distance, control.second, control.own)
             return Memorisation(found, Nearness(*(part[new] for part in parts)), "held-out")
     return Memorisation(found, _among_each_other(to_others, others, rows), "leave-one-out")
+
+
+def is_new(found: Nearness, spread: float) -> Bool[Tensor, " n"]:
+    """Which points are no training points, as far as float32 tells: the spread is that of the latter."""
+    return as_tensor(found.distance) > _EQUAL * spread
 
 
 def _nearness(

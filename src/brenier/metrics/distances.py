@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brenier.core.points import Numbers
-from brenier.distances.wasserstein import gelbrich
+from brenier.core.points import Numbers, as_points
+from brenier.distances.wasserstein import bures_jackknife, gelbrich
 from brenier.metrics.estimates import Estimate, around, points_of
 
 SUBSETS = 32
@@ -52,13 +52,8 @@ def frechet_distance(samples: Numbers, reference: Numbers, *, seed: int = 0) -> 
             their covariance is singular, and the number says more of n than of the law.
     """
     x, y = points_of(samples, reference)
-    k, fewest = x.shape[1], min(len(x), len(y))
-    if fewest <= max(k, 2):
-        what = "2 points" if k < 2 else f"{k} points, the number of features,"
-        raise ValueError(
-            f"a Frechet distance of {k} feature{'s' * (k > 1)} needs more than {what} on both sides, and says "
-            f"something from {ENOUGH * k} on: there are {fewest}; give more, or fewer features (features='pca')"
-        )
+    k = x.shape[1]
+    _check_enough(k, min(len(x), len(y)))
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     centre = y.mean(0)  # torchmetrics takes E x x^T - m m^T, which cancels where the mean is large
@@ -69,6 +64,45 @@ def frechet_distance(samples: Numbers, reference: Numbers, *, seed: int = 0) -> 
     found = gelbrich(*(z[torch.randperm(len(z), generator=generator).to(z.device)] for z in (x, y)))
     plain = max(float(metric.compute()), 0.0)
     return around(plain, found.squared_se, least=0.0), around(found.squared, found.squared_se)
+
+
+def frechet_of_moments(
+    samples: Float[Tensor, "n k"],
+    mean: Float[Tensor, " k"],
+    covariance: Float[Tensor, "k k"],
+    count: int,
+    *,
+    seed: int = 0,
+) -> tuple[Estimate, Estimate]:
+    """The same from the moments of a reference of `count` points, many more than the samples: taken to be known.
+
+    The jackknife is over the samples alone.
+
+    Args:
+        samples: features, shape (n, k).
+        mean: of the reference, shape (k,).
+        covariance: of the reference, shape (k, k).
+        count: of its points.
+        seed: of the groups.
+
+    Raises:
+        ValueError: no more than k points in one of the two.
+    """
+    x = as_points(samples, "samples", dtype=torch.float64)
+    _check_enough(x.shape[1], min(len(x), count))
+    y, there = mean.double().cpu().numpy(), covariance.double().cpu().numpy()
+    x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)]
+    plain, squared, error = bures_jackknife(x.cpu().numpy(), y, there)
+    return around(max(plain, 0.0), error, least=0.0), around(squared, error)
+
+
+def _check_enough(k: int, fewest: int) -> None:
+    if fewest <= max(k, 2):
+        what = "2 points" if k < 2 else f"{k} points, the number of features,"
+        raise ValueError(
+            f"a Frechet distance of {k} feature{'s' * (k > 1)} needs more than {what} on both sides, and says "
+            f"something from {ENOUGH * k} on: there are {fewest}; give more, or fewer features (features='pca')"
+        )
 
 
 def kernel_distance(samples: Numbers, reference: Numbers, *, seed: int = 0) -> Estimate:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -27,13 +27,15 @@ from brenier.core.work import progress_bar
 from brenier.distances.wasserstein import debiased_w2, sliced_w2
 from brenier.laws.alike import order_of, warn_of_scales
 from brenier.laws.base import Target
+from brenier.laws.blocked import BlockedEmpirical
 from brenier.metrics.copying import Memorisation, memorisation
 from brenier.metrics.digits import load_digits_classifier
-from brenier.metrics.distances import frechet_distance, kernel_distance
+from brenier.metrics.distances import frechet_distance, frechet_of_moments, kernel_distance
 from brenier.metrics.estimates import Estimate, around, points_of
 from brenier.metrics.features import Features, extract
 from brenier.metrics.modes import LAMBDA, Classifier, class_probabilities, fit_classifier, mode_mixture, stray
 from brenier.metrics.neighbours import MAX_MEMORY, NEIGHBOURS, precision_recall
+from brenier.metrics.streams import memorisation_in_blocks, moments, rows_of_law, some_of
 from brenier.sampling.comparison import EXACT, LINES
 from brenier.sampling.sample import Samples
 
@@ -69,6 +71,18 @@ class _Read(NamedTuple):
     from_data: bool
     event_shape: tuple[int, ...]
     name: str
+    whole: BlockedEmpirical | None = None  # of which the points are some rows, where they are not all in memory
+
+    @property
+    def size(self) -> int:
+        """How many points there are in all."""
+        return len(self.points) if self.whole is None else len(self.whole)
+
+    def rows(self, numbers: Int[Tensor, " k"], origin: Float[Tensor, " d"]) -> Float[Tensor, "k d"]:
+        """Points by their numbers, less `origin`, where the others are."""
+        if self.whole is None:
+            return self.points[numbers]
+        return put_back(rows_of_law(self.whole, numbers.cpu().numpy()), -origin.cpu())
 
     @property
     def has_shape(self) -> bool:
@@ -104,7 +118,7 @@ def evaluate(
     k: int = NEIGHBOURS,
     threshold: float = LAMBDA,
     seed: int = 0,
-    max_memory: float = MAX_MEMORY,
+    max_memory: float | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Hold samples against data: distances, neighbourhoods, mode mixture and memorisation, with errors and controls.
@@ -121,7 +135,9 @@ def evaluate(
         k: neighbours that make a neighbourhood.
         threshold: lambda of mode mixture.
         seed: of every random number.
-        max_memory: GiB that a block of distances may take.
+        max_memory: GiB that a block of distances may take, default 0.25, and from which on files are used in blocks,
+            default half of what is free. Of data in blocks all rows tell moments and neighbours, and 10,000 at random
+            the rest, or as many as there are samples; see `metrics.streams`.
         progress: show a bar on stderr, where that is a terminal.
 
     Returns:
@@ -143,17 +159,18 @@ def evaluate(
         UserWarning: points were put in the reference's order (see `laws.alike`), or are on another scale.
     """
     seed, k = whole_number(seed, "seed", 0), whole_number(k, "k", 1)
-    given = _read(samples, "samples", 0, seed)
-    data = _read(reference, "reference", len(given.points), seed + 1)
+    given = _read(samples, "samples", 0, seed, max_memory)
+    data = _read(reference, "reference", len(given.points), seed + 1, max_memory)
     given = given.ordered_as(data)
     trained = data if train is None and data.from_data else None
     if train is not None:
-        trained = _read(train, "train", len(given.points), seed + 2)
+        trained = _read(train, "train", len(given.points), seed + 2, max_memory)
         if not trained.from_data:
             raise ValueError(f"{trained.name} is a law, and train must be the points that the sampler was trained on")
         trained = trained.ordered_as(data if data.has_shape else given)
     origin = data.origin  # all that is computed is about it
     given, data, trained = given.less(origin), data.less(origin), None if trained is None else trained.less(origin)
+    max_memory = MAX_MEMORY if max_memory is None else max_memory
     note = ": shares of fewer are uncertain by more than 0.14"
     x, y = points_of(given.points, data.points, least=LEAST, note=note)
     model, held = _classifier(classifier, labels, data, y, seed)
@@ -162,16 +179,22 @@ def evaluate(
         memory = None
         if trained is not None:
             held_out = None if train is None else y
-            memory = memorisation(x, trained.points, held_out=held_out, max_memory=max_memory)
+            if trained.whole is None:
+                memory = memorisation(x, trained.points, held_out=held_out, max_memory=max_memory)
+            else:
+                options: dict[str, Any] = {"held_out": held_out, "seed": seed, "max_memory": max_memory}
+                memory = memorisation_in_blocks(x, trained.whole, origin, **options)
         advance(0.1)
         seen, called = _features(x, y, features, origin)
-        rows = _against(x, y, seen, k, seed, max_memory, advance)
+        known = _moments_of(data, features, origin)
+        rows = _against(x, y, seen, k, seed, max_memory, advance, known)
         control: dict[str, Estimate] = {}
-        if memory is not None and trained is not None and memory.method == "held-out" and len(trained.points) >= len(x):
-            order = torch.randperm(len(trained.points), generator=torch.Generator().manual_seed(seed))
-            perfect = points_of(trained.points, y, ("train", "reference"))[0][order[: len(x)].to(y.device)]
+        if memory is not None and trained is not None and memory.method == "held-out" and trained.size >= len(x):
+            order = torch.randperm(trained.size, generator=torch.Generator().manual_seed(seed))
+            some = trained.rows(order[: len(x)].to(trained.points.device), origin)
+            perfect = points_of(some, y, ("train", "reference"))[0]
             with warnings.catch_warnings(action="ignore", category=UserWarning):  # once is enough
-                control = _against(perfect, y, seen, k, seed, max_memory, advance)
+                control = _against(perfect, y, seen, k, seed, max_memory, advance, known)
         found |= {name: (value, control.get(name)) for name, value in rows.items()}
         if model is not None:
             there = origin if labels is None else torch.zeros_like(origin)  # where the classifier was made
@@ -186,7 +209,7 @@ def evaluate(
     shape = data.event_shape if math.prod(data.event_shape) == x.shape[1] else given.event_shape
     result = _dataset(found)
     if memory is not None and trained is not None:
-        result = result.merge(_pairs(memory, x, trained.points, origin))
+        result = result.merge(_pairs(memory, x, trained, origin))
     return records.describe(
         result,
         "evaluation",
@@ -196,7 +219,7 @@ def evaluate(
         train="" if trained is None else trained.name,
         n=len(x),
         n_reference=len(y),
-        n_train=0 if trained is None else len(trained.points),
+        n_train=0 if trained is None else trained.size,
         dim=x.shape[1],
         event_shape=list(shape),
         features=called,
@@ -205,7 +228,7 @@ def evaluate(
         classifier=_described(classifier, labels, model),
         memorisation_control="" if memory is None else memory.method,
         seed=seed,
-    ).assign_attrs({"lambda": threshold})
+    ).assign_attrs({"lambda": threshold} | ({} if data.whole is None else {"n_reference_in_blocks": data.size}))
 
 
 def to_table(evaluation: xr.Dataset) -> dict[str, Any]:
@@ -232,11 +255,14 @@ def to_table(evaluation: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _read(source: Samples | LawLike, name: str, n: int, seed: int) -> _Read:
-    """Points: those of data, n of any other law."""
+def _read(source: Samples | LawLike, name: str, n: int, seed: int, max_memory: float | None) -> _Read:
+    """Points: those of data, some of data in blocks, n of any other law."""
     if isinstance(source, Samples):
         return _Read(source.points, None, True, source.event_shape, name)
-    law = load_target(source)
+    law = load_target(source, blocks=True, max_memory=max_memory)
+    if isinstance(law, BlockedEmpirical):
+        called = name if law.name == "data" else law.name
+        return _Read(some_of(law, n, seed), law, True, law.event_shape, called, law)
     law = law if law.drawn_from is None else law.drawn_from
     places, chances = law.point_masses()
     from_data = law.atoms > 0 and bool((chances == chances[0]).all())
@@ -251,6 +277,8 @@ def _classifier(
 ) -> tuple[Classifier | None, Tensor | None]:
     """What tells modes apart; and, if it was fitted to the reference, what it says of that without having seen it."""
     if labels is not None:
+        if data.whole is not None:
+            raise ValueError(f"labels are of data in memory, and {data.name} is used in blocks: leave labels out")
         if classifier is not None:
             raise ValueError("labels fit a classifier, and a classifier is given: leave one of them out")
         if not data.from_data:
@@ -287,10 +315,14 @@ def _against(
     seed: int,
     max_memory: float,
     advance: Callable[[float], None],
+    known: tuple[Tensor, Tensor, int] | None,
 ) -> dict[str, Estimate]:
-    """Distances and neighbourhoods."""
+    """Distances and neighbourhoods; the Frechet distance from moments that are `known` of all data, where there are."""
     u, v = seen(x), seen(y)
-    plain, debiased = frechet_distance(u, v, seed=seed)
+    if known is None:
+        plain, debiased = frechet_distance(u, v, seed=seed)
+    else:
+        plain, debiased = frechet_of_moments(u, *known, seed=seed)
     found = {"frechet": plain, "frechet_debiased": debiased, "kernel": kernel_distance(u, v, seed=seed)}
     advance(0.1)
     found |= precision_recall(u, v, k=k, seed=seed, max_memory=max_memory)._asdict()
@@ -320,12 +352,19 @@ def _features(
     return lambda points: seen(put_back(points, origin)), called
 
 
-def _pairs(
-    memory: Memorisation, x: Float[Tensor, "n d"], train: Float[Tensor, "m d"], origin: Float[Tensor, " d"]
-) -> xr.Dataset:
+def _moments_of(data: _Read, features: Features, origin: Float[Tensor, " d"]) -> tuple[Tensor, Tensor, int] | None:
+    """Mean, covariance and number of all reference points, where only some are in memory; of features as they are."""
+    if data.whole is None or features != "raw" or len(data.points) == data.size:
+        return None
+    mean, covariance = moments(data.whole)
+    return mean - origin.cpu(), covariance, data.size
+
+
+def _pairs(memory: Memorisation, x: Float[Tensor, "n d"], train: _Read, origin: Float[Tensor, " d"]) -> xr.Dataset:
     """How close every sample is to the training data, and the closest pairs themselves."""
     near, best = memory.samples, memory.closest(PAIRS)
-    points = torch.stack([x[best], train.to(x.device)[near.index[best]].double()], 1)
+    theirs = train.rows(near.index[best].to(train.points.device), origin)
+    points = torch.stack([x[best], theirs.to(x.device).double()], 1)
     columns: dict[str, Any] = {
         "closeness": ("sample", near.closeness),
         "control_closeness": ("held", memory.control.closeness),
@@ -335,6 +374,6 @@ def _pairs(
         "pair_closeness": ("pair", near.closeness[best]),
         "pair_points": (("pair", "side", "coordinate"), put_back(points, origin)),
     }
-    if train.shape[1] == 2:
-        columns["cloud"] = (("place", "coordinate"), put_back(train[:CLOUD], origin))
+    if x.shape[1] == 2:
+        columns["cloud"] = (("place", "coordinate"), put_back(train.points[:CLOUD], origin))
     return xr.Dataset({name: (dims, values.cpu().numpy()) for name, (dims, values) in columns.items()})
