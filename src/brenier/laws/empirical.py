@@ -365,7 +365,8 @@ class Empirical(Target):
             norm, trace, error = path.found()
             return torch.stack([norm, trace, torch.stack(sizes), error])
 
-        rows = min(self._rows(), -(-len(x) // torch.get_num_threads()))
+        threads = torch.get_num_threads()
+        rows = max(1, min(self._rows(), int(self._bytes / (256 * threads * len(self))), -(-len(x) // threads)))
         with workers(self.device) as over:
             found = list(over(one, [slice(i, i + rows) for i in range(0, len(x), rows)]))
         norm, trace, ess, error = torch.cat(found, 2)

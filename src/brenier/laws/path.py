@@ -8,6 +8,7 @@ with many rows run at full speed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -43,6 +44,7 @@ class Path:
         self._found: list[Tensor] = []  # of each SNR, shape (3, n)
         self._waiting: list[list[Waiting]] = [[] for _ in x]
         self._pool: list[tuple[Waiting, int]] = []  # and the numbers of their queries
+        self._room = distances.new_empty(0, distances.shape[1])  # for the weights of those in the pool
 
     def add(self, weights: Float[Tensor, "n N"], ess: Float[Tensor, " n"], r: float) -> None:
         """The next SNR, with the posterior weights there and their effective sample sizes."""
@@ -63,14 +65,17 @@ class Path:
             least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
             matter[narrow] = (stake >= least[narrow, None]).sum(1)
         few = norms.cost(matter) < norms.least_cost
+        place = len(self._found) - 1
         for i in many.tolist():
-            one = Waiting(len(self._found) - 1, weights[i].clone(), r, float(least[i]), int(matter[i]))
             if few[i]:
-                self._waiting[i].append(one)
-            else:
-                self._pool.append((one, i))
-        if len(self._pool) >= norms.pool:
-            self._empty()
+                self._waiting[i].append(Waiting(place, weights[i].clone(), r, float(least[i]), int(matter[i])))
+                continue
+            if len(self._room) == 0:
+                self._room = weights.new_empty(norms.pool, atoms)
+            own = self._room[len(self._pool)].copy_(weights[i])
+            self._pool.append((Waiting(place, own, r, float(least[i]), int(matter[i])), i))
+            if len(self._pool) == norms.pool:
+                self._empty()
 
     def _empty(self) -> None:
         """Localize all in the pool but those that are to wait for others of their query."""
@@ -79,7 +84,7 @@ class Path:
         norms, pool = self._norms, [one for one, _ in self._pool]
         query = torch.tensor([i for _, i in self._pool], device=self._x.device)
         self._pool = []
-        weights = torch.stack([one.weights for one in pool])
+        weights = self._room[: len(pool)]
         moment = torch.stack([one.weights @ self._distances[i] for one, i in zip(pool, query.tolist(), strict=True)])
         snr = torch.tensor([one.snr for one in pool]).to(weights)
         posterior = Posterior(weights, self._x[query], moment, snr)
@@ -103,7 +108,7 @@ class Path:
         matter = torch.tensor([pool[k].count for k in rest.tolist()], dtype=torch.long, device=query.device)
         few = norms.cost(matter) < KRYLOV * weights.shape[1] * self._x.shape[1]
         for k in rest[few].tolist():
-            self._waiting[int(query[k])].append(pool[k])
+            self._waiting[int(query[k])].append(replace(pool[k], weights=weights[k].clone()))
         rest, direction = rest[~few], None if direction is None else direction[~few]
         if len(rest):
             keep(rest, norms.dense(posterior.at(rest), direction))

@@ -181,7 +181,7 @@ class PosteriorNorms:
         """Second moments of the first coordinates in a subspace."""
         rank = space.atoms.shape[1]
         if rank not in self._inner:
-            self._inner[rank] = SecondMoments(space.atoms[:, :HEAD].contiguous(), self._memory / 4)
+            self._inner[rank] = SecondMoments(space.atoms[:, :HEAD].contiguous(), self._memory / 16)
         return self._inner[rank]
 
     def gathered(
@@ -226,8 +226,7 @@ class PosteriorNorms:
         Then the norm is that among them. The directions found come along.
         """
         rank, r2 = space.atoms.shape[1], posterior.snr.square()
-        weights = posterior.weights.to(space.atoms.dtype)
-        weights = weights / weights.sum(1, keepdim=True)  # to the precision of the moments below
+        weights = _normalised(posterior.weights, space.atoms.dtype)
         matrix, blurred = self._moments_in(space).covariance(weights)
         values, vectors = torch.linalg.eigh(matrix)
         theta, inner, v, second = values[:, -1], torch.zeros_like(values[:, -1]), vectors[..., -1], values[:, -2]
@@ -247,8 +246,7 @@ class PosteriorNorms:
         rows = max(1, int(self._memory / (64 * BLOCK * len(atoms))))
         for index in torch.arange(len(norm), device=self._device).split(rows):
             part = posterior.at(index)
-            weights, x = part.weights.to(atoms.dtype), part.x.to(atoms.dtype)
-            weights = weights / weights.sum(1, keepdim=True)
+            weights, x = _normalised(part.weights, atoms.dtype), part.x.to(atoms.dtype)
             if direction is None:
                 start = random_start(weights, atoms, self._random)
             else:  # with fewer random ones, which guard against taking what was next for the largest
@@ -332,7 +330,7 @@ class PosteriorNorms:
     @property
     def pool(self) -> int:
         """Posteriors on all atoms that are localized together: products with so many rows are at full speed."""
-        return max(1, min(POOL, int(self._memory / (64 * len(self._atoms)))))
+        return max(1, min(POOL, int(self._memory / (128 * len(self._atoms)))))
 
     def cost(self, count: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Flops on all atoms that take as long as posteriors on so many."""
@@ -362,3 +360,11 @@ def stakes(weights: Float[Tensor, "n N"], distances: Tensor) -> Float[Tensor, "n
     stake = weights * distances
     stake /= stake.sum(1, keepdim=True).clamp_min(torch.finfo(stake.dtype).tiny)
     return stake.add_(weights)
+
+
+def _normalised(weights: Float[Tensor, "n N"], dtype: torch.dtype) -> Float[Tensor, "n N"]:
+    """Normalised to the precision of another dtype, if it is another."""
+    if weights.dtype == dtype:
+        return weights
+    weights = weights.to(dtype)
+    return weights / weights.sum(1, keepdim=True)
