@@ -184,6 +184,16 @@ def test_a_laplace_reference(brenier: Command, files: Path) -> None:
     brenier("flow", "plane.npy", "--reference", "laplace", "-o", "no.nc").refused("plane.npy can be sampled")
 
 
+def test_a_triangular_reference_has_the_banana(brenier: Command, files: Path) -> None:
+    options = ("--reference", "triangular", "--method", "linear", "--units", 8, "--steps", 2)
+    found = rows(brenier("flow", "banana.py", *options, "-o", "map.nc", "--figure", "map.png").out)
+    assert not found["log Z"].startswith("refused")
+    data = xr.load_dataset("map.nc")
+    assert data.attrs["reference"] == "triangular"
+    assert data["shift"].shape == (2, 6)
+    brenier("flow", "banana.py", *options[:-1], 3, "--start", "map.nc", "--resume", "-o", "on.nc", "-q")
+
+
 def test_a_reference_of_ones_own(brenier: Command, files: Path) -> None:
     options = ("--reference", "plane.npy", "--method", "gaussian", "-o", "map.nc", "-q")
     assert brenier("flow", "law.json", *options) == (0, "", "")

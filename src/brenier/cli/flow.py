@@ -21,7 +21,9 @@ def run_flow(
         typer.Option(help="Potentials: a convex network, features, a grid (1-D, 2-D), or the closed form of moments."),
     ] = "neural",
     steps: Annotated[int | None, typer.Option(help="Steps of the iteration (default: 200).")] = None,
-    reference: Annotated[str, typer.Option(metavar="normal|laplace|FILE", help="The law that is carried.")] = "normal",
+    reference: Annotated[
+        str, typer.Option(metavar="normal|laplace|triangular|FILE", help="The law that is carried.")
+    ] = "normal",
     drive: Annotated[
         Literal["auto", "density", "classifier", "score"],
         typer.Option(help="What drives it: densities, or what is learned from samples."),

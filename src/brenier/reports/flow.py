@@ -8,6 +8,7 @@ import xarray as xr
 from rich.console import Console
 
 from brenier.reports.tables import many, print_facts, scale, with_error
+from brenier.transport.mongeampere.evidence import instead
 
 ENDS = {
     "closed form": "in closed form",
@@ -63,8 +64,8 @@ def _evidence(about: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """log Z, or why it is refused, and what it stands on."""
     k = float(about["weights_k"])
     if math.isnan(float(about["log_z"])):
-        why = "the tail of the weights is too heavy, psi is not convex, or the map's own points say something else"
-        value, note = "refused", f"{why}: a better map is needed"
+        why = "the tail of the weights is too heavy, the map lies over itself, or its own points say something else"
+        value, note = "refused", f"{why}; {instead(str(about['reference']))}"
     else:
         error = float(about["log_z_se"])
         places = 6 if not error > 0 else min(6, max(0, 1 - math.floor(math.log10(error))))

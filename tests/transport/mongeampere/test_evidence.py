@@ -11,6 +11,7 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.transport.mongeampere import MongeAmpere
 from brenier.transport.mongeampere.evidence import Evidence, pareto_fit, tail_shape, why_not
 from brenier.transport.mongeampere.portrait import portrait
+from brenier.transport.mongeampere.potentials import Features, Quadratic
 
 CONSTANT = math.log(7.0)
 
@@ -58,6 +59,25 @@ def test_the_evidence_of_a_banana_holds_though_the_map_is_rough():
     found = [flow.log_evidence(4000, seed) for seed in range(10)]
     assert all(one.holds for one in found)
     assert sum(abs(one.value - math.log(math.pi)) < 2 * one.se for one in found) >= 8
+
+
+def test_a_map_that_lies_over_itself_counts_nothing_twice():
+    flow = MongeAmpere("normal", lambda x: -x.square().sum(1) / 2, dim=2, method="linear")
+    eye = torch.eye(2, dtype=torch.float64)
+    flow.psi = Features(eye, eye[0] - eye[0], eye[:1] / 2, eye[0, 0] * 0.5, 0.6 * eye[0, :1])
+    found = flow.log_evidence(2**17)
+    assert 0.01 < found.folded < 0.1
+    assert abs(found.value - math.log(2 * math.pi)) < 3 * found.se
+    twice = math.log(2 * math.pi) + math.log1p(found.folded)  # without what is not convex
+    assert found.value < twice - 3 * found.se
+
+
+def test_a_map_that_turns_space_inside_out_has_the_evidence_all_the_same():
+    flow = MongeAmpere("normal", lambda x: -x.square().sum(1) / 2, dim=2, method="linear")
+    flow.psi = Quadratic(torch.diag(torch.tensor([1.0, -1.1], dtype=torch.float64)), torch.zeros(2).double())
+    found = flow.log_evidence(4000)
+    assert abs(found.value - math.log(2 * math.pi)) < 3 * found.se
+    assert found.folded == 0
 
 
 def test_a_tail_that_the_map_does_not_reach_is_refused():

@@ -10,6 +10,7 @@ from brenier.transport.mongeampere.potentials import (
     detached,
     fit_quadratic,
 )
+from brenier.transport.mongeampere.whitening import Affine, Triangular
 
 
 def draw(*shape, seed=0):
@@ -48,9 +49,16 @@ def test_gradient_and_hessian_are_autograds(d, kind):
         torch.testing.assert_close(hessian, expected)
 
 
-def test_a_framed_map_has_the_jacobian_and_the_determinant_that_it_says():
-    root = torch.linalg.cholesky(definite(3))
-    potential, y = Framed(network(3), draw(3, seed=4), root), draw(4, 3, seed=7)
+@pytest.mark.parametrize(
+    "whitening",
+    [
+        Affine(draw(3, seed=4), torch.linalg.cholesky(definite(3))),
+        Triangular(*(draw(*free.shape, seed=5) * free / 3 for free in Triangular.free(3))),
+    ],
+    ids=["affine", "triangular"],
+)
+def test_a_framed_map_has_the_jacobian_and_the_determinant_that_it_says(whitening):
+    potential, y = Framed(network(3), whitening), draw(4, 3, seed=7)
     for row, jacobian, logs in zip(y, potential.hessian(y), potential.log_determinant(y), strict=True):
         expected = torch.autograd.functional.jacobian(lambda v: potential.gradient(v[None])[0], row)
         torch.testing.assert_close(jacobian, expected)

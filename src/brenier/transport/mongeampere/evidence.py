@@ -2,12 +2,16 @@
 
 Points y of a law m are taken to x = T(y), and with e^{-f} the unnormalised target
 
-    log w = -f(T(y)) + log det Hess psi(y) - log m(y),    Z = int e^{-f} = E_m w,
+    w = e^{-f(T(y))} det Hess psi(y)/m(y),    Z = int e^{-f} = E_m w,
 
-whatever the map: a bad one makes w vary, and not Z wrong, as long as the points find where w is large. Points of the
-reference alone may not: where the image is too light, none of them go, and nothing in their weights says so. Half of
-the points are therefore pulled apart about the mean, by three factors, and m is the mixture. That costs half of
-the effective sample size at most, and what the image lacks shows.
+whatever the map: a bad one makes w vary, and not Z wrong, as long as the points find where w is large. Nor does it do
+harm where psi is not convex and the map lies over itself. T is affine far out, and so its degree is s = 1, or -1, if it
+turns space inside out there: the preimages of nearly every x have signs of the determinant that add up to s, and
+E_m w = s Z with weights of those signs. Without what is not convex all under a fold would be counted twice.
+
+Points of the reference alone may not find where w is large: where the image is too light, none of them go, and nothing
+in their weights says so. Half of the points are therefore pulled apart about the mean, by three factors, and m is the
+mixture. That costs half of the effective sample size at most, and what the image lacks shows.
 
 The largest weights are nearly those of a generalised Pareto law, of shape k. Above k = 1/2 the variance is
 infinite, and above 0.7 no practicable number of samples finds the mean (Vehtari, Simpson, Gelman, Yao, Gabry,
@@ -19,6 +23,7 @@ is refused, too, where the points that were not pulled apart, the map's own, say
 import math
 import warnings
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,13 +35,15 @@ from brenier.transport.mongeampere.marginal import Marginal
 from brenier.transport.mongeampere.potentials import Potential
 
 WORST = 0.7  # shape of the tail above which averages are refused
-FOLDED = 0.01  # share of the mass where psi is not convex, and the image may lie over itself, likewise
+FOLDED = 0.1  # share of the weights, sizes that is, that are negative, likewise: they cancel others, seen or not
 LIGHT = 0.01  # share of the weights that a tail of any shape may hold
 STRETCHES = (1.0, 1.5, 2.25, 3.375)  # of points about the mean
 APART = 4.0  # standard errors between what all points and the map's own say, and
 ROUNDING = 1e-9
+FAR = 1e6  # where maps are affine
 VAGUE = 0.1  # standard error of what its own say, above which all is refused
 SHARES = (1 / 2, 1 / 6, 1 / 6, 1 / 6)
+INSTEAD = "take NUTS for one mode, nested sampling for several"
 FEWEST = 25  # weights that a tail is made of 5 of
 PRIOR = 10  # weights that the shape 1/2 counts for beside those of the tail
 
@@ -55,7 +62,7 @@ class Evidence:
         ess: effective sample size (sum w)^2/sum w^2 of the weights.
         pareto_k: shape of the tail of the weights: above 0.5 `se` is too small, above 0.7 all is refused.
         tail: share of the sum of the weights that lies above where their tail begins; below 0.01 its shape is let pass.
-        folded: share of the mass that T takes from where psi is not convex: left out, and above 0.01 all is refused.
+        folded: share of the weights' sizes that is negative, where the map lies over itself: above 0.1 all is refused.
         own: log Z by the points alone that were not pulled apart, the map's own, and
         own_se: its standard error. Where they are more than four of both from `value`, or `own_se` is above 0.1, the
             map misses what lies beside it, and all is refused.
@@ -93,8 +100,8 @@ def measure(
     y = reference.drawn(n, generator)
     mean = reference.mean
     if mean is None:
-        weights, convex = weigh(target, potential, y, reference.log_at(y))
-        return _evidence(weights, convex, weights, target.name)
+        weights = weigh(target, potential, y, reference.log_at(y))
+        return _evidence(weights, weights, target.name)
     shares = torch.tensor(SHARES, dtype=torch.float64)
     stretch = torch.tensor(STRETCHES, dtype=torch.float64)
     which = torch.multinomial(shares, n, replacement=True, generator=generator)
@@ -104,9 +111,10 @@ def measure(
         for share, by in zip(shares, stretch, strict=True)
     ]
     mixed = torch.logsumexp(torch.stack(parts), 0)
-    weights, convex = weigh(target, potential, y, mixed)
+    weights = weigh(target, potential, y, mixed)
     still = which == 0
-    return _evidence(weights, convex, (weights + mixed - reference.log_at(y))[still], target.name)
+    own = Weights((weights.log + mixed - reference.log_at(y))[still], weights.sign[still], weights.convex[still])
+    return _evidence(weights, own, target.name)
 
 
 def check(reference: Marginal, target: Marginal) -> None:
@@ -124,10 +132,22 @@ def check(reference: Marginal, target: Marginal) -> None:
         raise ValueError(f"the density of {reference.name} is known up to a constant only: weights need its own")
 
 
-def weigh(
-    target: Marginal, potential: Potential, y: Float[Tensor, "n d"], log_density: Float[Tensor, " n"]
-) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
-    """log w of points y whose law has this log density, and where psi is convex; -inf where the target has no mass.
+class Weights(NamedTuple):
+    """Of n points.
+
+    Attributes:
+        log: log |w|; -inf where the target has no mass.
+        sign: of w, 1 or -1: that of the Jacobian's determinant, times what it is far out.
+        convex: where psi is.
+    """
+
+    log: Float[Tensor, " n"]
+    sign: Float[Tensor, " n"]
+    convex: Bool[Tensor, " n"]
+
+
+def weigh(target: Marginal, potential: Potential, y: Float[Tensor, "n d"], log_density: Float[Tensor, " n"]) -> Weights:
+    """Weights of points y whose law has this log density.
 
     Raises:
         NotANumber: the target's log density is none somewhere.
@@ -139,51 +159,64 @@ def weigh(
             raise NotANumber(
                 f"the log density of {target.name} is not a number at {int(unknown.sum())} of {len(y)} points"
             )
+        sign, log_size = torch.linalg.slogdet(potential.hessian(y))
+        degree = torch.linalg.slogdet(potential.hessian(torch.full_like(y[:1], FAR))).sign
         convex = ~torch.isnan(potential.log_determinant(y))
-        return height - log_density + torch.linalg.slogdet(potential.hessian(y)).logabsdet, convex
+        return Weights(height - log_density + log_size, degree * sign, convex)
 
 
-def _evidence(
-    weights: Float[Tensor, " n"], convex: Bool[Tensor, " n"], own: Float[Tensor, " m"], name: str
-) -> Evidence:
-    """log Z from log weights, and from those of the map's own points."""
-    largest = float(weights.max())
+def _evidence(weights: Weights, own: Weights, name: str) -> Evidence:
+    """log Z from all weights, and from those of the map's own points."""
+    largest = float(weights.log.max())
     if not math.isfinite(largest):
         raise NotANumber(f"{name} has no mass where the map goes: no weight is above 0")
-    w = (weights - largest).exp()
-    folded = float(w[~convex].sum() / w.sum())
-    known = torch.where(convex, w, 0).double().cpu().numpy()
-    mean = known.mean()
+    sizes = (weights.log - largest).exp().double().cpu().numpy()
+    signed = sizes * weights.sign.double().cpu().numpy()
+    value, se = _mean(signed)
+    own_value, own_se = _mean((own.sign * (own.log - largest).exp()).double().cpu().numpy())
     found = Evidence(
-        value=float(np.log(mean)) + largest if mean > 0 else math.nan,
-        se=float(known.std(ddof=1) / mean / math.sqrt(len(known))) if mean > 0 else math.nan,
-        ess=float(known.sum() ** 2 / (known**2).sum()) if mean > 0 else 0.0,
-        pareto_k=tail_shape(known),
-        tail=tail_share(known),
-        folded=folded,
-        own=float(torch.logsumexp(own, 0)) - math.log(len(own)),
-        own_se=float(torch.softmax(own, 0).std() * math.sqrt(len(own))),
-        n=len(known),
+        value=value + largest,
+        se=se,
+        ess=float(signed.sum().clip(0) ** 2 / (sizes**2).sum()),
+        pareto_k=tail_shape(sizes),
+        tail=tail_share(sizes),
+        folded=float(sizes[signed < 0].sum() / sizes.sum()),
+        own=own_value + largest,
+        own_se=own_se,
+        n=len(sizes),
     )
     return found if why_not(found) is None else replace(found, value=math.nan, se=math.nan)
 
 
-def warn_of(found: Evidence, name: str) -> Evidence:
+def _mean(weights: Array) -> tuple[float, float]:
+    """The logarithm of their mean, and its standard error; NaN where the mean is not above 0."""
+    mean = float(weights.mean())
+    if not mean > 0:
+        return math.nan, math.nan
+    return math.log(mean), float(weights.std(ddof=1) / mean / math.sqrt(len(weights)))
+
+
+def warn_of(found: Evidence, name: str, reference: str) -> Evidence:
     """The evidence; with a warning where it is refused.
 
     Warns:
-        UserWarning: it is, and why.
+        UserWarning: it is, why, and what to take instead.
     """
     if not found.holds:
         why = why_not(found) or "it is not a number"
-        warnings.warn(f"the evidence of {name} is refused: {why}: a better map is needed", stacklevel=4)
+        warnings.warn(f"the evidence of {name} is refused: {why}; {instead(reference)}", stacklevel=4)
     return found
+
+
+def instead(reference: str) -> str:
+    """What to take instead of a map from this reference whose weights do not hold."""
+    return ("" if reference == "triangular" else 'try the reference "triangular", or ') + INSTEAD
 
 
 def why_not(found: Evidence) -> str | None:
     """Why it is refused; None where it is not."""
     if found.folded > FOLDED:
-        return f"{found.folded:.1%} of the mass come from where psi is not convex"
+        return f"the map lies over itself: {found.folded:.1%} of the weights are negative"
     if found.pareto_k > WORST and found.tail > LIGHT:
         return f"the Pareto shape k of the weights is {found.pareto_k:.2f}, above {WORST}"
     apart = abs(found.own - found.value)

@@ -1,10 +1,8 @@
 """The common scale on which a flow works: laws are shifted and scaled on the way in, potentials on the way out."""
 
-from jaxtyping import Float
-from torch import Tensor
-
-from brenier.transport.mongeampere.marginal import Marginal, centre_and_unit, framed, standard_normal, standardised
+from brenier.transport.mongeampere.marginal import Marginal, centre_and_unit, standard_normal, standardised, whitened
 from brenier.transport.mongeampere.potentials import Framed, Potential, Standardised
+from brenier.transport.mongeampere.whitening import Whitening
 
 
 class Frame:
@@ -13,7 +11,7 @@ class Frame:
     Args:
         reference, target: the laws.
         standardise: whether to shift and scale each to mean 0 and mean variance 1, where its moments are known.
-        whitened: c and R, shapes (d,) and (d, d), of the reference N(c, R R'), to whiten both by x = c + R z instead.
+        whitening: S, of which the reference is the image of N(0, I), to whiten both by instead.
     """
 
     def __init__(
@@ -21,16 +19,16 @@ class Frame:
         reference: Marginal,
         target: Marginal,
         standardise: bool,
-        whitened: tuple[Float[Tensor, " d"], Float[Tensor, "d d"]] | None,
+        whitening: Whitening | None,
     ) -> None:
-        self._reference, self._target, self._standardise, self._whitened = reference, target, standardise, whitened
+        self._reference, self._target, self._standardise, self._whitening = reference, target, standardise, whitening
         self._centre, self._unit = centre_and_unit(reference, standardise)
         self._target_centre, self.target_unit = centre_and_unit(target, standardise)
 
     def laws(self) -> tuple[Marginal, Marginal]:
         """The laws on the common scale."""
-        if self._whitened is not None:
-            return standard_normal(self._reference.dim), framed(self._target, *self._whitened)
+        if self._whitening is not None:
+            return standard_normal(self._reference.dim), whitened(self._target, self._whitening)
         return (
             standardised(self._reference, self._centre, self._unit),
             standardised(self._target, self._target_centre, self.target_unit),
@@ -38,8 +36,8 @@ class Frame:
 
     def outward(self, inner: Potential) -> Potential:
         """The potential between the laws as they are, of one between those."""
-        if self._whitened is not None:
-            return Framed(inner, *self._whitened)
+        if self._whitening is not None:
+            return Framed(inner, self._whitening)
         if not self._standardise:
             return inner
         return Standardised(inner, self._centre, self._unit, self._target_centre, self.target_unit)

@@ -7,6 +7,7 @@ points                      samples only
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from brenier.laws.alike import in_order
 from brenier.laws.base import Target
 from brenier.laws.from_density import read_python
 from brenier.transport.mongeampere.marginal import Marginal, laplace, standard_normal
+from brenier.transport.mongeampere.triangular import triangular
+
+WHITENED: dict[str, Callable[[Marginal], Marginal]] = {"laplace": laplace, "triangular": triangular}
+"""References that are found from the target, by what whitens both."""
 
 
 def find_marginal(source: Any, dim: int | None = None, like: Marginal | None = None) -> Marginal:
@@ -63,11 +68,11 @@ def pair(reference: Any, target: Any, dim: int | None) -> tuple[Marginal, Margin
     def is_normal(source: Any) -> bool:
         return isinstance(source, str) and source == "normal"
 
-    if isinstance(reference, str) and reference == "laplace":
+    if isinstance(reference, str) and reference in WHITENED:
         law = find_marginal(target, dim)
         if law.draw is not None:
-            raise ValueError(f'reference "laplace" is for a function, and {law.name} can be sampled: use "normal"')
-        return laplace(law), law
+            raise ValueError(f'reference "{reference}" is for a function, and {law.name} can be sampled: use "normal"')
+        return WHITENED[reference](law), law
     if not is_normal(reference):
         first = find_marginal(reference, dim)
         return first, find_marginal(target, first.dim, first)

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from scipy import optimize
 from torch import Tensor
 
+from brenier.transport.mongeampere.whitening import Affine, Whitening
+
 LogDensity: TypeAlias = Callable[[Tensor], Tensor]
 Draw: TypeAlias = Callable[[int, torch.Generator], Tensor]
 
@@ -36,6 +38,7 @@ class Marginal:
         mean, covariance: of the law, shapes (d,) and (d, d); None where unknown.
         spread: n points from a seed that average better than independent ones; None where there are none.
         shape: of a point before it was flattened; None for (d,).
+        whitening: S, of which it is the image of N(0, I), where it was found as that.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Marginal:
     covariance: Float[Tensor, "d d"] | None
     spread: Callable[[int, int], Tensor] | None = None
     shape: tuple[int, ...] | None = None
+    whitening: Whitening | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -67,7 +71,12 @@ class Marginal:
         """n points for averages: evenly spread ones where the law has them, else drawn ones."""
         if self.spread is None:
             return self.drawn(n, generator)
-        return self.spread(n, int(torch.randint(2**31, (), generator=generator)))
+        return self.evenly(n, int(torch.randint(2**31, (), generator=generator)))
+
+    def evenly(self, n: int, seed: int) -> Float[Tensor, "n d"]:
+        """n evenly spread points, of a law that has them."""
+        assert self.spread is not None
+        return self.spread(n, seed)
 
 
 def standard_normal(dim: int) -> Marginal:
@@ -87,26 +96,24 @@ def standard_normal(dim: int) -> Marginal:
     return Marginal("normal", dim, log_density, True, draw, torch.zeros(dim, dtype=torch.float64), eye, spread)
 
 
-def normal(name: str, mean: Float[Tensor, " d"], root: Float[Tensor, "d d"]) -> Marginal:
-    """N(mean, root root'), root lower triangular."""
-    base, log_unit = standard_normal(len(mean)), root.diagonal().log().sum()
-    draw, spread = base.draw, base.spread
-    assert draw is not None
-    assert spread is not None
+def image(name: str, whitening: Whitening) -> Marginal:
+    """The law of S(Z), Z ~ N(0, I), which S whitens."""
+    base = standard_normal(whitening.dim)
 
     def log_density(x: Tensor) -> Tensor:
-        z = torch.linalg.solve_triangular(root, (x - mean).T, upper=False).T
-        return -(z.square().sum(1) + len(mean) * math.log(2 * math.pi)) / 2 - log_unit
+        z = whitening.inward(x)
+        return base.log_at(z) - whitening.log_determinant(z)
 
     return Marginal(
         name,
-        len(mean),
+        whitening.dim,
         log_density,
         True,
-        lambda n, generator: mean + draw(n, generator) @ root.T,
-        mean,
-        root @ root.T,
-        lambda n, seed: mean + spread(n, seed) @ root.T,
+        lambda n, generator: whitening.outward(base.drawn(n, generator)),
+        whitening.mean,
+        whitening.covariance,
+        lambda n, seed: whitening.outward(base.evenly(n, seed)),
+        whitening=whitening,
     )
 
 
@@ -162,19 +169,17 @@ def laplace(law: Marginal) -> Marginal:
     if not float(values[0]) > 1e-12 * float(values[-1]) or not float(slope @ torch.linalg.solve(curved, slope)) < NEAR:
         raise lost
     mode = torch.from_numpy(found.x)
-    return normal("laplace", mode, torch.linalg.cholesky(torch.linalg.inv(curved)))
+    return image("laplace", Affine(mode, torch.linalg.cholesky(torch.linalg.inv(curved))))
 
 
-def framed(law: Marginal, centre: Float[Tensor, " d"], root: Float[Tensor, "d d"]) -> Marginal:
-    """The law of R^-1 (X - c), for a density that nothing else is known of."""
-    log_density, log_unit = law.log_density, root.diagonal().log().sum()
-    assert log_density is not None
+def whitened(law: Marginal, whitening: Whitening) -> Marginal:
+    """The law of S^-1(X), for a density that nothing else is known of."""
     assert law.draw is None
 
-    def inner(z: Tensor) -> Tensor:
-        return log_density(centre + z @ root.T) + log_unit
+    def log_density(z: Tensor) -> Tensor:
+        return law.log_at(whitening.outward(z)) + whitening.log_determinant(z)
 
-    return Marginal(law.name, law.dim, inner, law.normalised, None, None, None)
+    return Marginal(law.name, law.dim, log_density, law.normalised, None, None, None)
 
 
 def standardised(law: Marginal, centre: Float[Tensor, " d"], unit: float) -> Marginal:

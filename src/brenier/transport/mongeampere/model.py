@@ -51,8 +51,10 @@ class MongeAmpere:
 
     Args:
         reference: "normal", N(0, I); a mixture, data or what `load_target` takes; a `Marginal`; or, for a function,
-            "laplace", the normal law at its mode. Both laws are then whitened by that law, and the map is the optimal
-            one for the cost |R^-1 (x - y)|^2, R R' its covariance: for targets whose scales differ, as of posteriors.
+            "laplace", the normal law at its mode, or "triangular", the image of N(0, I) under the triangular map that
+            fits it best. Both laws are then whitened by that map S, and the flow's is the optimal one for the cost
+            |S^-1(x) - S^-1(y)|^2: for scales that differ, as of posteriors, and for bananas and funnels; see
+            `whitening`.
         target: the same, or a function log_density(x), (n, d) -> (n,), up to a constant, in torch; or a Python file
             that defines it and `dim`.
         method: "gaussian", the affine map between the means and covariances; "grid", the parabolic equation itself, on
@@ -97,13 +99,9 @@ class MongeAmpere:
         if self.reference.draw is None:
             raise ValueError(f"{self.reference.name} cannot be sampled, and the map starts from samples")
         self.method, self.noise, self.standardise = method, noise, bool(standardise)
-        self._whitened: tuple[Tensor, Tensor] | None = None
-        if isinstance(reference, str) and reference == "laplace":
-            if method in ("grid", "gaussian") or not standardise:
-                raise ValueError('reference "laplace" whitens both laws: it is for "linear" and "neural", standardised')
-            assert self.reference.mean is not None
-            assert self.reference.covariance is not None
-            self._whitened = self.reference.mean, torch.linalg.cholesky(self.reference.covariance)
+        if self.reference.whitening is not None and (method in ("grid", "gaussian") or not standardise):
+            name = self.reference.name
+            raise ValueError(f'reference "{name}" whitens both laws: it is for "linear" and "neural", standardised')
         self.drive = find_drive(drive, method, self.reference, self.target)
         self.units = whole_number(
             (64 if method == "neural" else FEATURES.get(self.dim, 200)) if units is None else units, "units", 1
@@ -193,7 +191,7 @@ class MongeAmpere:
 
     @arrays_too()
     def potential(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """psi(y), up to a constant, shape (n,), in float64; with a reference "laplace" that of the whitened laws."""
+        """psi(y), up to a constant, shape (n,), in float64; of the whitened laws, where those are whitened."""
         with torch.no_grad():
             return self._fitted().value(self._checked(y))
 
@@ -254,9 +252,16 @@ class MongeAmpere:
 
     def log_evidence(self, n: int = 2**14, seed: int = 0) -> Evidence:
         """log Z, Z = int e^{-f}, from n points; a warning says where it is refused, and NaN. See `evidence`."""
+        return warn_of(self.measured_evidence(n, seed), self.target.name, self.reference.name)
+
+    def measured_evidence(self, n: int, seed: int) -> Evidence:
+        """`log_evidence` without a warning; of whitened laws, where those are whitened: it is the same."""
+        check(self.reference, self.target)
+        psi, laws = self._fitted(), (self.reference, self.target)
+        if isinstance(psi, Framed):
+            psi, laws = psi.inner, self._frame().laws()
         generator = generator_for(whole_number(seed, "seed", 0), 0xE71D)
-        found = measure(self.reference, self.target, self._fitted(), whole_number(n, "n", 1), generator)
-        return warn_of(found, self.target.name)
+        return measure(*laws, psi, whole_number(n, "n", 1), generator)
 
     def weights(self, n: int, seed: int = 0) -> Float[Tensor, " n"]:
         """Weights of the points `sample(n, seed)` that make their averages the target's, shape (n,); they add up to 1.
@@ -266,13 +271,13 @@ class MongeAmpere:
         check(self.reference, self.target)
         self.log_evidence(seed=seed)
         y = self.draw(n, seed)
-        found, convex = weigh(self.target, self._fitted(), y, self.reference.log_at(y))
-        return torch.softmax(torch.where(convex, found, -math.inf), 0)
+        found = weigh(self.target, self._fitted(), y, self.reference.log_at(y))
+        return torch.softmax(torch.where(found.convex, found.log, -math.inf), 0)
 
     def w2(self, samples: int = 2**12, seed: int = 1) -> Cost:
         """W2 from the reference to the image, as the map pays it, and to the target, as psi vouches for it; see `Cost`.
 
-        With a reference "laplace" distances are those of the whitened laws, |R^-1 (x - y)|.
+        With a reference that whitens distances are those of the whitened laws, |S^-1(x) - S^-1(y)|.
 
         Args:
             samples: draws of each law.
@@ -356,7 +361,7 @@ class MongeAmpere:
         return self.method == "linear" and self.drive == "density"
 
     def _frame(self) -> Frame:
-        return Frame(self.reference, self.target, self.standardise, self._whitened)
+        return Frame(self.reference, self.target, self.standardise, self.reference.whitening)
 
     def _begin(self, start: "MongeAmpere | str | os.PathLike[str] | None") -> tuple[Potential, xr.Dataset | None]:
         """The potential to start from, on the common scale, and the history that it has."""
@@ -422,7 +427,7 @@ class MongeAmpere:
 
         Args:
             path: of the file.
-            reference: what the map was fitted from, where that was neither "normal" nor "laplace": a file holds no laws
+            reference: what the map was fitted from, where that was neither "normal" nor whitens: a file holds no laws
                 but these. Needed to `draw` and to `sample`, and for `log_density`.
             target: what it was fitted to. Needed, beside the reference, to `fit` on, and for the dual side of `w2`.
 
@@ -442,7 +447,6 @@ class MongeAmpere:
         found.psi, found.history, found.result = saved.psi, saved.history, saved.result
         found.method, found.standardise = saved.method, saved.standardised
         found.units, found.noise, found._trail = saved.units, saved.noise, Trail()
-        found._whitened = (saved.psi.centre, saved.psi.root) if isinstance(saved.psi, Framed) else None
         found.reference, found.target = saved.laws(reference, target, place)
         known = target is not None
         found.drive = find_drive(saved.drive, saved.method, found.reference, found.target) if known else saved.drive

@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.transport.mongeampere.whitening import Whitening
+
 
 class Potential(ABC):
     """A function psi on R^d with its first two derivatives; y has shape (n, d). Values are differentiable by autograd.
@@ -301,19 +303,17 @@ class Standardised(_Wrapped):
 
 @dataclass(eq=False)
 class Framed(_Wrapped):
-    """The map between laws that were both whitened by x = c + R z: T(y) = c + R T'(R^-1 (y - c)), T' that of `inner`.
+    """The map between laws that went through S^-1 both: T(x) = S(T'(S^-1(x))), T' that of `inner`.
 
-    The optimal one for the cost |R^-1 (x - y)|^2. Unless R is a multiple of a rotation it is no gradient in y: `value`
-    and `curvatures` are those of `inner`.
+    The optimal one for the cost |S^-1(x) - S^-1(y)|^2. Unless S is affine, its linear part a multiple of a rotation, it
+    is no gradient: `value` and `curvatures` are those of `inner`.
 
     Args:
         inner: psi', between the whitened laws.
-        centre: c, shape (d,).
-        root: R, lower triangular, shape (d, d).
+        whitening: S.
     """
 
-    centre: Float[Tensor, " d"]
-    root: Float[Tensor, "d d"]
+    whitening: Whitening
 
     def value(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """psi' where y is after whitening."""
@@ -324,25 +324,29 @@ class Framed(_Wrapped):
         return self.outward(self.inner.gradient(self.inward(y)))
 
     def hessian(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
-        """The Jacobian of the map, R Hess psi' R^-1."""
-        turned = torch.linalg.solve_triangular(self.root, self.inner.hessian(self.inward(y)), upper=False, left=False)
-        return self.root @ turned
+        """The Jacobian of the map, DS Hess psi' (DS)^-1, each where it belongs."""
+        z = self.inward(y)
+        before, after = self.whitening.jacobian(z), self.whitening.jacobian(self.inner.gradient(z))
+        turned = torch.linalg.solve_triangular(before, self.inner.hessian(z), upper=False, left=False)
+        return after @ turned
 
     def log_determinant(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """log det of the Jacobian; NaN where Hess psi' is not positive definite."""
-        return self.inner.log_determinant(self.inward(y))
+        z = self.inward(y)
+        grown = self.whitening.log_determinant(self.inner.gradient(z)) - self.whitening.log_determinant(z)
+        return self.inner.log_determinant(z) + grown
 
     def curvatures(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """The smallest eigenvalue of Hess psi' at each point."""
         return self.inner.curvatures(self.inward(y))
 
     def inward(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """R^-1 (y - c)."""
-        return torch.linalg.solve_triangular(self.root, (y - self.centre).T, upper=False).T
+        """S^-1(y)."""
+        return self.whitening.inward(y)
 
     def outward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """c + R z."""
-        return self.centre + z @ self.root.T
+        """S(z)."""
+        return self.whitening.outward(z)
 
 
 KINDS: dict[str, type[Potential]] = {"quadratic": Quadratic, "network": ConvexNetwork, "features": Features}

@@ -12,11 +12,13 @@ from brenier.core import records
 from brenier.transport.mongeampere.grid.splines import GridPotential
 from brenier.transport.mongeampere.laws import find_marginal
 from brenier.transport.mongeampere.learned import DEFAULT
-from brenier.transport.mongeampere.marginal import Marginal, normal, standard_normal, unknown
+from brenier.transport.mongeampere.marginal import Marginal, image, standard_normal, unknown
 from brenier.transport.mongeampere.potentials import KINDS, Framed, Potential, Standardised
 from brenier.transport.mongeampere.record import Fitted, Stopped
+from brenier.transport.mongeampere.whitening import Affine, Triangular
 
 ABOUT = ("title", "points", "w2_floor", "brenier_version", "torch_version")  # of a history
+AXES = {"shift": "term", "log_scale": "linear_term"}  # of the coefficients of a triangular map
 FAMILIES: dict[str, type[Potential]] = {**KINDS, "grid": GridPotential}
 
 
@@ -33,8 +35,8 @@ def potential_dataset(potential: Potential) -> xr.Dataset:
         data["target_centre"] = ("axis", potential.target_centre.numpy())
         data.attrs |= {"unit": potential.unit, "target_unit": potential.target_unit}
     if isinstance(potential, Framed):
-        data["centre"] = ("axis", potential.centre.numpy())
-        data["root"] = (("axis", "column"), potential.root.numpy())
+        for name, value in potential.whitening.arrays().items():
+            data[name] = (("axis",) if value.ndim == 1 else ("axis", AXES.get(name, "column")), value.numpy())
     return data
 
 
@@ -69,8 +71,8 @@ class Saved:
         """
         if reference is None and self.reference == "normal":
             reference = standard_normal(self.psi.dim)
-        elif self.reference == "laplace" and isinstance(self.psi, Framed):
-            reference = normal("laplace", self.psi.centre, self.psi.root)
+        elif isinstance(self.psi, Framed):
+            reference = image(self.reference, self.psi.whitening)
         found: list[Marginal] = []
         for role, name, given in (("reference", self.reference, reference), ("target", self.target, target)):
             law = unknown(name, self.psi.dim) if given is None else find_marginal(given, self.psi.dim)
@@ -138,8 +140,10 @@ def read_potential(data: xr.Dataset, place: str = "the dataset") -> Potential:
             m0, m = (torch.from_numpy(data[name].values) for name in ("centre", "target_centre"))
             potential = Standardised(potential, m0, float(data.attrs["unit"]), m, float(data.attrs["target_unit"]))
         elif "root" in data:
-            centre, root = (torch.from_numpy(data[name].values) for name in ("centre", "root"))
-            potential = Framed(potential, centre, root)
+            potential = Framed(potential, Affine(*(torch.from_numpy(data[name].values) for name in ("centre", "root"))))
+        elif "shift" in data:
+            numbers = (torch.from_numpy(data[name].values) for name in ("shift", "log_scale"))
+            potential = Framed(potential, Triangular(*numbers))
     except (TypeError, KeyError) as error:
         raise ValueError(f"{place} is no whole map: {error}") from None
     return potential
