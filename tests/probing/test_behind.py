@@ -10,6 +10,7 @@ import xarray as xr
 from brenier import Empirical, GaussianMixture, bottleneck, complexity, probe
 from brenier.core import records
 from brenier.core.random import seeds
+from brenier.laws.crossfit import CrossFit
 from brenier.laws.line.quadrature import localization_quadrature
 from brenier.probing.behind import CROWD, SHARE
 
@@ -129,6 +130,29 @@ def test_more_data_tell_more() -> None:
         float((profile["mean_localization_high"] - profile["mean_localization_low"])[0]) for profile in (few, more)
     ]
     assert spans[1] < spans[0] / 2
+
+
+def test_where_data_cannot_tell_fewer_queries_are_asked_and_nothing_else_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    of = CrossFit.crossfit
+
+    def crossfit(self: CrossFit, index: Any, *rest: Any) -> Any:
+        asked.append(len(index))
+        return of(self, index, *rest)
+
+    monkeypatch.setattr(CrossFit, "crossfit", crossfit)
+    points = two_modes(600)
+    short, long = (ask(points, snrs, queries=1024) for snrs in ([0.4, 0.8], [0.4, 0.8, 6.0, 30.0]))
+    assert asked == [1024, 1024, 256]
+    assert float(long["resolved_snr"]) == float(short["resolved_snr"]) > 0
+    for name in BRACKETED:
+        np.testing.assert_array_equal(short[name], long[name].isel(snr=slice(2)))
+    assert bool((long["ess"][2:] < CROWD / 2).all())
+    only = ask(points, [6.0, 30.0], queries=512)
+    assert asked[3:] == [256]
+    assert np.isnan(float(only["resolved_snr"]))
 
 
 def test_on_the_line_brackets_are_sampling_alone() -> None:

@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core.linalg import norm_by_squaring
@@ -118,6 +119,22 @@ class CrossFit(Empirical):
         index = np.searchsorted(edges / edges[-1], (shift + np.arange(n)) / n, side="right")
         return torch.from_numpy(index.clip(0, len(self) - 1)).to(self.device)
 
+    def crowd(self, index: Int[Tensor, " Q"], z: Float[Tensor, "Q d"], snrs: Sequence[float]) -> NDArray[np.float64]:
+        """Median effective sample size, at each SNR, of the posteriors that `crossfit` localizes."""
+        sizes: list[list[Tensor]] = [[] for _ in snrs]
+        for block in torch.arange(len(index), device=index.device).split(self._rows()):
+            hidden = self._groups[index[block], None] == self._groups
+            grams = self._grams(self._atoms[index[block]], z[block].to(self.dtype))
+            for found, snr in zip(sizes, snrs, strict=True):
+                weights = self._logits(*grams, self._ratio(snr)).masked_fill_(hidden, -torch.inf).softmax(1)
+                found.append(1 / torch.linalg.vector_norm(weights, dim=1).square())
+        return np.array([float(torch.cat(found).median()) for found in sizes])
+
+    @cached_property
+    def _groups(self) -> Int[Tensor, " N"]:
+        """The group of each atom."""
+        return torch.bucketize(torch.arange(len(self)), torch.tensor(self._ends), right=True).to(self.device)
+
     def crossfit(
         self,
         index: Int[Tensor, " Q"],
@@ -126,7 +143,7 @@ class CrossFit(Empirical):
         advance: Callable[[float], None] = lambda share: None,
     ) -> CrossFitted:
         """Localize y = r x + z, x the atoms of these numbers, for each r, by the atoms of all groups but x's own."""
-        group = torch.bucketize(torch.arange(len(self)), torch.tensor(self._ends), right=True).to(self.device)
+        group = self._groups
         own, ratios = group[index], [self._ratio(snr) for snr in snrs]
         x, z = self._atoms[index], z.to(self.dtype)
         share = GROUPS * self._features_per_atom * len(self._coordinates)  # numbers that a query takes in the sums

@@ -4,10 +4,11 @@ At each SNR there are three samples of localizations (see `laws.crossfit`): from
 each freed of the scatter of its values (see `deconvolution`). What follows from the lower and the upper one are the
 ends of a bracket. Sampling is a jackknife's that leaves out one of 16 groups in turn, as atoms and as queries at once
 (Quenouille 1956; Shao and Wu, Ann. Stat. 17, 1989), so it covers that of data and of noise. Standard errors are of
-sampling and of what the bracket leaves open together.
+sampling and of what the bracket leaves open together. Past the SNR at which posteriors are too small for data to tell, a
+quarter of the queries is asked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ DOUBT = {"low": 2.0, "": 1.0, "high": 0.5}
 ALIKE = 16  # sets of queries of like localization, over which the agreement of directions is averaged
 BINS = 512  # of values that are nearly equal, which the deconvolution takes as one
 ITERATIONS, MORE = 200, 30  # of it: from equal weights, and from those of all data for a replicate
+PILOTS = 64  # queries that tell how large posteriors are, before the others are asked
+FEWER, LEAST = 4, 256  # times as few are asked where posteriors are too small to tell; but so many at least
 DRAWS = 64  # of m* from the normal law with the jackknife's covariance
 INCREASING = ("mean_localization", "survival", "integrated_tail", "m_star")
 DECREASING = ("zeta_star", "zeta_sharp")
@@ -110,15 +113,23 @@ def look_behind(
     folded = CrossFit.of(law, parts)
     index = folded.draw(queries, points)
     z = torch.randn(queries, law.dim, generator=torch.Generator().manual_seed(noise), dtype=torch.float64)
-    found = folded.crossfit(index, z.to(law.device, law.dtype), snr.tolist(), advance)
+    z = z.to(law.device, law.dtype)
+    some = slice(None, None, max(1, queries // PILOTS))
+    crowd = folded.crowd(index[some], z[some], snr.tolist())
+    lost = int(np.argmax(np.append(crowd < CROWD / 2, True)))  # from there on data cannot tell, however many are asked
+    steps = [(slice(0, lost), 1), (slice(lost, len(snr)), max(1, min(FEWER, queries // LEAST)))]
+    steps = [(place, step) for place, step in steps if place.start < place.stop]
+    work = sum((place.stop - place.start) / step for place, step in steps)
+    looks: list[_Look] = []
+    for place, step in steps:
+        share = (place.stop - place.start) / step / work
+        found = folded.crossfit(
+            index[::step], z[::step], snr[place].tolist(), lambda done, share=share: advance(share * done)
+        )
+        looks.append(_look(found, snr[place], law.dim))
+    samples, inflation, posteriors = _joined(looks)
     levels = Levels(snr, u, delta, richness, beta)
-    inflation = _inflation(found)
-    found = replace(found, noise=found.noise * inflation[:, None])
-    share = _seen(found)
-    between = found.form ** (1 - share) * found.ceiling**share
-    ends = {"low": found.floor, "": between, "high": found.ceiling}
-    samples = {end: _sample(found, values, DOUBT[end], exact=end == "low") for end, values in ends.items()}
-    known = {end: _jackknife(levels, *sample, inflation.sqrt().cpu().numpy()) for end, sample in samples.items()}
+    known = {end: _jackknife(levels, *sample, np.sqrt(inflation)) for end, sample in samples.items()}
     value, error, replicates = known[""]
     left = {name: _left_open(known, name) for name in DIMENSIONS}
     normal = np.random.default_rng(draws).normal(size=(DRAWS, GROUPS + 1))
@@ -126,10 +137,51 @@ def look_behind(
     drawn = np.maximum(value["m_star"] + deviations + normal[:, GROUPS:] * left["m_star"], 0)
     grid, weights, _ = samples[""]
     variables: Variables = {f"{name}_se": (DIMENSIONS[name], np.hypot(error[name], left[name])) for name in DIMENSIONS}
-    variables |= _brackets(known) | _posteriors(found, snr, law.dim)
+    variables |= _brackets(known) | posteriors
     variables |= {"m_star_replicate": (("replicate", "snr"), drawn)}
     variables |= _resolution(known, variables, snr, u)
     return Behind(grid, weights, variables)
+
+
+class _Look(NamedTuple):
+    """What the same queries tell at some SNRs.
+
+    Attributes:
+        samples: for each end of the brackets a grid and weights (snr, m), and both without each group (2, G, snr, m).
+        inflation: of standard errors, squared, shape (snr,).
+        posteriors: what they are like, all along snr.
+    """
+
+    samples: dict[str, tuple[Array, Array, Array]]
+    inflation: Array
+    posteriors: Variables
+
+
+def _look(found: CrossFitted, snr: Array, dim: int) -> _Look:
+    inflation = _inflation(found)
+    found = replace(found, noise=found.noise * inflation[:, None])
+    share = _seen(found)
+    between = found.form ** (1 - share) * found.ceiling**share
+    ends = {"low": found.floor, "": between, "high": found.ceiling}
+    samples = {end: _sample(found, values, DOUBT[end], exact=end == "low") for end, values in ends.items()}
+    return _Look(samples, inflation.cpu().numpy(), _posteriors(found, snr, dim))
+
+
+def _joined(looks: Sequence[_Look]) -> _Look:
+    """One after the other along the SNRs."""
+    samples = {end: [look.samples[end] for look in looks] for end in looks[0].samples}
+    whole = {
+        end: (
+            np.concatenate([grid for grid, _, _ in parts]),
+            np.concatenate([weights for _, weights, _ in parts]),
+            np.concatenate([without for _, _, without in parts], 2),
+        )
+        for end, parts in samples.items()
+    }
+    posteriors: Variables = {
+        name: (("snr",), np.concatenate([look.posteriors[name][1] for look in looks])) for name in looks[0].posteriors
+    }
+    return _Look(whole, np.concatenate([look.inflation for look in looks]), posteriors)
 
 
 class _End(NamedTuple):
