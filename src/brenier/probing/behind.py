@@ -4,8 +4,8 @@ At each SNR there are three samples of localizations (see `laws.crossfit`): from
 each freed of the scatter of its values (see `deconvolution`). What follows from the lower and the upper one are the
 ends of a bracket. Sampling is a jackknife's that leaves out one of 16 groups in turn, as atoms and as queries at once
 (Quenouille 1956; Shao and Wu, Ann. Stat. 17, 1989), so it covers that of data and of noise. Standard errors are of
-sampling and of what the bracket leaves open together. Past the SNR at which posteriors are too small for data to tell, a
-quarter of the queries is asked.
+sampling and of what the bracket leaves open together. Past the SNR at which posteriors are too small for data to tell,
+a quarter of the queries is asked.
 """
 
 from collections.abc import Callable, Sequence
