@@ -25,6 +25,7 @@ import csv
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,7 @@ QUICK = ("euler", "dpmpp-2m", "unipc-3"), (6, 10)
 DEAR = {"digits-0.01": 1024}  # laws that get no more cells than that, and their noise
 NOISE = {2: 8192, 20: 4096, 64: 2048}  # fresh points up to so many dimensions
 QUERIES = 512  # per SNR of a profile
+ALIKE = ("gits", "oss", "score-optimal")  # which find the same levels for all samplers, at a cost
 DEFAULTS = {  # of diffusers, for chains and flow matching
     "euler": ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"),
     "heun": ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"),
@@ -101,18 +103,24 @@ def measure(
     profile = brenier.probe(law, needed_snrs(high, low), about=about, queries=queries, progress=False)
     if not law.learned:  # pilots are the same in all cells, and flown once
         planning._fly = cache(FLY)
-    found: list[Entry] = []
+    found, alike = list[Entry](), dict[tuple[str, int], brenier.Schedule]()
     for solver in solvers:
         for steps in dict.fromkeys((budget + 1) // 2 if solver == "heun" else budget for budget in budgets):
             begun, squares, cell = time.perf_counter(), dict[str, np.ndarray](), list[Entry]()
             for criterion in CRITERIA if scheduler is None else (*CRITERIA, "diffusers"):
                 known = profile if criterion in INFORMED else None
+                begin = x
                 if criterion == "diffusers":
-                    plan = brenier.Schedule(default(scheduler, solver, steps, high), solver, criterion=criterion)
+                    levels, scale = default(law, scheduler, solver, steps)
+                    plan, begin = brenier.Schedule(levels, solver, criterion=criterion), scale * x
+                elif (criterion, steps) in alike:
+                    plan = replace(alike[criterion, steps], solver=solver)
                 else:
                     plan = brenier.plan(law, steps, solver=solver, criterion=criterion, profile=known, progress=False)
+                if criterion in ALIKE:
+                    alike[criterion, steps] = plan
                 spent = (plan.evaluations or 0) + (0 if known is None else profile["snr"].size * queries)
-                end = integrate(law, x, plan.sigmas, solver).x.double()
+                end = integrate(law, begin, plan.sigmas, solver).x.double()
                 square = squares[criterion] = (end - goal).square().sum(1).cpu().numpy()
                 rms, own = math.sqrt(square.mean()), squares["error"]
                 relative = square / square.mean() - own / own.mean()
@@ -141,18 +149,21 @@ def measure(
 FLY = planning._fly
 
 
-def default(scheduler: Any, solver: str, steps: int, high: float) -> list[float]:
-    """The levels that a scheduler of diffusers visits in so many steps, beginning where the network's pipelines do."""
+def default(law: brenier.Target, scheduler: Any, solver: str, steps: int) -> tuple[list[float], float]:
+    """The levels that a scheduler of diffusers visits by itself, and its pipeline's noise there over the law's own."""
+    course = law.course
+    assert course is not None
+    assert course.noise is not None
     flow = "FlowMatch" in type(scheduler).__name__
     kind = getattr(diffusers, DEFAULTS.get(solver, DEFAULTS["dpmpp-2m"])[flow])
-    options = {} if not flow or "FlowMatch" in kind.__name__ else FLOWS
-    made = kind.from_config(scheduler.config, final_sigmas_type="zero", **options)
+    made = kind.from_config(scheduler.config, **(FLOWS if flow and "FlowMatch" not in kind.__name__ else {}))
     made.set_timesteps(steps)
     sigmas = made.sigmas.double().numpy()
     if flow:
         sigmas = np.divide(sigmas, 1 - sigmas, out=np.full_like(sigmas, np.inf), where=sigmas < 1)
-    levels = np.unique(np.minimum(sigmas, high))[::-1]  # Heun's has each twice
-    return [high, *levels[1:].tolist()]
+    levels = np.unique(np.minimum(sigmas, course.high))[::-1].tolist()  # Heun's has each twice
+    first = 1 + levels[0] if flow else math.hypot(1, levels[0])
+    return levels, first / course.noise
 
 
 FLOWS = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}

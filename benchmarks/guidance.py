@@ -38,6 +38,7 @@ EVALUATIONS = (5, 6, 8, 10)
 REFERENCE = 64
 CHAIN: dict[str, dict[str, Any]] = {
     "default": {},
+    "linspace": {"timestep_spacing": "linspace"},
     "trailing": {"timestep_spacing": "trailing"},
     "leading": {"timestep_spacing": "leading"},
     "karras": {"use_karras_sigmas": True},
@@ -55,7 +56,7 @@ FLOW: dict[str, dict[str, Any]] = {
 def by_diffusers(ask: Callable[[Tensor, Tensor], Tensor], scheduler: Any, steps: int, noise: Tensor) -> Tensor:
     """Where a scheduler of diffusers ends from unit noise."""
     scheduler.set_timesteps(steps)
-    x = noise * scheduler.init_noise_sigma
+    x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     for step in scheduler.timesteps:
         seen = scheduler.scale_model_input(x, step) if hasattr(scheduler, "scale_model_input") else x
         x = scheduler.step(ask(seen, step), step, x).prev_sample
