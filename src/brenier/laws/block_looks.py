@@ -12,7 +12,7 @@ from torch import Tensor
 
 from brenier.core.blocks.blocks import Block, checked
 from brenier.laws.atoms import CHUNK
-from brenier.laws.block_sums import Frame, Queries, working
+from brenier.laws.block_sums import CACHED, Frame, Queries, squares, working
 
 # The first read
 
@@ -45,15 +45,14 @@ def look(block: Block, shared: tuple[str, Float[Tensor, " d"]], _: object) -> Lo
     """The first read of a block: refuses what is not finite."""
     name, first = shared
     points = working(checked(block, name, len(first)))
-    steps = points - points[0]
-    mean = steps.mean(0, dtype=torch.float64)
-    squares = torch.linalg.vector_norm(steps.sub_(mean.to(steps)), dim=1, dtype=torch.float64).square()
-    mean = points[0].double() + mean
-    shell = torch.linalg.vector_norm(points - first.to(points), dim=1, dtype=torch.float64)
+    parts, origin = points.split(max(1, CACHED // points.shape[1])), points[0].double()  # what caches hold
+    mean = origin + torch.stack([(part - origin).sum(0) for part in parts]).sum(0) / len(points)
+    around = torch.cat([torch.linalg.vector_norm(part - mean, dim=1) for part in parts])
+    shell = torch.cat([torch.linalg.vector_norm(part - first, dim=1) for part in parts])
     largest = max(float(points.max()), -float(points.min()))
     shells = [(float(shell.min()), float(shell.max()))]
-    radius = float(squares.max().sqrt())
-    return Look(len(points), mean, float(squares.sum()), largest, [block.number], [mean], [radius], shells)
+    scatter, radius = float(around.square().sum()), float(around.max())
+    return Look(len(points), mean, scatter, largest, [block.number], [mean], [radius], shells)
 
 
 # The second: distances between neighbours, and second moments in leading directions
@@ -81,11 +80,11 @@ def near(block: Block, shared: tuple[Frame, Tensor, Tensor, Tensor], _: object) 
     """What a block knows of neighbours of `some` atoms nearer than `gaps`, and in the directions `basis`."""
     frame, some, basis, gaps = shared
     atoms = frame.atoms(block.values)
-    squares = atoms.double().square().sum(1)
-    for rows in torch.arange(len(atoms)).split(CHUNK):
-        gaps = nearer(gaps, some, atoms[rows], squares[rows])
+    lengths = squares(atoms)
+    for part, own in zip(atoms.split(CHUNK), lengths.split(CHUNK), strict=True):
+        gaps = nearer(gaps, some, part, own)
     inside = (atoms.to(basis) @ basis).double()
-    return Near(gaps, len(atoms), inside.sum(0), inside.T @ inside, float(squares.max()))
+    return Near(gaps, len(atoms), inside.sum(0), inside.T @ inside, float(lengths.max()))
 
 
 # Means, and the likeliest atom

@@ -5,7 +5,8 @@ first    sums of weights, of their squares, of |x - x_i|^2; where posteriors are
          leading directions of the data: in up to 64 dimensions these are the covariance
 second   for broad ones a sketch of all other directions, as `laws.atoms.Subspace`; for narrow ones the atoms that
          matter, looked for in the blocks that hold mass
-last     those atoms, read by their numbers; what is left by Krylov spaces, a round for each product
+last     those atoms, read by their numbers; what is left by Krylov spaces, a round for each product, from the leading
+         directions of the posterior in those of the data and a random one
 """
 
 import math
@@ -93,6 +94,7 @@ class Batch:
         self._squares = torch.tensor(queries.ratios, dtype=torch.float64).square()[:, None].expand(*self._shape)
         self._norm, self._trace = (torch.zeros(self._shape, dtype=torch.float64) for _ in range(2))
         self._error = torch.full(self._shape, torch.inf, dtype=torch.float64)
+        self._leading = torch.zeros(0, dtype=torch.long), torch.zeros(0, 0, 0, 0)  # SNRs, and directions there
 
     def localize(self, advance: Callable[[float], None]) -> tuple[tuple[Tensor, ...], Screened]:
         """All that is asked of the posteriors, and what was left out."""
@@ -167,6 +169,7 @@ class Batch:
         ground, done = self._ground, torch.zeros(self._shape, dtype=torch.bool)
         moment = found.moment / found.mass
         means, values, vectors, blurred = self._moments_inside(found)
+        self._leading = broad, vectors[..., -(STARTS - 1) :]
         wide = torch.zeros(self._shape, dtype=torch.bool)
         wide[broad] = ~blurred & ((ess[broad] >= BROAD) | (ground.dim <= NARROW))
         if ground.dim <= NARROW:
@@ -292,7 +295,7 @@ class Batch:
         """Norms of what neither leading directions nor few atoms tell: a round over the blocks for each product."""
         ground, dim = self._ground, self._ground.dim
         rows = max(1, int(ground.memory / 2 / (16 * ROOM * dim)))
-        start = torch.randn(1, STARTS, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        random = torch.randn(STARTS, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         moment = found.moment / found.mass
         held = self._holding(found, torch.ones(self._shape, dtype=torch.bool))
         for some in pairs.split(rows, 1):
@@ -307,18 +310,27 @@ class Batch:
                 product = self._blocks.map_reduce(sums.products, sums.merge_product, shared=told, asked=asked)
                 return product.product, product.shift
 
-            everything = torch.arange(some.shape[1])
-            first, shift = times(start.expand(some.shape[1], -1, -1), everything)
-
             def apply(v: Tensor, index: Tensor, times: Any = times, shift: Tensor = shift) -> Tensor:
-                found, _ = times(v, index)
+                found, shift[index] = times(v, index)
                 return found - (v @ shift[index, :, None]) * shift[index, None]
 
-            first -= (start @ shift[:, :, None]) * shift[:, None]
-            norm, error, _ = norm_by_krylov(apply, first, tolerance=ground.tolerance / 2)
+            start = random.expand(some.shape[1], -1, -1).clone()
+            self._lead(start, s, q)
+            norm, error, _ = norm_by_krylov(apply, start, tolerance=ground.tolerance / 2)
             error += ground.lost * (1 + moment[s, q] / norm.clamp_min(1e-300))  # of atoms that are left out
             trace = found.moment[s, q] / found.mass[s, q] - shift.square().sum(1)
             self._norm[s, q], self._trace[s, q], self._error[s, q] = norm, trace, error
+
+    def _lead(self, start: Float[Tensor, "P b d"], snr: Int[Tensor, " P"], query: Int[Tensor, " P"]) -> None:
+        """Put leading directions of posteriors into vectors to start from, where they are known."""
+        broad, vectors = self._leading
+        basis = self._ground.basis
+        if basis is None or len(broad) == 0:
+            return
+        place = torch.full((self._shape[0],), -1).index_copy_(0, broad, torch.arange(len(broad)))[snr]
+        known = (place >= 0).nonzero()[:, 0]
+        inside = vectors[place[known], query[known]].mT  # (P, b - 1, k)
+        start[known, : inside.shape[1]] = inside.double() @ basis[:, : self._ground.inside].T.double()
 
 
 def _groups(listed: Sequence[Listed], budget: int) -> list[list[Listed]]:

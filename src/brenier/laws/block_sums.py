@@ -19,7 +19,10 @@ from brenier.core.blocks.blocks import Block
 from brenier.core.points import as_tensor
 from brenier.laws.atoms import CHUNK
 
+CACHED = 2**17  # numbers of float64 that caches hold
 AT_ONCE = 2**19  # numbers of an array of queries x atoms: what caches hold
+WIDE = 0.01  # mean squared distance from x, over |x|^2, from which on x may be taken off afterwards
+TOGETHER = 64  # posteriors whose products are made at once
 MOST = 2048  # atoms that are listed for a posterior: more are not gathered
 
 
@@ -43,6 +46,12 @@ class Frame:
 def working(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Float[Tensor, "m d"]:
     """Rows in float32 where that holds all values of their type, else in float64."""
     return as_tensor(values).to(torch.float32 if np.can_cast(values.dtype, np.float32) else torch.float64)
+
+
+def squares(points: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """|x|^2 of each, summed in float64: some at a time, which caches hold."""
+    parts = points.split(max(1, CACHED // points.shape[1]))
+    return torch.cat([torch.linalg.vector_norm(part.double(), dim=1).square_() for part in parts])
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,9 @@ class Queries:
         every = torch.arange(len(self.x)) if needed is None else needed.nonzero()[:, 0]
         for start in range(0, len(block.values), CHUNK):
             atoms = self.frame.atoms(block.values[start : start + CHUNK])
-            squares = atoms.double().square().sum(1)
+            lengths = squares(atoms)
             for rows in every.split(max(1, AT_ONCE // len(atoms))):
-                yield block.start + start, atoms, rows, *self.grams(rows, atoms, squares)
+                yield block.start + start, atoms, rows, *self.grams(rows, atoms, lengths)
 
     def logits(self, distances: Tensor, slopes: Tensor, s: int) -> Tensor:
         """Of the posteriors at the s-th SNR."""
@@ -364,29 +373,64 @@ class Product:
 
 
 def products(block: Block, shared: Products, asked: Bool[Tensor, " P"]) -> Product:
-    """What one block adds to the posteriors that ask for it."""
+    """What one block adds to the posteriors that ask for it.
+
+    Those that are not much narrower than their distance from zero share products with the atoms as they are, x being
+    taken off afterwards: many columns at once are faster by far than steps to atoms for each query, and rounding does not
+    show.
+    """
     queries, (snr, query) = shared.queries, shared.pairs
-    fine = queries.frame.fine
-    product = torch.zeros_like(shared.vectors, dtype=torch.float64)
-    shift = torch.zeros(len(snr), queries.x.shape[1], dtype=torch.float64)
+    total = Product(
+        torch.zeros_like(shared.vectors, dtype=torch.float64),
+        torch.zeros(len(snr), queries.x.shape[1], dtype=torch.float64),
+    )
     needed = torch.zeros(len(queries.x), dtype=torch.bool).index_fill_(0, query[asked], value=True)
+    wide = shared.moment[snr, query] >= WIDE * queries.x[query].double().square().sum(1)
     for _, atoms, rows, distances, slopes in queries.pieces(block, needed):
-        for k, q in enumerate(rows.tolist()):
-            own = ((query == q) & asked).nonzero()[:, 0]
-            logits = torch.cat([queries.logits(distances[k : k + 1], slopes[k : k + 1], s) for s in snr[own].tolist()])
-            peak, mass = shared.peak[snr[own], q, None], shared.mass[snr[own], q, None]
-            weights = logits.sub_(peak.to(logits)).exp_().to(fine).div_(mass.to(fine))
-            scale = shared.moment[snr[own], q, None].clamp_min(torch.finfo(torch.float32).tiny).to(fine)
-            stake = (distances[k].to(fine) / scale).add_(1).mul_(weights)
-            kept = (stake >= shared.least).any(0).nonzero()[:, 0]
-            if len(kept) == 0:
-                continue
-            steps = atoms[kept].to(fine) - queries.x[q].to(fine)
-            some, v = weights[:, kept], shared.vectors[own].to(fine)
+        local = torch.full((len(queries.x),), -1).scatter_(0, rows, torch.arange(len(rows)))
+        here = asked & (local[query] >= 0)
+        for own in (here & wide).nonzero()[:, 0].split(TOGETHER):
+            _together(total, shared, own, atoms, *_weights(shared, own, local[query[own]], distances, slopes))
+        for q in query[here & ~wide].unique().tolist():
+            own = (here & ~wide & (query == q)).nonzero()[:, 0]
+            weights, kept = _weights(shared, own, local[query[own]], distances, slopes)
+            steps = atoms[kept].to(weights) - queries.x[q].to(weights)
+            some, v = weights[:, kept], shared.vectors[own].to(weights)
             along = (v.flatten(0, 1) @ steps.T).view(*v.shape[:2], -1).mul_(some[:, None])
-            product[own] += (along.flatten(0, 1) @ steps).view(v.shape).double()
-            shift[own] += (some @ steps).double()
-    return Product(product, shift)
+            total.product[own] += (along.flatten(0, 1) @ steps).view(v.shape).double()
+            total.shift[own] += (some @ steps).double()
+    return total
+
+
+def _weights(
+    shared: Products, own: Int[Tensor, " p"], place: Int[Tensor, " p"], distances: Tensor, slopes: Tensor
+) -> tuple[Float[Tensor, "p m"], Int[Tensor, " k"]]:
+    """Weights of atoms in some posteriors, 0 where they are too small in all, and which are not."""
+    queries, (snr, query) = shared.queries, shared.pairs[:, own]
+    weights = torch.empty(len(own), distances.shape[1], dtype=queries.frame.fine)
+    for s in snr.unique().tolist():
+        at = (snr == s).nonzero()[:, 0]
+        logits = queries.logits(distances[place[at]], slopes[place[at]], s)
+        weights[at] = logits.sub_(shared.peak[s, query[at], None].to(logits)).exp_().to(weights)
+    weights.div_(shared.mass[snr, query, None].to(weights))
+    scale = shared.moment[snr, query, None].clamp_min(torch.finfo(torch.float32).tiny).to(weights)
+    stake = (distances[place].to(weights) / scale).add_(1).mul_(weights)
+    return weights, (stake >= shared.least).any(0).nonzero()[:, 0]
+
+
+def _together(
+    total: Product, shared: Products, own: Int[Tensor, " p"], atoms: Tensor, weights: Tensor, kept: Int[Tensor, " k"]
+) -> None:
+    """Add what some atoms contribute to several posteriors at once."""
+    if len(kept) < len(atoms):
+        atoms, weights = atoms[kept], weights[:, kept]
+    y, v = atoms.to(weights), shared.vectors[own].to(weights)
+    x = shared.queries.x[shared.pairs[1, own]].to(weights)
+    along = (v.flatten(0, 1) @ y.T).view(*v.shape[:2], -1)
+    along.sub_(v @ x[:, :, None]).mul_(weights[:, None])
+    found = (along.flatten(0, 1) @ y).view(v.shape) - along.sum(2, keepdim=True) * x[:, None]
+    total.product[own] += found.double()
+    total.shift[own] += (weights @ y - weights.sum(1, keepdim=True) * x).double()
 
 
 def merge_product(first: Product, second: Product) -> Product:

@@ -8,12 +8,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.laws.atoms import covariance_norm
-from brenier.laws.block_sums import Queries
+from brenier.laws.block_sums import Queries, squares
 from brenier.laws.posterior import FEW, PosteriorNorms
 
 CLOSER = 100  # small ones are found so much closer: else it shows where rounding ends an iteration a step earlier
 STARTS = 4  # vectors that Krylov spaces start from
 TINY = 1e-12  # second moment about the likeliest atom from which it is kept in float64
+NARROW = 0.1  # share of spread in the mean squared distance from a query, below which rounding would show
+MOSTLY = 0.7  # share of a query's atoms from which on all are worked with, others with weight 0
 NUMBERS = 2**22  # of steps between atoms and queries, at a time
 
 
@@ -47,9 +49,8 @@ def solve(
         dropped: as of `PosteriorNorms`.
         memory: bytes.
     """
-    squares = atoms.double().square().sum(1)
     none = torch.zeros(len(atoms), dtype=atoms.dtype)
-    norms = PosteriorNorms(atoms, squares, none, tolerance / CLOSER, dropped, memory)
+    norms = PosteriorNorms(atoms, squares(atoms), none, tolerance / CLOSER, dropped, memory)
     found: dict[int, tuple[float, float, float]] = {}
     for least, most in ((0, 8), (8, FEW)):  # so that few are padded to many
         some = [k for k, one in enumerate(listed) if least < len(one.rows) <= most]
@@ -65,13 +66,12 @@ def solve(
             for place, k in enumerate(at):
                 error = float(width[place])
                 if listed[k].lost > dropped:  # as in `PosteriorNorms`, what may be dropped is not counted
-                    _, weights, distances = _weighed(queries, listed[k], atoms[order[place, : count[place]]])
-                    error += _missing(listed[k].lost, float(weights @ distances) * r**2, float(norm[place]))
+                    moment = _moment(queries, listed[k], atoms[order[place, : count[place]]])
+                    error += _missing(listed[k].lost, moment * r**2, float(norm[place]))
                 found[k] = float(norm[place]) / r**2, float(trace[place]) / r**2, error
-    for k, one in enumerate(listed):
-        if len(one.rows) > FEW:
-            places = torch.searchsorted(numbers, one.rows.sort().values)
-            found[k] = _many(queries, one, places, atoms, tolerance)
+    for query in sorted({one.query for one in listed if len(one.rows) > FEW}):
+        own = [k for k, one in enumerate(listed) if one.query == query and len(one.rows) > FEW]
+        found |= zip(own, _many(queries, [listed[k] for k in own], numbers, atoms, tolerance), strict=True)
     return [found[k] for k in range(len(listed))]
 
 
@@ -80,12 +80,12 @@ def _missing(lost: float, moment: float, norm: float) -> float:
     return lost * (1 + moment / max(norm, 1e-300))
 
 
-def _weighed(queries: Queries, one: Listed, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Steps from a query to some atoms, their weights, and squared lengths, the last two in float64."""
+def _moment(queries: Queries, one: Listed, atoms: Tensor) -> float:
+    """Mean squared distance from the query of the posterior on some atoms."""
     r, x, z = queries.ratios[one.snr], queries.x[one.query], queries.z[one.query]
     steps = atoms - x
-    distances = torch.linalg.vector_norm(steps, dim=1, dtype=torch.float64).square()
-    return steps, (distances * (-(r**2) / 2) + r * (steps @ z).double()).softmax(0), distances
+    distances = squares(steps)
+    return float((distances * (-(r**2) / 2) + r * (steps @ z).double()).softmax(0) @ distances)
 
 
 def _by_snr(listed: Sequence[Listed], some: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
@@ -95,20 +95,45 @@ def _by_snr(listed: Sequence[Listed], some: Sequence[int], size: int) -> Iterato
             yield snr, own[i : i + size]
 
 
-def _many(queries: Queries, one: Listed, places: Tensor, atoms: Tensor, tolerance: float) -> tuple[float, float, float]:
-    """A Krylov space on the atoms listed."""
-    steps, weights, distances = _weighed(queries, one, atoms[places])
-    steps = steps.sub_(steps[int(weights.argmax())].clone())
-    scale = float(weights @ torch.linalg.vector_norm(steps, dim=1, dtype=torch.float64).square())
-    if scale == 0:
-        return 0.0, 0.0, 0.0
-    if scale < TINY:  # past the collapse, where float32 has no room for squares of what is left
-        steps = steps.double()
-    steps = steps / scale**0.5
+def _many(
+    queries: Queries, listed: Sequence[Listed], numbers: Tensor, atoms: Tensor, tolerance: float
+) -> list[tuple[float, float, float]]:
+    """Krylov spaces on the atoms listed for posteriors of one query, which share the steps to them."""
+    rows = torch.cat([one.rows for one in listed]).unique()
+    x, z = queries.x[listed[0].query], queries.z[listed[0].query]
+    steps = atoms[torch.searchsorted(numbers, rows)].sub_(x)
+    distances, slopes = squares(steps), (steps @ z).double()
+    found: list[tuple[float, float, float]] = []
+    for one in listed:
+        r, at = queries.ratios[one.snr], torch.searchsorted(rows, one.rows.sort().values)
+        weights = (distances[at] * (-(r**2) / 2) + r * slopes[at]).softmax(0)
+        moment = float(weights @ distances[at])
+        if len(at) > MOSTLY * len(rows):
+            own, weights = steps, torch.zeros_like(distances).index_copy_(0, at, weights)
+        else:
+            own = steps[at]
+        norm, trace, error = _krylov(own, weights, moment, tolerance)
+        found.append((norm, trace, error + _missing(one.lost, moment, norm)))
+    return found
+
+
+def _krylov(steps: Tensor, weights: Tensor, moment: float, tolerance: float) -> tuple[float, float, float]:
+    """Norm, trace and relative error of the covariance of steps with these weights and this mean square."""
     some = weights[None].to(steps.dtype)
+    mean = some @ steps
+    trace, scale = moment - float(mean.double().square().sum()), 1.0
+    if trace < NARROW * moment:  # where rounding would show, about the likeliest atom and in its own unit
+        steps = steps - steps[int(weights.argmax())]
+        scale = float(weights @ squares(steps))
+        if scale == 0:
+            return 0.0, 0.0, 0.0
+        if scale < TINY:  # past the collapse, where float32 has no room for squares of what is left
+            steps = steps.double()
+        steps = steps / scale**0.5
+        some = weights[None].to(steps.dtype)
+        mean = some @ steps
+        trace = scale * (1 - float(mean.double().square().sum()))
     start = torch.randn(STARTS, steps.shape[1], generator=torch.Generator().manual_seed(0)).to(steps)
     start = ((start @ steps.T) * some) @ steps  # half a step ahead
-    norm, error, _ = covariance_norm(some, steps, start[None], tolerance / 2, about=some @ steps)
-    trace = scale * (1 - float((some @ steps).double().square().sum()))
-    norm = scale * float(norm[0])
-    return norm, trace, float(error[0]) + _missing(one.lost, float(weights @ distances), norm)
+    norm, error, _ = covariance_norm(some, steps, start[None], tolerance / 2, about=mean)
+    return scale * float(norm[0]), trace, float(error[0])

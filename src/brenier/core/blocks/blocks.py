@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from brenier.core.blocks import cluster
-from brenier.core.blocks.rows import InMemory, Rows, whole
+from brenier.core.blocks.rows import Picked, Rows, whole
 from brenier.core.reading.plain import count as how_many
 from brenier.core.work import one_thread
 
@@ -123,9 +123,9 @@ class Blocks:
             return np.empty((0, self.dim), self.dtype)
         if wanted.min() < 0 or wanted.max() >= self.shape[0]:
             raise ValueError(f"{self.name!r} has rows 0 to {self.shape[0] - 1}, got {wanted.min()} to {wanted.max()}")
-        if isinstance(self.rows, InMemory):
-            return self.rows.array.reshape(self.shape[0], -1)[wanted]
         distinct, place = np.unique(wanted, return_inverse=True)
+        if isinstance(self.rows, Picked):
+            return self.rows.pick(distinct)[place]
         home = np.searchsorted(self.starts, distinct, side="right") - 1
         asked = {int(k): distinct[home == k] - self.starts[k] for k in np.unique(home)}
         parts = self.map_reduce(_some, _joined, asked=asked)

@@ -53,6 +53,15 @@ class Rows(Protocol):
         ...
 
 
+@runtime_checkable
+class Picked(Protocol):
+    """Rows of which any can be read without those around them."""
+
+    def pick(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
+        """The rows of these numbers, each flattened."""
+        ...
+
+
 def rows_of(data: object, name: str = "data") -> Rows:
     """Rows of whatever holds them.
 
@@ -155,6 +164,9 @@ class InMemory:
     def read(self, start: int, stop: int) -> NDArray[Any]:  # noqa: D102
         return _flat(self.array[start:stop])
 
+    def pick(self, numbers: NDArray[np.int64]) -> NDArray[Any]:  # noqa: D102
+        return _flat(self.array[numbers])
+
 
 @dataclass
 class _Stored:
@@ -187,11 +199,17 @@ class _Npy(_Stored):
         return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        return self._read(slice(start, stop))
+
+    def pick(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
+        return self._read(numbers)
+
+    def _read(self, which: slice | NDArray[np.int64]) -> NDArray[Any]:
         with one_line(self.path):
             mapped = self._mapped(self.path)
             if mapped.shape[:1] != self.shape[:1] or mapped.dtype != self.dtype:
                 raise ValueError(_changed(mapped.shape, self.shape))
-            return _flat(np.array(mapped[start:stop]))
+            return _flat(np.array(mapped[which]))
 
 
 @dataclass
