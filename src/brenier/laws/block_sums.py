@@ -376,8 +376,8 @@ def products(block: Block, shared: Products, asked: Bool[Tensor, " P"]) -> Produ
     """What one block adds to the posteriors that ask for it.
 
     Those that are not much narrower than their distance from zero share products with the atoms as they are, x being
-    taken off afterwards: many columns at once are faster by far than steps to atoms for each query, and rounding does not
-    show.
+    taken off afterwards: many columns at once are faster by far than steps to atoms for each query, and rounding does
+    not show.
     """
     queries, (snr, query) = shared.queries, shared.pairs
     total = Product(
