@@ -220,8 +220,9 @@ def is_network(law: LawLike) -> bool:
 
 def can_stay(law: LawLike) -> bool:
     """Whether a name is that of data that can be used in blocks, where they lie."""
-    built_in = isinstance(law, str) and law in BUILT_IN
-    return isinstance(law, str | os.PathLike) and not built_in and can_be_read(os.fspath(law))
+    if not isinstance(law, str | os.PathLike) or (isinstance(law, str) and law in BUILT_IN):
+        return False
+    return can_be_read(os.fspath(law)) and not is_network(law)
 
 
 def readable(law: LawLike) -> tuple[str, ...]:

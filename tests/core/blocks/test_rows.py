@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import zarr
 from brenier.core.blocks.blocks import Blocks
 from brenier.core.blocks.rows import can_be_read, file_rows, is_lazy, rows_of
 from brenier.core.reading.options import Reading
+from brenier.core.reading.read import read_array
 
 da = pytest.importorskip("dask.array")
 ROWS = np.random.default_rng(0).normal(size=(103, 6)).astype(np.float32)
@@ -122,3 +124,49 @@ def test_parquet_files_of_several_widths_are_refused(tmp_path: Path) -> None:
     pd.DataFrame(ROWS[:, :2], columns=list("ab")).to_parquet(tmp_path / "1.parquet")
     with pytest.raises(ValueError, match=f"'{tmp_path}'"):
         Blocks(rows_of(tmp_path), 50).take([5, 150])
+
+
+def images(folder: Path, coloured: int | None) -> Path:
+    """Seven images in two subfolders, grey but for one."""
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for k in range(7):
+        (folder / f"c{k % 2}").mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (3, 4, 3) if k == coloured else (3, 4), dtype=np.uint8)
+        image.fromarray(pixels).save(folder / f"c{k % 2}" / f"{k}.png")
+    return folder
+
+
+@pytest.mark.parametrize("coloured", [None, 0, 5])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_images_are_decoded_in_blocks(tmp_path: Path, coloured: int | None, zipped: bool) -> None:
+    source: Any = images(tmp_path / "images", coloured)
+    if zipped:
+        source = shutil.make_archive(str(tmp_path / "images"), "zip", source)
+    whole = read_array(source)
+    blocks = Blocks(rows_of(source), 3)
+    assert blocks.shape == whole.shape
+    found = np.concatenate(blocks.map_reduce(values_of, lambda a, b: a + b))
+    assert np.array_equal(found, whole.reshape(7, -1))
+    assert np.array_equal(blocks.take([6, 0]), whole.reshape(7, -1)[[6, 0]])
+
+
+def values_of(block: Any, shared: Any, asked: Any) -> Any:
+    return [block.values]
+
+
+def test_images_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    source = images(tmp_path / "images", None)
+    assert can_be_read(str(source))
+    assert not can_be_read(str(tmp_path / "c0"))
+    blocks = Blocks(rows_of(source), 3)
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.zeros((3, 5), np.uint8)).save(source / "c1" / "3.png")
+    with pytest.raises(ValueError, match=r"c1/3\.png.*is 5 x 3 pixels, others 4 x 3 pixels: all must have one size"):
+        blocks.map_reduce(values_of, lambda a, b: a + b)
+    image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(source / "c1" / "3.png")
+    with pytest.raises(ValueError, match=r"c1/3\.png.*coloured, and others are grey"):
+        blocks.map_reduce(values_of, lambda a, b: a + b)
+    (source / "c1" / "3.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="not an image"):
+        rows_of(source)

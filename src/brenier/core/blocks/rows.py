@@ -19,6 +19,8 @@ from brenier.core.reading import zarr_stores
 from brenier.core.reading.arrow import read_groups, row_groups
 from brenier.core.reading.files import exists, one_line, split_member
 from brenier.core.reading.hdf5 import array_in_file
+from brenier.core.reading.image_files import holds_images
+from brenier.core.reading.images import read_some_images, size_of_images
 from brenier.core.reading.options import Reading
 from brenier.core.reading.packing import unpacked
 from brenier.core.reading.read import suffix_of
@@ -85,9 +87,11 @@ def is_lazy(data: object) -> bool:
 
 
 def can_be_read(file: str) -> bool:
-    """Whether a file is of a kind that can be read in ranges: `.npy`, Zarr, HDF5, Parquet and folders of it."""
+    """Whether a file is of a kind that can be read in ranges: `.npy`, Zarr, HDF5, Parquet, folders of it, images."""
     path = Path(split_member(file)[0])
-    return exists(path) and suffix_of(path) in _FILES
+    if not exists(path) or suffix_of(path) not in _FILES:
+        return False
+    return holds_images(path) if path.is_dir() and not suffix_of(path) else True
 
 
 def size_of(file: str) -> int:
@@ -111,7 +115,8 @@ def file_rows(file: str, reading: Reading | None = None) -> Rows:
         raise ValueError(f"{file!r} does not exist: give the path of a data file")
     suffix, reading = suffix_of(Path(path)), Reading() if reading is None else reading
     if suffix not in _FILES:
-        raise ValueError(f"{file!r} cannot be read in blocks: give {', '.join(_FILES)}, or an array")
+        known = ", ".join(filter(None, _FILES))
+        raise ValueError(f"{file!r} cannot be read in blocks: give {known}, a folder of images, or an array")
     with one_line(Path(file)):
         found = _FILES[suffix](file, Path(path), member, reading)
         if reading.standardize is not False:
@@ -270,6 +275,22 @@ class _Parquet(_Stored):
 
 
 @dataclass
+class _Images(_Stored):
+    """Images in a folder or archive, decoded when they are read."""
+
+    stored: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, path: Path, _: str | None, __: Reading) -> "_Images":
+        shape = size_of_images(path)
+        return cls(name, shape, np.dtype(np.float32), (shape[0],), path, None, stored=shape)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        with one_line(self.path):
+            return _flat(read_some_images(self.path, start, stop, self.stored))
+
+
+@dataclass
 class _Lazy:
     """Rows of a dask array, which are computed where and when they are asked for."""
 
@@ -328,4 +349,6 @@ _FILES: dict[str, Callable[[str, Path, str | None, Reading], Any]] = {
     ".h5": _Chunked.of,
     ".hdf5": _Chunked.of,
     ".parquet": _Parquet.of,
+    "": _Images.of,  # a folder
+    ".zip": _Images.of,
 }

@@ -6,7 +6,7 @@ import stat
 import warnings
 import zipfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -63,6 +63,17 @@ def image_files(source: Path, *, say: bool = True) -> Generator[ImageFiles]:
             members, others = _in_archive(archive)
             found = _checked(source, list(members), others, lambda name: _unpacked(archive, members[name]), say)
         yield found
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image at the top of a folder or one level down; not all of it is looked through."""
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            inside = entry.is_dir() and not entry.name.startswith(".")
+            paths = entry.iterdir() if inside else [entry]
+            if any(_is_image(path.relative_to(folder).as_posix(), SUFFIXES) and path.is_file() for path in paths):
+                return True
+    return False
 
 
 def image_labels(source: Path) -> NDArray[Any]:

@@ -2,8 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any, cast
@@ -49,13 +50,93 @@ def read_images(source: Path) -> Array:
         if arrays:
             return _stacked(_all_of(files, _array, _shape))
         images = _all_of(files, _pixels, _size)
-        coloured = any(image.ndim == 3 for image in images)
-        points = np.empty((len(images), *([3] if coloured else []), *images[0].shape[:2]), dtype=np.float32)
-        for row, image in enumerate(images):
-            points[row] = np.moveaxis(image, -1, 0) if image.ndim == 3 else image
-            points[row] /= np.float32(np.iinfo(image.dtype).max / 2)
-        points -= 1
-        return points
+        return _scaled(images, any(image.ndim == 3 for image in images))
+
+
+def size_of_images(source: Path) -> tuple[int, ...]:
+    """The shape of what `read_images` returns, from the first image and the headers of others: until one is coloured.
+
+    Raises:
+        ValueError: as there, of the first image and of files that are no images; arrays in an archive.
+    """
+    with image_files(source) as files, warnings.catch_warnings():
+        from PIL import Image
+
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        if any(name.lower().endswith(".npy") for name in files.names):
+            raise ValueError(f"{str(source)!r} holds arrays (.npy), which are not read in blocks: give one array")
+        with one_line(source / files.names[0]), files.open(files.names[0]) as stream:
+            first = _pixels(stream)
+        coloured = first.ndim == 3
+        for name in files.names[1:]:
+            if coloured:
+                break
+            with one_line(source / name), files.open(name) as stream:
+                coloured = _coloured(stream)
+    return (len(files.names), *([3] if coloured else []), *first.shape[:2])
+
+
+def read_some_images(source: Path, start: int, stop: int, shape: tuple[int, ...]) -> Array:
+    """The images from `start` up to `stop` of those that `read_images` reads, which has this shape in all.
+
+    Raises:
+        ValueError: as there; there are not as many images, or one is of another size.
+    """
+    with _known_files(source) as (names, opened), warnings.catch_warnings():
+        from PIL import Image
+
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        if len(names) != shape[0]:
+            raise ValueError(f"changes while it is read: there were {shape[0]} images and are {len(names)}")
+        images: list[NDArray[Any]] = []
+        for name in names[start:stop]:
+            with one_line(source / name), opened(name) as stream:
+                image = _pixels(stream)
+                if image.shape[:2] != shape[-2:]:
+                    raise ValueError(
+                        f"the image is {_size(image)}, others {shape[-1]} x {shape[-2]} pixels: all must have one size"
+                    )
+                if image.ndim == 3 and len(shape) == 3:
+                    raise ValueError("the image is coloured, and others are grey as far as their headers say")
+            images.append(image)
+    return _scaled(images, len(shape) == 4)
+
+
+@contextmanager
+def _known_files(source: Path) -> Generator[tuple[Sequence[str], Callable[[str], BufferedIOBase]]]:
+    """The names of images, and what opens them; a folder is listed once for as long as it does not change."""
+    if source.is_dir():
+        yield _names(source, source.stat().st_mtime_ns), lambda name: (source / name).open("rb")
+        return
+    with image_files(source, say=False) as files:
+        yield files.names, files.open
+
+
+@lru_cache(maxsize=4)
+def _names(folder: Path, _: int) -> Sequence[str]:
+    with image_files(folder, say=False) as files:
+        return tuple(files.names)
+
+
+def _scaled(images: Sequence[NDArray[Any]], coloured: bool) -> Array:
+    """Pixels as points."""
+    points = np.empty((len(images), *([3] if coloured else []), *images[0].shape[:2]), dtype=np.float32)
+    for row, image in enumerate(images):
+        points[row] = np.moveaxis(image, -1, 0) if image.ndim == 3 else image
+        points[row] /= np.float32(np.iinfo(image.dtype).max / 2)
+    points -= 1
+    return points
+
+
+def _coloured(stream: BufferedIOBase) -> bool:
+    """Whether an image will be one of three channels, by its header."""
+    from PIL import Image
+
+    try:
+        with Image.open(cast(IO[bytes], stream), formats=FORMATS) as image:
+            return image.mode not in ("1", "L", "LA", "La", "I") and not image.mode.startswith("I;16")
+    except (Image.UnidentifiedImageError, SyntaxError):
+        raise ValueError("not an image in PNG, JPEG, WebP, TIFF, BMP or GIF, in spite of its name") from None
 
 
 def _all_of(
