@@ -25,7 +25,8 @@ T = TypeVar("T")
 Digest: TypeAlias = tuple[int, int, int, int]  # of the values of a block
 
 BYTES = 2**25  # of a block as float32, unless its size is given: some of them are in memory at a time
-AHEAD = 2  # tasks per thread or worker that may be done before an earlier one is
+AHEAD = 2  # tasks per thread that may be done before an earlier one is
+TASKS = 8  # of a round per thread of the workers: each does some blocks, and its results come back merged
 
 
 @dataclass(frozen=True)
@@ -101,19 +102,22 @@ class Blocks:
         order = sorted(told)
         if not order:
             raise ValueError("no block is asked for")
-        merged = _Merged(merge, len(order))
         client = cluster.active() if self.rows.anywhere else None
+        size = 1 if client is None else max(1, len(order) // (TASKS * cluster.threads_of(client)))
+        groups = [order[k : k + size] for k in range(0, len(order), size)]
+        merged = _Merged(merge, len(groups))
 
-        def done(place: int, result: tuple[Digest, T]) -> None:
-            self._check(order[place], result[0])
+        def done(place: int, result: tuple[list[Digest], T]) -> None:
+            for number, digest in zip(groups[place], result[0], strict=True):
+                self._check(number, digest)
             merged.add(place, result[1])
-            advance(1 / len(order))
+            advance(len(groups[place]) / len(order))
 
-        tasks = [(k, int(self.starts[k]), int(self.starts[k + 1]), told[k]) for k in order]
+        tasks = [[(k, int(self.starts[k]), int(self.starts[k + 1]), told[k]) for k in group] for group in groups]
         if client is None:
-            self._on_threads(tasks, function, shared, done, merged)
+            self._on_threads([one for (one,) in tasks], function, shared, done, merged)
         else:
-            cluster.run(client, self.rows, tasks, task, function, shared, done, lambda: merged.ready)
+            cluster.run(client, self.rows, tasks, several, (function, merge), shared, done, lambda: merged.ready)
         return merged.result()
 
     def take(self, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
@@ -145,14 +149,18 @@ class Blocks:
         tasks: Sequence[tuple[int, int, int, Any]],
         function: Callable[[Block, Any, Any], T],
         shared: Any,
-        done: Callable[[int, tuple[Digest, T]], None],
+        done: Callable[[int, tuple[list[Digest], T]], None],
         merged: "_Merged[T]",
     ) -> None:
         threads = min(torch.get_num_threads(), len(tasks))
+
+        def end(place: int, result: tuple[Digest, T]) -> None:
+            done(place, ([result[0]], result[1]))
+
         with one_thread():
             if threads == 1:
                 for place, one in enumerate(tasks):
-                    done(place, task(self.rows, one[:3], function, shared, one[3]))
+                    end(place, task(self.rows, one[:3], function, shared, one[3]))
                 return
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 waiting: dict[Future[tuple[Digest, T]], int] = {}
@@ -160,11 +168,11 @@ class Blocks:
                     for place, one in enumerate(tasks):
                         while waiting and (len(waiting) >= threads or place - merged.ready >= AHEAD * threads):
                             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                                done(waiting.pop(future), future.result())
+                                end(waiting.pop(future), future.result())
                         future = pool.submit(task, self.rows, one[:3], function, shared, one[3])
                         waiting[future] = place
                     for future in list(waiting):
-                        done(waiting[future], future.result())
+                        end(waiting[future], future.result())
                 finally:
                     for future in waiting:
                         future.cancel()
@@ -199,6 +207,25 @@ def task(
     number, start, stop = place
     values = whole(rows) if isinstance(rows, np.ndarray) else rows.read(start, stop)
     return _digest(values), function(Block(values, number, start), shared, asked)
+
+
+def several(
+    rows: Rows | Sequence[NDArray[Any]],
+    blocks: Sequence[tuple[int, int, int, Any]],
+    how: tuple[Callable[..., T], Callable[[T, T], T]],
+    shared: Any,
+) -> tuple[list[Digest], T]:
+    """What a worker does for some adjacent blocks, one after the other: their digests, and what they merge to."""
+    function, merge = how
+    digests: list[Digest] = []
+    total: T | None = None
+    for k, (number, start, stop, asked) in enumerate(blocks):
+        own = rows if isinstance(rows, Rows) else rows[k]
+        digest, found = task(own, (number, start, stop), function, shared, asked)
+        digests.append(digest)
+        total = found if total is None else merge(total, found)
+    assert total is not None  # there is a block
+    return digests, total
 
 
 def checked(block: Block, name: str, dim: int) -> NDArray[Any]:

@@ -127,9 +127,9 @@ def refuse_others(found: Mapping[str, object]) -> None:
 def run(
     client: Any,
     rows: Any,
-    tasks: Sequence[tuple[int, int, int, Any]],
+    tasks: Sequence[Sequence[tuple[int, int, int, Any]]],
     task: Callable[..., Any],
-    function: Callable[..., Any],
+    function: Any,
     shared: Any,
     done: Callable[[int, Any], None],
     ready: Callable[[], int],
@@ -139,8 +139,8 @@ def run(
     Args:
         client: of the cluster.
         rows: that any process can read; those of a dask array have `part`.
-        tasks: number of a block, its first row, the row after its last, what it is asked.
-        task: (rows, place, function, shared, asked) -> result.
+        tasks: blocks of each; of a block its number, first row, the row after its last, and what it is asked.
+        task: (rows, blocks, function, shared) -> result.
         function: what `task` is to do.
         shared: what all tasks are told.
         done: told the place of each task and its result.
@@ -157,12 +157,13 @@ def run(
         told = client.scatter(shared, hash=False) if shared is not None else None
         return told, None if lazy else client.scatter(rows, hash=False)
 
-    def start(known: tuple[Any, Any], one: tuple[int, int, int, Any]) -> Any:
+    def start(known: tuple[Any, Any], one: Sequence[tuple[int, int, int, Any]]) -> Any:
         told, common = known
         if lazy:
             lazily: Any = delayed(_alone, pure=False)
-            return client.compute(lazily(task, rows.part(one[1], one[2]), one[:3], function, told, one[3]))
-        return client.submit(_alone, task, common, one[:3], function, told, one[3], pure=False)
+            parts = [rows.part(start, stop) for _, start, stop, _ in one]
+            return client.compute(lazily(task, parts, one, function, told))
+        return client.submit(_alone, task, common, one, function, told, pure=False)
 
     _all(client, tell, start, tasks, done, ready)
 
