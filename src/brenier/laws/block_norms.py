@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core.blocks.blocks import Blocks
@@ -31,6 +33,7 @@ NARROW = 64  # dimensions up to which covariances are formed whole
 SIZES = {1024: (16, 64), 2**62: (32, 128)}  # up to how many dimensions: leading directions, random ones for the rest
 BROAD = 64  # effective sample size from which a posterior's norm is sought in leading directions
 ROOM = 48  # basis vectors of a Krylov space
+PARTS = 4  # groups of posteriors on few atoms, per thread
 STARTS = 4  # vectors that it starts from
 LEAST = 1e-6  # of a norm that is not worth a round for each product, whatever its relative error
 FURTHER = 1000  # blocks left out may have so much less mass than atoms: far away, it adds more to second moments
@@ -283,10 +286,11 @@ class Batch:
             lost = float(left[count - 1]) + ground.dropped / 4
             listed.append(Listed(k // n, k % n, row[part][:count], lost))
         budget = max(1, int(ground.memory / 4 / (4 * ground.dim)))  # atoms of a group
-        for group in _groups(listed, budget):
-            numbers = torch.cat([one.rows for one in group]).unique()
-            atoms = ground.frame.atoms(self._blocks.take(numbers.numpy()))
-            answers = solve(self._queries, group, numbers, atoms, ground.tolerance, ground.dropped, ground.memory / 4)
+        share = sum(len(one.rows) for one in listed) // (PARTS * self._blocks.threads)
+        groups = _groups(listed, min(budget, max(1, share)))
+        told = self._queries, ground.tolerance, ground.dropped, ground.memory / 4
+        asked = [(torch.cat([one.rows for one in group]).unique().numpy(), group) for group in groups]
+        for group, answers in zip(groups, self._blocks.with_rows(_solved, asked, told), strict=True):
             for one, (norm, trace, error) in zip(group, answers, strict=True):
                 self._norm[one.snr, one.query], self._trace[one.snr, one.query] = norm, trace
                 self._error[one.snr, one.query] = error
@@ -331,6 +335,18 @@ class Batch:
         known = (place >= 0).nonzero()[:, 0]
         inside = vectors[place[known], query[known]].mT  # (P, b - 1, k)
         start[known, : inside.shape[1]] = inside.double() @ basis[:, : self._ground.inside].T.double()
+
+
+def _solved(
+    values: NDArray[Any],
+    told: tuple[sums.Queries, float, float, float],
+    numbers: NDArray[np.int64],
+    group: list[Listed],
+) -> list[tuple[float, float, float]]:
+    """Norms of posteriors on few atoms, which are these rows."""
+    queries, *how = told
+    atoms = queries.frame.atoms(values)
+    return solve(queries, group, torch.from_numpy(numbers), atoms, *how)
 
 
 def _groups(listed: Sequence[Listed], budget: int) -> list[list[Listed]]:

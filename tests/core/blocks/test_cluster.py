@@ -53,6 +53,23 @@ def _where(block: Block, shared: Any, asked: Any) -> set[str]:
     return {threading.current_thread().name}
 
 
+def test_single_rows_are_read_by_workers(client: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS)
+    asked = [(np.array([3, 50]), 2.0), (np.array([7]), 3.0)]
+    lazy = pytest.importorskip("dask.array").from_array(ROWS, chunks=(31, 2))
+    for data, workers in ((tmp_path / "a.npy", True), (lazy, False)):
+        found = Blocks(rows_of(data), 31).with_rows(scaled, asked, 10.0)
+        for (numbers, factor), (values, where) in zip(asked, found, strict=True):
+            assert np.array_equal(values, ROWS[numbers] * factor * 10)
+            assert ("Dask" in where) == workers
+
+
+def scaled(values: Any, shared: float, numbers: Any, factor: float) -> Any:
+    import threading
+
+    return values * factor * shared, threading.current_thread().name
+
+
 def test_posteriors_are_the_same_on_a_cluster(client: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", ROWS)
     z = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
@@ -187,4 +204,6 @@ def slow(block: Block, shared: Any, asked: Any) -> Any:
     return total(block, shared, asked)
 
 
-slow.__module__ = total.__module__ = _where.__module__ = "__main__"  # sent by value: workers do not see this file
+slow.__module__ = total.__module__ = _where.__module__ = scaled.__module__ = (
+    "__main__"  # sent by value: workers do not see this file
+)

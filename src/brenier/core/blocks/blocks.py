@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -135,6 +136,33 @@ class Blocks:
         parts = self.map_reduce(_some, _joined, asked=asked)
         return np.concatenate(parts)[place]
 
+    @property
+    def threads(self) -> int:
+        """How many tasks are done at a time, by workers or here."""
+        client = cluster.active() if self.rows.anywhere else None
+        return torch.get_num_threads() if client is None else cluster.threads_of(client)
+
+    def with_rows(
+        self,
+        function: Callable[[NDArray[Any], Any, NDArray[np.int64], Any], T],
+        asked: Sequence[tuple[NDArray[np.int64], Any]],
+        shared: Any,
+    ) -> list[T]:
+        """What a function makes of some rows, for each that is asked: on workers, if they can read single rows.
+
+        Args:
+            function: (rows as stored, shared, numbers, one) -> result; it must be one that can be sent to workers.
+            asked: ascending numbers of rows, and what else the function is told.
+            shared: what all are told.
+        """
+        client = cluster.active() if self.rows.anywhere and isinstance(self.rows, Picked) else None
+        if client is None or len(asked) < 2:
+            return [function(self.take(numbers), shared, numbers, one) for numbers, one in asked]
+        found: list[Any] = [None] * len(asked)
+        tell = partial(_told, client, (self.rows, function, shared))
+        cluster.each(client, tell, _picked, asked, found.__setitem__)
+        return found
+
     def _check(self, number: int, digest: Digest) -> None:
         known = self._digests.setdefault(number, digest)
         if known != digest:
@@ -248,6 +276,15 @@ def checked(block: Block, name: str, dim: int) -> NDArray[Any]:
                 " remove or fill in such rows"
             )
     return values
+
+
+def _told(client: Any, what: Any, _: bool) -> Any:
+    return client.scatter(what, hash=False)
+
+
+def _picked(told: tuple[Picked, Callable[..., T], Any], numbers: NDArray[np.int64], one: Any) -> T:
+    rows, function, shared = told
+    return function(rows.pick(numbers), shared, numbers, one)
 
 
 def _digest(values: NDArray[Any]) -> Digest:
