@@ -284,7 +284,7 @@ class Batch:
             if count > FEW:  # a Krylov space: what is left out is counted
                 count = max(FEW + 1, min(int((left > ground.lost).sum()) + 1, len(left)))
             lost = float(left[count - 1]) + ground.dropped / 4
-            listed.append(Listed(k // n, k % n, row[part][:count], lost))
+            listed.append(Listed(k // n, k % n, row[part][:count].clone(), lost))
         budget = max(1, int(ground.memory / 4 / (4 * ground.dim)))  # atoms of a group
         share = sum(len(one.rows) for one in listed) // (PARTS * self._blocks.threads)
         groups = _groups(listed, min(budget, max(1, share)))
