@@ -81,21 +81,20 @@ def test_squaring_in_eighty_dimensions_of_all_sizes():
 @pytest.mark.parametrize("scale", [1e-100, 1e-12, 1.0, 1e12, 1e100])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-6])
 @pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA.keys())
-def test_krylov_encloses_the_norm(spectrum, tolerance, scale):
+def test_krylov_reaches_the_norm_from_below(spectrum, tolerance, scale):
     matrices = with_spectrum(spectrum) * scale
     exact = torch.linalg.eigvalsh(matrices)[:, -1]
     value, error, vectors = norm_by_krylov(
         lambda v, index: v @ matrices[index], start_for(matrices), tolerance=tolerance
     )
     assert bool((error <= tolerance).all())
-    assert bool((value * (1 - error) <= exact * (1 + 1e-12)).all())
-    # Upwards the error is measured in the space of the iteration, not certified: allow it a factor.
+    assert bool((value <= exact * (1 + 1e-12)).all())
+    # The error is measured in the plane of the iteration, not certified: allow it a factor.
     assert value.numpy() == pytest.approx(exact.numpy(), rel=4 * tolerance)
     vector = vectors[:, 0]
     assert vector.norm(dim=1).numpy() == pytest.approx(1, rel=1e-9)
     quotient = torch.einsum("ni,nij,nj->n", vector, matrices, vector)
-    assert bool((quotient <= value * (1 + 1e-12)).all())
-    assert quotient.numpy() == pytest.approx(value.numpy(), rel=4 * tolerance)
+    assert quotient.numpy() == pytest.approx(value.numpy(), rel=1e-9)
 
 
 def test_krylov_of_zero_among_others():

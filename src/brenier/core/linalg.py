@@ -62,10 +62,9 @@ def norm_by_krylov(
     Rayleigh-Ritz in the span of the start vectors and of the residuals of the leading Ritz vectors so far (Golub and
     Underwood, 1977; Davidson, J. Comput. Phys. 17, 1975). With several random vectors to start from, it hardly ever
     takes a lower eigenvalue for the largest, which a single one, or a good guess alone, does now and then (bounds in
-    Musco and Musco, arXiv:1504.05477). With residual rho = A v - theta v and t = |rho|^2/theta^2, the quotient at
-    v + rho/theta is theta (1 + 2t)/(1 + t) or more, and an eigenvalue lies within |rho| of theta, and within
-    |rho|^2/gap (Kato-Temple), three times what the gap to the next Ritz value makes of it. The value is the middle
-    between the two, and an operator leaves when half their distance is below `tolerance`.
+    Musco and Musco, arXiv:1504.05477). An operator leaves when its measured error is below `tolerance`: with residual
+    rho = |A v - theta v|, an eigenvalue lies within rho of theta, and within rho^2/gap (Kato-Temple), three times what
+    the gap to the next Ritz value makes of it.
 
     Args:
         apply: (vectors (m, k, d), indices (m,) of the operators they belong to) -> products (m, k, d).
@@ -75,8 +74,8 @@ def norm_by_krylov(
             leading one alone fewer products are made, and one operator in 60 takes a lower eigenvalue for the largest.)
 
     Returns:
-        The value (n,); its relative error (n,), certified downwards and measured upwards; the leading Ritz vectors
-        (n, min(b, d), d), that of theta first, of which only that one is found to the tolerance.
+        theta (n,), a lower bound; its measured relative error (n,); the leading Ritz vectors (n, min(b, d), d), that of
+        theta first, of which only that one is found to the tolerance.
     """
     dim, most = start.shape[2], min(start.shape[1:])
     room = min(dim, max(ROOM, 2 * most))
@@ -98,15 +97,11 @@ def norm_by_krylov(
         residual = image - values[:, -most:, None].flip(1) * ritz
         rho = torch.linalg.vector_norm(residual[:, 0], dim=1)
         gap = theta - values[:, -2] if size > 1 else torch.zeros_like(theta)
-        share = (rho / theta.clamp_min(tiny)).square()
-        low, high = share / (1 + share), torch.minimum(share.sqrt(), SAFETY * share * theta / gap.clamp_min(tiny))
-        high = high.maximum(low)
-        relative = (high - low) / (2 + high + low)
+        relative = torch.minimum(rho, SAFETY * rho.square() / gap.clamp_min(tiny)) / theta.clamp_min(tiny)
         done = (relative <= max(tolerance, rounding)) | (theta <= 0) | (step == steps) | (size == dim)
         if bool(done.any()):
             index, rest = active[done], ~done
-            middle = theta * (1 + (low + high) / 2)
-            value[index], error[index], vector[index] = middle[done].clamp_min(0), relative[done], ritz[done]
+            value[index], error[index], vector[index] = theta[done].clamp_min(0), relative[done], ritz[done]
             active = active[rest]
             if len(active) == 0:
                 break
