@@ -194,6 +194,17 @@ def test_a_triangular_reference_has_the_banana(brenier: Command, files: Path) ->
     brenier("flow", "banana.py", *options[:-1], 3, "--start", "map.nc", "--resume", "-o", "on.nc", "-q")
 
 
+def test_annealing_is_for_networks_with_densities(brenier: Command, files: Path) -> None:
+    options = ("banana.py", "--units", 8, "--steps", 4, "-q")
+    brenier("flow", *options, "--anneal", "-o", "slow.nc")
+    brenier("flow", *options, "-o", "map.nc")
+    slow, found = (xr.load_dataset(name)["kl"].to_numpy() for name in ("slow.nc", "map.nc"))
+    assert slow[0] < found[0] - 0.1  # a quarter of the way asked for no more
+    words = 'anneal is for method "neural" and drive "density"'
+    brenier("flow", *options, "--anneal", "--method", "linear", "-o", "no.nc").refused(words)
+    brenier("flow", "plane.npy", "--anneal", "-o", "no.nc", "-q").refused(words)
+
+
 def test_a_reference_of_ones_own(brenier: Command, files: Path) -> None:
     options = ("--reference", "plane.npy", "--method", "gaussian", "-o", "map.nc", "-q")
     assert brenier("flow", "law.json", *options) == (0, "", "")

@@ -38,6 +38,9 @@ def run_flow(
     noise: Annotated[
         float | None, typer.Option(help="Smoothing of what is learned, in standard deviations (default: 0.1).")
     ] = None,
+    anneal: Annotated[
+        bool, typer.Option("--anneal", help="By way of laws between the two: for densities with several modes.")
+    ] = False,
     minutes: options.Minutes = None,
     start: Annotated[
         Path | None, typer.Option(metavar="MAP", help="A saved map between the same laws to go on from.")
@@ -74,6 +77,7 @@ def run_flow(
     count = 0 if n is None else whole_number(n, "-n", 1)
     given: dict[str, Any] = {"steps": steps, "rule": rule, "eta": eta, "units": units, "noise": noise}
     given |= {"minutes": minutes, "start": start, "drive": None if drive == "auto" else drive}
+    given["anneal"] = anneal or None
     asked = {name: value for name, value in given.items() if value is not None}
     if method in ("grid", "gaussian") and asked:
         raise ValueError(f"--{next(iter(asked))} is for --method neural and linear, and {method} knows none")

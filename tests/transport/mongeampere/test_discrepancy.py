@@ -69,6 +69,18 @@ def test_the_value_is_invariant_under_standardisation():
     torch.testing.assert_close(one, two)
 
 
+def test_an_annealed_target_comes_as_the_square_of_time():
+    potential, m, S = stretched()
+    reference, target = find_marginal("normal", 2), find_marginal(GaussianMixture([1.0], m[None], S[None]))
+    y, exact = reference.draw(20, generator()), Exact(reference, target, annealed=3)
+    x = potential.gradient(y)
+    own = reference.log_density(y) - potential.log_determinant(y)
+    for k, share in enumerate((1 / 16, 1 / 4, 9 / 16, 1, 1)):
+        between = share * target.log_density(x) + (1 - share) * reference.log_density(x)
+        torch.testing.assert_close(exact.measure(potential, y, k, generator()).value, own - between)
+    torch.testing.assert_close(exact.value(potential, y), own - target.log_density(x))  # judges see the target itself
+
+
 def test_a_density_that_is_not_finite_is_named_with_the_place():
     law = find_marginal(lambda x: torch.where(x[:, 0] > 2, torch.nan, 0.0) * x[:, 0], 1)
     exact = Exact(find_marginal("normal", 1), law)

@@ -54,39 +54,47 @@ class Discrepancy(ABC):
 class Exact(Discrepancy):
     """h in closed form from two densities.
 
+    Args:
+        reference, target: the laws.
+        annealed: steps in which the target is e^{-(1 - b) g - b f}, b from 0 to 1 as the square of time: modes part
+            slowly then, and each gets its share, where the target itself would draw all to the nearest.
+
     Raises:
         ValueError: a law without one.
     """
 
     exact = True
 
-    def __init__(self, reference: Marginal, target: Marginal) -> None:
+    def __init__(self, reference: Marginal, target: Marginal, annealed: int = 0) -> None:
         for law in (reference, target):
             if law.log_density is None:
                 raise ValueError(
                     f"{law.name} has no density: give a mixture, a function log_density, or learn from data"
                 )
-        self.reference, self.target = reference, target
+        self.reference, self.target, self.annealed = reference, target, annealed
 
     def measure(self, potential: Potential, y: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> Measured:
         """h at T(y), and its gradient in y."""
+        share = min(1.0, (k + 1) / (self.annealed + 1)) ** 2
         with torch.enable_grad():
             y = y.detach().requires_grad_(True)
-            value = self.value(potential, y)
+            value = self.value(potential, y, share)
             (gradient,) = torch.autograd.grad(value.sum(), y)
         value = value.detach()
         known = value[torch.isfinite(value)]
         error = float(known.std() / max(len(known), 1) ** 0.5) if len(known) > 1 else 0.0
         return Measured(gradient, value, {"kl": float(known.mean()), "kl_se": error})
 
-    def value(self, potential: Potential, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """h(T(y)); NaN where psi is not convex."""
+    def value(self, potential: Potential, y: Float[Tensor, "n d"], share: float = 1.0) -> Float[Tensor, " n"]:
+        """h(T(y)), of the target itself or of a `share` b of it; NaN where psi is not convex."""
         pushed = potential.gradient(y)
         target = self.target.log_at(pushed)
         if not bool(torch.isfinite(target).all()):
             at = pushed.detach()[~torch.isfinite(target)][0].tolist()
             place = ", ".join(f"{number:.4g}" for number in at[:4]) + (", ..." if len(at) > 4 else "")
             raise NotFinite(f"the log density of {self.target.name} is not finite at x = ({place})")
+        if share < 1:
+            target = share * target + (1 - share) * self.reference.log_at(pushed)
         return self.reference.log_at(y) - potential.log_determinant(y) - target
 
 

@@ -35,10 +35,12 @@ def find_drive(drive: str, method: str, reference: Marginal, target: Marginal) -
     return drive
 
 
-def make_discrepancy(drive: str, reference: Marginal, target: Marginal, training: Training) -> Discrepancy:
-    """How h is measured."""
+def make_discrepancy(
+    drive: str, reference: Marginal, target: Marginal, training: Training, annealed: int = 0
+) -> Discrepancy:
+    """How h is measured; between densities the target may be annealed in so many steps."""
     if drive == "density":
-        return Exact(reference, target)
+        return Exact(reference, target, annealed)
     return (Classified if drive == "classifier" else Matched)(reference, target, training)
 
 

@@ -31,8 +31,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from brenier.core.checks import Array
-from brenier.transport.mongeampere.marginal import Marginal
-from brenier.transport.mongeampere.potentials import Potential
+from brenier.transport.mongeampere.marginal import Marginal, standard_normal, whitened
+from brenier.transport.mongeampere.potentials import Framed, Potential
 
 WORST = 0.7  # shape of the tail above which averages are refused
 FOLDED = 0.1  # share of the weights, sizes that is, that are negative, likewise: they cancel others, seen or not
@@ -88,7 +88,7 @@ class Evidence:
 def measure(
     reference: Marginal, target: Marginal, potential: Potential, n: int, generator: torch.Generator
 ) -> Evidence:
-    """The evidence from n fresh points, half of them pulled apart.
+    """The evidence from n fresh points, half of them pulled apart: of whitened laws, where the map is between such.
 
     Raises:
         ValueError: a law without density, a reference whose density is known up to a constant only, or fewer than 25
@@ -97,6 +97,9 @@ def measure(
     if n < FEWEST:
         raise ValueError(f"{n} points are too few for weights: take at least {FEWEST}")
     check(reference, target)
+    if isinstance(potential, Framed):
+        reference, target = standard_normal(reference.dim), whitened(target, potential.whitening)
+        potential = potential.inner
     y = reference.drawn(n, generator)
     mean = reference.mean
     if mean is None:

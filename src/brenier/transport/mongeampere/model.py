@@ -22,7 +22,7 @@ from brenier.core.writing import atomic_path, write_dataset
 from brenier.transport.cost import Cost
 from brenier.transport.mongeampere.conjugate import inverse
 from brenier.transport.mongeampere.drives import METHODS, find_drive, make_discrepancy, make_fit
-from brenier.transport.mongeampere.evidence import Evidence, check, measure, warn_of, weigh
+from brenier.transport.mongeampere.evidence import Evidence, measure, warn_of, weigh
 from brenier.transport.mongeampere.flow import Diverged, Stop, iterate
 from brenier.transport.mongeampere.frame import Frame, inward
 from brenier.transport.mongeampere.gaussian import gaussian_map
@@ -52,9 +52,8 @@ class MongeAmpere:
     Args:
         reference: "normal", N(0, I); a mixture, data or what `load_target` takes; a `Marginal`; or, for a function,
             "laplace", the normal law at its mode, or "triangular", the image of N(0, I) under the triangular map that
-            fits it best. Both laws are then whitened by that map S, and the flow's is the optimal one for the cost
-            |S^-1(x) - S^-1(y)|^2: for scales that differ, as of posteriors, and for bananas and funnels; see
-            `whitening`.
+            fits it best, for bananas and funnels. Both laws are then whitened by that map S, see `whitening`, and the
+            flow's is the optimal one for the cost |S^-1(x) - S^-1(y)|^2.
         target: the same, or a function log_density(x), (n, d) -> (n,), up to a constant, in torch; or a Python file
             that defines it and `dim`.
         method: "gaussian", the affine map between the means and covariances; "grid", the parabolic equation itself, on
@@ -128,6 +127,7 @@ class MongeAmpere:
         seed: int = 0,
         start: "MongeAmpere | str | os.PathLike[str] | None" = None,
         resume: bool = False,
+        anneal: bool = False,
         checkpoint: str | os.PathLike[str] | Callable[[], object] | None = None,
         progress: bool = True,
     ) -> Self:
@@ -147,6 +147,8 @@ class MongeAmpere:
             start: a fitted map between the same laws, or the file of one, to start from.
             resume: whether the fit of `start` goes on: its steps count among `steps`, its history stays. What is
                 learned from samples is learned anew, and averages are of the steps that follow.
+            anneal: go by way of laws between the two in the first half of the steps: for "neural" with densities, where
+                there are several modes. See `discrepancy.Exact`.
             checkpoint: a file to save the map to as it goes on, about every minute, or what to call then.
             progress: show a bar on stderr, where that is a terminal.
 
@@ -162,6 +164,8 @@ class MongeAmpere:
         if self.reference.draw is None or (self.target.draw is None and self.target.log_density is None):
             raise ValueError("a file does not hold the laws of its map: give them to `load`, and it can be fitted on")
         seed = whole_number(seed, "seed", 0)
+        if anneal and not (self.method == "neural" and self.drive == "density"):
+            raise ValueError('anneal is for method "neural" and drive "density"')
         begin, past = self._begin(start)
         if self.method == "gaussian":
             self.psi, self.history = gaussian_map(self.reference, self.target), None
@@ -180,7 +184,8 @@ class MongeAmpere:
         with progress_bar("Monge-Ampère flow", progress) as advance:
             by_path = isinstance(checkpoint, str | os.PathLike)
             save = partial(self.save, checkpoint, force=True) if by_path else checkpoint
-            self._run(etas, points, seed, begin, past if resume else None, stop, save, rule == "adaptive", advance)
+            average, annealed = rule == "adaptive", steps // 2 if anneal else 0
+            self._run(etas, points, seed, begin, past if resume else None, stop, save, average, annealed, advance)
         return self
 
     @arrays_too()
@@ -252,23 +257,15 @@ class MongeAmpere:
 
     def log_evidence(self, n: int = 2**14, seed: int = 0) -> Evidence:
         """log Z, Z = int e^{-f}, from n points; a warning says where it is refused, and NaN. See `evidence`."""
-        return warn_of(self.measured_evidence(n, seed), self.target.name, self.reference.name)
-
-    def measured_evidence(self, n: int, seed: int) -> Evidence:
-        """`log_evidence` without a warning; of whitened laws, where those are whitened: it is the same."""
-        check(self.reference, self.target)
-        psi, laws = self._fitted(), (self.reference, self.target)
-        if isinstance(psi, Framed):
-            psi, laws = psi.inner, self._frame().laws()
         generator = generator_for(whole_number(seed, "seed", 0), 0xE71D)
-        return measure(*laws, psi, whole_number(n, "n", 1), generator)
+        found = measure(self.reference, self.target, self._fitted(), whole_number(n, "n", 1), generator)
+        return warn_of(found, self.target.name, self.reference.name)
 
     def weights(self, n: int, seed: int = 0) -> Float[Tensor, " n"]:
         """Weights of the points `sample(n, seed)` that make their averages the target's, shape (n,); they add up to 1.
 
         0 where psi is not convex. Warns as `log_evidence` does.
         """
-        check(self.reference, self.target)
         self.log_evidence(seed=seed)
         y = self.draw(n, seed)
         found = weigh(self.target, self._fitted(), y, self.reference.log_at(y))
@@ -277,14 +274,12 @@ class MongeAmpere:
     def w2(self, samples: int = 2**12, seed: int = 1) -> Cost:
         """W2 from the reference to the image, as the map pays it, and to the target, as psi vouches for it; see `Cost`.
 
-        With a reference that whitens distances are those of the whitened laws, |S^-1(x) - S^-1(y)|.
-
         Args:
             samples: draws of each law.
             seed: of them.
 
         Returns:
-            `dual` is NaN for a target that cannot be sampled.
+            Of whitened laws, where those are whitened. `dual` is NaN for a target that cannot be sampled.
         """
         generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
         y = self._draw(whole_number(samples, "samples", 2), generator)
@@ -301,6 +296,7 @@ class MongeAmpere:
         stop: Stop,
         checkpoint: Callable[[], object] | None,
         average: bool,
+        annealed: int,
         advance: Callable[[float], None],
     ) -> None:
         frame = self._frame()
@@ -311,7 +307,7 @@ class MongeAmpere:
         batch = min(BATCH, count)
         fit = make_fit(self.method, self.drive, target, self.units, batch, seed)
         training = Training(self.noise, len(etas), batch=batch, seed=seed)
-        discrepancy = make_discrepancy(self.drive, reference, target, training)
+        discrepancy = make_discrepancy(self.drive, reference, target, training, annealed)
         judge, known = Judge(reference, target, discrepancy, seed + 1), rows(past, frame.target_unit)
         reason, stopped, done = "", "interrupted", len(known)
         self._trail, every = Trail(), max(1, len(etas) // CHECKS)
