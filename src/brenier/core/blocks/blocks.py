@@ -27,7 +27,7 @@ Digest: TypeAlias = tuple[int, int, int, int]  # of the values of a block
 
 BYTES = 2**25  # of a block as float32, unless its size is given: some of them are in memory at a time
 AHEAD = 2  # tasks per thread that may be done before an earlier one is
-TASKS = 8  # of a round per thread of the workers: each does some blocks, and its results come back merged
+TASKS = 4  # of a round per thread of the workers: each does some blocks, and its results come back merged
 
 
 @dataclass(frozen=True)
