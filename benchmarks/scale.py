@@ -6,6 +6,8 @@ by block, and removes it in the end; by default 1,000,000 x 3,072, which is 6.1 
     floor      reading all rows once, and the two products of queries and atoms that any probe needs, on one thread
     probe      the first reads and `localize_path` at 32 SNRs, with the peak of resident memory of all their processes
     workers    the same by a local cluster of one and of two workers; the column "against one" is the speed-up
+    draws      CPU milliseconds to count a draw into the cells of `--draws` points in 784 dimensions: in memory, in
+               blocks, and in blocks by one and two workers, all processes together
     equal      `--check` rows of the same data, in blocks of 1,000 and as a whole: largest relative difference of norms
                above 0.01, of their traces and effective sample sizes; and against `Empirical` in memory, tolerance 1e-5
     screening  100 tight clusters past their collapse: products with and without screening, the proven dropped mass, and
@@ -13,7 +15,7 @@ by block, and removes it in the end; by default 1,000,000 x 3,072, which is 6.1 
 
     python benchmarks/scale.py --rows 20000 --queries 64        # a small one
 
-Times on a machine that others use are noisy: read ratios, and run it again.
+Times on a machine that others use are noisy: read ratios, those of CPU seconds first, and run it again.
 """
 
 import argparse
@@ -36,11 +38,11 @@ SNRS = 32
 DIM = 3072
 
 
-def write(file: Path, rows: int) -> None:
+def write(file: Path, rows: int, dim: int = DIM) -> None:
     rng = np.random.default_rng(0)
-    scale = (np.arange(1, DIM + 1) ** -0.6).astype(np.float32)
-    centres = rng.standard_normal((10, DIM), dtype=np.float32) * scale
-    stored = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=(rows, DIM))
+    scale = (np.arange(1, dim + 1) ** -0.6).astype(np.float32)
+    centres = rng.standard_normal((10, dim), dtype=np.float32) * scale
+    stored = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=(rows, dim))
     for start in range(0, rows, 4096):
         some = stored[start : start + 4096]
         noise = rng.standard_normal(some.shape, dtype=np.float32) * scale
@@ -69,7 +71,7 @@ def floor(file: str, queries: int) -> dict[str, float]:
 
     blocks = Blocks(rows_of(file))
     x, z = torch.randn(2, queries, DIM)
-    spent = [0.0, 0.0]
+    spent, begun = [0.0, 0.0], time.process_time()
     for k in range(len(blocks)):
         start = time.perf_counter()
         atoms = torch.from_numpy(blocks.rows.read(int(blocks.starts[k]), int(blocks.starts[k + 1]))).float()
@@ -77,7 +79,12 @@ def floor(file: str, queries: int) -> dict[str, float]:
         _ = x @ atoms.T, z @ atoms.T
         spent[0] += read - start
         spent[1] += time.perf_counter() - read
-    return {"read": spent[0], "products": spent[1]}
+    return {"read": spent[0], "products": spent[1], "cpu": time.process_time() - begun}
+
+
+def busy(client: Any) -> float:
+    """CPU seconds of this process and of workers, so far."""
+    return time.process_time() + (0.0 if client is None else sum(client.run(time.process_time).values()))
 
 
 def probed(file: str, queries: int, workers: int) -> dict[str, float]:
@@ -85,14 +92,36 @@ def probed(file: str, queries: int, workers: int) -> dict[str, float]:
     from brenier import BlockedEmpirical
     from brenier.core.blocks.cluster import connected
 
-    with connected(workers or None):
-        start = time.perf_counter()
+    with connected(workers or None) as client:
+        start, spent = time.perf_counter(), busy(client)
         law = BlockedEmpirical.of(file)
         x, z, snrs = asked(law, queries)
         ready = time.perf_counter()
         path = law.localize_path(x, z, snrs)
-        end = time.perf_counter()
-    return {"first": ready - start, "localize": end - ready, "error": float(path.norm_error.max())}
+        end, spent = time.perf_counter(), busy(client) - spent
+    return {"first": ready - start, "localize": end - ready, "cpu": spent, "error": float(path.norm_error.max())}
+
+
+def draws(file: str, workers: int) -> dict[str, float]:
+    """CPU milliseconds for a draw; workers -1: points in memory."""
+    from brenier import BlockedSemiDiscrete
+    from brenier.core.blocks.cluster import connected
+    from brenier.transport.semidiscrete.cells import Cells
+    from brenier.transport.semidiscrete.sources import find_source
+
+    with connected(workers if workers > 0 else None) as client:
+        if workers < 0:
+            y = torch.from_numpy(np.load(file).astype(np.float32))
+            y = y.sub_(y.mean(0)).div_(y.square().sum(1).mean().sqrt())
+            cells = Cells(y, find_source("normal", y.shape[1]))
+        else:
+            cells = BlockedSemiDiscrete(file)._cells()
+        least = float("inf")
+        for _ in range(3):
+            begun = busy(client)
+            tally = cells.tally(np.zeros(cells.count), 16, (0, 1))
+            least = min(least, (busy(client) - begun) / tally.samples * 1e3)
+    return {"draw": least}
 
 
 def equal(file: str, queries: int, rows: int) -> dict[str, float]:
@@ -187,6 +216,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=256)
     parser.add_argument("--check", type=int, default=50_000, help="rows that are compared with memory; 0: none")
+    parser.add_argument("--draws", type=int, default=200_000, help="points of a map; 0: none")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument(
         "--folder", default=None, help="where there is room (default: the system's for what is temporary)"
@@ -200,11 +230,12 @@ def main() -> None:
             "probed": probed,
             "equal": equal,
             "screening": screening,
+            "draws": draws,
         }
         torch.set_num_threads(1)
-        print(json.dumps(parts[name](*(int(word) if word.isdigit() else word for word in numbers))))
+        print(json.dumps(parts[name](*(int(word) if word.lstrip("-").isdigit() else word for word in numbers))))
         return
-    console = Console()
+    console = Console(width=110)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         file = Path(folder) / "mixture.npy"
         spent = clock(lambda: write(file, options.rows))
@@ -213,8 +244,10 @@ def main() -> None:
         )
         least, _ = apart("floor", file, options.queries)
         bound = least["read"] + least["products"]
-        table = Table("", "first reads", "localize", "against floor", "against one", "peak GiB", "largest error")
-        table.add_row("floor", f"{least['read']:.1f} s", f"{least['products']:.1f} s", "1", "", "", "")
+        columns = "first reads", "localize", "against floor", "CPU", "against floor", "against one", "peak GiB"
+        table = Table("", *columns, "largest error")
+        cpu = f"{least['cpu']:.1f} s"
+        table.add_row("floor", f"{least['read']:.1f} s", f"{least['products']:.1f} s", "1", cpu, "1", "", "", "")
         alone = None
         for workers in (0, *options.workers):
             found, peak = apart("probed", file, options.queries, workers)
@@ -223,7 +256,9 @@ def main() -> None:
             name = "one thread" if workers == 0 else f"{workers} worker{'s' * (workers > 1)}"
             speed = f"{alone / whole:.2f}" if workers and alone else ""
             times = f"{found['first']:.1f} s", f"{found['localize']:.1f} s", f"{whole / bound:.1f}", speed
-            table.add_row(name, *times, f"{peak:.2f}", f"{found['error']:.4f}")
+            *wall, speed = times
+            cpu = f"{found['cpu']:.1f} s", f"{found['cpu'] / least['cpu']:.1f}"
+            table.add_row(name, *wall, *cpu, speed, f"{peak:.2f}", f"{found['error']:.4f}")
         console.print(table)
         if options.check:
             console.print(f"{min(options.check, options.rows):,} rows, largest relative differences:")
@@ -231,6 +266,12 @@ def main() -> None:
                 0
             ].items():
                 console.print(f"    {name}: {value:.1e}")
+        if options.draws:
+            file.unlink()
+            write(file, options.draws, 784)
+            for workers in (-1, 0, *options.workers):
+                where = {-1: "in memory", 0: "in blocks"}.get(workers, f"in blocks, {workers} workers")
+                console.print(f"CPU milliseconds a draw, {where}: {apart('draws', file, workers)[0]['draw']:.3f}")
     for name, value in apart("screening")[0].items():
         console.print(f"{name}: {value:.3g}")
 
