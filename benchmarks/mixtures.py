@@ -31,6 +31,7 @@ from brenier.sampling.handmade import HANDMADE
 
 CELLS = (("dpmpp-2m", 8), ("dpmpp-2m", 20), ("heun", 5), ("heun", 10))  # samplers and steps
 UNITS = (0.25, 0.5, 1.0, 2.0, 4.0)
+SCALELESS = ("karras", "log-snr", "uniform-sigma", "ays")
 NOISES = 4000
 BETWEEN = 40.0, 0.02  # levels of mixtures that are given
 
@@ -54,12 +55,13 @@ def mixture(seed: int) -> brenier.GaussianMixture:
 
 
 def by_hand(steps: int, high: float, low: float, to_zero: bool, largest: float) -> Iterator[tuple[str, list[float]]]:
-    """All grids made by hand, in each unit."""
+    """All grids made by hand, in each unit where they have one."""
     for name, place in HANDMADE.items():
-        for unit in UNITS:
+        for unit in UNITS[-1:] if name in SCALELESS else UNITS:
             size = unit * largest
             levels = [size * sigma for sigma in place(steps if to_zero else steps + 1, high / size, low / size)]
-            yield f"{name} x{unit:g}", [high, *levels[1:], *([0.0] if to_zero else [])]
+            said = name if name in SCALELESS else f"{name} x{unit:g}"
+            yield said, [high, *levels[1:], *([0.0] if to_zero else [])]
 
 
 def measure(law: brenier.Target, between: tuple[float, float] | None, cells: list[tuple[str, int]]) -> list[Cell]:

@@ -292,6 +292,20 @@ def test_predictions_keep_the_rest_and_do_not_depend_on_their_neighbours():
     assert predict(SPACE, grids[:1], pilots=16, seed=1) != together[:1]
 
 
+def test_plans_are_held_against_all_grids_by_hand_in_their_units():
+    largest = SPACE.scales()[1]
+    grids = planning._safe(SPACE, 6, 10.0, 0.01, [0.0])
+    assert len(grids) == 4 + 3 * 4  # karras, log-snr, uniform-sigma and ays have no unit
+    for grid in grids:
+        assert len(grid) == 7
+        np.testing.assert_allclose(grid[0], 10.0)
+        assert grid[-1] == 0
+        assert np.all(np.diff(grid) < 0)
+    for unit in (largest / 4, largest / 2, largest):
+        own = [unit * sigma for sigma in HANDMADE["cosine"](6, 10.0 / unit, 0.01 / unit)]
+        assert any(np.allclose(own, grid[:-1]) for grid in grids)
+
+
 def test_a_law_that_one_step_solves_is_predicted_to_leave_no_error():
     point = predict("point-mass", [by_hand([10, 1, 0], solver) for solver in ODE], pilots=16)
     assert [schedule.end_error for schedule in point] == pytest.approx([0] * len(ODE), abs=1e-12)

@@ -42,6 +42,7 @@ EARLIER = (5.0, 20.0)  # times the lowest level: where grids that end at 0 may h
 AMPLE = (5.0, 20.0, 80.0)  # the same of a network's course, whose lowest level is its training's and not the data's
 LOWER = 4.0  # by what factor "error" may go below the lowest level of other criteria
 BELOW = 32.0  # by what factor pilots follow the flow beyond the lowest level of grids that end at 0
+UNITS = (0.25, 0.5, 1.0)  # of hand-made grids that plans are held against, in the law's largest length
 OF_DEAR = 8  # of an explicit law whose posteriors are dear, pilots are at most this part of a probe's queries
 LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots, all stages of `error`
 MORE = 4  # by what factor at least the pilots of an explicit law are more there
@@ -102,7 +103,7 @@ def plan(
         pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many, and of an explicit law
             in up to 8 at least four times. For a network no more than keep planning within the cost of 512 samples;
             `Schedule.evaluations` says what was spent. In more than two dimensions those of laws and data are drawn
-            where the flow amplifies most; see `scouting`.
+            where the flow amplifies most (see `scouting`), and others like them decide whether a grid by hand is safer.
         seed: of the pilots, and of a profile that is made here.
         progress: show a bar on stderr, where that is a terminal.
         points: noisy points X + sigma_max Z to fly pilots from, as many as `pilots` asks for at most. Default: noise
@@ -266,6 +267,7 @@ def _least(
     ends = [low] if not to_zero else [low, *(k * low for k in earlier if k * low < high)]
     tail = [0.0] if to_zero else []
     starts = [[*_by_hand(hand, law, count, high, end), *tail] for end in ends for hand in STARTS]
+    safe = [] if law.learned else _safe(law, count, high, low, tail)
     if to_zero:
         low = _lowest(law, low)
     cost = evaluations(solver, starts[0])
@@ -281,7 +283,7 @@ def _least(
     else:
         cheap = law.dim <= LOW and not law.dear
         refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
-        found, rivals = minimise(law, flown, solver, starts, refinements, objective), starts[:HANDS]
+        found, rivals = minimise(law, flown, solver, starts, refinements, objective), safe
     found = placed(law, flown, solver, found)
     grid, spent = found.sigmas, flown.evaluations + found.evaluations
     asked, end = flown, found.end
@@ -308,6 +310,16 @@ def _by_hand(criterion: str, law: Target, count: int, high: float, low: float) -
     """A hand-made grid; the unit of cosine and linear-beta is the law's largest length, that of a network its own."""
     unit = 1.0 if law.learned else law.scales()[1]
     return [unit * sigma for sigma in HANDMADE[criterion](count, high / unit, low / unit)]
+
+
+def _safe(law: Target, count: int, high: float, low: float, tail: list[float]) -> list[list[float]]:
+    """All hand-made grids, those that have a unit of their own in several: what a plan has to be better than."""
+    grids = [
+        [*(unit * sigma for sigma in place(count, high / unit, low / unit)), *tail]
+        for place in HANDMADE.values()
+        for unit in (share * law.scales()[1] for share in UNITS)
+    ]
+    return [*{tuple(round(math.log(sigma), 6) for sigma in grid if sigma > 0): grid for grid in grids}.values()]
 
 
 def _fly(
