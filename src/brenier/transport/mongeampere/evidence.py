@@ -43,7 +43,6 @@ ROUNDING = 1e-9
 FAR = 1e6  # where maps are affine
 VAGUE = 0.1  # standard error of what its own say, above which all is refused
 SHARES = (1 / 2, 1 / 6, 1 / 6, 1 / 6)
-INSTEAD = "take NUTS for one mode, nested sampling for several"
 FEWEST = 25  # weights that a tail is made of 5 of
 PRIOR = 10  # weights that the shape 1/2 counts for beside those of the tail
 
@@ -213,7 +212,8 @@ def warn_of(found: Evidence, name: str, reference: str) -> Evidence:
 
 def instead(reference: str) -> str:
     """What to take instead of a map from this reference whose weights do not hold."""
-    return ("" if reference == "triangular" else 'try the reference "triangular", or ') + INSTEAD
+    other = "" if reference == "triangular" else 'for one mode the reference "triangular", '
+    return f"try {other}for several a network with anneal, or take NUTS for one, nested sampling for several"
 
 
 def why_not(found: Evidence) -> str | None:
