@@ -19,7 +19,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-PAGES = ("probe", "chain", "plan", "hard-samples", "tails")  # the others train networks or fit maps
+PAGES = ("expressway", "probe", "chain", "plan", "hard-samples", "tails")  # the others train networks or fit maps
 BLOCK = re.compile(r"^(<!-- not run -->\n+)?```(console|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 QUOTE = re.compile(r"(?:^> .*\n?)+", re.MULTILINE)
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "120", "MPLBACKEND": "Agg"}
