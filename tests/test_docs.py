@@ -147,6 +147,8 @@ def test_a_tutorial_that_quotes_what_is_not_printed_is_stale(tmp_path: Path) -> 
     path.write_text("```console\n$ false\n```\n", "utf-8")
     with pytest.raises(hook.PluginError, match="failed"):
         hook.run(path)
+    path.write_text("```console\n$ mkdir out\n$ printf drawn > out/figure.png\n```\n", "utf-8")
+    assert hook.run(path).figures == {"figure.png": b"drawn"}
 
 
 def test_links_are_looked_at_and_let_be_without_a_network(

@@ -19,7 +19,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-PAGES = ("expressway", "probe", "chain", "plan", "hard-samples", "tails")  # the others train networks or fit maps
+PAGES = ("atlas", "expressway", "probe", "chain", "plan", "hard-samples", "tails")  # the others train
 BLOCK = re.compile(r"^(<!-- not run -->\n+)?```(console|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 QUOTE = re.compile(r"(?:^> .*\n?)+", re.MULTILINE)
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "120", "MPLBACKEND": "Agg"}
@@ -90,7 +90,7 @@ def run(path: Path) -> Run:
             if done.returncode:
                 raise PluginError(f"{path.name}: {command[-1]}\nfailed:\n{done.stderr}")
             printed += done.stdout + "\n"
-        figures = {one.name: one.read_bytes() for one in Path(folder).glob("*.png")}
+        figures = {one.name: one.read_bytes() for one in Path(folder).rglob("*.png")}
     missing = stale(page, printed)
     if missing:
         raise PluginError(f"{path.name} quotes\n\n{missing[0]}\n\nbut what was printed is\n\n{printed}")
