@@ -12,8 +12,8 @@ With `--grid` instead normal clusters of width 0.3 about centres from N(0, I): N
 clusters, 32 queries, 8 SNRs from 0.03 to 3; there construction counts, and direct evaluation iterates until the norm
 moves by less than 0.1%, at most 300 times (which it does where posteriors have collapsed and norms are nothing).
 `--sizes`, `--dims`, `--clusters` and `--seed` choose other grids. With `--check` the rows of a table in docs/design.md
-that took less than 20 seconds are run again, thrice each, and the exit status is 1 where one's median ratio is below 0.6
-of what stands there: ratios hold across machines as times do not, but for their noise.
+that took less than 20 seconds are run again, thrice each, and the exit status is 1 where one's median ratio is below
+0.6 of what stands there: ratios hold across machines as times do not, but for their noise.
 
 Read the column "times brenier": above 1 is slower than brenier. The large direct run is made at every `--every`-th SNR
 and its time multiplied, which the row says. "largest difference" is of the norms where they exceed 0.01, over the SNRs

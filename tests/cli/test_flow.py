@@ -184,6 +184,11 @@ def test_a_laplace_reference(brenier: Command, files: Path) -> None:
     brenier("flow", "plane.npy", "--reference", "laplace", "-o", "no.nc").refused("plane.npy can be sampled")
 
 
+def test_a_reference_that_is_nearly_one_is_suggested(brenier: Command) -> None:
+    said = brenier("flow", "normal", "--reference", "triangulr", "-o", "a.nc")
+    said.refused("no reference 'triangulr'", "did you mean 'triangular'")
+
+
 def test_a_triangular_reference_has_the_banana(brenier: Command, files: Path) -> None:
     options = ("--reference", "triangular", "--method", "linear", "--units", 8, "--steps", 2)
     found = rows(brenier("flow", "banana.py", *options, "-o", "map.nc", "--figure", "map.png").out)

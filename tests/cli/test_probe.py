@@ -355,3 +355,4 @@ def test_a_scheduler_that_does_not_answer_is_refused(brenier: Command, points: P
 def test_workers_are_refused_where_they_have_nothing_to_do(brenier: Command) -> None:
     for command in (("probe", "normal"), ("plan", "digits"), ("sample", "normal", "-o", "a.npy")):
         brenier(*command, "--workers", 2).refused("--workers and --scheduler are for", "leave them out")
+    brenier("transport", "no.npy", "--workers", 2, "-o", "a.nc").refused("no.npy", "does not exist")

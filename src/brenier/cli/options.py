@@ -230,16 +230,19 @@ def on_cluster(
         quiet: say nothing.
 
     Raises:
-        ValueError: they are not for this law; as `connected`.
+        ValueError: they are not for this law, or there is none of this name; as `connected`.
     """
     if workers is None and scheduler is None:
         yield
         return
 
-    from brenier.catalog import can_stay, is_network
+    from brenier.catalog import can_stay, is_network, load_target
     from brenier.core.blocks.cluster import connected
+    from brenier.core.reading.files import exists, split_member
 
     if not ("networks" in kinds and is_network(name)) and not ("data" in kinds and can_stay(name)):
+        if not exists(Path(split_member(name)[0])):
+            load_target(name)  # which says what is wrong with the name of nothing
         what = " and ".join(SPREAD[kind] for kind in kinds)
         raise ValueError(f"--workers and --scheduler are for {what}, and {name!r} is used whole: leave them out")
     with connected(workers, scheduler) as client:

@@ -6,6 +6,7 @@ a Python file               the same, with its dimension: it defines log_density
 points                      samples only
 """
 
+import difflib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brenier.catalog import load_target
+from brenier.core.reading.files import exists
 from brenier.laws.alike import in_order
 from brenier.laws.base import Target
 from brenier.laws.from_density import read_python
@@ -74,10 +76,19 @@ def pair(reference: Any, target: Any, dim: int | None) -> tuple[Marginal, Margin
             raise ValueError(f'reference "{reference}" is for a function, and {law.name} can be sampled: use "normal"')
         return WHITENED[reference](law), law
     if not is_normal(reference):
+        _check_spelling(reference)
         first = find_marginal(reference, dim)
         return first, find_marginal(target, first.dim, first)
     second = find_marginal(target, 1 if is_normal(target) and dim is None else dim)
     return standard_normal(second.dim), second
+
+
+def _check_spelling(reference: Any) -> None:
+    """Refuse what is nothing, and nearly the name of a reference."""
+    names = ["normal", *WHITENED]
+    near = difflib.get_close_matches(reference.lower(), names, 1, 0.8) if isinstance(reference, str) else []
+    if near and not exists(Path(reference)):
+        raise ValueError(f"no reference {reference!r}: did you mean {near[0]!r}?")
 
 
 def _function(log_density: Any, dim: int) -> Marginal:
