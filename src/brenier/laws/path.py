@@ -55,8 +55,8 @@ class Path:
         for rows in ((count > 1) & (count <= 8), (count > 8) & (count <= FEW)):  # so that few are padded to many
             index = rows.nonzero()[:, 0]
             if len(index):
-                few = norms.gathered(order[index], count[index], self._x[index], self._z[index], r)
-                found[:, index] = torch.stack(few)
+                parts = norms.gathered(order[index], count[index], self._x[index], self._z[index], r)
+                found[:, index] = torch.stack(parts)
         many = (count > FEW).nonzero()[:, 0]
         least, matter = torch.zeros_like(ess), torch.full_like(count, atoms)
         narrow = many[ess[many] < atoms / 8]
@@ -64,10 +64,10 @@ class Path:
             stake = stakes(weights[narrow], self._distances[narrow])
             least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
             matter[narrow] = (stake >= least[narrow, None]).sum(1)
-        few = norms.cost(matter) < norms.least_cost
+        cheap = norms.cost(matter) < norms.least_cost  # on the atoms that matter alone
         place = len(self._found) - 1
         for i in many.tolist():
-            if few[i]:
+            if cheap[i]:
                 self._waiting[i].append(Waiting(place, weights[i].clone(), r, float(least[i]), int(matter[i])))
                 continue
             if len(self._room) == 0:
@@ -106,10 +106,10 @@ class Path:
             hard = found[2] > norms.tolerance
             rest, direction = rest[hard], direction[hard]
         matter = torch.tensor([pool[k].count for k in rest.tolist()], dtype=torch.long, device=query.device)
-        few = norms.cost(matter) < KRYLOV * weights.shape[1] * self._x.shape[1]
-        for k in rest[few].tolist():
+        cheap = norms.cost(matter) < KRYLOV * weights.shape[1] * self._x.shape[1]
+        for k in rest[cheap].tolist():
             self._waiting[int(query[k])].append(replace(pool[k], weights=weights[k].clone()))
-        rest, direction = rest[~few], None if direction is None else direction[~few]
+        rest, direction = rest[~cheap], None if direction is None else direction[~cheap]
         if len(rest):
             keep(rest, norms.dense(posterior.at(rest), direction))
 

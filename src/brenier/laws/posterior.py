@@ -72,7 +72,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A posterior that is to be localized on the atoms that matter to it, together with others of the same query."""
+    """A posterior that is to be localized together with others: of the same query, or on all atoms."""
 
     place: int  # of its SNR
     weights: Float[Tensor, " N"]
