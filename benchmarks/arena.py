@@ -11,7 +11,12 @@ error; the Frechet distance between the sampler's ends and the exact ones, which
 planning took. All grids end at 0. For a network of diffusers, `diffusers` are the levels that its schedulers visit
 by default, where there is one of this sampler, and else those of DPM-Solver++(2M).
 
-A line for each cell goes to stdout, all numbers to --cells, a table for each law to --output:
+A line for each cell goes to stdout, all numbers to --cells as they come, a table for each law to --output. What is in
+--cells already is not measured again: a run that was stopped goes on there.
+
+With --budget N ..., `error` is also planned at the cost of N samples of a network instead of 512: `error-N`.
+
+Of the tables:
 
     RMS        a criterion's RMS over that of `error`, geometric mean over cells: above 1, `error` is better
     worst      the smallest of these ratios, plus or minus two standard errors (noise is shared), and where it is
@@ -24,7 +29,7 @@ import argparse
 import csv
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -86,6 +91,9 @@ class Entry(NamedTuple):
     sigmas: str
 
 
+KINDS = tuple(Entry.__annotations__.values())
+
+
 def measure(
     law: brenier.Target,
     solvers: Sequence[str],
@@ -93,22 +101,34 @@ def measure(
     noise: int,
     queries: int = QUERIES,
     scheduler: Any = None,
+    richer: Sequence[int] = (),
+    known: Sequence[Entry] = (),
+    keep: Callable[[Sequence[Entry]], None] = lambda _: None,
 ) -> list[Entry]:
-    """All cells of a law, or of a network with its scheduler."""
+    """All cells of a law, or of a network with its scheduler: those known, and others, kept as they come."""
     high, low, _ = planning.noise_range(law, None, None)
     x = start(law, noise, high, seed=1)
     tolerance = 1e-4 if scheduler is None else 1e-3  # of networks of diffusers, whose evaluations cost
     goal = reference(law, x, high, 0.0, tolerance=tolerance).double()
     about = "atoms" if law.atoms else None
-    profile = brenier.probe(law, needed_snrs(high, low), about=about, queries=queries, progress=False)
+    profile = cache(partial(brenier.probe, law, needed_snrs(high, low), about=about, queries=queries, progress=False))
+    wanted = [*CRITERIA, *(f"error-{budget}" for budget in richer), *([] if scheduler is None else ["diffusers"])]
+    before = {(entry.solver, entry.evaluations, entry.criterion): entry for entry in known}
     if not law.learned:  # pilots are the same in all cells, and flown once
         planning._fly = cache(FLY)
     found, alike = list[Entry](), dict[tuple[str, int], brenier.Schedule]()
     for solver in solvers:
         for steps in dict.fromkeys((budget + 1) // 2 if solver == "heun" else budget for budget in budgets):
-            begun, squares, cell = time.perf_counter(), dict[str, np.ndarray](), list[Entry]()
-            for criterion in CRITERIA if scheduler is None else (*CRITERIA, "diffusers"):
-                known = profile if criterion in INFORMED else None
+            begun, own, cell = time.perf_counter(), np.empty(0), list[Entry]()
+            nominal = 2 * steps - 1 if solver == "heun" else steps  # to 0
+            there = [before.get((solver, nominal, criterion)) for criterion in wanted]
+            done = [entry for entry in there if entry is not None]
+            for criterion in wanted if len(done) < len(wanted) else []:
+                had = before.get((solver, nominal, criterion))
+                if had is not None and criterion != "error":  # whose errors the others' are held against
+                    cell.append(had)
+                    continue
+                shape = profile() if criterion in INFORMED else None
                 begin = x
                 if criterion == "diffusers":
                     levels, scale = default(law, scheduler, solver, steps)
@@ -116,13 +136,19 @@ def measure(
                 elif (criterion, steps) in alike:
                     plan = replace(alike[criterion, steps], solver=solver)
                 else:
-                    plan = brenier.plan(law, steps, solver=solver, criterion=criterion, profile=known, progress=False)
+                    name, _, budget = (
+                        criterion.partition("-") if criterion.startswith("error-") else (criterion, "", "")
+                    )
+                    spend = {"budget": int(budget)} if budget else {}
+                    plan = brenier.plan(
+                        law, steps, solver=solver, criterion=name, profile=shape, progress=False, **spend
+                    )
                 if criterion in ALIKE:
                     alike[criterion, steps] = plan
-                spent = (plan.evaluations or 0) + (0 if known is None else profile["snr"].size * queries)
+                spent = (plan.evaluations or 0) + (0 if shape is None else shape["snr"].size * queries)
                 end = integrate(law, begin, plan.sigmas, solver).x.double()
-                square = squares[criterion] = (end - goal).square().sum(1).cpu().numpy()
-                rms, own = math.sqrt(square.mean()), squares["error"]
+                square = (end - goal).square().sum(1).cpu().numpy()
+                own, rms = square if criterion == "error" else own, math.sqrt(square.mean())
                 relative = square / square.mean() - own / own.mean()
                 ratio = rms / math.sqrt(own.mean())
                 frechet = frechet_distance(end, goal)[0]
@@ -134,10 +160,17 @@ def measure(
                         frechet.value, frechet.value_se, spent, plan.to_text(),
                     )
                 )  # fmt: skip
-            own, *others = cell
+            if not cell:
+                found += done
+                continue
+            had = before.get((solver, nominal, "error"))
+            if had is not None and not math.isclose(had.rms, cell[0].rms, rel_tol=1e-2):
+                raise SystemExit("--cells are of another planner: start anew")
+            keep([entry for entry in cell if (solver, nominal, entry.criterion) not in before])
+            mine, *others = cell
             best = min(others, key=lambda entry: entry.rms)
             print(
-                f"{law.name:15} {solver:9} {own.evaluations:2}  error {own.rms:.3g} +- {own.se:.1g}, best other "
+                f"{law.name:15} {solver:9} {mine.evaluations:2}  error {mine.rms:.3g} +- {mine.se:.1g}, best other "
                 f"{best.criterion} {best.rms:.3g} +- {best.se:.1g}, ratio {best.ratio:.3f} +- {2 * best.ratio_se:.3f}  "
                 f"({time.perf_counter() - begun:.0f} s)",
                 flush=True,
@@ -173,11 +206,21 @@ def table(found: Sequence[Entry]) -> str:
     """A law's table, in Markdown."""
     cells = [entry for entry in found if entry.criterion == "error"]
     own = {(entry.solver, entry.evaluations): entry for entry in cells}
-    best = {key: min(e.rms for e in found if (e.solver, e.evaluations) == key) for key in own}
-    held = np.mean([entry.rms <= CLOSE * best[key] for key, entry in own.items()])
-    said = f"`error` is best or within 5% of the best of all in {held:.0%} of {len(cells)} cells"
+    best = {
+        key: min(e.rms for e in found if (e.solver, e.evaluations) == key and not e.criterion.startswith("error"))
+        for key in own
+    }
+    said = list[str]()
+    for criterion in [name for name in dict.fromkeys(entry.criterion for entry in found) if name.startswith("error")]:
+        entries = [entry for entry in found if entry.criterion == criterion]
+        rivals = {key: min(best[key], own[key].rms) for key in own}
+        held = np.mean([entry.rms <= CLOSE * rivals[entry.solver, entry.evaluations] for entry in entries])
+        said.append(
+            f"`{criterion}` is within 5% of the best of all in {held:.0%} of {len(entries)} cells, planning takes "
+            f"it {_cost(entries)} evaluations"
+        )
     lines = [
-        f"**{found[0].law}**: {said}; planning took it {_cost(cells)} evaluations.",
+        f"**{found[0].law}**: {'; '.join(said)}.",
         "",
         "| criterion | RMS | worst | held | Frechet | planning |",
         "| --- | ---: | --- | ---: | ---: | ---: |",
@@ -226,12 +269,12 @@ def main() -> None:
     parser.add_argument("--solvers", nargs="+")
     parser.add_argument("--evaluations", nargs="+", type=int)
     parser.add_argument("--noise", type=int, help="fresh points, instead of 1,024 to 8,192")
+    parser.add_argument("--budget", nargs="+", type=int, default=[], help="of `error` for networks, besides 512")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, help="tables (.md)")
     parser.add_argument("--cells", type=Path, help="all numbers (.csv)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    found: list[Entry] = []
     tables: list[str] = []
     for name in [*given.laws, *given.networks]:
         scheduler = load_scheduler(parts_of(name)[1]) if is_diffusers(name) else None
@@ -241,14 +284,32 @@ def main() -> None:
         noise = DEAR.get(name) or next((n for dim, n in NOISE.items() if law.dim <= dim), 256)
         noise = given.noise or (max(noise // 20, 2 * law.dim) if given.quick else noise)
         noise = -(-noise // law.period) * law.period
-        rows = measure(law, given.solvers or solvers, given.evaluations or budgets, noise, given.queries, scheduler)
-        found, tables = [*found, *rows], [*tables, table(rows)]
+        known = [entry for entry in _read(given.cells) if entry.law == law.name]
+        rows = measure(
+            law, given.solvers or solvers, given.evaluations or budgets, noise, given.queries, scheduler,
+            given.budget if law.learned else (), known, partial(_append, given.cells),
+        )  # fmt: skip
+        tables.append(table(rows))
         print(tables[-1], flush=True)
         if given.output:
             given.output.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
-        if given.cells:
-            with given.cells.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([Entry._fields, *found])
+
+
+def _read(path: Path | None) -> list[Entry]:
+    """What was measured before."""
+    if path is None or not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Entry(*(kind(text) for kind, text in zip(KINDS, row.values(), strict=True))) for row in csv.DictReader(file)
+        ]
+
+
+def _append(path: Path | None, entries: Sequence[Entry]) -> None:
+    if path is not None:
+        new = not path.exists()
+        with path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([*([Entry._fields] if new else []), *entries])
 
 
 if __name__ == "__main__":

@@ -98,12 +98,32 @@ def test_every_option_reaches_the_plan(brenier: Command, monkeypatch: pytest.Mon
     assert brenier("probe", "two-points", "--snrs", 3, "-o", tmp_path / "p.nc", "--quiet").code == 0
     calls = record(monkeypatch)
     options = ("--steps", 7, "--solver", "euler", "--criterion", "kl", "--sigma-max", 9, "--sigma-min", 0.5)
-    more = ("--profile", tmp_path / "p.nc", "--pilots", 33, "--seed", 5, "--dtype", "float32", "--quiet")
+    more = (
+        "--profile",
+        tmp_path / "p.nc",
+        "--pilots",
+        33,
+        "--budget",
+        600,
+        "--seed",
+        5,
+        "--dtype",
+        "float32",
+        "--quiet",
+    )
     brenier("plan", "two-points", *options, *more, "--objective", "law").refused("asked")
     ((law, steps, named),) = calls
     assert (law.name, str(law.dtype), steps) == ("two-points", "torch.float32", 7)
     xr.testing.assert_equal(named.pop("profile"), xr.load_dataset(tmp_path / "p.nc", engine="h5netcdf"))
-    expected = {"solver": "euler", "criterion": "kl", "sigma_max": 9, "sigma_min": 0.5, "pilots": 33, "seed": 5}
+    expected = {
+        "solver": "euler",
+        "criterion": "kl",
+        "sigma_max": 9,
+        "sigma_min": 0.5,
+        "pilots": 33,
+        "seed": 5,
+        "budget": 600,
+    }
     assert named == expected | {"objective": "law", "progress": False}
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from brenier.catalog import load_target
 from brenier.laws.empirical import Empirical
 from brenier.laws.mixture import GaussianMixture
 from brenier.networks.network import NetworkTarget
@@ -206,16 +207,36 @@ def test_a_point_mass():
 @pytest.mark.parametrize("known", [(0.02, 40.0), (0.001, 4000.0)], ids=["narrow", "wide"])
 @pytest.mark.parametrize("solver", SOME[:3])
 @pytest.mark.parametrize("law", [FOUR, SPACE], ids=["line", "space"])
-def test_planning_for_a_network_costs_at_most_512_samples(law, solver, known, monkeypatch):
+@pytest.mark.parametrize("budget", [512, 3000])
+def test_planning_for_a_network_costs_at_most_its_budget(law, solver, known, budget, monkeypatch):
     # The first stage takes time and no evaluations: left out, the second has further to go. And it never has enough.
     monkeypatch.setattr(error, "TRIALS", 0)
     monkeypatch.setattr(error, "ENOUGH", -1.0)
     for steps in (1, 2, 6, 10, 20):
         target = network(law, snr_range=known, data=law)
         target.network.rows = 0
-        schedule = plan(target, steps, solver=solver, pilots=10_000, progress=False)
-        assert target.network.rows <= 512 * schedule.evaluations_per_sample
+        schedule = plan(target, steps, solver=solver, pilots=10_000, budget=budget, progress=False)
+        assert target.network.rows <= budget * schedule.evaluations_per_sample
         assert 0 <= target.network.rows - schedule.evaluations <= 32  # that find the mean
+
+
+def test_a_larger_budget_is_spent_and_leaves_less():
+    # Of a network whose errors a few noises do not show: the digits', in 64 dimensions.
+    law = load_target("digits-network")
+    high = noise_range(law, None, None)[0]
+    x = start(law, 512, high, seed=97)
+    end = reference(law, x, high, 0.0, 1e-3)
+    plans = [plan(law, 8, solver="unipc-3", budget=budget, progress=False) for budget in (512, 4096)]
+    assert 4 * plans[0].evaluations < plans[1].evaluations <= 4096 * 8
+    left = [rms(integrate(law, x, schedule.sigmas, "unipc-3").x - end) for schedule in plans]
+    assert left[1] < left[0]
+    assert plans[1].end_error == pytest.approx(left[1], abs=3 * plans[1].end_error_se)
+
+
+@pytest.mark.parametrize("budget", [0, 511])
+def test_a_budget_that_leaves_no_pilots_is_refused(budget):
+    with pytest.raises(ValueError, match="budget must be a whole number of at least 512, got"):
+        plan(network(), 4, budget=budget, progress=False)
 
 
 def test_fewer_pilots_cost_less():

@@ -22,6 +22,7 @@ def run_compare(
     sigma_min: options.SigmaMin = None,
     n: Annotated[int, typer.Option("--number", "-n", help="Samples of each grid.")] = 1024,
     pilots: options.Pilots = 256,
+    budget: options.Budget = 512,
     data: options.Data = None,
     seed: options.Seed = 0,
     device: options.Device = None,
@@ -51,6 +52,7 @@ def run_compare(
         sigma_min=sigma_min,
         n=n,
         pilots=pilots,
+        budget=budget,
         seed=seed,
         progress=not quiet,
     )

@@ -65,6 +65,10 @@ Objective: TypeAlias = Annotated[
     str, typer.Option(help="What criterion error makes small: error (RMS), typical (median) or law (sliced W2).")
 ]
 Pilots: TypeAlias = Annotated[int, typer.Option(help="Trajectories that plans and predictions are made from.")]
+Budget: TypeAlias = Annotated[
+    int,
+    typer.Option(help="Samples that planning for a network may cost, 512 or more: thousands, if it is sampled often."),
+]
 Number: TypeAlias = Annotated[int, typer.Option("--number", "-n", help="How many.")]
 Batch: TypeAlias = Annotated[int | None, typer.Option(help="Points per call of the denoiser.")]
 Minutes: TypeAlias = Annotated[float | None, typer.Option(help="After which a fit stops, too.")]

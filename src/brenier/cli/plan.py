@@ -25,6 +25,7 @@ def run_plan(
         Path | None, typer.Option(metavar="PROFILE", help="What `brenier probe -o` saved, instead of a new probe.")
     ] = None,
     pilots: options.Pilots = 256,
+    budget: options.Budget = 512,
     data: options.Data = None,
     seed: options.Seed = 0,
     device: options.Device = None,
@@ -59,6 +60,7 @@ def run_plan(
             sigma_min=sigma_min,
             profile=known,
             pilots=pilots,
+            budget=budget,
             seed=seed,
             progress=not quiet,
         )

@@ -36,7 +36,7 @@ from brenier.sampling.driver import integrate, start
 from brenier.sampling.endpoint import reference
 from brenier.sampling.information import INFORMED, needed_snrs
 from brenier.sampling.objectives import OBJECTIVES
-from brenier.sampling.planning import CRITERIA, DETERMINISTIC, noise_range, plan, predict
+from brenier.sampling.planning import BUDGET, CRITERIA, DETERMINISTIC, noise_range, plan, predict
 from brenier.sampling.published import PUBLISHED
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.steps import SOLVERS, SolverName, evaluations
@@ -59,6 +59,7 @@ def compare(
     sigma_min: float | None = None,
     n: int = 1024,
     pilots: int = 256,
+    budget: int = BUDGET,
     seed: int = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -76,6 +77,7 @@ def compare(
         sigma_min: noise level to end at. Default: 0.
         n: samples of each grid, at least 2. Their noise is not that of the pilots.
         pilots: trajectories that plans and predictions are made from.
+        budget: of a network, samples that each of them may cost at most, see `plan`.
         seed: of every random number.
         device: where to compute. Default: where the law is.
         dtype: of the computation. Default: the law's.
@@ -122,7 +124,7 @@ def compare(
     cells = list(product(names, samplers, counts))
     with progress_bar(f"comparing schedules for {law.name}", progress) as advance:
         plans, spent = _plans(
-            law, cells, objective, sigma_max, sigma_min, pilots, seed, lambda share: advance(0.5 * share)
+            law, cells, objective, sigma_max, sigma_min, (pilots, budget), seed, lambda share: advance(0.5 * share)
         )
         noise, draws = seeds(seed, 0xC0A5E, count=2)
         x = start(law, n, high, noise)
@@ -158,6 +160,7 @@ def compare(
         law=law,
         n=n,
         pilots=pilots,
+        budget=budget,
         seed=seed,
         sigma_max=high,
         sigma_min=end,
@@ -181,7 +184,7 @@ def _plans(
     objective: str,
     sigma_max: float | None,
     sigma_min: float | None,
-    pilots: int,
+    limits: tuple[int, int],
     seed: int,
     advance: Callable[[float], None],
 ) -> tuple[list[Schedule | None], list[int]]:
@@ -191,7 +194,8 @@ def _plans(
         high, low, _ = noise_range(law, sigma_max, sigma_min)
         about = "atoms" if law.atoms else None
         profile = probe(law, needed_snrs(high, low), about=about, views=0, seed=seed, progress=False)
-    make = partial(plan, law, sigma_max=sigma_max, sigma_min=sigma_min, pilots=pilots, seed=seed, progress=False)
+    given = {"pilots": limits[0], "budget": limits[1], "seed": seed}
+    make = partial(plan, law, sigma_max=sigma_max, sigma_min=sigma_min, progress=False, **given)
     plans: list[Schedule | None] = []
     spent: list[int] = []
     for name, solver, steps in cells:
@@ -206,7 +210,7 @@ def _plans(
     silent = [k for k, made in enumerate(plans) if made is not None and made.end_error is None]
     silent = [k for k in silent if not SOLVERS[cells[k][1]].stochastic]
     schedules = [made for made in (plans[k] for k in silent) if made is not None]
-    for k, made in zip(silent, predict(law, schedules, pilots=pilots, seed=seed) if schedules else [], strict=True):
+    for k, made in zip(silent, predict(law, schedules, **given) if schedules else [], strict=True):
         plans[k] = made
     return plans, spent
 

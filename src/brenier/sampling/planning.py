@@ -47,12 +47,13 @@ OF_DEAR = 8  # of an explicit law whose posteriors are dear, pilots are at most 
 LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots, all stages of `error`
 MORE = 4  # by what factor at least the pilots of an explicit law are more there
 REFINED = 20  # steps from which on the third stage of `error`, of cost trials x steps^2, has fewer trials
-IMAGES = 512  # samples that planning for a network may cost at most
+BUDGET = 512  # samples that planning for a network may cost: fewer leave no pilot to follow
 EVEN = 2  # dimensions up to which an even spread of noise misses no border between basins
 SCOUTS = 4  # per pilot, with as many held out as there are pilots
 SWARM, HELD = 8192, 1024  # scouts of an explicit law, and those held out, at least
 ALIKE = 8  # pilots of a network that the adjoint equation is solved for
-FRESH = 16  # held out of a network's plan
+FRESH = 16  # held out of a network's plan, more in proportion to a larger budget
+MANY = 10  # pilots per step from which on those that a grid was made from tell how good it is, too
 SPREAD = 2.0  # of squares of a network's end errors over their mean: of one of digits 1.4 to 4.3
 
 
@@ -67,6 +68,7 @@ def plan(
     sigma_min: float | None = None,
     profile: xr.Dataset | None = None,
     pilots: int = 256,
+    budget: int = BUDGET,
     seed: int = 0,
     progress: bool = True,
     points: Float[Tensor, "n d"] | None = None,
@@ -101,9 +103,11 @@ def plan(
             but these two are steps of it: the nearest.
         profile: of this law by `probe`, for the criteria that are made from one. Default: one is made.
         pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many, and of an explicit law
-            in up to 8 at least four times. For a network no more than keep planning within the cost of 512 samples;
-            `Schedule.evaluations` says what was spent. In more than two dimensions those of laws and data are drawn
-            where the flow amplifies most (see `scouting`), and others like them decide whether a grid by hand is safer.
+            in up to 8 at least four times. For a network no more than `budget` allows. In more than two dimensions
+            those of laws and data are drawn where the flow amplifies most (see `scouting`), and others like them decide
+            whether a grid by hand is safer.
+        budget: samples that planning by "error" for a network may cost at most, 512 or more; `Schedule.evaluations`
+            says what was spent. A network that is sampled often is worth thousands.
         seed: of the pilots, and of a profile that is made here.
         progress: show a bar on stderr, where that is a terminal.
         points: noisy points X + sigma_max Z to fly pilots from, as many as `pilots` asks for at most. Default: noise
@@ -119,7 +123,7 @@ def plan(
     origin = law.origin
     law = law.moved(-origin)
     steps, seed = whole_number(steps, "steps", 1, 10_000), whole_number(seed, "seed", 0)
-    pilots = whole_number(pilots, "pilots", 2, 2**16)
+    pilots, budget = whole_number(pilots, "pilots", 2, 2**16), whole_number(budget, "budget", BUDGET)
     sampler = find_solver(solver)
     if criterion not in CRITERIA:
         raise ValueError(f"no criterion {criterion!r}: it is one of {', '.join(CRITERIA)}")
@@ -153,7 +157,7 @@ def plan(
     else:
         begin = None if points is None else put_back(points, -origin)
         with progress_bar(f"planning for {law.name}", progress) as advance:
-            found = _least(law, steps, name, (high, low, to_zero), objective, pilots, seed, begin, advance)
+            found = _least(law, steps, name, (high, low, to_zero), objective, (pilots, budget), seed, begin, advance)
         levels, spent, blame, doubt, value = found
     sigmas = [high, *levels[1:], *([0.0] if to_zero else [])]
     return Schedule(
@@ -172,7 +176,9 @@ def plan(
     )
 
 
-def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, seed: int = 0) -> list[Schedule]:
+def predict(
+    law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, budget: int = BUDGET, seed: int = 0
+) -> list[Schedule]:
     """The same schedules with each step's share in the error that they are predicted to leave.
 
     Predicted is the root mean square distance between where the sampler and the exact flow end, from the same noise, in
@@ -183,6 +189,7 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
         law: what they were planned for.
         schedules: for deterministic samplers.
         pilots: trajectories; see `plan`.
+        budget: of a network, likewise.
         seed: of the pilots.
 
     Raises:
@@ -190,7 +197,7 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
     """
     law, seed = load_target(law), whole_number(seed, "seed", 0)
     law = law.moved(-law.origin)
-    pilots = whole_number(pilots, "pilots", 2, 2**16)
+    pilots, budget = whole_number(pilots, "pilots", 2, 2**16), whole_number(budget, "budget", BUDGET)
     predicted: list[Schedule] = []
     flights: dict[tuple[float, float, bool], tuple[Pilots, Held | None]] = {}
     for schedule in schedules:
@@ -202,7 +209,7 @@ def predict(law: LawLike, schedules: Sequence[Schedule], *, pilots: int = 256, s
         key = (grid[0], low, to_zero)
         if key not in flights:
             cost = max(evaluations(other.solver, other.sigmas) for other in schedules)
-            flights[key] = _fly(law, *key, pilots, cost, seed)
+            flights[key] = _fly(law, *key, (pilots, budget), cost, seed)
         flown, fresh = flights[key]
         asked = flown if fresh is None else fresh
         end = integrate(law, asked.start, grid, schedule.solver).x.double()
@@ -255,12 +262,12 @@ def _least(
     solver: SolverName,
     between: tuple[float, float, bool],
     objective: str,
-    pilots: int,
+    limits: tuple[int, int],
     seed: int,
     points: Tensor | None,
     advance: Callable[[float], None],
 ) -> _Least:
-    """Criterion "error", between two levels, and on to 0 or not."""
+    """Criterion "error", between two levels, and on to 0 or not, with so many pilots and this budget at most."""
     high, low, to_zero = between
     count = steps if to_zero else steps + 1
     earlier = EARLIER if law.course is None else AMPLE
@@ -274,7 +281,9 @@ def _least(
     runs = cost_of_runs(solver, starts[0])
     if law.course is not None and law.course.levels is not None:
         runs += cost  # once more, on levels that the network knows
-    flown, fresh = _fly(law, high, low, to_zero, pilots, cost, seed, points, runs)
+    if limits[1] > BUDGET:
+        runs += 2 * cost  # beside those that are held out
+    flown, fresh = _fly(law, high, low, to_zero, limits, cost, seed, points, runs)
     advance(0.5)
     if law.learned:
         starts = starts if law.course is None else by_prediction(flown, solver, starts)
@@ -289,11 +298,13 @@ def _least(
     asked, end = flown, found.end
     if fresh is not None:
         choice = [found.sigmas, *map(np.asarray, rivals)]
+        told = fresh
         if law.learned:  # few noises tell little: what is known to be safe, unless they are sure
             choice.reverse()
-        best, end = fresh.safest(law, choice, solver, objective)
-        grid, asked = choice[best], fresh
-        spent += fresh.evaluations + len(choice) * len(fresh.start) * cost
+            told = fresh.joined(flown) if limits[1] > BUDGET and len(flown.start) >= MANY * steps else fresh
+        best, end = told.safest(law, choice, solver, objective)
+        grid, asked, end = choice[best], fresh, end[: len(fresh.start)]
+        spent += fresh.evaluations + len(choice) * len(told.start) * cost
     error, doubt = _error(law, asked, end)
     blame = tuple(shares(flown, grid, solver, error).tolist())
     value = (None, None) if objective == "error" else objective_for(objective, asked.end, asked.weights, end).value(end)
@@ -327,7 +338,7 @@ def _fly(
     high: float,
     low: float,
     to_zero: bool,
-    pilots: int,
+    limits: tuple[int, int],
     cost: int,
     seed: int,
     points: Tensor | None = None,
@@ -335,16 +346,16 @@ def _fly(
 ) -> tuple[Pilots, Held | None]:
     """Pilots between two levels, and others that are held out.
 
-    Of a network no more than leave planning within the cost of `IMAGES` samples, each of `cost` evaluations, where the
-    sampler's runs take `runs` for each pilot; without runs all but a few are held out. Of other laws, in more than
-    `EVEN` dimensions, they are drawn from scouts, and as many or more others are held out.
+    At most so many, and of a network no more than leave planning within the cost of a budget of samples, each of `cost`
+    evaluations, where the sampler's runs take `runs` for each pilot; without runs all but a few are held out. Of other
+    laws, in more than `EVEN` dimensions, they are drawn from scouts, and as many or more others are held out.
     """
-    floor = _floor(law, low) if to_zero else None
+    (pilots, images), floor = limits, _floor(law, low) if to_zero else None
     if law.learned:
         sigmas = np.geomspace(high, low, LEVELS).tolist()
-        budget = IMAGES * cost - 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
+        budget = images * cost - 2 * LEVELS * ALIKE * (law.dim if law.dim <= AXES else 1)
         path = LEVELS + 1 + (2 * TAIL if floor is not None and floor < low else 0)
-        held = min(FRESH, budget // 4 // (path + 2 * cost), pilots // 2)
+        held = min(FRESH * max(images // BUDGET, 1), budget // 4 // (path + 2 * cost), pilots // 2)
         flying = min(pilots - held, max(2, (budget - held * (path + 2 * cost)) // (path + runs)))
         if not runs:
             flying = min(ALIKE, pilots)

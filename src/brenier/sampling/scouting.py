@@ -9,7 +9,7 @@ sampling without replacement: Horvitz and Thompson, JASA 47, 1952; systematic: M
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -21,7 +21,7 @@ from brenier.core.checks import Array
 from brenier.laws.base import Target
 from brenier.sampling.driver import integrate
 from brenier.sampling.objectives import objective_for
-from brenier.sampling.pilots import NUDGE, TAIL, finish, flow_path
+from brenier.sampling.pilots import NUDGE, TAIL, Pilots, finish, flow_path
 from brenier.sampling.steps import SolverName
 
 TANGENTS = 2  # differences that a scout carries, in directions at random
@@ -144,6 +144,12 @@ class Held:
         path, clean = flow_path(law, x, sigmas)
         beyond = 2 * TAIL - 1 if floor is not None and floor < sigmas[-1] else 0
         return cls(x, finish(law, path[-1], clean[-1], sigmas[-1], floor), weights, len(x) * (len(sigmas) + 1 + beyond))
+
+    def joined(self, pilots: Pilots) -> Self:
+        """These and pilots that grids were chosen by, which come after, all with equal weights."""
+        start, end = torch.cat([self.start, pilots.start]), torch.cat([self.end, pilots.end])
+        even = torch.full_like(self.weights[:1], 1 / len(end)).expand(len(end))
+        return replace(self, start=start, end=end, weights=even)
 
     def safest(
         self, law: Target, grids: Sequence[Array], solver: SolverName, objective: str = "error"
