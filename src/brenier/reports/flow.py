@@ -64,7 +64,7 @@ def _evidence(about: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """log Z, or why it is refused, and what it stands on."""
     k = float(about["weights_k"])
     if math.isnan(float(about["log_z"])):
-        why = "the tail of the weights is too heavy, the map lies over itself, or its own points say something else"
+        why = str(about.get("log_z_refused", "the weights do not hold"))
         value, note = "refused", f"{why}; {instead(str(about['reference']))}"
     else:
         error = float(about["log_z_se"])

@@ -98,6 +98,22 @@ def test_kappa_is_chosen_so_that_pairs_are_not_skewed_and_the_choice_is_reported
     assert (found.kappa, found.chosen) == (chosen.kappa, True)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_kappa_that_fails_on_all_points_is_kept_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kappa is chosen on some of the points; what they did not show, the map of all may."""
+    monkeypatch.setattr("brenier.transport.semidiscrete.conditions.TESTED", 400)  # for speed
+    monkeypatch.setattr("brenier.transport.semidiscrete.conditions.RAISED", 1)
+    points = np.random.default_rng(4).normal(size=(40, 2))
+    guessed = 1e-2
+    monkeypatch.setattr(ByCondition, "_guess", lambda *_: guessed)
+    with pytest.warns(UserWarning, match=r"depends on the condition of its datum at kappa 0\.0141, .* larger kappa$"):
+        found = SemiDiscrete(points, conditions=points[:, 0]).fit(0.05, progress=False)
+    assert isinstance(found, ByCondition)
+    assert found.skew().p == 1 / 200
+    guessed = 100.0
+    SemiDiscrete(points, conditions=points[:, 0]).fit(0.1, progress=False)
+
+
 def test_dependence_is_seen_as_often_as_it_should_be() -> None:
     """Of independent pairs in 2 of 100 at most, as p is 1/100 and a part is tested, too; the bound is three errors."""
     own = np.random.default_rng(0)

@@ -24,6 +24,7 @@ def inverse(
     start: Float[Tensor, "n d"] | None = None,
     tolerance: float = 1e-9,
     warn: bool = True,
+    steps: int = MOST,
 ) -> Float[Tensor, "n d"]:
     """y with grad psi(y) = x, to `tolerance` of the spread of x.
 
@@ -32,8 +33,8 @@ def inverse(
         x: shape (n, d).
         start: first guesses. Default: x itself.
         tolerance: of |T(y) - x|, over the root mean square of x about its mean, or 1 if that is larger.
-
         warn: about points that were not found.
+        steps: of Newton's method, at most.
 
     Warns:
         UserWarning: some points were not found: they are outside of the map's range, or where it all but jumps.
@@ -42,7 +43,7 @@ def inverse(
     small = tolerance * max(1.0, float((x - x.mean(0)).square().mean().sqrt()) if len(x) else 1.0)
     going = torch.arange(len(x))
     with torch.no_grad():
-        for _ in range(MOST):
+        for _ in range(steps):
             residual = potential.gradient(y[going]) - x[going]
             going = going[~(residual.norm(dim=1) <= small)]
             if len(going) == 0:

@@ -18,6 +18,10 @@ infinite, and above 0.7 no practicable number of samples finds the mean (Vehtari
 arXiv:1507.02646): then the evidence is refused, unless the tail holds less than a hundredth of all. Weights that are
 nearly equal have such tails, whose shape says nothing: of a good map, and a few points far out. It
 is refused, too, where the points that were not pulled apart, the map's own, say something else than all.
+
+Weights know nothing of mass that no point came to. What passes these tests is therefore looked at from the target's
+side: points move as the target's would, and their weights must not grow (`stationarity`); and about the maxima that are
+climbed to from afar there must be no mass that none came near (`unseen`).
 """
 
 import math
@@ -33,16 +37,18 @@ from torch import Tensor
 from brenier.core.checks import Array
 from brenier.transport.mongeampere.marginal import Marginal, standard_normal, whitened
 from brenier.transport.mongeampere.potentials import Framed, Potential
+from brenier.transport.mongeampere.proposal import Image, Proposal
+from brenier.transport.mongeampere.stationarity import CHAINS, drift, root, thin
+from brenier.transport.mongeampere.unseen import starts, unseen
 
 WORST = 0.7  # shape of the tail above which averages are refused
 FOLDED = 0.1  # share of the weights, sizes that is, that are negative, likewise: they cancel others, seen or not
 LIGHT = 0.01  # share of the weights that a tail of any shape may hold
-STRETCHES = (1.0, 1.5, 2.25, 3.375)  # of points about the mean
 APART = 4.0  # standard errors between what all points and the map's own say, and
 ROUNDING = 1e-9
 FAR = 1e6  # where maps are affine
-VAGUE = 0.1  # standard error of what its own say, above which all is refused
-SHARES = (1 / 2, 1 / 6, 1 / 6, 1 / 6)
+VAGUE = 0.1  # standard error, of all or of what its own say, above which all is refused
+DRIFT = 3.0  # standard deviations by which weights may grow when points move
 FEWEST = 25  # weights that a tail is made of 5 of
 PRIOR = 10  # weights that the shape 1/2 counts for beside those of the tail
 
@@ -64,8 +70,13 @@ class Evidence:
         folded: share of the weights' sizes that is negative, where the map lies over itself: above 0.1 all is refused.
         own: log Z by the points alone that were not pulled apart, the map's own, and
         own_se: its standard error. Where they are more than four of both from `value`, or `own_se` is above 0.1, the
-            map misses what lies beside it, and all is refused.
+            map misses what lies beside it, and all is refused, as it is where `se` is above 0.1.
         n: number of points.
+        drift: by how many standard deviations weights grow when their points move as the target's would, see
+            `stationarity`: above 3 all is refused. NaN where it was refused before.
+        unseen: mass over Z that was found where weights would be larger than all that were met, see `unseen`, and
+        unseen_se: its standard error. Where log Z would be off by four of both all is refused.
+        refused: why it is; empty where it is not.
     """
 
     value: float
@@ -77,11 +88,15 @@ class Evidence:
     own: float
     own_se: float
     n: int
+    drift: float = math.nan
+    unseen: float = math.nan
+    unseen_se: float = math.nan
+    refused: str = ""
 
     @property
     def holds(self) -> bool:
         """Whether it is not refused."""
-        return not math.isnan(self.value)
+        return not self.refused
 
 
 def measure(
@@ -96,27 +111,37 @@ def measure(
     if n < FEWEST:
         raise ValueError(f"{n} points are too few for weights: take at least {FEWEST}")
     check(reference, target)
+    law, known, whitening = target, reference, None
     if isinstance(potential, Framed):
-        reference, target = standard_normal(reference.dim), whitened(target, potential.whitening)
+        whitening = potential.whitening
+        reference, target = standard_normal(reference.dim), whitened(target, whitening)
         potential = potential.inner
-    y = reference.drawn(n, generator)
-    mean = reference.mean
-    if mean is None:
-        weights = weigh(target, potential, y, reference.log_at(y))
-        return _evidence(weights, weights, target.name)
-    shares = torch.tensor(SHARES, dtype=torch.float64)
-    stretch = torch.tensor(STRETCHES, dtype=torch.float64)
-    which = torch.multinomial(shares, n, replacement=True, generator=generator)
-    y = mean + stretch[which, None] * (y - mean)
-    parts = [
-        share.log() + reference.log_at(mean + (y - mean) / by) - reference.dim * by.log()
-        for share, by in zip(shares, stretch, strict=True)
-    ]
-    mixed = torch.logsumexp(torch.stack(parts), 0)
+    image = Image(target, potential, Proposal(reference), whitening)
+    y, stretch = image.proposal.drawn(n, generator)
+    mixed = image.proposal.log_at(y)
     weights = weigh(target, potential, y, mixed)
-    still = which == 0
+    still = stretch == 0
     own = Weights((weights.log + mixed - reference.log_at(y))[still], weights.sign[still], weights.convex[still])
-    return _evidence(weights, own, target.name)
+    found = _evidence(weights, own, target.name)
+    return _looked_beside(found, law, known, image, image.points(y), weights, generator) if found.holds else found
+
+
+def _looked_beside(
+    found: Evidence,
+    law: Marginal,
+    reference: Marginal,
+    image: Image,
+    x: Float[Tensor, "n d"],
+    weights: "Weights",
+    generator: torch.Generator,
+) -> Evidence:
+    """The evidence of points and weights, refused where the law has mass that they lack."""
+    kept, sizes = thin(weights.log, min(CHAINS, len(x) // 4), generator)
+    scale = root(x[kept], sizes)
+    t = drift(law, image, x[kept], sizes * weights.sign[kept], scale, found.value, generator)
+    begin, largest = starts(reference, x[kept], scale, generator), float(weights.log.max())
+    lacking = unseen(law, image, begin, scale, largest, found.value, generator)
+    return _judged(replace(found, drift=t, unseen=lacking.share, unseen_se=lacking.se))
 
 
 def check(reference: Marginal, target: Marginal) -> None:
@@ -187,7 +212,13 @@ def _evidence(weights: Weights, own: Weights, name: str) -> Evidence:
         own_se=own_se,
         n=len(sizes),
     )
-    return found if why_not(found) is None else replace(found, value=math.nan, se=math.nan)
+    return _judged(found)
+
+
+def _judged(found: Evidence) -> Evidence:
+    """The evidence, NaN and why where it is refused."""
+    why = why_not(found)
+    return found if why is None else replace(found, value=math.nan, se=math.nan, refused=why)
 
 
 def _mean(weights: Array) -> tuple[float, float]:
@@ -205,14 +236,14 @@ def warn_of(found: Evidence, name: str, reference: str) -> Evidence:
         UserWarning: it is, why, and what to take instead.
     """
     if not found.holds:
-        why = why_not(found) or "it is not a number"
-        warnings.warn(f"the evidence of {name} is refused: {why}; {instead(reference)}", stacklevel=4)
+        warnings.warn(f"the evidence of {name} is refused: {found.refused}; {instead(reference)}", stacklevel=4)
     return found
 
 
 def instead(reference: str) -> str:
     """What to take instead of a map from this reference whose weights do not hold."""
-    other = "" if reference == "triangular" else 'for one mode the reference "triangular", '
+    bent = reference == "triangular"
+    other = "for one mode the coordinates in another order, " if bent else 'for one mode the reference "triangular", '
     return f"try {other}for several a network with anneal, or take NUTS for one, nested sampling for several"
 
 
@@ -222,9 +253,15 @@ def why_not(found: Evidence) -> str | None:
         return f"the map lies over itself: {found.folded:.1%} of the weights are negative"
     if found.pareto_k > WORST and found.tail > LIGHT:
         return f"the Pareto shape k of the weights is {found.pareto_k:.2f}, above {WORST}"
+    if not found.se <= VAGUE:
+        return f"its standard error would be {found.se:.2g}: few of the weights have most of all"
     apart = abs(found.own - found.value)
     if not (found.own_se <= VAGUE and apart <= APART * math.hypot(found.own_se, found.se) + ROUNDING):
         return f"the map's own points say {found.own:.4g} ± {found.own_se:.2g}, and those beside them something else"
+    if found.drift > DRIFT:
+        return f"the target has mass beside the map's points: weights grow when these move, by {found.drift:.1f} sd"
+    if math.log1p(max(found.unseen - APART * found.unseen_se, 0)) > APART * found.se + ROUNDING:
+        return f"the target has at least {found.unseen:.2g} of Z about maxima that none of the map's points came near"
     return None
 
 

@@ -41,8 +41,9 @@ def portrait(flow: MongeAmpere, seed: int = 0) -> xr.Dataset:
       deviation of log(rho/e^{-f})), over the points where psi is convex, and `nonconvex`, the share of others; NaN
       where the map reaches beyond the density. Without densities `kl` and `kl_se` are what a classifier said at the
       last step;
-      `log_z` and `log_z_se`, the logarithm of the integral of the target's density, NaN where it is refused, with the
-      effective sample size `weights_ess` of so many `weights_n` and the Pareto shape `weights_k`, see `evidence`;
+      `log_z` and `log_z_se`, the logarithm of the integral of the target's density, NaN where it is refused, and then
+      why, `log_z_refused`, with the effective sample size `weights_ess` of so many `weights_n`, the Pareto shape
+      `weights_k`, and what was found beside the points, `weights_drift` and `weights_unseen`, see `evidence`;
       `w2`, `floor` and `w2_points`, W2 between so many points of rho and the target, and between two samples of the
       target, root mean squares over `PAIRS` pairs, with standard errors `w2_se` and `floor_se`;
       `curvature`, the least eigenvalue of Hess psi on `FRESH` points; `drive`, `seed`;
@@ -103,14 +104,14 @@ def _divergence(flow: MongeAmpere, potential: Potential, fresh: Float[Tensor, "n
     return {}
 
 
-def _evidence(flow: MongeAmpere, potential: Potential, seed: int) -> dict[str, float | int]:
+def _evidence(flow: MongeAmpere, potential: Potential, seed: int) -> dict[str, float | int | str]:
     known = flow.reference.log_density is not None and flow.target.log_density is not None
     if not known or not flow.reference.normalised:
         return {}
     try:
         found = measure(flow.reference, flow.target, potential, FRESH, generator_for(seed, 0xE71D))
-    except NotANumber:  # far out, where the map itself does not go
-        found = Evidence(math.nan, math.nan, 0.0, math.inf, 1.0, 0.0, math.nan, math.nan, FRESH)
+    except NotANumber as error:  # far out, where the map itself does not go
+        found = Evidence(math.nan, math.nan, 0.0, math.inf, 1.0, 0.0, math.nan, math.nan, FRESH, refused=str(error))
     return {
         "log_z": found.value,
         "log_z_se": found.se,
@@ -118,6 +119,9 @@ def _evidence(flow: MongeAmpere, potential: Potential, seed: int) -> dict[str, f
         "weights_n": found.n,
         "weights_k": found.pareto_k,
         "weights_folded": found.folded,
+        "weights_drift": found.drift,
+        "weights_unseen": found.unseen,
+        **({"log_z_refused": found.refused} if found.refused else {}),
     }
 
 

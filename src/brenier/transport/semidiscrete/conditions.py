@@ -16,6 +16,7 @@ are the way for conditions of more data than can be fitted.
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -116,6 +117,9 @@ class ByCondition(SemiDiscrete, by="conditions"):
             checkpoint: as there.
             progress: as there.
 
+        Warns:
+            UserWarning: pairs are skewed at the kappa that was chosen, which is kept.
+
         Raises:
             ValueError: as there; a map to start from without conditions.
         """
@@ -148,7 +152,14 @@ class ByCondition(SemiDiscrete, by="conditions"):
                 if joint.heights is not None:
                     self._collect(begun)
             assert joint.result is not None
-            if not choose or raised == RAISED or joint.result.stopped == "minutes" or self._passes(seed, raised):
+            if not choose or self._passes(seed, raised):
+                return self
+            if raised == RAISED or joint.result.stopped == "minutes":
+                warnings.warn(
+                    f"noise depends on the condition of its datum at kappa {self.kappa:.3g}, the last that was tried, "
+                    "and what is told a condition would start from the wrong law: give a larger kappa",
+                    stacklevel=2,
+                )
                 return self
             known, raised = joint, raised + 1
             self._take(self.kappa * RATIO)
