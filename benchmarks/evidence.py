@@ -3,12 +3,12 @@
     python benchmarks/evidence.py [TARGET...] [--seeds 10] [--fits 1]
 
 Each target is fitted --fits times, by the method that the documentation names for it, and log Z is measured with so
-many seeds, from 2^14 points each, of every map. A line per target: the truth, the mean and the standard deviation of the
-measured values, the mean standard error, the share of seeds within 0.05 and within two standard errors of the truth,
-the median Pareto shape and effective sample size, how many were refused, and why: "beside" is by the motion of points,
-and "far" by what climbs found; then t of the moved points, which is N(0, 1) where nothing is amiss. The truth is in
-closed form but for the logistic regression: there it is importance sampling from a multivariate t of five degrees of
-freedom at the mode, a million draws, +- 0.001.
+many seeds, from 2^14 points each, of every map. A line per target: the truth, the mean and the standard deviation of
+the measured values, the mean standard error, the share of seeds within 0.05 and within two standard errors of the
+truth, the median Pareto shape and effective sample size, how many were refused, and why: "beside" is by the motion of
+points, and "far" by what climbs found; then t of the moved points, which is N(0, 1) where nothing is amiss. The truth
+is in closed form but for the logistic regression: there it is importance sampling from a multivariate t of five degrees
+of freedom at the mode, a million draws, +- 0.001.
 """
 
 import argparse

@@ -11,9 +11,9 @@ places, and so h = log(1 + w/Z) is what is looked at, up to w/Z = e^10. With D t
     t = sum a D/sqrt(sum a^2 D^2)
 
 is N(0, 1) for a sample of p, and large where p has more. Chains start at points that were drawn independently, one
-each, so that their rises are independent. A point is kept with probability min(1, |w|/c), and its a is max(|w|, c), with the
-sign of w. Moves are reversible: where all a are equal, D and -D are as likely, and t exceeds sqrt(2 log(1/e)) with
-probability e at most, whatever the law of D (Efron, J. Amer. Statist. Assoc. 64, 1969).
+each, so that their rises are independent. A point is kept with probability min(1, |w|/c), and its a is max(|w|, c),
+with the sign of w. Moves are reversible: where all a are equal, D and -D are as likely, and t exceeds sqrt(2 log(1/e))
+with probability e at most, whatever the law of D (Efron, J. Amer. Statist. Assoc. 64, 1969).
 
 What points cannot come to in so few steps is not seen: mass far from all of them, above all.
 """
