@@ -99,6 +99,18 @@ def test_densities_of_many_steps_integrate_to_one_and_tend_to_the_equilibrium():
     np.testing.assert_allclose(density, np.exp(-(x**4) / 4) / total, atol=2e-3)
 
 
+def test_from_points_the_first_step_has_the_density_of_the_theory_and_short_ones_that_follow_are_refused():
+    """On either side of the middle exp(-beta ((x - y)^2/(2 eta) + f)), by symmetry, of mass 1/2."""
+    eta = 0.01
+    steps = Proximal(TWO, read_potential("quadratic(1)"), 1, eta, 1.0)
+    x = np.linspace(0.55, 1.4, 200)
+    spread, mean = math.sqrt(eta / (1 + eta)), 1 / (1 + eta)
+    density = -(((x - mean) / spread) ** 2) / 2 - math.log(2 * spread * math.sqrt(2 * math.pi))
+    np.testing.assert_allclose(steps.at(1, x).log_density, density, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"gap of 2 a step leaves exp\(-50\) of the density .* a larger eta, or the"):
+        Proximal(TWO, read_potential("quadratic(1)"), 2, eta, 1.0)
+
+
 def test_a_step_without_a_unique_minimiser_is_refused():
     with pytest.raises(ValueError, match=r"no unique minimiser .* eta must be below 0.5"):
         Proximal(NORMAL, read_potential("double-well(2)"), 1, 0.6, 1.0)

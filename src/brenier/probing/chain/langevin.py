@@ -138,6 +138,12 @@ def _resolved(
             slope = 1 + eta * (potential.second(x) + level.bend / beta)
             if slope[bulk].min(initial=np.inf) < -allowed:
                 worst = float(slope[bulk].min())
+                if isinstance(mu, Proximal) and isinstance(start, Proximal):
+                    widest = max(mu, start, key=lambda course: course.gap)
+                    raise ValueError(
+                        f"JKO step {k} of {steps} of {widest.name} is not resolved, its map's slope comes out as "
+                        f"{worst:.3g}: {widest.emptiness}"
+                    )
                 raise ValueError(
                     f"step {k} of {steps} folds on its way back, its map's slope falls to {worst:.3g}: take a smaller "
                     f"eta, or JKO steps"

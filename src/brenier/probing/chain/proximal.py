@@ -43,6 +43,7 @@ _FINE = 4001
 _MIDDLE = 6.0  # |z| up to which knots have to be close enough,
 _SETTLED = 1e-7  # which is so when closer ones change S and what the score does in a step by less than this, relatively
 KINKS = 64
+_ASIDE = 1e-6  # in normal scores, of where a quantile function jumps
 _COARSEST = 100  # fewest stretches between knots at first
 _MARGIN = 8  # stretches at either end that are left out: there S depends on how it ends
 _TURNS = 60
@@ -91,6 +92,9 @@ class Proximal:
         eta: length of a step.
         beta: inverse temperature.
 
+    Attributes:
+        gap: the widest between parts of the law, 0 where it has none.
+
     Raises:
         ValueError: 1 + eta f'' is not positive, so that the step has no unique minimiser; the laws reach too far.
     """
@@ -100,6 +104,8 @@ class Proximal:
         self._potential, self._eta, self._beta = potential, eta, beta
         self._start = Quantiles(law, np.ones(1), np.zeros(1))
         rough = _kinks(law, self._start)
+        before, after = (self._start(self._start.jumps() + side)[0] for side in (-_ASIDE, _ASIDE))
+        self.gap = float((after - before).max(initial=0.0))
         if len(rough) > KINKS:
             raise ValueError(f"{law.name} has {len(rough)} point masses and gaps: JKO steps take {KINKS} at most")
         noise = math.sqrt(2 * eta / beta)
@@ -134,6 +140,21 @@ class Proximal:
             if off <= _SETTLED * float(np.ptp(place)):
                 return step
             self._width /= 2
+
+    @property
+    def emptiness(self) -> str:
+        """Why steps are not resolved, and what to do.
+
+        From two points a gap g apart a step makes exp(-beta min (x - y_i)^2/(2 eta)), but for f: in the middle that is
+        exp(-beta g^2/(8 eta)) of what it is at the points. The maps of the steps that follow are as steep there.
+        """
+        if self.gap == 0:
+            return "where parts of a law are many deviations of a step's noise apart, take a larger eta, or the flow"
+        empty = self._beta * self.gap**2 / (8 * self._eta)
+        return (
+            f"in the middle of its gap of {self.gap:.3g} a step leaves exp({-empty:.3g}) of the density beside it, and "
+            "the map of the next is as steep: take a larger eta, or the flow"
+        )
 
     def at(self, k: int, x: Array) -> Level:
         """Log density, score and its derivative at step k >= 1."""
@@ -212,8 +233,7 @@ class Proximal:
             if most >= 1 and (size <= _CLOSE or _ROUNDING >= size > before / 2):
                 return BSpline(knots, coefficients, _DEGREE)
         raise ValueError(
-            f"a JKO step of {eta:g} of {self.name} is not found in {_TURNS} steps of Newton's method: where parts of a "
-            f"law are many deviations of a step's noise apart, take a larger eta, or the flow"
+            f"a JKO step of {eta:g} of {self.name} is not found in {_TURNS} steps of Newton's method: {self.emptiness}"
         )
 
 
