@@ -33,7 +33,8 @@ def wide(x: Tensor) -> Tensor:
 
 def known(law: Marginal, proposal: Marginal) -> Image:
     """Of the identity."""
-    return Image(law, Quadratic.identity(law.dim), Proposal(proposal), None)
+    some = proposal.drawn(100, torch.Generator().manual_seed(5))
+    return Image(law, Quadratic.identity(law.dim), Proposal(proposal), None, some)
 
 
 def stretched(by: float) -> Marginal:

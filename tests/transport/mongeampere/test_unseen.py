@@ -32,9 +32,8 @@ def begun(seed: int = 0) -> Tensor:
 
 def about_the_last() -> Image:
     """Of the map from N(0, I) to the part about the origin."""
-    return Image(
-        find_marginal(mixture, 3), Quadratic(EYE / 2, torch.zeros(3).double()), Proposal(standard_normal(3)), None
-    )
+    halved = Quadratic(EYE / 2, torch.zeros(3).double())
+    return Image(find_marginal(mixture, 3), halved, Proposal(standard_normal(3)), None, torch.zeros(1, 3).double())
 
 
 def test_climbs_end_at_the_maxima_and_know_their_curvature():
@@ -79,5 +78,5 @@ def test_a_density_without_a_maximum_has_none():
     law = find_marginal(lambda x: x.sum(1), 3)
     found = maxima(law, climb(law, begun(), EYE), EYE)
     assert len(found.at) == 0
-    image = Image(law, Quadratic.identity(3), Proposal(standard_normal(3)), None)
+    image = Image(law, Quadratic.identity(3), Proposal(standard_normal(3)), None, torch.zeros(1, 3).double())
     assert unseen(law, image, begun(), EYE, 0.0, 0.0, torch.Generator().manual_seed(1)).share == 0

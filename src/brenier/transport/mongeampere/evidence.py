@@ -37,7 +37,7 @@ from torch import Tensor
 from brenier.core.checks import Array
 from brenier.transport.mongeampere.marginal import Marginal, standard_normal, whitened
 from brenier.transport.mongeampere.potentials import Framed, Potential
-from brenier.transport.mongeampere.proposal import Image, Proposal
+from brenier.transport.mongeampere.proposal import KNOWN, Image, Proposal
 from brenier.transport.mongeampere.stationarity import CHAINS, drift, root, thin
 from brenier.transport.mongeampere.unseen import starts, unseen
 
@@ -116,14 +116,17 @@ def measure(
         whitening = potential.whitening
         reference, target = standard_normal(reference.dim), whitened(target, whitening)
         potential = potential.inner
-    image = Image(target, potential, Proposal(reference), whitening)
-    y, stretch = image.proposal.drawn(n, generator)
-    mixed = image.proposal.log_at(y)
+    proposal = Proposal(reference)
+    y, stretch = proposal.drawn(n, generator)
+    mixed = proposal.log_at(y)
     weights = weigh(target, potential, y, mixed)
     still = stretch == 0
     own = Weights((weights.log + mixed - reference.log_at(y))[still], weights.sign[still], weights.convex[still])
     found = _evidence(weights, own, target.name)
-    return _looked_beside(found, law, known, image, image.points(y), weights, generator) if found.holds else found
+    if not found.holds:
+        return found
+    image = Image(target, potential, proposal, whitening, proposal.drawn(KNOWN, generator)[0])
+    return _looked_beside(found, law, known, image, image.points(y), weights, generator)
 
 
 def _looked_beside(

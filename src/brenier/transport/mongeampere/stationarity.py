@@ -60,7 +60,9 @@ def drift(
 
 
 def _height(image: Image, x: Float[Tensor, "n d"], log_z: float) -> Float[Tensor, " n"]:
-    return torch.nn.functional.softplus((image.log_weight(x) - log_z).clamp(max=HIGHEST))
+    """log(1 + w/Z); log 2 where w is not known."""
+    logs = (image.log_weight(x) - log_z).nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf)
+    return torch.nn.functional.softplus(logs.clamp(max=HIGHEST))
 
 
 def thin(

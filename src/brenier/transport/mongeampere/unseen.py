@@ -79,7 +79,7 @@ def unseen(
     with torch.no_grad():
         logs = law.log_at(x) - _log_mixture(tops, x) - log_z
     weights = image.log_weight(x)
-    beyond = (weights > largest) & torch.isfinite(weights) & torch.isfinite(logs)
+    beyond = (weights > largest) & torch.isfinite(logs)  # where weights are not known nothing is said to be missing
     shares = torch.where(beyond, logs, -math.inf).exp()
     return Unseen(float(shares.mean()), float(shares.std()) / math.sqrt(len(shares)))
 
