@@ -35,6 +35,7 @@ BROAD = 64  # effective sample size from which a posterior's norm is sought in l
 ROOM = 48  # basis vectors of a Krylov space
 PARTS = 4  # groups of posteriors on few atoms, per thread
 STARTS = 4  # vectors that it starts from
+SAMPLED = 64  # atoms of a sample that tell how large a stake so many of all have
 LEAST = 1e-6  # of a norm that is not worth a round for each product, whatever its relative error
 FURTHER = 1000  # blocks left out may have so much less mass than atoms: far away, it adds more to second moments
 CLOSER = 100  # cheap norms are found so much closer: else it shows where rounding ends an iteration a step earlier
@@ -196,7 +197,7 @@ class Batch:
             found.peak,
             found.mass,
             moment,
-            ground.dropped / 8 / ground.blocks.shape[0],
+            self._least(found, few),
             pairs,
             v,
             along,
@@ -269,6 +270,30 @@ class Batch:
         out = stakes.gather(0, order).double().cumsum(0) <= self._ground.dropped / 4
         held = torch.ones_like(out).scatter_(0, order, ~out) & few
         return {number: held[k] for k, number in enumerate(numbers) if bool(held[k].any())}
+
+    def _least(self, found: sums.Sums, few: Tensor) -> Float[Tensor, "S n"]:
+        """What an atom must hold to be listed: so little that all others hold no more than an eighth of `dropped`.
+
+        Where more than twice as many as are kept would be listed, judged by a sample, so much that about these are.
+        """
+        ground, sample, queries = self._ground, self._ground.sample, self._queries
+        atoms = ground.blocks.shape[0]
+        least = torch.full(self._shape, ground.dropped / 8 / atoms, dtype=torch.float64)
+        rank = max(SAMPLED, math.ceil(2 * sums.MOST * len(sample) / atoms))
+        if rank >= len(sample):
+            return least
+        squares, moment = sums.squares(sample), found.moment / found.mass
+        for rows in few.any(0).nonzero()[:, 0].split(max(1, sums.AT_ONCE // len(sample))):
+            grams = queries.grams(rows, sample, squares)
+            for s in range(self._shape[0]):
+                at = few[s, rows].nonzero()[:, 0]
+                q = rows[at]
+                weights = queries.logits(grams[0][at], grams[1][at], s).double()
+                weights = weights.sub_(found.peak[s, q, None]).exp_().div_(found.mass[s, q, None])
+                stake = (grams[0][at].double() / moment[s, q, None].clamp_min(1e-300)).add_(1).mul_(weights)
+                floor = stake.kthvalue(len(sample) - rank + 1, 1).values if len(at) else stake[:, 0]
+                least[s, q] = torch.maximum(least[s, q], floor)
+        return least
 
     def _gather(self, more: sums.More, few: Tensor) -> None:
         """Norms of posteriors on few atoms, from those that matter: read by number, for some queries at a time."""

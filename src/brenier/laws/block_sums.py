@@ -23,6 +23,7 @@ CACHED = 2**17  # numbers of float64 that caches hold
 AT_ONCE = 2**19  # numbers of an array of queries x atoms: what caches hold
 WIDE = 0.01  # mean squared distance from x, over |x|^2, from which on x may be taken off afterwards
 TOGETHER = 64  # posteriors whose products are made at once
+_INFINITE = 0x7F800000  # bits of infinity in float32
 MOST = 2048  # atoms that are listed for a posterior: more are not gathered
 
 
@@ -116,15 +117,12 @@ class Sums:
         """Over the atoms of both."""
         peak = torch.maximum(self.peak, other.peak)
         safe = torch.where(peak > -torch.inf, peak, 0)
-        for part in (self, other):
-            scale = (part.peak - safe).exp()
-            part.mass *= scale
-            part.square *= scale.square()
-            part.moment *= scale
-            part.inner *= scale[self.broad, :, None]
+        own, others = (self.peak - safe).exp(), (other.peak - safe).exp()
         self.peak = peak
-        for name in ("mass", "square", "moment", "inner"):
-            getattr(self, name).add_(getattr(other, name))
+        for name in ("mass", "moment"):
+            getattr(self, name).mul_(own).addcmul_(others, getattr(other, name))
+        self.square.mul_(own.square()).addcmul_(others.square(), other.square)
+        self.inner.mul_(own[self.broad, :, None]).addcmul_(others[self.broad, :, None], other.inner)
         self.blocks += other.blocks
         return self
 
@@ -204,7 +202,7 @@ class Second:
     Attributes:
         queries: as in the first round.
         peak, mass, moment: found by it; the last divided by the mass.
-        least: of mass and second moment together, the share below which an atom is not listed.
+        least: of mass and second moment together, the share below which an atom is not listed, shape (S, n).
         pairs: number of the SNR and of the query of posteriors whose part outside leading directions is wanted, (2, P).
         vectors: their leading eigenvectors inside, shape (P, k).
         basis: leading directions and a sketch of the rest, shape (d, k + s).
@@ -215,7 +213,7 @@ class Second:
     peak: Float[Tensor, "S n"]
     mass: Float[Tensor, "S n"]
     moment: Float[Tensor, "S n"]
-    least: float
+    least: Float[Tensor, "S n"]
     pairs: Int[Tensor, "2 P"]
     vectors: Float[Tensor, "P k"]
     means: Float[Tensor, " P"]  # of the coordinate along the vector
@@ -253,7 +251,9 @@ class More:
 
     def cut(self) -> Self:
         """Listed by posterior, the largest first, and no more than `MOST` of each."""
-        order = torch.from_numpy(np.lexsort((-self.stake.numpy(), self.code.numpy())))
+        # Floats that are not negative are in the order of their bits; a stable sort is fast where parts are in order.
+        key = (self.code.numpy() << 32) | (_INFINITE - self.stake.numpy().view(np.int32).astype(np.int64))
+        order = torch.from_numpy(np.argsort(key, kind="stable"))
         code = self.code[order]
         place = torch.arange(len(code)) - torch.searchsorted(code, code)
         kept = order[place < MOST]
@@ -299,7 +299,7 @@ def second_sums(block: Block, shared: Second, asked: Bool[Tensor, "S n"] | None)
                 scale = shared.moment[s, names, None].clamp_min(torch.finfo(torch.float32).tiny)
                 stake = (mine * apart).div_(scale.to(mine)).add_(mine)
                 visited[s, names] += stake.sum(1).double()
-                listed.append(_listed(stake, s * n + names, start, shared.least))
+                listed.append(_listed(stake, s * n + names, start, shared.least[s, names]))
     code, row, stake = (torch.cat(part) for part in zip(*listed, strict=True)) if listed else _nothing()
     return More(outside, visited, code, row, stake)
 
@@ -313,10 +313,10 @@ def _nothing() -> tuple[Tensor, Tensor, Tensor]:
     return torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0)
 
 
-def _listed(stake: Tensor, codes: Tensor, start: int, least: float) -> tuple[Tensor, Tensor, Tensor]:
+def _listed(stake: Tensor, codes: Tensor, start: int, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The atoms with at least so much, at most `MOST` for each posterior: codes, rows and stakes."""
-    count = (stake >= least).sum(1)
-    many = count > MOST
+    least = least[:, None].to(stake)
+    many = (stake >= least).sum(1) > MOST
     if bool(many.any()):
         floor = stake[many].topk(MOST, 1).values[:, -1:]
         stake = torch.where(many[:, None], torch.where(stake >= _spread(floor, many), stake, 0), stake)

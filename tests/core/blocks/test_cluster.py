@@ -11,7 +11,7 @@ import torch
 
 from brenier import probe
 from brenier.core.blocks import cluster
-from brenier.core.blocks.blocks import Block, Blocks
+from brenier.core.blocks.blocks import Block, Blocks, joined
 from brenier.core.blocks.rows import rows_of
 from brenier.laws.blocked import BlockedEmpirical
 from brenier.transport.semidiscrete.blocked import BlockedSemiDiscrete
@@ -51,6 +51,34 @@ def _where(block: Block, shared: Any, asked: Any) -> set[str]:
     import threading
 
     return {threading.current_thread().name}
+
+
+def noting(first: Any, second: Any) -> Any:
+    """Both, in their order, and who merged them."""
+    import threading
+
+    first.append((-1, threading.current_thread().name))
+    return first + second
+
+
+def test_workers_merge_in_order_too(client: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS)
+    lazy = pytest.importorskip("dask.array").from_array(ROWS, chunks=(5, 3))
+    for data in (tmp_path / "a.npy", lazy):  # 8 tasks and 40, two levels of joins and three
+        shares: list[float] = []
+        found = Blocks(rows_of(data), 5).map_reduce(total, noting, shared=1.0, advance=shares.append)
+        assert [number for number, _ in found if number >= 0] == list(range(40))
+        merges = [who for number, who in found if number < 0]
+        assert len(merges) == 39
+        assert all("Dask" in who or "worker" in who.lower() for who in merges)
+        assert sum(shares) == pytest.approx(1)
+
+
+def test_joining_leaves_the_parts_as_they_are() -> None:
+    parts = [([(k, 0, 0, 0)], [k]) for k in range(3)]
+    for _ in range(2):
+        assert joined(lambda a, b: a.extend(b) or a, parts) == ([(k, 0, 0, 0) for k in range(3)], [0, 1, 2])
+    assert [found for _, found in parts] == [[0], [1], [2]]
 
 
 def test_single_rows_are_read_by_workers(client: Any, tmp_path: Path) -> None:
@@ -204,6 +232,6 @@ def slow(block: Block, shared: Any, asked: Any) -> Any:
     return total(block, shared, asked)
 
 
-slow.__module__ = total.__module__ = _where.__module__ = scaled.__module__ = (
+slow.__module__ = total.__module__ = noting.__module__ = _where.__module__ = scaled.__module__ = (
     "__main__"  # sent by value: workers do not see this file
 )

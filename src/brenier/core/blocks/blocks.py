@@ -3,14 +3,16 @@
     map_reduce(function, merge) = merge(... merge(function(block 0), function(block 1)) ...)
 
 Two executors do the tasks: the threads of this process, each of which computes on one, and the workers of a Dask
-cluster, where `distributed.Client` is active and any process can read the rows. Above this module no code knows which.
+cluster, where `distributed.Client` is active and any process can read the rows; they merge results, too. Above this
+module no code knows which.
 """
 
+import copy
 import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -27,7 +29,7 @@ Digest: TypeAlias = tuple[int, int, int, int]  # of the values of a block
 
 BYTES = 2**25  # of a block as float32, unless its size is given: some of them are in memory at a time
 AHEAD = 2  # tasks per thread that may be done before an earlier one is
-TASKS = 4  # of a round per thread of the workers: each does some blocks, and its results come back merged
+TASKS = 4  # of a round per thread of the workers: each does some blocks, and merges what they say
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Blocks:
 
         Args:
             function: (block, shared, asked of that block) -> result. It must be one that can be sent to workers.
-            merge: of two results of adjacent blocks, the earlier one first; it may change the first.
+            merge: of two results of adjacent blocks, the earlier one first, which alone it may change.
             shared: what all tasks are told, sent once to each worker.
             asked: what single blocks are told, by their number; others are left out. Default: all, told None.
             advance: told the share of the work done since it was last called.
@@ -104,22 +106,46 @@ class Blocks:
         if not order:
             raise ValueError("no block is asked for")
         client = cluster.active() if self.rows.anywhere else None
-        size = 1 if client is None else max(1, len(order) // (TASKS * cluster.threads_of(client)))
-        groups = [order[k : k + size] for k in range(0, len(order), size)]
-        merged = _Merged(merge, len(groups))
+        if client is not None:
+            return self._on_workers(client, order, told, (function, merge), shared, advance)
+        merged = _Merged(merge, len(order))
 
-        def done(place: int, result: tuple[list[Digest], T]) -> None:
-            for number, digest in zip(groups[place], result[0], strict=True):
-                self._check(number, digest)
+        def done(place: int, result: tuple[Digest, T]) -> None:
+            self._check(order[place], result[0])
             merged.add(place, result[1])
-            advance(len(groups[place]) / len(order))
+            advance(1 / len(order))
 
-        tasks = [[(k, int(self.starts[k]), int(self.starts[k + 1]), told[k]) for k in group] for group in groups]
-        if client is None:
-            self._on_threads([one for (one,) in tasks], function, shared, done, merged)
-        else:
-            cluster.run(client, self.rows, tasks, several, (function, merge), shared, done, lambda: merged.ready)
+        self._on_threads([self._one(k, told[k]) for k in order], function, shared, done, merged)
         return merged.result()
+
+    def _one(self, number: int, asked: Any) -> tuple[int, int, int, Any]:
+        return number, int(self.starts[number]), int(self.starts[number + 1]), asked
+
+    def _on_workers(
+        self,
+        client: Any,
+        order: Sequence[int],
+        told: Mapping[int, Any],
+        how: tuple[Callable[[Block, Any, Any], T], Callable[[T, T], T]],
+        shared: Any,
+        advance: Callable[[float], None],
+    ) -> T:
+        # Blocks of a dask array are made before their task begins: one at a time.
+        size = 1 if hasattr(self.rows, "part") else max(1, len(order) // (TASKS * cluster.threads_of(client)))
+        groups = [order[k : k + size] for k in range(0, len(order), size)]
+        tasks = [[self._one(k, told[k]) for k in group] for group in groups]
+        seen: set[int] = set()
+
+        def ended(place: int) -> None:
+            if place not in seen:  # again, after a worker that died
+                seen.add(place)
+                advance(len(groups[place]) / len(order))
+
+        join = partial(joined, how[1])
+        digests, total = cluster.reduced(client, self.rows, tasks, several, how, join, shared, ended)
+        for number, digest in zip(order, digests, strict=True):
+            self._check(number, digest)
+        return total
 
     def take(self, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
         """The rows of these numbers, in the order that is asked for, shape (len(numbers), d)."""
@@ -177,18 +203,14 @@ class Blocks:
         tasks: Sequence[tuple[int, int, int, Any]],
         function: Callable[[Block, Any, Any], T],
         shared: Any,
-        done: Callable[[int, tuple[list[Digest], T]], None],
+        done: Callable[[int, tuple[Digest, T]], None],
         merged: "_Merged[T]",
     ) -> None:
         threads = min(torch.get_num_threads(), len(tasks))
-
-        def end(place: int, result: tuple[Digest, T]) -> None:
-            done(place, ([result[0]], result[1]))
-
         with one_thread():
             if threads == 1:
                 for place, one in enumerate(tasks):
-                    end(place, task(self.rows, one[:3], function, shared, one[3]))
+                    done(place, task(self.rows, one[:3], function, shared, one[3]))
                 return
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 waiting: dict[Future[tuple[Digest, T]], int] = {}
@@ -196,11 +218,11 @@ class Blocks:
                     for place, one in enumerate(tasks):
                         while waiting and (len(waiting) >= threads or place - merged.ready >= AHEAD * threads):
                             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                                end(waiting.pop(future), future.result())
+                                done(waiting.pop(future), future.result())
                         future = pool.submit(task, self.rows, one[:3], function, shared, one[3])
                         waiting[future] = place
                     for future in list(waiting):
-                        end(waiting[future], future.result())
+                        done(waiting[future], future.result())
                 finally:
                     for future in waiting:
                         future.cancel()
@@ -254,6 +276,12 @@ def several(
         total = found if total is None else merge(total, found)
     assert total is not None  # there is a block
     return digests, total
+
+
+def joined(merge: Callable[[T, T], T], parts: Sequence[tuple[list[Digest], T]]) -> tuple[list[Digest], T]:
+    """What `several` says of adjacent groups of blocks, as of one. The parts stay as they are: Dask may ask again."""
+    digests = [digest for own, _ in parts for digest in own]
+    return digests, reduce(merge, (found for _, found in parts[1:]), copy.deepcopy(parts[0][1]))
 
 
 def checked(block: Block, name: str, dim: int) -> NDArray[Any]:

@@ -3,21 +3,28 @@
 A worker that dies is no error: Dask has its blocks computed again. A scheduler that dies is one line.
 """
 
+import ctypes
 import importlib.metadata
 import sys
 import warnings
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import cache
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 
 from brenier.core.extras import library
 from brenier.core.reading.files import line
 
+T = TypeVar("T")
+
 SECONDS = 5.0  # in which a scheduler answers
 ATTEMPTS = 8  # times that what a worker took with it is sent again
-AHEAD = 3  # tasks per thread of the workers that are in flight or wait for an earlier one
+KEPT = {-1: 2**28, -3: 2**25}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: bytes that a worker keeps for its next arrays
+AHEAD = 3  # tasks per thread of the workers that are in flight
+FAN = 4  # results that are joined at a time
 
 
 def active() -> Any:
@@ -124,17 +131,19 @@ def refuse_others(found: Mapping[str, object]) -> None:
             raise ValueError(f"worker {worker} has {what}, and this is brenier {own}: install the same everywhere")
 
 
-def run(
+def reduced(
     client: Any,
     rows: Any,
     tasks: Sequence[Sequence[tuple[int, int, int, Any]]],
     task: Callable[..., Any],
     function: Any,
+    join: Callable[[list[Any]], Any],
     shared: Any,
-    done: Callable[[int, Any], None],
-    ready: Callable[[], int],
-) -> None:
-    """Have workers do the tasks, and tell `done` of each as it ends.
+    ended: Callable[[int], None],
+) -> Any:
+    """Have workers do the tasks and join their results, `FAN` adjacent ones at a time: one result comes back.
+
+    Who joins what depends on the number of tasks alone, and not on which of them ends first.
 
     Args:
         client: of the cluster.
@@ -142,9 +151,9 @@ def run(
         tasks: blocks of each; of a block its number, first row, the row after its last, and what it is asked.
         task: (rows, blocks, function, shared) -> result.
         function: what `task` is to do.
+        join: of some results, in their order, which it does not change: they may be joined again.
         shared: what all tasks are told.
-        done: told the place of each task and its result.
-        ready: how many results are merged, beyond which not many are computed.
+        ended: told the place of each task as it ends.
 
     Raises:
         ValueError: the scheduler goes away, or workers die over a block one after the other; what a task raises.
@@ -165,7 +174,11 @@ def run(
             return client.compute(lazily(task, parts, one, function, told))
         return client.submit(_alone, task, common, one, function, told, pure=False)
 
-    _all(client, tell, start, tasks, done, ready)
+    def once(again: bool) -> Any:
+        told = tell(again)
+        return _tree(client, lambda one: start(told, one), join, tasks, ended)
+
+    return _again(client, once)
 
 
 def each(
@@ -186,43 +199,82 @@ def each(
         done: told its place and its result.
 
     Raises:
-        ValueError: as `run`.
+        ValueError: as `reduced`.
     """
-
-    def start(told: Any, one: tuple[Any, ...]) -> Any:
-        return client.submit(_alone, function, told, *one, pure=False)
-
-    _all(client, tell, start, asked, done, lambda: len(asked))
-
-
-def _all(
-    client: Any,
-    tell: Callable[[bool], Any],
-    start: Callable[[Any, Any], Any],
-    tasks: Sequence[Any],
-    done: Callable[[int, Any], None],
-    ready: Callable[[], int],
-) -> None:
-    """Start tasks, by what all are told and what one is, and tell `done` of each, until all have ended."""
-    from distributed.client import FutureCancelledError, FuturesCancelledError
-    from distributed.comm.core import CommClosedError
-
-    left = dict(enumerate(tasks))
+    left = dict(enumerate(asked))
 
     def finish(place: int, result: Any) -> None:
         del left[place]
         done(place, result)
 
+    def once(again: bool) -> None:
+        told = tell(again)
+        _try(client, lambda one: client.submit(_alone, function, told, *one, pure=False), dict(left), finish)
+
+    _again(client, once)
+
+
+def _again(client: Any, once: Callable[[bool], T]) -> T:
+    """What `once` returns, told whether it is called again: as a worker died that had what all were told."""
+    from distributed.client import FutureCancelledError, FuturesCancelledError
+    from distributed.comm.core import CommClosedError
+
     with _one_line(client):
         for attempt in range(ATTEMPTS):
             try:
-                told = tell(attempt > 0)
-                _try(client, lambda one, told=told: start(told, one), dict(left), finish, ready)
-                return
+                return once(attempt > 0)
             except (FutureCancelledError, FuturesCancelledError, CommClosedError):
-                # A worker died that had what all were told, or while it was told: the scheduler closes what it asks by.
+                # Or while it was told: the scheduler closes what it asks by.
                 if attempt == ATTEMPTS - 1 or not _answers(client):
                     raise
+    raise AssertionError  # the last attempt returns or raises
+
+
+def _tree(
+    client: Any,
+    start: Callable[[Any], Any],
+    join: Callable[[list[Any]], Any],
+    tasks: Sequence[Any],
+    ended: Callable[[int], None],
+) -> Any:
+    """The tasks once, and a tree of joins over their results."""
+    counts = [len(tasks)]  # of results at each level
+    while counts[-1] > 1:
+        counts.append(-(-counts[-1] // FAN))
+    running: dict[Any, tuple[int, int]] = {}
+    waiting: dict[tuple[int, int], Any] = {}
+    left, most = iter(enumerate(tasks)), AHEAD * threads_of(client)
+
+    def keep(level: int, place: int, future: Any) -> Any:
+        """The result of all, if this is that; else join it with those next to it once they are there."""
+        if level == len(counts) - 1:
+            return future
+        waiting[level, place] = future
+        parent = place // FAN
+        own = [(level, k) for k in range(parent * FAN, min(counts[level], (parent + 1) * FAN))]
+        if not all(one in waiting for one in own):
+            return None
+        parts = [waiting.pop(one) for one in own]
+        if len(parts) == 1:
+            return keep(level + 1, parent, parts[0])
+        running[client.submit(_alone, join, parts, pure=False)] = (level + 1, parent)
+        return None
+
+    try:
+        while True:
+            for place, one in islice(left, max(0, most - len(running))):
+                running[start(one)] = (0, place)
+            for future in _next(list(running), client):
+                level, place = running.pop(future)
+                if future.status != "finished":
+                    future.result()  # which raises why
+                if level == 0:
+                    ended(place)
+                if (whole := keep(level, place, future)) is not None:
+                    return whole.result()
+    finally:
+        if client.status == "running":
+            client.cancel([*running, *waiting.values()], force=True)
 
 
 def _try(
@@ -230,7 +282,6 @@ def _try(
     start: Callable[[Any], Any],
     tasks: Mapping[int, Any],
     done: Callable[[int, Any], None],
-    ready: Callable[[], int],
 ) -> None:
     """The tasks, by their place, once."""
     threads = threads_of(client)
@@ -252,7 +303,7 @@ def _try(
             for future in _next(list(places), client):
                 place = places.pop(future)
                 done(place, future.result())
-            while some and len(places) < AHEAD * threads and _upto(places, ready()) < 2 * AHEAD * threads:
+            while some and len(places) < AHEAD * threads:
                 some = more()
     finally:
         if client.status == "running":
@@ -275,10 +326,6 @@ def threads_of(client: Any) -> int:
     return max(1, sum(client.nthreads().values()))
 
 
-def _upto(places: Mapping[Any, int], ready: int) -> int:
-    return max(places.values(), default=ready) - ready
-
-
 def _next(futures: Sequence[Any], client: Any) -> Collection[Any]:
     """The futures that are done next; an error where the client has lost its scheduler meanwhile."""
     import distributed
@@ -298,7 +345,21 @@ def _alone(task: Callable[..., Any], *arguments: Any) -> Any:
     """A task, on one thread of its worker."""
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+    _keep_memory()
     return task(*arguments)
+
+
+@cache
+def _keep_memory() -> None:
+    """Have this process use again what it frees.
+
+    Dask starts workers so that they give it back at once (its nanny sets MALLOC_TRIM_THRESHOLD_): every array of some
+    size is then mapped anew, page by page, which took a third of all their time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # the C library is glibc
+        for parameter, size in KEPT.items():
+            mallopt(parameter, size)
 
 
 @contextmanager
