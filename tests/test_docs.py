@@ -129,6 +129,25 @@ print("a number: 7 of 8")
 ```text
 a number: ... of 8
 ```
+
+```python
+number = 7
+print(number)
+```
+
+<!-- status 1 -->
+
+```console
+$ echo "not so   good"; false
+```
+
+```text
+...
+```
+
+```python
+print(number + 1)
+```
 """
 
 
@@ -137,15 +156,22 @@ def test_a_tutorial_that_quotes_what_is_not_printed_is_stale(tmp_path: Path) -> 
     hook = load_hook("tutorials")
     path = tmp_path / "page.md"
     path.write_text(PAGE, "utf-8")
-    assert hook.run(path).printed.split() == ["m*", "=", "0.25,", "at", "SNR", "2", "a", "number:", "7", "of", "8"]
+    found = hook.run(path)
+    assert " ".join(found.printed.split()) == "m* = 0.25, at SNR 2 a number: 7 of 8 7 not so good 8"
     page = path.read_text("utf-8")
-    assert len(hook.steps(page)) == 2
+    assert found.text == page.replace("```text\n...\n", "```text\nnot so   good\n")
     assert hook.stale(page, "m* = 0.26, at SNR 2 a number: 9 of 8") == ["m* = 0.25,\nat SNR 2"]
     path.write_text(page.replace("0.25,\n> at", "0.26,\n> at"), "utf-8")
     with pytest.raises(hook.PluginError, match=r"quotes\n\nm\* = 0\.26"):
         hook.run(path)
     path.write_text("```console\n$ false\n```\n", "utf-8")
     with pytest.raises(hook.PluginError, match="failed"):
+        hook.run(path)
+    path.write_text("```python\nprint(1)\nprint(2 / 0)\n```\n", "utf-8")
+    with pytest.raises(hook.PluginError, match=r"page\.md: (?s:.*)failed:(?s:.*)ZeroDivisionError"):
+        hook.run(path)
+    path.write_text("```console\n$ true\n```\n\n```text\n...\n```\n", "utf-8")
+    with pytest.raises(hook.PluginError, match="nothing was"):
         hook.run(path)
     path.write_text("```console\n$ mkdir out\n$ printf drawn > out/figure.png\n```\n", "utf-8")
     assert hook.run(path).figures == {"figure.png": b"drawn"}
