@@ -17,7 +17,8 @@ def run_probe(
     snr_max: options.SnrMax = None,
     snrs: Annotated[int | None, typer.Option(help="SNRs in the grid (default: 32).")] = None,
     queries: Annotated[
-        int | None, typer.Option(help="Noisy points per SNR (default: 2,048; for networks 8192/d, 64 or more).")
+        int | None,
+        typer.Option(help="Noisy points per SNR (default: 2,048, or 1,024; for networks 8192/d, 64 or more)."),
     ] = None,
     data: options.Data = None,
     perturbation: options.Perturbation = "1,2,5,20",

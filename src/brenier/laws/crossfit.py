@@ -36,7 +36,7 @@ FOLDS = 4  # of groups: directions for the atoms of one come from the other thre
 LEAST = 2 * GROUPS  # distinct points without which a group may hold a single one
 NARROW = 32  # coordinates in which directions are sought: all there are, or those in leading directions of the data
 SOME = 4  # one query in so many is asked how far two halves of the atoms disagree
-SQUARINGS, PRODUCTS = 3, 4  # 2^3 (1 + 4) = 40 steps of the power method: what it has not told apart is as good
+SQUARINGS, PRODUCTS = 2, 11  # 2^2 (1 + 11) = 48 steps of the power method: what it has not told apart is as good
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,11 @@ class CrossFit(Empirical):
         group = self._groups
         own, ratios = group[index], [self._ratio(snr) for snr in snrs]
         x, z = self._atoms[index], z.to(self.dtype)
-        share = GROUPS * self._features_per_atom * len(self._coordinates)  # numbers that a query takes in the sums
+        share = FOLDS * self._features_per_atom * len(self._coordinates)  # numbers that a query takes in the sums
         threads = torch.get_num_threads()
-        rows = min(self._rows(), int(self._bytes / (32 * share * threads)), max(16, 2**21 // share))
+        rows = min(self._rows(), int(self._bytes / (32 * share * threads)), max(16, 2**19 // share))
         rows = max(1, min(rows, -(-len(x) // threads)))
-        _ = self._product_dtype, self._kept, self._place  # now, before workers ask for it at the same time
+        _ = self._product_dtype, self._kept, self._place, self._few  # now, before workers ask for it at the same time
         if self.dim > NARROW:
             self._norms.prepare()
 
@@ -182,19 +182,17 @@ class CrossFit(Empirical):
     def _summarise(self, weights: Tensor, own: Tensor) -> Tensor:
         """What is asked of the posteriors of one block at one SNR, of X and not of rX, and the norm as it is."""
         ess = 1 / torch.linalg.vector_norm(weights, dim=1, dtype=torch.float64).square()
-        kinds, squares = self._sums(weights)
-        sums = torch.cat([kind.chunk(len(kinds), 1)[k] for k, kind in enumerate(kinds)], 1)  # where they are measured
-        folds = kinds.sum(3)
-        others = (1 - torch.eye(FOLDS, dtype=sums.dtype, device=sums.device)).chunk(len(kinds))
-        sides = torch.eye(2, dtype=sums.dtype, device=sums.device).repeat_interleave(FOLDS // 2, 1)
+        folds = self._sums(weights)
+        others = (1 - torch.eye(FOLDS, dtype=folds.dtype, device=folds.device)).chunk(len(folds))
+        sides = torch.eye(2, dtype=folds.dtype, device=folds.device).repeat_interleave(FOLDS // 2, 1)
         asked = zip((*others, sides), (*folds, folds[0]), strict=True)
         chosen = torch.cat([torch.einsum("jk,nkp->njp", rows, kind) for rows, kind in asked], 1)
         directions, halves = self._directions(chosen).split([FOLDS, 2], 1)
-        floor, form, form_without = self._forms(sums, squares, directions)
-        whole = self._covariance(folds[0].sum(1, keepdim=True))[:, 0]
-        trace = whole.diagonal(dim1=1, dim2=2).sum(1).double().clamp_min(0)
-        trace_without = self._traces_without(kinds[0].flatten(1, 2)).T.double().clamp_min(0)
-        norm = torch.zeros_like(form) if self.dim > NARROW else norm_by_squaring(whole, self.tolerance)[0].double()
+        floor, form, form_without = self._forms(weights, directions)
+        trace, trace_without = self._traces(weights)
+        norm = torch.zeros_like(form)
+        if self.dim <= NARROW:
+            norm = norm_by_squaring(self._covariance(folds[0].sum(1, keepdim=True))[:, 0], self.tolerance)[0].double()
         chance = 1 / max(2, self._number)
         cosine = (halves[:, 0] * halves[:, 1]).sum(1).double().square()
         agreement = torch.ones_like(cosine) if self.dim == 1 else (cosine - chance) / (1 - chance)
@@ -204,7 +202,8 @@ class CrossFit(Empirical):
         spread = ((form_without - mean).square() * elsewhere).sum(0) * (count - 1) / count
         noise = spread / mean.square().clamp_min(1e-300)
         disagreement = torch.full_like(form, torch.nan)
-        apart = self._apart(sums.sum(2)[::SOME])
+        measured = torch.cat([kind[::SOME].chunk(len(folds), 1)[k] for k, kind in enumerate(folds)], 1)
+        apart = self._apart(weights[::SOME], measured)
         disagreement[::SOME] = apart.square() / form[::SOME].square().clamp_min(1e-300)
         found = [floor, form, norm, agreement, ess, trace, noise, disagreement]
         return torch.cat([torch.stack(found), form_without, trace_without])
@@ -248,26 +247,24 @@ class CrossFit(Empirical):
     @cached_property
     def _kept(self) -> list[list[Tensor]] | None:
         size = len(self._coordinates) * len(self) * self._features_per_atom * self._atoms.element_size()
-        return [self._features(atoms) for atoms in self._slices] if size <= self._bytes / 4 else None
+        return [self._features(atoms) for atoms in self._folds] if size <= self._bytes / 4 else None
 
     @cached_property
-    def _slices(self) -> list[slice]:
-        return [slice(start, stop) for start, stop in zip([0, *self._ends], self._ends, strict=False)]
+    def _folds(self) -> list[slice]:
+        ends = self._ends[GROUPS // FOLDS - 1 :: GROUPS // FOLDS]
+        return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
 
-    def _sums(self, weights: Tensor) -> tuple[Float[Tensor, "s n k g p"], Float[Tensor, "n k p"]]:
-        """Weighted sums of the features over each group, groups by fold; and over folds with squared weights.
+    def _measured(self, fold: int) -> Float[Tensor, "m c"]:
+        """The atoms of a fold, in the coordinates in which the variance in it is measured."""
+        return self._coordinates[fold * len(self._coordinates) // FOLDS][self._folds[fold]]
 
-        The former in each kind of coordinates, the latter in those in which the variance in the fold is measured.
-        """
-        squares = weights.square()
-        features = self._kept if self._kept is not None else map(self._features, self._slices)
-        sums: list[list[Tensor]] = [[] for _ in self._coordinates]
-        squared = weights.new_zeros(FOLDS, len(weights), self._features_per_atom)
-        for k, (atoms, kinds) in enumerate(zip(self._slices, features, strict=True)):
-            for found, part in zip(sums, kinds, strict=True):
-                found.append(weights[:, atoms] @ part)
-            squared[k * FOLDS // GROUPS].addmm_(squares[:, atoms], kinds[k * len(kinds) // GROUPS])
-        return torch.stack([torch.stack(found, 1) for found in sums]).unflatten(2, (FOLDS, -1)), squared.movedim(0, 1)
+    def _sums(self, weights: Tensor) -> Float[Tensor, "s n k p"]:
+        """Weighted sums of the features over each fold, in each kind of coordinates."""
+        features = self._kept if self._kept is not None else map(self._features, self._folds)
+        sums = [
+            [weights[:, atoms] @ part for part in kinds] for atoms, kinds in zip(self._folds, features, strict=True)
+        ]
+        return torch.stack([torch.stack(kind, 1) for kind in zip(*sums, strict=True)])
 
     def _covariance(self, sums: Float[Tensor, "n m p"]) -> Float[Tensor, "n m c c"]:
         dim = self._number
@@ -285,32 +282,46 @@ class CrossFit(Empirical):
         place[self._upper[0], self._upper[1]] = place[self._upper[1], self._upper[0]] = order
         return place.reshape(-1)
 
-    def _traces_without(self, sums: Float[Tensor, "n G p"]) -> Float[Tensor, "n G"]:
-        """Trace of the covariance without each group."""
-        dim = self._number
-        square = sums[..., 1 + dim :][..., self._upper[0] == self._upper[1]].sum(-1)
-        few = torch.cat([sums[..., : 1 + dim], square[..., None]], -1)
-        mass, first, second = ((1 - torch.eye(GROUPS).to(few)) @ few).split([1, dim, 1], -1)
-        mass = mass.maximum(1e-6 * few[..., :1].sum(1, keepdim=True))  # what is less tells nothing
-        return (second / mass)[..., 0] - (first / mass).square().sum(-1)
+    @cached_property
+    def _few(self) -> Float[Tensor, "N q"]:
+        """1, the coordinates and their sum of squares: what a trace is made of."""
+        part = self._coordinates[0]
+        return torch.cat([torch.ones_like(part[:, :1]), part, part.square().sum(1, keepdim=True)], 1)
 
-    def _scatter(self, sums: Float[Tensor, "n *m p"], directions: Float[Tensor, "n *k c"]) -> Float[Tensor, "3 n *m"]:
-        """Mass, first and second sums along directions, in float64."""
-        dim = directions.shape[-1]
-        doubled = torch.where(self._upper[0] == self._upper[1], 1.0, 2.0).to(directions)
-        products = directions[..., self._upper[0]] * directions[..., self._upper[1]] * doubled
-        first = (sums[..., 1 : 1 + dim] * directions).sum(-1)
-        return torch.stack([sums[..., 0], first, (sums[..., 1 + dim :] * products).sum(-1)]).double()
+    def _traces(self, weights: Tensor) -> tuple[Float[Tensor, " n"], Float[Tensor, "G n"]]:
+        """Trace of the covariance, and without each group."""
+        slices = zip([0, *self._ends], self._ends, strict=False)
+        sums = torch.stack([weights[:, start:stop] @ self._few[start:stop] for start, stop in slices])
+        whole = sums.sum(0)
+        mass, first, second = torch.cat([whole[None], whole - sums]).split([1, self._number, 1], -1)
+        mass = mass.maximum(1e-6 * whole[:, :1])  # what is less tells nothing
+        trace = ((second / mass)[..., 0] - (first / mass).square().sum(-1)).double().clamp_min(0)
+        return trace[0], trace[1:]
+
+    def _along(self, weights: Tensor, directions: Float[Tensor, "n k c"]) -> Float[Tensor, "6 n k g"]:
+        """Sums over each group along the direction of its fold, about the mean there, in float64.
+
+        Mass, first and second sums under the weights, and under their squares.
+        """
+        sums: list[Tensor] = []
+        for k, atoms in enumerate(self._folds):
+            w, a = weights[:, atoms], directions[:, k] @ self._measured(k).T
+            a -= (w * a).sum(1, keepdim=True) / w.sum(1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
+            wa = w * a
+            parts = torch.stack([w, wa, wa * a, w * w, w * wa, wa * wa])
+            group = self._groups[atoms] - k * (GROUPS // FOLDS)
+            sums.append(parts @ torch.nn.functional.one_hot(group, GROUPS // FOLDS).to(parts))
+        return torch.stack(sums, 2).double()
 
     def _forms(
-        self, sums: Float[Tensor, "n k g p"], squares: Float[Tensor, "n k p"], directions: Float[Tensor, "n k c"]
+        self, weights: Tensor, directions: Float[Tensor, "n k c"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "G n"]]:
         """Variance within each fold along its direction, pooled: as it is, freed of bias, and so without each group.
 
         With S = sum w^2 (a - m)^2 and Q = sum w^2, the variance V under weights w of sum M is too small by
         (2 S - V Q)/M^2, to first order in 1/n_e.
         """
-        parts = self._scatter(sums, directions[:, :, None])
+        parts, squares = self._along(weights, directions).split(3)
         remaining = 1 - torch.eye(parts.shape[-1], dtype=torch.float64, device=parts.device)
         whole, without = _within(parts.sum(3)), _within(parts @ remaining)  # (2, n, k), (2, n, k, g)
         total = whole.sum(2)
@@ -319,16 +330,16 @@ class CrossFit(Empirical):
         some = left[1].maximum(1e-9 * total[1, :, None, None])  # what is less is rounding
         mass, first, _ = parts.sum(3)
         mean = first / mass.clamp_min(1e-300)
-        mass2, first2, second2 = self._scatter(squares, directions)
+        mass2, first2, second2 = squares.sum(3)
         moment = second2 - 2 * mean * first2 + mean.square() * mass2
         short = _quotient(2 * moment - _quotient(*whole) * mass2, mass).sum(1).clamp_min(0)
         gain = 1 + _quotient(short, total[0]).clamp_max(GROUPS)
         return floor, floor * gain, (left[0].clamp_min(0) / some * gain[:, None, None]).flatten(1).T
 
-    def _apart(self, folds: Float[Tensor, "n 4 p"]) -> Float[Tensor, " n"]:
+    def _apart(self, weights: Tensor, folds: Float[Tensor, "n 4 p"]) -> Float[Tensor, " n"]:
         """Half the difference of the variances that the first two folds and the last two, cross-fitted, tell of."""
         partner = torch.tensor([1, 0, 3, 2], device=folds.device)
-        part = _within(self._scatter(folds, self._directions(folds[:, partner])))
+        part = _within(self._along(weights, self._directions(folds[:, partner]))[:3].sum(3))
         value = _quotient(*part.unflatten(2, (2, 2)).sum(3))
         return (value[:, 0] - value[:, 1]) / 2
 
@@ -359,15 +370,16 @@ def _finished(
 
 def _leading(matrices: Float[Tensor, "*n c c"]) -> Float[Tensor, "*n c"]:
     """About the leading eigenvector of each; an error in it lowers what is found along it, to second order."""
-    power, tiny = matrices, torch.finfo(matrices.dtype).tiny
-    for step in range(SQUARINGS + 1):
-        power = power @ power if step else power
-        power = power / power.abs().amax((-2, -1), keepdim=True).clamp_min(tiny)
+    tiny = torch.finfo(matrices.dtype).tiny
+    power = matrices / matrices.abs().amax((-2, -1), keepdim=True).clamp_min(tiny)  # rounding leaves diagonals below 0
+    for _ in range(SQUARINGS):
+        power = power @ power
     largest = power.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    vector = power.gather(-1, largest[..., None, None].expand(*power.shape[:-1], 1))
+    vector = power.take_along_dim(largest[..., None, None], -2)  # its row, as power is symmetric
     for _ in range(PRODUCTS):
-        vector = power @ torch.nn.functional.normalize(vector, dim=-2, eps=tiny)
-    return torch.nn.functional.normalize(vector[..., 0], dim=-1, eps=tiny)
+        vector = torch.nn.functional.normalize(vector, dim=-1, eps=tiny)
+        vector = (power * vector).sum(-1)[..., None, :]  # faster than so many products of a matrix and a vector
+    return torch.nn.functional.normalize(vector[..., 0, :], dim=-1, eps=tiny)
 
 
 def _within(parts: Float[Tensor, "3 *n"]) -> Float[Tensor, "2 *n"]:

@@ -29,7 +29,7 @@ from brenier.laws.base import Screened, Target
 from brenier.laws.empirical import Empirical
 from brenier.laws.levels import default_snrs, given_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
-from brenier.probing.behind import DIMENSIONS, Levels, look_behind
+from brenier.probing.behind import DIMENSIONS, Levels, look_behind, usual_queries
 from brenier.probing.beside import find_model, profiles_of
 from brenier.probing.views import views_of
 from brenier.scales import sigma_from_snr, time_from_snr
@@ -82,7 +82,8 @@ def probe(
         snrs: SNRs r = alpha/sigma > 0, not squared: what diffusers calls `compute_snr` is the square of these. Default:
             `default_snrs(law)`.
         sigmas: noise levels 1/r > 0 in the unit of the data, in place of `snrs`.
-        queries: noisy points per SNR (Monte Carlo only). Default: 2,048; for a network in d dimensions
+        queries: noisy points per SNR (Monte Carlo only). Default: 2,048; about the law behind data in more than 8
+            dimensions 1,024, as what the data leave open is more than what queries do; for a network in d dimensions
             8192/d of them, at most 2,048 and no fewer than 64.
         perturbations: richnesses M >= 1 of the perturbations that zeta_M bounds ([LDK24] Definition 6).
         beta: inverse temperature of the Ornstein-Uhlenbeck process; enters through its time only.
@@ -145,11 +146,13 @@ def probe(
     richness = check_perturbations(perturbations)
     if not 0 < beta < np.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
-    queries = whole_number(law.default_queries if queries is None else queries, "queries", 1, MOST - 1)
     views = whole_number(views, "views", 0, 64)
     seed = whole_number(seed, "seed", 0)
     chosen = _choose_method(method, law)
     asked = _choose_question(about, holdout, law)
+    behind = isinstance(law, Empirical) and asked == "law"
+    usual = usual_queries(law.dim) if behind else law.default_queries
+    queries = whole_number(usual if queries is None else queries, "queries", 1, MOST - 1)
     if model is not None and not (law.atoms and asked == "law"):
         raise ValueError(f"a model says what data cannot tell about their law: {law.name} is not asked for that")
     beside = None if model is None else find_model(raw, model, grid)
@@ -159,7 +162,7 @@ def probe(
     with progress_bar(f"probing {law.name}", progress) as advance:
         if chosen == "quadrature":
             sample = _by_quadrature(law, grid, richness, advance)
-        elif isinstance(law, Empirical) and asked == "law":
+        elif isinstance(law, Empirical) and behind:
             levels: dict[str, Any] = {"u": U, "delta": DELTA, "richness": richness, "beta": beta}
             sample = _Sample(*look_behind(law, grid, queries, **levels, seed=seed, advance=advance))
         else:
