@@ -62,7 +62,7 @@ def plot_chain(chain: xr.Dataset) -> Figure:
     records.check(chain, "chain")
     panels: list[Callable[[xr.Dataset, Axes], Axes]] = [plot_chain_distances, plot_chain_rates, plot_chain_bounds]
     fourth = plot_chain_contraction if "contraction" in chain else plot_chain_localization
-    panels.append(plot_chain_divergences if "kl_backward" in chain else fourth)
+    panels.append(plot_chain_divergences if {"kl_backward", "mean_localization"} <= set(chain) else fourth)
     if "w2_error" in chain:
         panels += [plot_chain_error] + [plot_chain_localization] * ("kl_backward" in chain)
     rows = -(-len(panels) // 2)

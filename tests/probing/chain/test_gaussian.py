@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import solve_ivp
+from torch.distributions import MultivariateNormal, kl_divergence
 
 from brenier import Potential, chain
 from brenier.laws.mixture import GaussianMixture
-from brenier.probing.chain.gaussian import Normal, account_of_normals, w2_of_normals
+from brenier.probing.chain.gaussian import Normal, account_of_normals, kl_of_normals, w2_of_normals
 
 HESSIAN = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 0.3]])
 CENTRE = np.array([1.0, -1.0, 0.0])
@@ -51,8 +53,19 @@ def test_on_the_line_it_is_what_quadrature_finds(forward):
     f = Potential(lambda x: 0.7 * (x - 1) ** 2, lambda x: np.full_like(x, 1.4), convexity=(1.4, 1.4))
     options = {"steps": 2, "eta": 0.1, "beta": 1.5, "forward": forward, "progress": False}
     by_quadrature, closed = (chain(law, start, potential=p, **options) for p in (f, "quadratic(1.4, 1)"))
-    for name in ("w2_forward", "w2_chain", "w2_backward", "rate_worst", "contraction"):
+    for name in ("w2_forward", "w2_chain", "w2_backward", "rate_worst", "contraction", "kl_forward", "kl_backward"):
         np.testing.assert_allclose(by_quadrature[name], closed[name], rtol=2e-5, atol=1e-7)
+
+
+def test_relative_entropy_is_torchs_and_bijections_leave_it_alone():
+    first, second = (MultivariateNormal(*(torch.from_numpy(part) for part in law)) for law in (LAW, START))
+    assert kl_of_normals(LAW, START) == pytest.approx(float(kl_divergence(first, second)), rel=1e-10)
+    found, _ = account_of_normals(LAW, START, (HESSIAN, CENTRE), 4, 0.05, 2.0, "flow")
+    np.testing.assert_allclose(found["kl_chain"][1], found["kl_chain"][1][-1], rtol=1e-9)
+    assert found["kl_forward"][1][0] == pytest.approx(kl_of_normals(LAW, START))
+    flat = Normal(np.zeros(3), np.diag([1.0, 1.0, 0.0]))
+    assert kl_of_normals(LAW, flat) == kl_of_normals(flat, LAW) == math.inf
+    assert math.isnan(kl_of_normals(flat, flat))
 
 
 @pytest.mark.parametrize("forward", ["flow", "jko"])

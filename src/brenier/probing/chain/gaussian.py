@@ -101,6 +101,10 @@ def account_of_normals(
         for name, (a, b) in pairs.items()
     }
     found |= {
+        f"kl_{name}": (("step",), np.array([kl_of_normals(p, q) for p, q in zip(*pairs[name], strict=True)]))
+        for name in ("forward", "backward", "chain")
+    }
+    found |= {
         name: (("step",), row) for name, row in zip(("rate_worst", "rate_sharp", "sup_curvature"), rates, strict=True)
     }
     return found, (float(low), float(high))
@@ -155,6 +159,17 @@ def w2_of_normals(a: Normal, b: Normal) -> float:
     inner, turned = np.linalg.eigh(_symmetric(root @ second @ root))
     moved = inverse @ ((turned * np.sqrt(np.maximum(inner, 0))) @ turned.T) @ inverse - np.eye(len(values))
     return math.sqrt(shift + max(float(np.trace(moved @ first @ moved.T)), 0.0))
+
+
+def kl_of_normals(a: Normal, b: Normal) -> float:
+    """KL(a | b) of two normal laws; infinite where one has a density and the other none, NaN where neither has."""
+    (first, axes), other = np.linalg.eigh(b.covariance), np.linalg.eigvalsh(a.covariance)
+    flat = [values[0] <= 1e-14 * max(values[-1], 1e-300) for values in (first, other)]
+    if any(flat):
+        return math.nan if all(flat) else math.inf
+    half = axes / np.sqrt(first)
+    ratio, shift = np.linalg.eigvalsh(_symmetric(half.T @ a.covariance @ half)), half.T @ (b.mean - a.mean)
+    return float((ratio - 1 - np.log(ratio)).sum() + shift @ shift) / 2
 
 
 def _inverse(matrix: Array) -> Array:

@@ -27,6 +27,7 @@ from brenier.core.checks import Array
 from brenier.core.records import Variables
 from brenier.laws.base import Target
 from brenier.laws.line.quantiles import REACH, Mesh, Quantiles, resolve
+from brenier.probing.chain.entropies import divergences
 from brenier.probing.chain.flow import Flow, Noiseless, Reach
 from brenier.probing.chain.gaussian import Forward
 from brenier.probing.chain.potential import Potential
@@ -94,6 +95,13 @@ def account_by_potential(
     gap = (mubar - nubar)[:, abs(mesh.z) < _MIDDLE] ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
         found["richness"] = gap.max(1) / found["w2_chain"] ** 2
+    if math.isfinite(beta):
+
+        def slope(k: int, x: Array) -> Array:
+            return 1 + eta * (potential.second(x) + mu.at(k, x).bend / beta)
+
+        own, other = (lambda k, x, course=course: course.at(k, x).log_density for course in (mu, start))
+        found |= divergences((law, nu), (own, other), slope, (theirs, mubar), weights)
     known = potential.convexity(float(low.min()), float(high.max()))
     variables: Variables = {name: (("step",), values) for name, values in found.items()}
     variables |= _rates(mu, potential, mesh, (theirs, mubar, nubar), beta, richness, known[1])

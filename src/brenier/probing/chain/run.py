@@ -125,7 +125,7 @@ def chain(
           zeta/beta) with kappa = sup f'' for `rate_worst` and `rate_star`, and 2 CVaR of f'' + (log p)''/beta for
           `rate_sharp`. By quantiles beyond quadratic ones `rate_local`, 2 sup of the same over the stretch where the
           laws taken back lie; `mean_curvature` and `sup_curvature` of (log p_k)'' in place of the localization, and
-          neither SNRs nor relative entropies.
+          no SNRs; KL and total variation as above (`entropies`). Of normal laws in closed form KL alone.
         - With a score error, `w2_error`: W2 between mubar_k with and without it, and `w2_error_predicted`: the errors
           of all steps amplified by the slopes 1 + eta - (eta/beta)(1 - L)/sigma^2 that follow. To first order in eps
           that is exact for a smooth error on the line, and an upper bound otherwise.
