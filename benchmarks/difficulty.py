@@ -9,9 +9,10 @@ control held fixed, and the area under the curve for the worst tenth of the erro
 How to read it: the hypothesis holds where the correlation of L is at least 0.5 and every lead lies above 0. `verdict`
 says so for each law and sampler, and names the controls that are not beaten.
 
-    python benchmarks/difficulty.py [--n 512] [--network FOLDER ...] [--only TEXT]
+    python benchmarks/difficulty.py [--n 512] [--network FOLDER ...] [--label CLASS] [--only TEXT] [--samplers 0 1 2]
 
-A network of `brenier train` (of a flow, too) is taken beside the others where its folder is given.
+A network of `brenier train` (of a flow, too) or of diffusers is taken beside the others where its folder is given; what
+is told classes is told the one of --label. --samplers says which of the three.
 """
 
 import argparse
@@ -51,12 +52,15 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=512)
     parser.add_argument("--network", action="append", default=[])
     parser.add_argument("--only", help="names of laws that hold this text")
+    parser.add_argument("--label", type=int, help="class that networks are told")
+    parser.add_argument("--samplers", type=int, nargs="+", choices=range(len(SAMPLERS)), default=range(len(SAMPLERS)))
     asked = parser.parse_args()
-    known = laws() | {folder: folder for folder in asked.network}
+    told = None if asked.label is None else brenier.Reading(condition={"class_labels": asked.label})
+    known = laws() | {folder: brenier.load_target(folder, reading=told) for folder in asked.network}
     for name, law in known.items():
         if asked.only is not None and asked.only not in name:
             continue
-        for solver, schedule in SAMPLERS:
+        for solver, schedule in (SAMPLERS[which] for which in asked.samplers):
             begun = time.perf_counter()
             options = {"solver": solver, "schedule": schedule, "steps": STEPS, "n": asked.n, "components": 0}
             found = difficulty(law, seed=1, progress=False, **options)

@@ -72,6 +72,12 @@ def _evidence(about: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         value = f"{float(about['log_z']):.{places}f} ± {error:.{places}f}"
         note = "of the integral of the density" + (", which is 1" if not about.get("kl_constant", 1) else "")
     share = f"of {int(about['weights_n']):,} importance weights"
+    drift = float(about.get("weights_drift", math.nan))
+    moved = (
+        [("t of moved points", f"{drift:.1f}", "above 3 the target has mass beside them")]
+        if not math.isnan(drift)
+        else []
+    )
     return [
         ("log Z", value, note),
         ("effective sample size", f"{float(about['weights_ess']):,.0f}", share),
@@ -80,6 +86,7 @@ def _evidence(about: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             f"{k:.2f}",
             "of their tail: up to 0.5 the standard error holds, above 0.7 none of it where the tail matters",
         ),
+        *moved,
     ]
 
 

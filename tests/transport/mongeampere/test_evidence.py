@@ -126,7 +126,11 @@ def test_a_portrait_has_the_evidence_and_the_report_says_it(gaussian: MongeAmper
     found = portrait(gaussian)
     assert abs(found.attrs["log_z"]) <= 2 * found.attrs["log_z_se"] + 1e-12
     assert "log Z" in summary(found)
-    assert "refused" in summary(found.assign_attrs(log_z=math.nan))
+    assert "t of moved points" in summary(found)
+    assert found.attrs["weights_unseen"] == 0
+    refused = summary(found.assign_attrs(log_z=math.nan, log_z_refused="no weight holds"))
+    assert "refused" in refused
+    assert "no weight holds" in refused
 
 
 def test_what_has_no_density_has_no_weights():
