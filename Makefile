@@ -43,7 +43,7 @@ bench: $(VENV)/.installed-bench
 bench-check: $(VENV)/.installed-bench  ## Whether the localization of data is as fast against direct evaluation as docs/design.md says.
 	$(BIN)/python benchmarks/probe.py --check
 
-docs: $(VENV)/.installed-docs  ## The site, in site/; the gallery and most tutorials run for it.
+docs: $(VENV)/.installed-docs  ## The site, in site/; the gallery and the tutorials run for it.
 	@echo "The gallery and tutorials run: ten minutes or so on two cores"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 

@@ -27,7 +27,10 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-PAGES = ("flow", "atlas", "expressway", "probe", "chain", "plan", "hard-samples", "tails")  # the others train
+PAGES = (
+    *("flow", "network", "pipeline", "atlas", "expressway"),
+    *("probe", "chain", "plan", "hard-samples", "tails"),
+)
 BLOCK = re.compile(
     r"""^(?:<!-- (not run|status 1) -->\n+)?```(console|python|text)(?: title="([\w.]+)")?\n(.*?)^```""",
     re.MULTILINE | re.DOTALL,
