@@ -1,6 +1,6 @@
 """Which densities do Monge-Ampère maps fail on, and what is better there?
 
-    python benchmarks/hard.py                          # all targets, a quarter of an hour
+    python benchmarks/hard.py                          # all targets, half an hour
     python benchmarks/hard.py funnel2 --only triangular NUTS --seeds 3
 
 All methods are given log_density(x), up to its constant, and its gradient, and nothing else.
