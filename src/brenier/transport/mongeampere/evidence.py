@@ -48,6 +48,7 @@ APART = 4.0  # standard errors between what all points and the map's own say, an
 ROUNDING = 1e-9
 FAR = 1e6  # where maps are affine
 VAGUE = 0.1  # standard error, of all or of what its own say, above which all is refused
+LACKING = 2.0  # standard errors of log Z that what was not seen, less four errors of its own, may be worth
 DRIFT = 3.0  # standard deviations by which weights may grow when points move
 FEWEST = 25  # weights that a tail is made of 5 of
 PRIOR = 10  # weights that the shape 1/2 counts for beside those of the tail
@@ -75,7 +76,7 @@ class Evidence:
         drift: by how many standard deviations weights grow when their points move as the target's would, see
             `stationarity`: above 3 all is refused. NaN where it was refused before.
         unseen: mass over Z that was found where weights would be larger than all that were met, see `unseen`, and
-        unseen_se: its standard error. Where log Z would be off by four of both all is refused.
+        unseen_se: its standard error. Where all but four of these are worth more than two `se`, all is refused.
         refused: why it is; empty where it is not.
     """
 
@@ -263,7 +264,7 @@ def why_not(found: Evidence) -> str | None:
         return f"the map's own points say {found.own:.4g} ± {found.own_se:.2g}, and those beside them something else"
     if found.drift > DRIFT:
         return f"the target has mass beside the map's points: weights grow when these move, by {found.drift:.1f} sd"
-    if math.log1p(max(found.unseen - APART * found.unseen_se, 0)) > APART * found.se + ROUNDING:
+    if math.log1p(max(found.unseen - APART * found.unseen_se, 0)) > LACKING * found.se + ROUNDING:
         return f"the target has at least {found.unseen:.2g} of Z about maxima that none of the map's points came near"
     return None
 
