@@ -48,6 +48,8 @@ RUNS = 14  # of the sampler on the pilots, before the third stage
 HANDS = 5  # of them for grids made by hand
 TURNS = 5  # trials of the second stage by another objective
 ROUNDS, EACH = 3, 4  # for a network: how often derivatives are made, and trials from each
+VALLEYS, SEVERAL = 3, 8  # starts that the first of these rounds is made from, where there are so many steps or more
+APART = 0.7  # between starts, in log sigma of the level that differs most
 REFINEMENTS = 8  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
 ENOUGH = 5e-3  # relative gain in mean square below which a stage ends
@@ -164,7 +166,8 @@ def by_runs(
     """The same for few pilots of a network, and the best of the starts.
 
     It begins there or at the best descent of the prediction. `ROUNDS` times derivatives are made by difference
-    quotients, and Broyden's updates serve for `EACH` trials.
+    quotients, and Broyden's updates serve for `EACH` trials. With many steps the error has several valleys, and the
+    least start is not always in the deepest: the first round is made from three starts that differ.
 
     Args:
         law: the law that the pilots belong to.
@@ -181,19 +184,38 @@ def by_runs(
     def left(gaps: Array) -> float:
         return sampler.error(grids.sigmas(gaps))[1]
 
-    hand = min((grids.gaps(start) for start in starts[: HANDS - 1]), key=left)
-    best = min(hand, _descents(pilots, grids, solver, starts)[0], key=left)
+    def descended(gaps: Array) -> tuple[Array, float]:
+        return _descend(grids, gaps, sampler.error, sampler.slopes, EACH, secant=True)
+
+    hands = [grids.gaps(start) for start in starts[: HANDS - 1]]
+    begin = sorted([*hands, _descents(pilots, grids, solver, starts)[0]], key=left)
+    best, tried = begin[0], _apart(grids, begin, _valleys(len(starts[0]) - 1))
     for _ in range(ROUNDS):
         sampler.aim = sampler.found(grids.sigmas(best), objective).objective
-        best, _ = _descend(grids, best, sampler.error, sampler.slopes, EACH, secant=True)
-    return sampler.found(grids.sigmas(best), objective), grids.sigmas(hand)
+        best, _ = min(map(descended, tried), key=lambda found: found[1])
+        tried = [best]
+    return sampler.found(grids.sigmas(best), objective), grids.sigmas(min(hands, key=left))
 
 
 def cost_of_runs(solver: SolverName, sigmas: Sequence[float]) -> int:
     """Evaluations that `by_runs` takes for each pilot, at most."""
     once = evaluations(solver, sigmas)
     slopes = once + sum(evaluations(solver, sigmas[k:]) for k in range(len(sigmas) - 2))
-    return HANDS * once + ROUNDS * (slopes + EACH * once)
+    return HANDS * once + (ROUNDS - 1 + _valleys(len(sigmas) - 1)) * (slopes + EACH * once)
+
+
+def _valleys(steps: int) -> int:
+    return VALLEYS if steps >= SEVERAL else 1
+
+
+def _apart(grids: _Grids, gaps: Sequence[Array], most: int) -> list[Array]:
+    """The first of them, and others in their order that differ from those before."""
+    chosen: list[Array] = []
+    for each in gaps:
+        levels = np.log(grids.sigmas(each)[1:-1])
+        if all(np.abs(levels - np.log(grids.sigmas(other)[1:-1])).max() > APART for other in chosen):
+            chosen.append(each)
+    return chosen[:most]
 
 
 def _descents(pilots: Pilots, grids: _Grids, solver: SolverName, starts: Sequence[Sequence[float]]) -> list[Array]:
