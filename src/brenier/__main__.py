@@ -1,5 +1,7 @@
 """The `brenier` command, as a script and as `python -m brenier`. Ctrl-C ends it quietly from the first line on.
 
+SIGTERM ends it as ever, after drafts of files are removed.
+
 Threads that wait for each other sleep (`OMP_WAIT_POLICY`), unless the environment says otherwise: by torch's default
 they spin, and where another process has one of the cores, commands then take up to ten times as long.
 """
@@ -12,10 +14,15 @@ from types import FrameType
 
 def leave() -> None:
     """End at once, without drafts of files."""
-    if "brenier.core.writing" in sys.modules:
-        for draft in sys.modules["brenier.core.writing"].DRAFTS:
-            draft.unlink(missing_ok=True)
+    remove_drafts()
     os._exit(130)
+
+
+def remove_drafts() -> None:
+    """Remove the drafts of files of this process."""
+    if "brenier.core.writing" in sys.modules:
+        for draft in list(sys.modules["brenier.core.writing"].DRAFTS):
+            draft.unlink(missing_ok=True)
 
 
 def run() -> int:
@@ -33,6 +40,17 @@ def run() -> int:
             frame = frame.f_back
         raise KeyboardInterrupt
 
+    owner = os.getpid()
+
+    def terminate(number: int, _: FrameType | None) -> None:
+        if os.getpid() == owner:  # a process that was forked from this one has no drafts of its own
+            remove_drafts()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    terminated = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if terminated:
+        signal.signal(signal.SIGTERM, terminate)
     caught = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and not ignored, as behind nohup
     if caught:
         signal.signal(signal.SIGINT, interrupt)
@@ -45,6 +63,8 @@ def run() -> int:
             raise
         status = 130
     finally:
+        if terminated:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if caught:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left to do is to end
     return 130 if interrupted else status

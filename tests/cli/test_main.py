@@ -92,6 +92,30 @@ def test_leaving_at_an_import_leaves_no_drafts(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
 
 
+WRITING = """
+import os, signal, sys
+from brenier import __main__, cli
+from brenier.core.writing import atomic_path
+def main():
+    with atomic_path(sys.argv[1]) as draft:
+        draft.write_text("half")
+        if sys.argv[2] == "forked" and os.fork() != 0:
+            os.wait()
+            print(draft.exists(), flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+cli.main = main
+__main__.run()
+"""
+
+
+@pytest.mark.parametrize(("how", "said"), [("plain", ""), ("forked", "True\n")])
+def test_sigterm_ends_a_command_as_ever_and_leaves_no_drafts(tmp_path: Path, how: str, said: str) -> None:
+    arguments = [sys.executable, "-c", WRITING, str(tmp_path / "a.nc"), how]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, said, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook

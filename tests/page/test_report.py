@@ -86,6 +86,20 @@ def test_samples_are_left_out_where_the_page_would_be_too_large(
     assert one["survival"] == plain(profile["survival"])
 
 
+def test_what_no_page_can_hold_is_refused_with_what_to_leave_out(
+    profile: xr.Dataset, line: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = len(report(line).html.encode())
+    fine = Schedule(np.linspace(3.0, 0.0, 40_000), "heun", criterion="karras", law="law")
+    monkeypatch.setattr(page, "MOST", bare + 100_000)
+    with pytest.raises(ValueError, match=r"the page would weigh .* MB .* at most: leave out 'fine', which takes"):
+        report({"line": line, "fine": fine})
+    with pytest.raises(ValueError, match=r"make 'fine' anew with fewer SNRs, steps or rows"):
+        report({"fine": fine})
+    made = report({"line": line}).html
+    assert len(made.encode()) <= bare + 100_000
+
+
 def test_a_schedule_is_a_section_with_its_levels() -> None:
     schedule = Schedule([3.0, 1.0, 0.0], "heun", criterion="karras", law="normal")
     html = report(schedule).html

@@ -24,7 +24,7 @@ from brenier.page.charts import Chart
 from brenier.page.pictures import Detail, Picture, seen
 
 SUFFIXES = (".html", ".htm")
-MOST = 6_000_000  # bytes of a page, past which samples of L are left out, images made small, and left out
+MOST = 6_000_000  # bytes of a page, past which samples of L are left out, images made small, and left out, then CSV
 LONGEST = 200_000  # characters of a table that can be copied where there is little room
 LESS: tuple[Detail, ...] = ("small", "none")
 
@@ -78,7 +78,7 @@ def report(results: Any, *, title: str | None = None) -> Page:
         The page. `page.save("report.html")` writes it, a notebook shows it.
 
     Raises:
-        ValueError: no result, one of which there is no report.
+        ValueError: no result, one of which there is no report, or more numbers than a page may weigh.
     """
     named = _named(results)
     compared = {name: one for name, one in named.items() if _kind(one) == "profile"}
@@ -110,7 +110,32 @@ def report(results: Any, *, title: str | None = None) -> Page:
         if len(page.encode()) > MOST:
             page = made(detail)
             content["csv"] = {name: text for name, text in csv.items() if len(text) <= LONGEST}
+    if len(page.encode()) > MOST:
+        content["csv"] = {}
+        page = made("none")
+    if len(page.encode()) > MOST:
+        weights = dict(zip(compared, map(_weight, content.get("explorer", {}).get("profiles", [])), strict=True))
+        others_named = (name for name in named if name not in compared)
+        weights |= {
+            name: len(section.html("none")) + _weight(section.charts)
+            for name, section in zip(others_named, sections, strict=True)
+        }
+        raise ValueError(_too_much(len(page.encode()), weights))
     return Page(page)
+
+
+def _weight(content: Any) -> int:
+    return len(json.dumps(content, separators=(",", ":")))
+
+
+def _too_much(size: int, weights: Mapping[str, int]) -> str:
+    """Why there is no page, and what would make one."""
+    heaviest = max(weights, key=lambda name: weights[name])
+    remedy = f"leave out {heaviest!r}" if len(weights) > 1 else f"make {heaviest!r} anew with fewer SNRs, steps or rows"
+    return (
+        f"the page would weigh {size / 1e6:.1f} MB without its images, and a page has {MOST / 1e6:.0f} MB at most: "
+        f"{remedy}, which takes {weights[heaviest] / 1e6:.1f} MB of it"
+    )
 
 
 def _profiles(compared: Mapping[str, Any], content: dict[str, Any]) -> Picture:

@@ -115,10 +115,10 @@ def lay_out(table: list[Column], width: int) -> list[list[tuple[str, list[str]]]
 def grid(
     titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str | None] | None = None, left: int = 0
 ) -> Table:
-    """A table whose cells are not broken: the first `left` columns to the left, the others to the right."""
+    """A table: `left` columns of words, broken where there is no room, then others to the right, which never are."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for place, title in enumerate(titles):
-        table.add_column(title, justify="left" if place < left else "right", no_wrap=True)
+        table.add_column(title, justify="left" if place < left else "right", no_wrap=place >= left)
     for place, cells in enumerate(rows):
         table.add_row(*cells, style=None if styles is None else styles[place])
     return table
