@@ -5,8 +5,8 @@ first    sums of weights, of their squares, of |x - x_i|^2; where posteriors are
          leading directions of the data: in up to 64 dimensions these are the covariance
 second   for broad ones a sketch of all other directions, as `laws.atoms.Subspace`; for narrow ones the atoms that
          matter, looked for in the blocks that hold mass
-last     those atoms, read by their numbers; what is left by Krylov spaces, a round for each product, from the leading
-         directions of the posterior in those of the data and a random one
+last     those atoms, read by their numbers; what is left by Krylov spaces, a round for each product, from what is
+         leading in the listed atoms or in a sample, see `laws.block_starts`
 """
 
 import math
@@ -25,7 +25,8 @@ from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.laws import block_sums as sums
 from brenier.laws.atoms import second_order
 from brenier.laws.base import Screened
-from brenier.laws.gathered import Listed, solve
+from brenier.laws.block_starts import TAKEN, from_sample
+from brenier.laws.gathered import Listed, Solved, solve
 from brenier.laws.posterior import FEW
 from brenier.laws.screening import Places, kept
 
@@ -34,7 +35,7 @@ SIZES = {1024: (16, 64), 2**62: (32, 128)}  # up to how many dimensions: leading
 BROAD = 64  # effective sample size from which a posterior's norm is sought in leading directions
 ROOM = 48  # basis vectors of a Krylov space
 PARTS = 4  # groups of posteriors on few atoms, per thread
-STARTS = 4  # vectors that it starts from
+SHARE = 0.75  # of the tolerance, that its measured error may take; the rest is for atoms that are left out
 SAMPLED = 64  # atoms of a sample that tell how large a stake so many of all have
 LEAST = 1e-6  # of a norm that is not worth a round for each product, whatever its relative error
 FURTHER = 1000  # blocks left out may have so much less mass than atoms: far away, it adds more to second moments
@@ -99,6 +100,7 @@ class Batch:
         self._norm, self._trace = (torch.zeros(self._shape, dtype=torch.float64) for _ in range(2))
         self._error = torch.full(self._shape, torch.inf, dtype=torch.float64)
         self._leading = torch.zeros(0, dtype=torch.long), torch.zeros(0, 0, 0, 0)  # SNRs, and directions there
+        self._listed: dict[tuple[int, int], Tensor] = {}  # leading vectors on listed atoms, by SNR and query
 
     def localize(self, advance: Callable[[float], None]) -> tuple[tuple[Tensor, ...], Screened]:
         """All that is asked of the posteriors, and what was left out."""
@@ -173,7 +175,7 @@ class Batch:
         ground, done = self._ground, torch.zeros(self._shape, dtype=torch.bool)
         moment = found.moment / found.mass
         means, values, vectors, blurred = self._moments_inside(found)
-        self._leading = broad, vectors[..., -(STARTS - 1) :]
+        self._leading = broad, vectors[..., -1:]
         wide = torch.zeros(self._shape, dtype=torch.bool)
         wide[broad] = ~blurred & ((ess[broad] >= BROAD) | (ground.dim <= NARROW))
         if ground.dim <= NARROW:
@@ -316,15 +318,16 @@ class Batch:
         told = self._queries, ground.tolerance, ground.dropped, ground.memory / 4
         asked = [(torch.cat([one.rows for one in group]).unique().numpy(), group) for group in groups]
         for group, answers in zip(groups, self._blocks.with_rows(_solved, asked, told), strict=True):
-            for one, (norm, trace, error) in zip(group, answers, strict=True):
+            for one, (norm, trace, error, leading) in zip(group, answers, strict=True):
                 self._norm[one.snr, one.query], self._trace[one.snr, one.query] = norm, trace
                 self._error[one.snr, one.query] = error
+                if leading is not None:
+                    self._listed[one.snr, one.query] = leading
 
     def _krylov(self, found: sums.Sums, pairs: Int[Tensor, "2 P"]) -> None:
         """Norms of what neither leading directions nor few atoms tell: a round over the blocks for each product."""
         ground, dim = self._ground, self._ground.dim
         rows = max(1, int(ground.memory / 2 / (16 * ROOM * dim)))
-        random = torch.randn(STARTS, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         moment = found.moment / found.mass
         held = self._holding(found, torch.ones(self._shape, dtype=torch.bool))
         for some in pairs.split(rows, 1):
@@ -343,23 +346,28 @@ class Batch:
                 found, shift[index] = times(v, index)
                 return found - (v @ shift[index, :, None]) * shift[index, None]
 
-            start = random.expand(some.shape[1], -1, -1).clone()
-            self._lead(start, s, q)
-            norm, error, _ = norm_by_krylov(apply, start, tolerance=ground.tolerance / 2)
+            norm, error, _ = norm_by_krylov(apply, self._start(s, q), tolerance=SHARE * ground.tolerance)
             error += ground.lost * (1 + moment[s, q] / norm.clamp_min(1e-300))  # of atoms that are left out
             trace = found.moment[s, q] / found.mass[s, q] - shift.square().sum(1)
             self._norm[s, q], self._trace[s, q], self._error[s, q] = norm, trace, error
 
-    def _lead(self, start: Float[Tensor, "P b d"], snr: Int[Tensor, " P"], query: Int[Tensor, " P"]) -> None:
-        """Put leading directions of posteriors into vectors to start from, where they are known."""
+    def _start(self, snr: Int[Tensor, " P"], query: Int[Tensor, " P"]) -> Float[Tensor, "P b d"]:
+        """Vectors to start from: leading ones on listed atoms, else in a sample and in the directions of the data."""
         broad, vectors = self._leading
-        basis = self._ground.basis
-        if basis is None or len(broad) == 0:
-            return
-        place = torch.full((self._shape[0],), -1).index_copy_(0, broad, torch.arange(len(broad)))[snr]
-        known = (place >= 0).nonzero()[:, 0]
-        inside = vectors[place[known], query[known]].mT  # (P, b - 1, k)
-        start[known, : inside.shape[1]] = inside.double() @ basis[:, : self._ground.inside].T.double()
+        start = torch.zeros(len(snr), TAKEN, self._ground.dim, dtype=torch.float64)
+        names = list(zip(snr.tolist(), query.tolist(), strict=True))
+        listed = torch.tensor([name in self._listed for name in names])
+        for p in listed.nonzero()[:, 0].tolist():
+            start[p] = self._listed[names[p]].double()
+        rest = (~listed).nonzero()[:, 0]
+        if len(rest):
+            start[rest] = from_sample(self._queries, self._ground.sample, snr[rest], query[rest]).double()
+        if self._ground.basis is not None and len(broad):
+            place = torch.full((self._shape[0],), -1).index_copy_(0, broad, torch.arange(len(broad)))
+            known = rest[place[snr[rest]] >= 0]
+            inside = vectors[place[snr[known]], query[known], :, -1]
+            start[known, -1] = inside.double() @ self._ground.basis[:, : self._ground.inside].T.double()
+        return start
 
 
 def _solved(
@@ -367,7 +375,7 @@ def _solved(
     told: tuple[sums.Queries, float, float, float],
     numbers: NDArray[np.int64],
     group: list[Listed],
-) -> list[tuple[float, float, float]]:
+) -> list[Solved]:
     """Norms of posteriors on few atoms, which are these rows."""
     queries, *how = told
     atoms = queries.frame.atoms(values)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +14,8 @@ from brenier.laws.posterior import FEW, PosteriorNorms
 
 CLOSER = 100  # small ones are found so much closer: else it shows where rounding ends an iteration a step earlier
 STARTS = 4  # vectors that Krylov spaces start from
+TAKEN = 2  # of their vectors, from which spaces on all atoms start
+COARSE = 0.1  # relative error of norms of which only these vectors are wanted
 TINY = 1e-12  # second moment about the likeliest atom from which it is kept in float64
 NARROW = 0.1  # share of spread in the mean squared distance from a query, below which rounding would show
 MOSTLY = 0.7  # share of a query's atoms from which on all are worked with, others with weight 0
@@ -29,6 +32,15 @@ class Listed:
     lost: float  # of mass and second moment together
 
 
+class Solved(NamedTuple):
+    """Norm and trace of Cov[X], the norm's relative error, leading Ritz vectors, (k, d), where that is too large."""
+
+    norm: float
+    trace: float
+    error: float
+    leading: Float[Tensor, "k d"] | None = None
+
+
 def solve(
     queries: Queries,
     listed: Sequence[Listed],
@@ -37,8 +49,8 @@ def solve(
     tolerance: float,
     dropped: float,
     memory: float,
-) -> list[tuple[float, float, float]]:
-    """Norm and trace of Cov[X], and the norm's relative error, of each posterior.
+) -> list[Solved]:
+    """Norm and trace of Cov[X] of each posterior.
 
     Args:
         queries: that posteriors are at.
@@ -51,7 +63,7 @@ def solve(
     """
     none = torch.zeros(len(atoms), dtype=atoms.dtype)
     norms = PosteriorNorms(atoms, squares(atoms), none, tolerance / CLOSER, dropped, memory)
-    found: dict[int, tuple[float, float, float]] = {}
+    found: dict[int, Solved] = {}
     for least, most in ((0, 8), (8, FEW)):  # so that few are padded to many
         some = [k for k, one in enumerate(listed) if least < len(one.rows) <= most]
         for snr, at in _by_snr(listed, some, max(1, NUMBERS // (most * atoms.shape[1]))):
@@ -68,7 +80,7 @@ def solve(
                 if listed[k].lost > dropped:  # as in `PosteriorNorms`, what may be dropped is not counted
                     moment = _moment(queries, listed[k], atoms[order[place, : count[place]]])
                     error += _missing(listed[k].lost, moment * r**2, float(norm[place]))
-                found[k] = float(norm[place]) / r**2, float(trace[place]) / r**2, error
+                found[k] = Solved(float(norm[place]) / r**2, float(trace[place]) / r**2, error)
     for query in sorted({one.query for one in listed if len(one.rows) > FEW}):
         own = [k for k, one in enumerate(listed) if one.query == query and len(one.rows) > FEW]
         found |= zip(own, _many(queries, [listed[k] for k in own], numbers, atoms, tolerance), strict=True)
@@ -95,15 +107,13 @@ def _by_snr(listed: Sequence[Listed], some: Sequence[int], size: int) -> Iterato
             yield snr, own[i : i + size]
 
 
-def _many(
-    queries: Queries, listed: Sequence[Listed], numbers: Tensor, atoms: Tensor, tolerance: float
-) -> list[tuple[float, float, float]]:
+def _many(queries: Queries, listed: Sequence[Listed], numbers: Tensor, atoms: Tensor, tolerance: float) -> list[Solved]:
     """Krylov spaces on the atoms listed for posteriors of one query, which share the steps to them."""
     rows = torch.cat([one.rows for one in listed]).unique()
     x, z = queries.x[listed[0].query], queries.z[listed[0].query]
     steps = atoms[torch.searchsorted(numbers, rows)].sub_(x)
     distances, slopes = squares(steps), (steps @ z).double()
-    found: list[tuple[float, float, float]] = []
+    found: list[Solved] = []
     for one in listed:
         r, at = queries.ratios[one.snr], torch.searchsorted(rows, one.rows.sort().values)
         weights = (distances[at] * (-(r**2) / 2) + r * slopes[at]).softmax(0)
@@ -112,13 +122,15 @@ def _many(
             own, weights = steps, torch.zeros_like(distances).index_copy_(0, at, weights)
         else:
             own = steps[at]
-        norm, trace, error = _krylov(own, weights, moment, tolerance)
-        found.append((norm, trace, error + _missing(one.lost, moment, norm)))
+        hopeless = _missing(one.lost, 1.0, 1.0) > tolerance  # a norm is below the second moment
+        norm, trace, error, leading = _krylov(own, weights, moment, COARSE if hopeless else tolerance)
+        error += _missing(one.lost, moment, norm)
+        found.append(Solved(norm, trace, error, leading if error > tolerance else None))
     return found
 
 
-def _krylov(steps: Tensor, weights: Tensor, moment: float, tolerance: float) -> tuple[float, float, float]:
-    """Norm, trace and relative error of the covariance of steps with these weights and this mean square."""
+def _krylov(steps: Tensor, weights: Tensor, moment: float, tolerance: float) -> tuple[float, float, float, Tensor]:
+    """Norm, trace, relative error and leading vectors of the covariance of steps with these weights and mean square."""
     some = weights[None].to(steps.dtype)
     mean = some @ steps
     trace, scale = moment - float(mean.double().square().sum()), 1.0
@@ -126,7 +138,7 @@ def _krylov(steps: Tensor, weights: Tensor, moment: float, tolerance: float) -> 
         steps = steps - steps[int(weights.argmax())]
         scale = float(weights @ squares(steps))
         if scale == 0:
-            return 0.0, 0.0, 0.0
+            return 0.0, 0.0, 0.0, steps[:TAKEN]
         if scale < TINY:  # past the collapse, where float32 has no room for squares of what is left
             steps = steps.double()
         steps = steps / scale**0.5
@@ -135,5 +147,5 @@ def _krylov(steps: Tensor, weights: Tensor, moment: float, tolerance: float) -> 
         trace = scale * (1 - float(mean.double().square().sum()))
     start = torch.randn(STARTS, steps.shape[1], generator=torch.Generator().manual_seed(0)).to(steps)
     start = ((start @ steps.T) * some) @ steps  # half a step ahead
-    norm, error, _ = covariance_norm(some, steps, start[None], tolerance / 2, about=mean)
-    return scale * float(norm[0]), trace, float(error[0])
+    norm, error, leading = covariance_norm(some, steps, start[None], tolerance / 2, about=mean)
+    return scale * float(norm[0]), trace, float(error[0]), leading[0, :TAKEN].clone()
