@@ -48,7 +48,7 @@ RUNS = 14  # of the sampler on the pilots, before the third stage
 HANDS = 5  # of them for grids made by hand
 TURNS = 5  # trials of the second stage by another objective
 ROUNDS, EACH = 3, 4  # for a network: how often derivatives are made, and trials from each
-VALLEYS, SEVERAL = 3, 8  # starts that the first of these rounds is made from, where there are so many steps or more
+VALLEYS = 3  # starts that the first of these rounds may be made from
 APART = 0.7  # between starts, in log sigma of the level that differs most
 REFINEMENTS = 8  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
@@ -161,13 +161,18 @@ def minimise(
 
 
 def by_runs(
-    law: Target, pilots: Pilots, solver: SolverName, starts: Sequence[Sequence[float]], objective: str = "error"
+    law: Target,
+    pilots: Pilots,
+    solver: SolverName,
+    starts: Sequence[Sequence[float]],
+    objective: str = "error",
+    valleys: int = 1,
 ) -> tuple[Found, Array]:
     """The same for few pilots of a network, and the best of the starts.
 
     It begins there or at the best descent of the prediction. `ROUNDS` times derivatives are made by difference
-    quotients, and Broyden's updates serve for `EACH` trials. With many steps the error has several valleys, and the
-    least start is not always in the deepest: the first round is made from three starts that differ.
+    quotients, and Broyden's updates serve for `EACH` trials. The error may have several valleys, and the least start is
+    not always in the deepest.
 
     Args:
         law: the law that the pilots belong to.
@@ -175,6 +180,7 @@ def by_runs(
         solver: a deterministic sampler.
         starts: grids to start from, with the same ends and steps; the first `HANDS` - 1 are run themselves, too.
         objective: one of `objectives.OBJECTIVES`.
+        valleys: how many starts that differ the first round is made from.
     """
     grids = _Grids(pilots.sigmas[0], pilots.sigmas[-1], pilots.to_zero)
     sampler = _Sampler(law, pilots, solver)
@@ -189,7 +195,7 @@ def by_runs(
 
     hands = [grids.gaps(start) for start in starts[: HANDS - 1]]
     begin = sorted([*hands, _descents(pilots, grids, solver, starts)[0]], key=left)
-    best, tried = begin[0], _apart(grids, begin, _valleys(len(starts[0]) - 1))
+    best, tried = begin[0], _apart(grids, begin, valleys)
     for _ in range(ROUNDS):
         sampler.aim = sampler.found(grids.sigmas(best), objective).objective
         best, _ = min(map(descended, tried), key=lambda found: found[1])
@@ -197,15 +203,11 @@ def by_runs(
     return sampler.found(grids.sigmas(best), objective), grids.sigmas(min(hands, key=left))
 
 
-def cost_of_runs(solver: SolverName, sigmas: Sequence[float]) -> int:
+def cost_of_runs(solver: SolverName, sigmas: Sequence[float], valleys: int = 1) -> int:
     """Evaluations that `by_runs` takes for each pilot, at most."""
     once = evaluations(solver, sigmas)
     slopes = once + sum(evaluations(solver, sigmas[k:]) for k in range(len(sigmas) - 2))
-    return HANDS * once + (ROUNDS - 1 + _valleys(len(sigmas) - 1)) * (slopes + EACH * once)
-
-
-def _valleys(steps: int) -> int:
-    return VALLEYS if steps >= SEVERAL else 1
+    return HANDS * once + (ROUNDS - 1 + valleys) * (slopes + EACH * once)
 
 
 def _apart(grids: _Grids, gaps: Sequence[Array], most: int) -> list[Array]:

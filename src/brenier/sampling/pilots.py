@@ -179,6 +179,18 @@ def _value(table: Array, left: Place, right: Place) -> Array:
     return (weights.reshape(len(a), 1, pairs) @ seen.reshape(len(a), pairs, table.shape[2]))[:, 0]
 
 
+def even_noise(law: Target, count: int, seed: int) -> Tensor:
+    """Standard normal noise (n, d), spread evenly by a scrambled Sobol sequence: few say as much as many at random."""
+    state = seeds(seed, 0x9107)[0]
+    if law.dim > torch.quasirandom.SobolEngine.MAXDIM:
+        uniform = torch.rand((count, law.dim), generator=torch.Generator().manual_seed(state), dtype=torch.float64)
+    else:
+        engine = torch.quasirandom.SobolEngine(law.dim, scramble=True, seed=state)
+        uniform = engine.draw(count, dtype=torch.float64)
+    edge = 2.0**-33  # Sobol points are multiples of 2^-32 or so: none may be at 0 or 1
+    return torch.special.ndtri(uniform.clamp(edge, 1 - edge)).to(law.device, law.dtype)
+
+
 def fly(
     law: Target,
     x: Float[Tensor, "n d"],

@@ -17,17 +17,26 @@ from torch import Tensor
 from brenier.catalog import LawLike, load_target
 from brenier.core.checks import whole_number
 from brenier.core.points import put_back
-from brenier.core.random import seeds
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
 from brenier.laws.levels import default_snrs
 from brenier.probing.profile import probe
 from brenier.sampling.driver import beginning, check_points, integrate
-from brenier.sampling.error import HANDS, REFINEMENTS, by_prediction, by_runs, cost_of_runs, minimise, placed, shares
+from brenier.sampling.error import (
+    HANDS,
+    REFINEMENTS,
+    VALLEYS,
+    by_prediction,
+    by_runs,
+    cost_of_runs,
+    minimise,
+    placed,
+    shares,
+)
 from brenier.sampling.handmade import HANDMADE
 from brenier.sampling.information import INFORMED, needed_snrs
 from brenier.sampling.objectives import OBJECTIVES, RootMeanSquare, objective_for
-from brenier.sampling.pilots import AXES, TAIL, Pilots, fly
+from brenier.sampling.pilots import AXES, TAIL, Pilots, even_noise, fly
 from brenier.sampling.published import PUBLISHED, Ends
 from brenier.sampling.schedule import Schedule
 from brenier.sampling.scouting import Held, scout, scouted
@@ -54,6 +63,7 @@ SWARM, HELD = 8192, 1024  # scouts of an explicit law, and those held out, at le
 ALIKE = 8  # pilots of a network that the adjoint equation is solved for
 FRESH = 16  # held out of a network's plan, more in proportion to a larger budget
 MANY = 10  # pilots per step from which on those that a grid was made from tell how good it is, too
+SEVERAL, RICH = 8, 4  # steps from which on, or budgets over the least, plans of a network have several starts
 SPREAD = 2.0  # of squares of a network's end errors over their mean: of one of digits 1.4 to 4.3
 
 
@@ -278,7 +288,8 @@ def _least(
     if to_zero:
         low = _lowest(law, low)
     cost = evaluations(solver, starts[0])
-    runs = cost_of_runs(solver, starts[0])
+    valleys = VALLEYS if steps >= SEVERAL or limits[1] >= RICH * BUDGET else 1
+    runs = cost_of_runs(solver, starts[0], valleys)
     if law.course is not None and law.course.levels is not None:
         runs += cost  # once more, on levels that the network knows
     if limits[1] > BUDGET:
@@ -287,7 +298,7 @@ def _least(
     advance(0.5)
     if law.learned:
         starts = starts if law.course is None else by_prediction(flown, solver, starts)
-        found, hand = by_runs(law, flown, solver, starts, objective)
+        found, hand = by_runs(law, flown, solver, starts, objective, valleys)
         rivals = [_known(law, hand.tolist())]
     else:
         cheap = law.dim <= LOW and not law.dear
@@ -410,19 +421,7 @@ def _floor(law: Target, low: float) -> float:
 def _begin(law: Target, sigma: float, count: int, seed: int) -> Tensor:
     """Noisy points that a sampler starts from, (count, d)."""
     mean, deviation = beginning(law, sigma)
-    return mean + deviation * _noise(law, count, seed)
-
-
-def _noise(law: Target, count: int, seed: int) -> Tensor:
-    """Standard normal noise (n, d), spread evenly by a scrambled Sobol sequence: few say as much as many at random."""
-    state = seeds(seed, 0x9107)[0]
-    if law.dim > torch.quasirandom.SobolEngine.MAXDIM:
-        uniform = torch.rand((count, law.dim), generator=torch.Generator().manual_seed(state), dtype=torch.float64)
-    else:
-        engine = torch.quasirandom.SobolEngine(law.dim, scramble=True, seed=state)
-        uniform = engine.draw(count, dtype=torch.float64)
-    edge = 2.0**-33  # Sobol points are multiples of 2^-32 or so: none may be at 0 or 1
-    return torch.special.ndtri(uniform.clamp(edge, 1 - edge)).to(law.device, law.dtype)
+    return mean + deviation * even_noise(law, count, seed)
 
 
 def _check_profile(profile: xr.Dataset, law: Target, low: float) -> None:
