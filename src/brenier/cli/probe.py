@@ -18,7 +18,9 @@ def run_probe(
     snrs: Annotated[int | None, typer.Option(help="SNRs in the grid (default: 32).")] = None,
     queries: Annotated[
         int | None,
-        typer.Option(help="Noisy points per SNR (default: 2,048, or 1,024; for networks 8192/d, 64 or more)."),
+        typer.Option(
+            help="Noisy points per SNR (default: 2,048; about the law of data past 8 dimensions 1,024; networks fewer)."
+        ),
     ] = None,
     data: options.Data = None,
     perturbation: options.Perturbation = "1,2,5,20",

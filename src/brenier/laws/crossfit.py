@@ -298,20 +298,25 @@ class CrossFit(Empirical):
         trace = ((second / mass)[..., 0] - (first / mass).square().sum(-1)).double().clamp_min(0)
         return trace[0], trace[1:]
 
-    def _along(self, weights: Tensor, directions: Float[Tensor, "n k c"]) -> Float[Tensor, "6 n k g"]:
-        """Sums over each group along the direction of its fold, about the mean there, in float64.
+    def _along(
+        self, weights: Tensor, directions: Float[Tensor, "n k c"]
+    ) -> tuple[Float[Tensor, "3 n k g"], Float[Tensor, "3 n k"]]:
+        """Mass, first and second sums along the direction of a fold, about the mean there, in float64.
 
-        Mass, first and second sums under the weights, and under their squares.
+        Over each group under the weights, and over each fold under their squares.
         """
         sums: list[Tensor] = []
+        squares: list[Tensor] = []
         for k, atoms in enumerate(self._folds):
             w, a = weights[:, atoms], directions[:, k] @ self._measured(k).T
-            a -= (w * a).sum(1, keepdim=True) / w.sum(1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
-            wa = w * a
-            parts = torch.stack([w, wa, wa * a, w * w, w * wa, wa * wa])
+            a -= torch.linalg.vecdot(w, a)[:, None] / w.sum(1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
             group = self._groups[atoms] - k * (GROUPS // FOLDS)
-            sums.append(parts @ torch.nn.functional.one_hot(group, GROUPS // FOLDS).to(parts))
-        return torch.stack(sums, 2).double()
+            members = torch.nn.functional.one_hot(group, GROUPS // FOLDS).to(w)
+            wa = w * a
+            sums.append(torch.stack([w @ members, wa @ members, a.mul_(wa) @ members]))
+            pairs = ((w, w), (w, wa), (wa, wa))
+            squares.append(torch.stack([torch.linalg.vecdot(*pair) for pair in pairs]))
+        return torch.stack(sums, 2).double(), torch.stack(squares, 2).double()
 
     def _forms(
         self, weights: Tensor, directions: Float[Tensor, "n k c"]
@@ -321,7 +326,7 @@ class CrossFit(Empirical):
         With S = sum w^2 (a - m)^2 and Q = sum w^2, the variance V under weights w of sum M is too small by
         (2 S - V Q)/M^2, to first order in 1/n_e.
         """
-        parts, squares = self._along(weights, directions).split(3)
+        parts, (mass2, first2, second2) = self._along(weights, directions)
         remaining = 1 - torch.eye(parts.shape[-1], dtype=torch.float64, device=parts.device)
         whole, without = _within(parts.sum(3)), _within(parts @ remaining)  # (2, n, k), (2, n, k, g)
         total = whole.sum(2)
@@ -330,7 +335,6 @@ class CrossFit(Empirical):
         some = left[1].maximum(1e-9 * total[1, :, None, None])  # what is less is rounding
         mass, first, _ = parts.sum(3)
         mean = first / mass.clamp_min(1e-300)
-        mass2, first2, second2 = squares.sum(3)
         moment = second2 - 2 * mean * first2 + mean.square() * mass2
         short = _quotient(2 * moment - _quotient(*whole) * mass2, mass).sum(1).clamp_min(0)
         gain = 1 + _quotient(short, total[0]).clamp_max(GROUPS)
@@ -339,7 +343,7 @@ class CrossFit(Empirical):
     def _apart(self, weights: Tensor, folds: Float[Tensor, "n 4 p"]) -> Float[Tensor, " n"]:
         """Half the difference of the variances that the first two folds and the last two, cross-fitted, tell of."""
         partner = torch.tensor([1, 0, 3, 2], device=folds.device)
-        part = _within(self._along(weights, self._directions(folds[:, partner]))[:3].sum(3))
+        part = _within(self._along(weights, self._directions(folds[:, partner]))[0].sum(3))
         value = _quotient(*part.unflatten(2, (2, 2)).sum(3))
         return (value[:, 0] - value[:, 1]) / 2
 
