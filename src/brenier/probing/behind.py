@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from brenier import complexity
@@ -28,7 +28,7 @@ from brenier.laws.empirical import Empirical
 from brenier.probing.deconvolution import mixing_weights, support
 
 SHARE = 0.2  # width of a bracket, of E L or of m* on its scale of 1, up to which data can tell
-LEVEL = float(stats.t.ppf(0.975, GROUPS - 1))  # standard errors in half an interval of 95%
+LEVEL = float(stdtrit(GROUPS - 1, 0.975))  # standard errors in half an interval of 95%
 CROWD = 64  # median effective sample size from which on estimates hold: 16 in each of the folds
 MOST = 4.0  # squared relative error, and inflation of one
 # Of the scatter that was measured so much is taken out: it may be more or less.

@@ -25,7 +25,6 @@ from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from brenier.sampling.multistep import Multistep, exact, half_curved, uniform
@@ -146,6 +145,7 @@ def langevin_size(ratio: float) -> float:
     Where the law is a point, x starts with variance ratio^2 and ends, after n steps, with
     (1 - c)^2n (ratio^2 - v) + v, v = 2/(2 - c), in units of sigma'^2; c brings that closest to 1.
     """
+    from scipy.optimize import minimize_scalar  # slow to import
 
     def excess(size: float) -> float:
         stationary = 2 / (2 - size)

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.polynomial import legendre
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import root_scalar
 
 from brenier.core.checks import Array
 from brenier.laws.base import Target
@@ -128,6 +127,7 @@ def onset(target: Target, low: float, high: float, scan: int = 49) -> float:
     two neighbours of the scan is not seen. Returns inf where there is no L > 1 up to `high`, and 0 where there is still
     at a hundredth of `low`: under a heavy tail, L exceeds 1 at every SNR, far out.
     """
+    from scipy.optimize import root_scalar  # slow to import
 
     def excess(log_snr: float) -> float:
         return supremum(target, math.exp(log_snr)) - 1

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 
 from brenier.core.checks import Array
 from brenier.laws.base import FAR
@@ -127,6 +126,8 @@ def _mode(log_density: LogDensity, low: float, high: float, at: Sequence[float])
     best = int(values.argmax())
     mode, height = float(x[best]), float(values[best])
     beside = float(x[max(best - 1, 0)]), float(x[min(best + 1, len(x) - 1)])
+
+    from scipy.optimize import minimize_scalar  # slow to import
 
     def depth(place: float) -> float:
         value = float(log_density(np.array([place]))[0])

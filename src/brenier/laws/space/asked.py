@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 
 from brenier.core.checks import Array
 
@@ -103,6 +102,8 @@ def find_modes(log_density: LogDensity, dim: int, at: Sequence[Sequence[float]] 
 
 
 def _climbed(log_density: LogDensity, start: Array, step: float) -> Mode:
+    from scipy.optimize import minimize  # slow to import
+
     floor = float(log_density(start[None])[0]) - 1e3
 
     def depth(x: Array) -> float:
