@@ -57,6 +57,12 @@ def test_all_files_of_a_command_are_read_so(brenier: Command, files: Path) -> No
     assert saved("e.json") == pytest.approx(expected, rel=1e-4)
 
 
+def test_columns_may_be_named_one_by_one(brenier: Command, files: Path) -> None:
+    given = ("evaluate", "x.csv", "--reference", "y.csv", "--train", "t.csv", "--force", "-q", "-o", "e.json")
+    assert brenier(*given, "--drop", "id", "--drop", '"b, c"').code == 0
+    assert saved("e.json") == pytest.approx(frechet(**{name: points(name, "a") for name in "xyt"}), rel=1e-5)
+
+
 def test_an_array_beside_a_table_has_no_columns_to_choose(brenier: Command, files: Path) -> None:
     np.save("x.npy", points("x", "a"))
     found = brenier("evaluate", "x.npy", "--reference", "y.csv", "--columns", "a", "-q", "-o", "e.json")

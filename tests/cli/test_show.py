@@ -100,6 +100,18 @@ def test_what_is_no_profile_and_no_chain_is_refused(brenier: Command, tmp_path: 
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_several_profiles_have_one_table_and_one_json(brenier: Command, tmp_path: Path) -> None:
+    one, two, frame = tmp_path / "one.nc", tmp_path / "two.nc", tmp_path / "both.csv"
+    for file, law in ((one, "two-points"), (two, "normal")):
+        assert brenier("probe", law, "--snr", "1,3", "-o", file, "-q").code == 0
+    assert "Side by side" in brenier("show", one, two, "--table", frame).out
+    found = json.loads(brenier("show", one, two, "--json").out)
+    alone = {file.stem: json.loads(brenier("show", file, "--json").out) for file in (one, two)}
+    assert found == alone
+    rows = [line.split(",")[:2] for line in frame.read_text().splitlines()]
+    assert rows == [["result", "snr"], ["one", "1.0"], ["one", "3.0"], ["two", "1.0"], ["two", "3.0"]]
+
+
 # Names of files
 
 NAMES = ("$x_1^2$ \x1b[31m\x9b[bold]\udcff\u202e<&'%s{0}\\frac{", "_a$\nb")

@@ -213,6 +213,23 @@ def test_fitted_objects_and_schedules_have_tables(mapped: brenier.SemiDiscrete, 
     assert table(flowed)["step"].tolist() == [1, 2]
 
 
+def test_results_of_one_kind_have_one_table(made: dict[str, xr.Dataset]) -> None:
+    first, other = made["profile"], brenier.probe("two-points", [1.0], progress=False)
+    both = table({"cloud": first, "two": other})
+    assert both["result"].tolist() == ["cloud", "cloud", "two"]
+    assert list(both.columns)[1] == "snr"
+    for name, alone in (("cloud", table(first)), ("two", table(other))):
+        rows = both[both["result"] == name].reset_index(drop=True)
+        for column in alone:
+            np.testing.assert_array_equal(rows[column].to_numpy(), alone[column].to_numpy())
+    assert both.attrs["kind"] == "profile"
+    assert both.attrs["units"]["mmse"] == "squared unit of the data"
+    with pytest.raises(ValueError, match="of one kind, not of chain and profile"):
+        table({"a": first, "b": made["chain"]})
+    with pytest.raises(ValueError, match="not of none"):
+        table({})
+
+
 def test_what_has_no_table_is_refused(made: dict[str, xr.Dataset]) -> None:
     with pytest.raises(TypeError, match="got list"):
         table([1.0])

@@ -8,7 +8,7 @@ import xarray as xr
 from rich.console import Console
 
 import brenier
-from brenier.reports.profile import print_report, sentence
+from brenier.reports.profile import print_profiles, print_report, sentence, side_by_side
 from brenier.reports.tables import number, scale
 
 
@@ -207,7 +207,7 @@ RIGHT = [0.1, 0.4, 0.8, 1.6, 2.5]
 PLACE = "The law behind the data is hardest to denoise at SNR 2 (sigma 0.5, OU time 0.112)"
 INSIDE = f"{PLACE}, with m* = 0.500 (0.400 to 0.600)"
 BEYOND = "past SNR 4, 1,000 points cannot tell, and about 100,000 would be needed at SNR 8"
-AFTER = "past SNR 2, 1,000 points cannot tell, and about 600 would be needed at SNR 4"
+AFTER = "past SNR 2, 1,000 points cannot tell, and more SNRs or queries would say how many would be needed"
 STARS = [0.0, 0.1, 0.4, 0.7, 0.2]
 MODEL = "the model is hardest at SNR 4, with m* = 0.700 (0.600 to 0.800)"
 SEEN = f"{INSIDE}; m* > 0 is seen from SNR 1 on"
@@ -271,6 +271,29 @@ def test_the_report_on_the_law_behind_data_ends_where_they_cannot_tell(told: xr.
     none = printed(told.assign(resolved_snr=((), np.nan)), 120)
     assert len(cells(none, "SNR")) == 9
     assert "300 points cannot tell" in none
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_several_profiles_stand_side_by_side(told: xr.Dataset, two_points: xr.Dataset, width: int) -> None:
+    stream = io.StringIO()
+    normal = brenier.probe("normal", [0.5, 2.0], progress=False)
+    print_profiles({"told": told, "two": two_points, "normal": normal}, Console(file=stream, width=width))
+    text = stream.getvalue()
+    assert text.count("E L: mean localization") == 1  # columns are explained once
+    beside = text[text.index("Side by side") :].replace("hardest at SNR", "hardest").replace("m* > 0 from SNR", "from")
+    assert max(len(line) for line in beside.splitlines()[1:]) <= width
+    found = brenier.bottleneck(two_points)
+    assert cells(beside, "sigma")[1:] == [scale(found["sigma"]), "none"]
+    assert cells(beside, "from")[1:] == [scale(found["hard_low"]), "none"]
+    ends = [scale(float(told["resolved_snr"])), "8", "2"]
+    assert [line.split()[-1] for line in beside.splitlines() if re.match("told|two|normal", line)][-3:] == ends
+
+
+def test_side_by_side_there_are_brackets_of_data_and_errors_of_estimates(data_profile: xr.Dataset) -> None:
+    found = brenier.bottleneck(data_profile)
+    sizes = side_by_side({"data": behind(4.0), "atoms": data_profile})[3]
+    estimate = f"{number(found['m_star'])} ±{number(found['m_star_se'])}"
+    assert sizes.detailed == ["0.500 (0.400 to 0.600)", estimate]
 
 
 def test_every_sentence_is_one_line_that_ends(

@@ -136,9 +136,12 @@ _CONDITIONS: Any = {"metavar": "KEY=VALUE", "parser": _argument, "panel": "Netwo
 # One option for each field of a `Reading`.
 _READING: dict[str, Any] = {
     "columns": Annotated[
-        Any, _about_files("Columns of tables to read, in this order.", metavar="NAME,NAME,...", parser=_names)
+        list[Any] | None,
+        _about_files("Columns of tables to read, in this order.", metavar="NAME,NAME,...", parser=_names),
     ],
-    "drop": Annotated[Any, _about_files("Columns of tables to leave out.", metavar="NAME,NAME,...", parser=_names)],
+    "drop": Annotated[
+        list[Any] | None, _about_files("Columns of tables to leave out.", metavar="NAME,NAME,...", parser=_names)
+    ],
     "separator": Annotated[
         Any, _about_files("What stands between fields (default: found).", metavar="CHARACTER", parser=_separator)
     ],
@@ -169,6 +172,8 @@ def reads_files(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         asked = {name: given.pop(name) for name in _READING}
+        for name in ("columns", "drop"):
+            asked[name] = asked[name] and [column for part in asked[name] for column in part]
         for name in ("condition", "unconditional"):
             asked[name] = asked[name] and {key: value for part in asked[name] for key, value in part.items()}
         command(**given, reading=Reading(**{name: value for name, value in asked.items() if value is not None}))
@@ -290,7 +295,9 @@ class Files:
             from brenier.core.reading.read import read_array
 
             own = reading.only({*self._fields[known[0]]} - {"standardize"})
-            self._reading = replace(reading, standardize=read_array(known[0], own))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the file is read again as data, and then says what it has to say
+                self._reading = replace(reading, standardize=read_array(known[0], own))
 
     def reading_of(self, name: str) -> Reading:
         """How the file of this name is read."""

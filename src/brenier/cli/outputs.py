@@ -67,12 +67,18 @@ def finish(
         print_result(data, json=json, seconds=seconds)
 
 
-def print_result(result: "xr.Dataset | Schedule", *, json: bool, seconds: float | None = None) -> None:
-    """Print what was computed, as JSON or as tables and sentences."""
+def print_result(
+    result: "xr.Dataset | Schedule | dict[str, xr.Dataset]", *, json: bool, seconds: float | None = None
+) -> None:
+    """Print what was computed, or several profiles by name, as JSON or as tables and sentences."""
     from brenier.reports import show, to_json
 
     if json:
         sys.stdout.write(to_json(result))
+    elif isinstance(result, dict):
+        from brenier.reports.profile import print_profiles
+
+        print_profiles(result)
     else:
         show(result, seconds=seconds)
 

@@ -21,14 +21,12 @@ def run_show(
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Print what was saved, draw it with --figure; several profiles are laid over each other in one figure."""
+    """Print what was saved, draw it with --figure; several profiles stand side by side, and in one figure and table."""
     from brenier import table as tidy
     from brenier.cli.outputs import TABLE_SUFFIXES, check_outputs, labels, print_result, read_result, write_files
     from brenier.figures import plot, plot_profiles, save_figure
 
     check_outputs(table, figure, force, TABLE_SUFFIXES)
-    if len(saved) > 1 and table is not None:
-        raise ValueError("--table is of one result: give one file")
     found = [read_result(path) for path in saved]
     for path, result in zip(saved, found, strict=True):
         kind = getattr(result, "attrs", {}).get("kind", "schedule")
@@ -36,11 +34,11 @@ def run_show(
             verb = "is" if kind == "schedule" else "holds"
             raise ValueError(f"{str(path)!r} {verb} no profile but a {kind}: only profiles are shown together")
 
-    def draw(path: Path) -> None:
-        profiles = cast("list[xr.Dataset]", found)  # as was checked above, where there are several
-        page = plot(found[0]) if len(found) == 1 else plot_profiles(dict(zip(labels(saved), profiles, strict=True)))
-        save_figure(page, path)
+    # Several are profiles, as was checked above.
+    shown = found[0] if len(found) == 1 else dict(zip(labels(saved), cast("list[xr.Dataset]", found), strict=True))
 
-    write_files((figure, draw), (table, lambda path: tidy(found[0]).to_csv(path, index=False)), force=force)
-    for result in found:
-        print_result(result, json=json)
+    def draw(path: Path) -> None:
+        save_figure(plot_profiles(shown) if isinstance(shown, dict) else plot(shown), path)
+
+    write_files((figure, draw), (table, lambda path: tidy(shown).to_csv(path, index=False)), force=force)
+    print_result(shown, json=json)

@@ -235,14 +235,17 @@ def table(result: Any) -> "pd.DataFrame":
     the units by column.
 
     Args:
-        result: a dataset that a verb returned or a file held, a `Schedule`, or a fitted map.
+        result: a dataset that a verb returned or a file held, a `Schedule`, or a fitted map; or several results of one
+            kind by name, whose rows then stand in one table that begins with a column `result` of their names.
 
     Raises:
-        ValueError: the dataset does not say its kind, or has no such table.
+        ValueError: the dataset does not say its kind, or has no such table; results are none, or of several kinds.
         TypeError: something else.
     """
     import xarray as xr
 
+    if isinstance(result, Mapping) and not isinstance(result, xr.Dataset):
+        return _one_table(result)
     data = result if isinstance(result, xr.Dataset) else getattr(result, "to_dataset", lambda: None)()
     if not isinstance(data, xr.Dataset):
         raise TypeError(f"a table is made of what a verb of brenier returned, got {type(result).__name__}")
@@ -262,6 +265,21 @@ def table(result: Any) -> "pd.DataFrame":
     coordinates = {dim: data[dim].to_numpy() for dim in rows}  # counted from 0 where there is none
     frame = xr.Dataset(parts, coordinates).to_dataframe(dim_order=list(rows)).reset_index()
     frame.attrs = {"kind": data.attrs["kind"], "units": units}
+    return frame
+
+
+def _one_table(results: Mapping[Any, Any]) -> "pd.DataFrame":
+    """The rows of several results, each with its name."""
+    import pandas as pd
+
+    frames = {str(name): table(result) for name, result in results.items()}
+    kinds = sorted({frame.attrs["kind"] for frame in frames.values()})
+    if len(kinds) != 1:
+        raise ValueError(f"one table holds results of one kind, not of {' and '.join(kinds) or 'none'}")
+    parts = [frame.assign(result=name) for name, frame in frames.items()]
+    frame = pd.concat(parts, ignore_index=True)
+    frame.insert(0, "result", frame.pop("result"))
+    frame.attrs = {"kind": kinds[0], "units": {k: v for part in parts for k, v in part.attrs["units"].items()}}
     return frame
 
 

@@ -53,11 +53,17 @@ def to_json(result: Any) -> str:
     is no finite number is null.
 
     Args:
-        result: as for `show`.
+        result: as for `show`; or several by name, which are one object then.
 
     Raises:
         ValueError, TypeError: as `brenier.table` does.
     """
+    found = {name: _content(one) for name, one in result.items()} if isinstance(result, dict) else _content(result)
+    return json.dumps(found, indent=2, allow_nan=False) + "\n"
+
+
+def _content(result: Any) -> dict[str, Any]:
+    """What the JSON of a result holds."""
     from brenier.core.kinds import RECORDS
     from brenier.core.records import table
 
@@ -75,7 +81,7 @@ def to_json(result: Any) -> str:
         from brenier.probing.bottleneck import bottleneck
 
         found["bottleneck"] = {name: _plain(value) for name, value in bottleneck(data).items()}
-    return json.dumps(found | {"rows": rows}, indent=2, allow_nan=False) + "\n"
+    return found | {"rows": rows}
 
 
 def _plain(value: Any) -> Any:

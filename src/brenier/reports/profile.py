@@ -1,6 +1,7 @@
 """A profile in a terminal: a table, and one sentence on the bottleneck."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
@@ -8,7 +9,19 @@ from rich.console import Console
 
 from brenier.core import records
 from brenier.probing.bottleneck import bottleneck, disputed, needed
-from brenier.reports.tables import ROWS, Column, distinct, number, rounded, say, scale, stdout, tables, with_errors
+from brenier.reports.tables import (
+    ROWS,
+    Column,
+    distinct,
+    number,
+    print_tables,
+    rounded,
+    say,
+    scale,
+    stdout,
+    tables,
+    with_errors,
+)
 
 ROUNDING = 1e-12  # of a threshold between 0 and 1
 CAPTION = (
@@ -22,12 +35,14 @@ _NO_MOMENT = (
 )
 
 
-def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
-    """Print what was probed, the table over SNRs, and the sentence on the bottleneck."""
+def print_report(profile: xr.Dataset, console: Console | None = None, explained: bool = True) -> None:
+    """Print what was probed, what columns are where that is wanted, the table over SNRs, and the sentence."""
     console = console or stdout()
     say(headline(profile), console)
     console.print()
-    console.print(CAPTION.format("; ESS: median posterior's data" * bool(profile["ess"].notnull().any())), markup=False)
+    if explained:
+        ess = "; ESS: median posterior's data" * bool(profile["ess"].notnull().any())
+        console.print(CAPTION.format(ess), markup=False)
     known = records.resolved(profile)
     known = profile if known.sizes["snr"] == 0 else known
     rows = _rows(known)
@@ -39,6 +54,50 @@ def print_report(profile: xr.Dataset, console: Console | None = None) -> None:
     if len(rows) < profile.sizes["snr"]:
         console.print(f"{len(rows)} of {profile.sizes['snr']} SNRs shown.")
     console.print(sentence(profile), markup=False)
+
+
+def print_profiles(profiles: Mapping[str, xr.Dataset], console: Console | None = None) -> None:
+    """Print the report of each, and a table in which they stand side by side."""
+    console = console or stdout()
+    for place, profile in enumerate(profiles.values()):
+        print_report(profile, console, explained=place == 0)
+        console.print()
+    say("Side by side; known to: the last SNR probed, or that data resolve", console)
+    print_tables(side_by_side(profiles), [None] * len(profiles), console, left=1)
+
+
+def side_by_side(profiles: Mapping[str, xr.Dataset]) -> list[Column]:
+    """The columns of a table with a row for each profile: where it is hard, how hard, from where on, how far known."""
+    found = [bottleneck(profile) for profile in profiles.values()]
+    hard = [one["m_star"] > 0 for one in found]
+    place, sigma, onset = (
+        [scale(one[name]) if is_hard else "none" for one, is_hard in zip(found, hard, strict=True)]
+        for name in ("snr", "sigma", "hard_low")
+    )
+    size = [number(one["m_star"]) if is_hard else "0" for one, is_hard in zip(found, hard, strict=True)]
+    doubt = [
+        _doubt(profile, one) if is_hard else ""
+        for profile, one, is_hard in zip(profiles.values(), found, hard, strict=True)
+    ]
+    known = [
+        min(one["resolved_snr"], float(profile["snr"][-1]))
+        for one, profile in zip(found, profiles.values(), strict=True)
+    ]
+    return [
+        Column("result", list(profiles)),
+        Column("hardest at SNR", place),
+        Column("sigma", sigma),
+        Column("m*", size, [f"{value}{more}" for value, more in zip(size, doubt, strict=True)]),
+        Column("m* > 0 from SNR", onset),
+        Column("known to", [scale(value) for value in known]),
+    ]
+
+
+def _doubt(profile: xr.Dataset, found: Mapping[str, float]) -> str:
+    """How sure m* is: its bracket or its standard error, where it has one."""
+    if "m_star_low" in profile:
+        return f" ({_between(profile.sel(snr=found['snr']), 'm_star')})"
+    return f" ±{number(found['m_star_se'])}" if found["m_star_se"] > 0 else ""
 
 
 def headline(profile: xr.Dataset) -> str:
@@ -138,6 +197,8 @@ def _behind(profile: xr.Dataset) -> str:
     resolved, known = found["resolved_snr"], records.resolved(profile)
     beyond, more = needed(profile)
     wanted = f"about {float(f'{more:.1g}'):,.0f} would be needed at SNR {scale(beyond)}"
+    if not more > count:  # the grid is too coarse, or queries are too few, to say how the bracket grows
+        wanted = "more SNRs or queries would say how many would be needed"
     if not known.sizes["snr"]:
         text = f"{count:,} points cannot tell where the law behind them is hard to denoise: {wanted}"
         return f"{text}{_model(profile)}."

@@ -296,6 +296,19 @@ def test_a_first_column_that_counts_the_rows_is_kept_and_said(written: Callable[
             np.testing.assert_array_equal(read_array(written(given)), table)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_few_columns_that_have_all_the_say_are_named(written: Callable[..., Path]) -> None:
+    points = np.random.default_rng(1).normal(size=(200, 3))
+    table = pd.DataFrame(points * [1, 20, 1], columns=list("xyz"))
+    file = written(table.to_csv(index=False))
+    with pytest.warns(UserWarning, match=r"1 of 3 columns, 'y', holds 99% of the variance: if its unit is the reason"):
+        np.testing.assert_array_equal(read_array(file), table)
+    for reading in (Reading(standardize=True), Reading(columns=["y"]), Reading(drop=["y"])):
+        read_array(file, reading)
+    read_array(written(table.assign(y=table["y"] / 5).to_csv(index=False)))
+    read_array(written(table[:40].to_csv(index=False)))  # too few to say
+
+
 def test_other_columns_without_a_name_are_refused_with_a_remedy(written: Callable[..., Path]) -> None:
     rows = "".join(f"{x},{y}\n" for x, y in POINTS[:, :2])
     file = written(",y\n" + rows)
@@ -321,6 +334,12 @@ def test_row_names_as_r_writes_them_are_left_out(written: Callable[..., Path]) -
         ("x,y\n1,2\n3,red\n", ["'y'", "'red'", "row 1", "--drop 'y'"], TypeError),
         ("x,y\n1,2020-01-01\n", ["'y'", "2020-01-01", "--drop"], TypeError),
         ("x,y\n1,1+2j\n", ["'y'", "1+2j"], TypeError),
+        (
+            'x,"a, b",c,d\nP1,yes,1,\nP2,no,3,4\n',
+            ["'x' is not numeric", "likewise 'a, b' (--drop 'x,\"a, b\"')"],
+            TypeError,
+        ),
+        ("x,y,z\n1,,\n2,3,4\n5,,1\n", ["'y'", "in 2 rows", "likewise 'z' (--drop 'y,z')"], ValueError),
         ("x,y\n1,0x1F\n", ["'y'", "0x1F"], TypeError),
         ("x,y\n1,1_000\n", ["'y'", "1_000"], TypeError),
         ("x,y\n1,12%\n", ["'y'", "'12%'", "0.12"], TypeError),

@@ -576,7 +576,7 @@ def test_models_and_their_conditions():
         lambda: from_diffusers(unet_condition(), ddpm),
     )
     refuse(r"conditional: give condition={'class_labels': ...}", lambda: from_diffusers(dit(), ddpm))
-    refuse(r"'class_labels'", lambda: from_diffusers(unet(num_class_embeds=4), ddpm))
+    refuse(r"--condition class_labels=\.\.\., of 0 to 3\)", lambda: from_diffusers(unet(num_class_embeds=4), ddpm))
     sdxl = unet_condition(
         addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=30
     )

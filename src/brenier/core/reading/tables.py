@@ -3,6 +3,8 @@
 Columns are found by name, row numbers are no coordinate, and what is no number is refused with its column's name.
 """
 
+import csv
+import io
 import math
 import re
 from collections.abc import Sequence
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _COUNTING = frozenset({"index", "id", "row", "rowid", "row_id", "rownames", "level_0", "nr", "no", "#"})
 _UNNAMED = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+RULE = 0.99  # of the variance: a quarter of the columns that holds more has all the say
+_MANY = 100  # rows whose variances say something
 _FEW = 5  # rows that may well count themselves by chance
 
 
@@ -92,11 +96,34 @@ def coordinates_of(path: Path, table: Any, reading: Reading) -> tuple[NDArray[An
     names = [str(name) for name in table.column_names]
     columns = [Column(name, table.column(k)) for k, name in enumerate(names) if name not in labels]
     picked = _chosen(path, columns, reading)
-    return _stacked([_coordinates(column) for column in picked]), [column.name for column in picked]
+    return _stacked(_all_coordinates(picked)), [column.name for column in picked]
 
 
 def _points(path: Path, columns: Sequence[Column], reading: Reading) -> NDArray[Any]:
-    return _stacked([_coordinates(column) for column in _chosen(path, columns, reading)])
+    picked = _chosen(path, columns, reading)
+    points = _stacked(_all_coordinates(picked))
+    if reading.standardize is False and len(points) >= _MANY:
+        _say_which_rule(path, points, [column.name for column in picked])
+    return points
+
+
+def _say_which_rule(path: Path, points: NDArray[Any], names: Sequence[str]) -> None:
+    """Say so where a few of many columns hold nearly all of the variance: their units may be why."""
+    with np.errstate(all="ignore"):  # what overflows is refused by who asks for it
+        variances = points.astype(np.float64).var(0)
+        order = np.argsort(-variances)
+        held = np.cumsum(variances[order]) / variances.sum()
+    vary = int((variances > 0).sum())
+    many = int(np.argmax(held > RULE)) + 1
+    if len(names) != len(variances) or vary < 2 or many > max(1, vary // 4) or not held[many - 1] > RULE:
+        return
+    ruling = choices([repr(names[place]) for place in np.sort(order[:many])])
+    holds, their = ("holds", "its unit is") if many == 1 else ("hold", "their units are")
+    say(
+        path,
+        f"{many} of {len(names)} columns, {ruling}, {holds} {RULE:.0%} of the variance: if {their} the reason, "
+        "--standardize (standardize=True) gives all the same say",
+    )
 
 
 def _chosen(path: Path, columns: Sequence[Column], reading: Reading) -> list[Column]:
@@ -197,6 +224,30 @@ def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
         raise ValueError("the table has no columns")
     dtype = np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64
     return np.column_stack([array.astype(dtype, copy=False) for array in arrays])
+
+
+def _all_coordinates(columns: Sequence[Column]) -> list[NDArray[Any]]:
+    """The numbers in each column; what is wrong with several in one way is said at once.
+
+    Raises:
+        TypeError, ValueError: as `_coordinates`.
+    """
+    arrays: list[NDArray[Any]] = []
+    refused: list[tuple[str, Exception]] = []
+    for column in columns:
+        try:
+            arrays.append(_coordinates(column))
+        except (TypeError, ValueError) as error:
+            refused.append((column.name, error))
+    if not refused:
+        return arrays
+    error = refused[0][1]
+    alike = [name for name, other in refused if type(other) is type(error)]
+    if len(alike) == 1:
+        raise error
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(alike)
+    raise type(error)(f"{error}; likewise {choices([repr(name) for name in alike[1:]])} (--drop {text.getvalue()!r})")
 
 
 def _coordinates(column: Column) -> NDArray[Any]:

@@ -224,9 +224,11 @@ def _check_condition(network: nn.Module, config: dict[str, Any], condition: dict
         plain = (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
         needed |= {key for key in optional if arguments[key].default is kinds.empty and arguments[key].kind in plain}
     if missing := sorted(needed - condition.keys()):
+        classes = config.get("num_class_embeds") or config.get("num_embeds_ada_norm")
+        which = f", of 0 to {classes - 1}" if classes and missing[0] == "class_labels" else ""
         raise ValueError(
             f"{title} is conditional: give condition={{{', '.join(f'{key!r}: ...' for key in missing)}}}"
-            f" (--condition {missing[0]}=...)"
+            f" (--condition {missing[0]}=...{which})"
         )
     return condition
 
