@@ -61,6 +61,36 @@ def test_norms_are_those_of_data_in_memory(n: int, d: int) -> None:
     torch.testing.assert_close(ends[0].norm, ends[1].norm, rtol=1e-4, atol=1e-6)
 
 
+def test_where_more_is_asked_than_float32_tells_sums_are_in_float64() -> None:
+    data, z = mixture(1500, 2900), noise(2, 2900)
+    exact = Empirical(data, tolerance=1e-9, dtype=torch.float64)
+    x, grid = exact.sample(2, 1), [0.06, 0.2, 0.4, 0.5]
+    truth = exact.localize_path(x, z.double(), grid)
+    assert float(truth.norm.min()) > 0.01
+    for law in (Empirical(data, tolerance=1e-5), BlockedEmpirical.of(data, 400, tolerance=1e-5)):
+        found = law.localize_path(x.float(), z, grid)
+        for name in ("norm", "trace", "ess"):  # in float32, 4e-5 off
+            torch.testing.assert_close(getattr(found, name).double(), getattr(truth, name), rtol=1e-5, atol=0)
+
+
+def test_what_is_left_out_is_little_about_the_likeliest_atom_wherever_the_query_is() -> None:
+    rng, d = np.random.default_rng(0), 80
+    data = np.zeros((400, d))
+    data[0, 0] = 100.0  # where the query says it is from; the posterior is near zero
+    data[2:] = rng.normal(size=(398, d)) / d**0.5
+    x, r = torch.from_numpy(data[:1]), 5.0
+    z = -r * x  # so that y = 0
+    weights = np.exp(-(r**2) / 2 * np.square(data).sum(1))
+    weights /= weights.sum()
+    mean = weights @ data
+    covariance = (data - mean).T @ ((data - mean) * weights[:, None])
+    norm, trace = r**2 * float(np.linalg.norm(covariance, 2)), r**2 * float(np.trace(covariance))
+    for law in (Empirical(data, dtype=torch.float64), BlockedEmpirical.of(data, 150, dtype=torch.float64)):
+        found = law.localize_path(x, z, [r])
+        assert float(found.norm) == pytest.approx(norm, rel=0.01)
+        assert float(found.trace) == pytest.approx(trace, rel=0.01)
+
+
 def test_single_points_are_localized_and_denoised() -> None:
     data = mixture(500, 4)
     whole, law = Empirical(data), BlockedEmpirical.of(data, 60)

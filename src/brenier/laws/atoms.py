@@ -13,6 +13,13 @@ from brenier.core.linalg import norm_by_krylov
 CHUNK = 4096  # atoms whose sums are formed at a time
 AT_ONCE = 1024  # and whose products of coordinates are
 SKETCH = 128  # random directions that stand for all that is outside a subspace
+LITTLE = 2**22  # numbers of atoms that are few: float64 costs nothing
+EXACT = 1e-4  # relative error of a norm, below which sums in float32 are too coarse for it
+
+
+def summed_in(dtype: torch.dtype, numbers: int, tolerance: float) -> torch.dtype:
+    """What products with so many numbers of atoms, and their second moments, are summed in."""
+    return torch.float64 if numbers < LITTLE or tolerance < EXACT else dtype
 
 
 @dataclass(frozen=True)
@@ -58,18 +65,19 @@ class SecondMoments:
     Args:
         atoms: shape (N, d).
         budget: bytes that the products of coordinates may take to be kept from one call to the next.
+        dtype: that they are summed in. Default: of the atoms.
     """
 
-    def __init__(self, atoms: Float[Tensor, "N d"], budget: float) -> None:
-        self._atoms = atoms
+    def __init__(self, atoms: Float[Tensor, "N d"], budget: float, dtype: torch.dtype | None = None) -> None:
+        self._atoms, self._dtype = atoms, dtype or atoms.dtype
         dim = atoms.shape[1]
         self._upper = torch.triu_indices(dim, dim, device=atoms.device)
         self._kept: list[Tensor] | None = None
-        if len(atoms) * self._upper.shape[1] * atoms.element_size() <= budget:
+        if len(atoms) * self._upper.shape[1] * self._dtype.itemsize <= budget:
             self._kept = [self._features(i) for i in range(0, len(atoms), AT_ONCE)]
 
     def _features(self, i: int) -> Float[Tensor, "p m"]:
-        chunk = self._atoms[i : i + AT_ONCE].T.contiguous()
+        chunk = self._atoms[i : i + AT_ONCE].T.to(self._dtype).contiguous()
         dim, number = chunk.shape
         features = chunk.new_empty(dim + self._upper.shape[1], number)
         features[:dim], place = chunk, dim
@@ -84,7 +92,7 @@ class SecondMoments:
         A covariance is blurred when the difference of moments that it is cancels a digit and a half. Past that, sums
         over thousands of atoms in float32 err by more than 0.02% of it.
         """
-        dim = self._atoms.shape[1]
+        dim, weights = self._atoms.shape[1], weights.to(self._dtype)
         moments = torch.zeros(dim + self._upper.shape[1], len(weights), dtype=weights.dtype, device=weights.device)
         for k, i in enumerate(range(0, len(self._atoms), AT_ONCE)):
             features = self._kept[k] if self._kept is not None else self._features(i)
@@ -328,9 +336,11 @@ def covariance_norm(
     return norm_by_krylov(Covariances(weights, chunked(atoms), about), start, tolerance=tolerance, steps=steps)
 
 
-def chunked(atoms: Float[Tensor, "N d"]) -> Callable[[], Iterable[Float[Tensor, "m d"]]]:
-    """The atoms in chunks that the caches hold."""
-    return lambda: atoms.split(chunk_rows(atoms.shape[1]))
+def chunked(
+    atoms: Float[Tensor, "N d"], dtype: torch.dtype | None = None
+) -> Callable[[], Iterable[Float[Tensor, "m d"]]]:
+    """The atoms in chunks that the caches hold, in another dtype if need be."""
+    return lambda: (part.to(dtype or atoms.dtype) for part in atoms.split(chunk_rows(atoms.shape[1])))
 
 
 def chunk_rows(dim: int) -> int:

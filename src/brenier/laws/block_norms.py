@@ -25,6 +25,7 @@ from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.laws import block_sums as sums
 from brenier.laws.atoms import second_order
 from brenier.laws.base import Screened
+from brenier.laws.block_products import Products, merge_product, products
 from brenier.laws.block_starts import TAKEN, from_sample
 from brenier.laws.gathered import Listed, Solved, solve
 from brenier.laws.posterior import FEW
@@ -198,7 +199,7 @@ class Batch:
             self._queries,
             found.peak,
             found.mass,
-            moment,
+            *found.about,
             self._least(found, few),
             pairs,
             v,
@@ -212,7 +213,7 @@ class Batch:
         )
         if pairs.shape[1]:
             self._extend(pairs, values.flatten(0, 1)[inside], means.flatten(0, 1)[inside], more.outside)
-        self._gather(more.cut(), few & (self._error > ground.tolerance))
+        self._gather(more.cut(), few & (self._error > ground.tolerance), found.about)
         done |= (self._error <= ground.tolerance) | (moment * self._squares <= LEAST)
         return (~done).nonzero().T
 
@@ -264,10 +265,10 @@ class Batch:
         if not bool(few.any()):
             return {}
         numbers, masses, moments = zip(*found.blocks, strict=True)
-        whole = (found.log_mass, found.peak + found.moment.clamp_min(1e-300).log())
-        stakes = torch.zeros(len(numbers), *self._shape)
-        for parts, total in zip((masses, moments), whole, strict=True):
-            stakes += torch.stack([(part.double() - total).exp().float() for part in parts])
+        apart, moment = found.about
+        total, scale = found.log_mass, moment.clamp_min(1e-300)
+        stakes = torch.stack([((part - total).exp() * (1 + apart / scale)).float() for part in masses])
+        stakes += torch.stack([(part - total - scale.log()).exp().float() for part in moments])
         order = stakes.argsort(0)
         out = stakes.gather(0, order).double().cumsum(0) <= self._ground.dropped / 4
         held = torch.ones_like(out).scatter_(0, order, ~out) & few
@@ -284,7 +285,7 @@ class Batch:
         rank = max(SAMPLED, math.ceil(2 * sums.MOST * len(sample) / atoms))
         if rank >= len(sample):
             return least
-        squares, moment = sums.squares(sample), found.moment / found.mass
+        squares, (apart, moment) = sums.squares(sample), found.about
         for rows in few.any(0).nonzero()[:, 0].split(max(1, sums.AT_ONCE // len(sample))):
             grams = queries.grams(rows, sample, squares)
             for s in range(self._shape[0]):
@@ -292,16 +293,17 @@ class Batch:
                 q = rows[at]
                 weights = queries.logits(grams[0][at], grams[1][at], s).double()
                 weights = weights.sub_(found.peak[s, q, None]).exp_().div_(found.mass[s, q, None])
-                stake = (grams[0][at].double() / moment[s, q, None].clamp_min(1e-300)).add_(1).mul_(weights)
+                steps = grams[0][at].double() + apart[s, q, None]
+                stake = steps.div_(moment[s, q, None].clamp_min(1e-300)).clamp_max_(1).add_(1).mul_(weights)
                 floor = stake.kthvalue(len(sample) - rank + 1, 1).values if len(at) else stake[:, 0]
                 least[s, q] = torch.maximum(least[s, q], floor)
         return least
 
-    def _gather(self, more: sums.More, few: Tensor) -> None:
+    def _gather(self, more: sums.More, few: Tensor, about: tuple[Tensor, Tensor]) -> None:
         """Norms of posteriors on few atoms, from those that matter: read by number, for some queries at a time."""
         ground, n = self._ground, self._shape[1]
         code, row, stake = more.code, more.row, more.stake.double()
-        total = more.visited.flatten()
+        total, moment = more.visited.flatten(), (about[1] * (1 + (about[0] > 0).double())).flatten()
         starts = torch.searchsorted(code, torch.arange(self._shape[0] * n + 1))
         listed: list[Listed] = []
         for k in few.flatten().nonzero()[:, 0].tolist():
@@ -311,7 +313,7 @@ class Batch:
             if count > FEW:  # a Krylov space: what is left out is counted
                 count = max(FEW + 1, min(int((left > ground.lost).sum()) + 1, len(left)))
             lost = float(left[count - 1]) + ground.dropped / 4
-            listed.append(Listed(k // n, k % n, row[part][:count].clone(), lost))
+            listed.append(Listed(k // n, k % n, row[part][:count].clone(), lost, float(moment[k])))
         budget = max(1, int(ground.memory / 4 / (4 * ground.dim)))  # atoms of a group
         share = sum(len(one.rows) for one in listed) // (PARTS * self._blocks.threads)
         groups = _groups(listed, min(budget, max(1, share)))
@@ -328,7 +330,7 @@ class Batch:
         """Norms of what neither leading directions nor few atoms tell: a round over the blocks for each product."""
         ground, dim = self._ground, self._ground.dim
         rows = max(1, int(ground.memory / 2 / (16 * ROOM * dim)))
-        moment = found.moment / found.mass
+        moment = found.about[1] * (1 + (found.about[0] > 0).double())
         held = self._holding(found, torch.ones(self._shape, dtype=torch.bool))
         for some in pairs.split(rows, 1):
             s, q = some
@@ -338,9 +340,9 @@ class Batch:
                 here = some[:, index]
                 asked = {k: on for k, mask in held.items() if bool((on := mask[here[0], here[1]]).any())}
                 least = ground.lost / ground.blocks.shape[0]
-                told = sums.Products(self._queries, found.peak, found.mass, moment, here, v, least)
-                product = self._blocks.map_reduce(sums.products, sums.merge_product, shared=told, asked=asked)
-                return product.product, product.shift
+                told = Products(self._queries, found.peak, found.mass, *found.about, here, v, least)
+                got = self._blocks.map_reduce(products, merge_product, shared=told, asked=asked)
+                return got.product / got.mass[:, None, None], got.shift / got.mass[:, None]
 
             def apply(v: Tensor, index: Tensor, times: Any = times, shift: Tensor = shift) -> Tensor:
                 found, shift[index] = times(v, index)

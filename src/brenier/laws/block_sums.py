@@ -21,10 +21,9 @@ from brenier.laws.atoms import CHUNK
 
 CACHED = 2**17  # numbers of float64 that caches hold
 AT_ONCE = 2**19  # numbers of an array of queries x atoms: what caches hold
-WIDE = 0.01  # mean squared distance from x, over |x|^2, from which on x may be taken off afterwards
-TOGETHER = 64  # posteriors whose products are made at once
 _INFINITE = 0x7F800000  # bits of infinity in float32
 MOST = 2048  # atoms that are listed for a posterior: more are not gathered
+ROUNDED = 1e-6  # of a second moment that rounding leaves of one which is subtracted from itself
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,7 @@ class Sums:
         mass: of weights.
         square: of squared weights.
         moment: of weights times |x - x_i|^2.
+        cross: of squared weights times that.
         inner: of weights times coordinates and their products, shape (B, n, k + p), for the SNRs at which they are
             asked for.
         blocks: number of each block, its log mass, and the log of its moment, (S, n) each.
@@ -109,6 +109,7 @@ class Sums:
     mass: Float[Tensor, "S n"]
     square: Float[Tensor, "S n"]
     moment: Float[Tensor, "S n"]
+    cross: Float[Tensor, "S n"]
     inner: Float[Tensor, "B n f"]
     broad: Int[Tensor, " B"]
     blocks: list[tuple[int, Tensor, Tensor]]
@@ -121,7 +122,8 @@ class Sums:
         self.peak = peak
         for name in ("mass", "moment"):
             getattr(self, name).mul_(own).addcmul_(others, getattr(other, name))
-        self.square.mul_(own.square()).addcmul_(others.square(), other.square)
+        for name in ("square", "cross"):
+            getattr(self, name).mul_(own.square()).addcmul_(others.square(), getattr(other, name))
         self.inner.mul_(own[self.broad, :, None]).addcmul_(others[self.broad, :, None], other.inner)
         self.blocks += other.blocks
         return self
@@ -130,6 +132,13 @@ class Sums:
     def log_mass(self) -> Float[Tensor, "S n"]:
         """Logarithm of the sum of weights itself."""
         return self.peak + self.mass.log()
+
+    @property
+    def about(self) -> tuple[Float[Tensor, "S n"], Float[Tensor, "S n"]]:
+        """|x_0 - x|^2 where an atom x_0 has most of the mass, else 0, and the second moment of `posterior.stakes`."""
+        top, moment = 1 / self.mass, self.moment / self.mass
+        apart = torch.where(top > 0.5, self.cross / self.square, 0)
+        return apart, torch.maximum(moment + apart * (1 - 2 * top).clamp_max(0), ROUNDED * moment)
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,7 @@ class First:
 def posterior_sums(block: Block, shared: First, active: Bool[Tensor, "S n"] | None) -> Sums:
     """The sums over one block, at the SNRs and queries where it is `active`; everywhere where that is None."""
     queries = shared.queries
-    size, n = len(queries.ratios), len(queries.x)
+    size, n, fine = len(queries.ratios), len(queries.x), queries.frame.fine
     place = {int(s): k for k, s in enumerate(shared.broad)}
     total: Sums | None = None
     part: Sums | None = None
@@ -175,7 +184,9 @@ def posterior_sums(block: Block, shared: First, active: Bool[Tensor, "S n"] | No
             weights.sub_(peak[:, None]).exp_()
             part.peak[s, at], part.mass[s, at] = peak.double(), weights.sum(1, dtype=torch.float64)
             part.square[s, at] = torch.linalg.vector_norm(weights, dim=1).double().square()
-            part.moment[s, at] = torch.einsum("nm,nm->n", weights, distances[here]).double()
+            steps = weights.to(fine) * distances[here]
+            part.moment[s, at] = steps.sum(1).double()
+            part.cross[s, at] = torch.einsum("nm,nm->n", weights.to(fine), steps).double()
             if s in place:
                 part.inner[place[s], at] = (weights.to(features.dtype) @ features).double()
     assert part is not None  # a block without an active query is not asked for
@@ -190,9 +201,10 @@ def merge_sums(first: Sums, second: Sums) -> Sums:
 
 
 def _empty(size: int, n: int, features: int, broad: Tensor) -> Sums:
-    mass, square, moment = (torch.zeros(size, n, dtype=torch.float64) for _ in range(3))
+    mass, square, moment, cross = (torch.zeros(size, n, dtype=torch.float64) for _ in range(4))
     peak = torch.full((size, n), -torch.inf, dtype=torch.float64)
-    return Sums(peak, mass, square, moment, torch.zeros(len(broad), n, features, dtype=torch.float64), broad, [])
+    inner = torch.zeros(len(broad), n, features, dtype=torch.float64)
+    return Sums(peak, mass, square, moment, cross, inner, broad, [])
 
 
 @dataclass(frozen=True)
@@ -201,7 +213,8 @@ class Second:
 
     Attributes:
         queries: as in the first round.
-        peak, mass, moment: found by it; the last divided by the mass.
+        peak, mass: found by it.
+        apart, moment: as `Sums.about` says.
         least: of mass and second moment together, the share below which an atom is not listed, shape (S, n).
         pairs: number of the SNR and of the query of posteriors whose part outside leading directions is wanted, (2, P).
         vectors: their leading eigenvectors inside, shape (P, k).
@@ -212,6 +225,7 @@ class Second:
     queries: Queries
     peak: Float[Tensor, "S n"]
     mass: Float[Tensor, "S n"]
+    apart: Float[Tensor, "S n"]
     moment: Float[Tensor, "S n"]
     least: Float[Tensor, "S n"]
     pairs: Int[Tensor, "2 P"]
@@ -295,9 +309,10 @@ def second_sums(block: Block, shared: Second, asked: Bool[Tensor, "S n"] | None)
                 found = torch.cat([mine @ rest, along @ rest[:, :sketch]], 1)
                 outside[own] += found.double()
             if len(names):
-                mine, apart = weights[len(own) :], distances[here[len(own) :]]
+                mine = weights[len(own) :]
+                apart = distances[here[len(own) :]] + shared.apart[s, names, None].to(weights)
                 scale = shared.moment[s, names, None].clamp_min(torch.finfo(torch.float32).tiny)
-                stake = (mine * apart).div_(scale.to(mine)).add_(mine)
+                stake = (mine * apart).div_(scale.to(mine)).clamp_max_(1).add_(mine)
                 visited[s, names] += stake.sum(1).double()
                 listed.append(_listed(stake, s * n + names, start, shared.least[s, names]))
     code, row, stake = (torch.cat(part) for part in zip(*listed, strict=True)) if listed else _nothing()
@@ -340,99 +355,3 @@ def _outside(atoms: Tensor, basis: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     squares = atoms.to(basis).square().sum(1, keepdim=True)
     rest = (squares - inside.square().sum(1, keepdim=True)).clamp_min(0)
     return inside, torch.cat([sketch, (left[:, :, None] * right[:, None]).flatten(1), rest, squares], 1)
-
-
-# Products with covariances, for Krylov spaces
-
-
-@dataclass(frozen=True)
-class Products:
-    """Posteriors (2, P) by numbers of SNR and query, and vectors (P, b, d) that their covariances are to multiply."""
-
-    queries: Queries
-    peak: Float[Tensor, "S n"]
-    mass: Float[Tensor, "S n"]
-    moment: Float[Tensor, "S n"]
-    pairs: Int[Tensor, "2 P"]
-    vectors: Float[Tensor, "P b d"]
-    least: float  # share of an atom in mass and second moment below which it is left out
-
-
-@dataclass
-class Product:
-    """Sums over atoms of w (x_i - x) <x_i - x, v>, shape (P, b, d), and of w (x_i - x)."""
-
-    product: Float[Tensor, "P b d"]
-    shift: Float[Tensor, "P d"]
-
-    def merge(self, other: Self) -> Self:
-        """Over the atoms of both."""
-        self.product += other.product
-        self.shift += other.shift
-        return self
-
-
-def products(block: Block, shared: Products, asked: Bool[Tensor, " P"]) -> Product:
-    """What one block adds to the posteriors that ask for it.
-
-    Those that are not much narrower than their distance from zero share products with the atoms as they are, x being
-    taken off afterwards: many columns at once are faster by far than steps to atoms for each query, and rounding does
-    not show.
-    """
-    queries, (snr, query) = shared.queries, shared.pairs
-    total = Product(
-        torch.zeros_like(shared.vectors, dtype=torch.float64),
-        torch.zeros(len(snr), queries.x.shape[1], dtype=torch.float64),
-    )
-    needed = torch.zeros(len(queries.x), dtype=torch.bool).index_fill_(0, query[asked], value=True)
-    wide = shared.moment[snr, query] >= WIDE * queries.x[query].double().square().sum(1)
-    for _, atoms, rows, distances, slopes in queries.pieces(block, needed):
-        local = torch.full((len(queries.x),), -1).scatter_(0, rows, torch.arange(len(rows)))
-        here = asked & (local[query] >= 0)
-        for own in (here & wide).nonzero()[:, 0].split(TOGETHER):
-            _together(total, shared, own, atoms, *_weights(shared, own, local[query[own]], distances, slopes))
-        for q in query[here & ~wide].unique().tolist():
-            own = (here & ~wide & (query == q)).nonzero()[:, 0]
-            weights, kept = _weights(shared, own, local[query[own]], distances, slopes)
-            steps = atoms[kept].to(weights) - queries.x[q].to(weights)
-            some, v = weights[:, kept], shared.vectors[own].to(weights)
-            along = (v.flatten(0, 1) @ steps.T).view(*v.shape[:2], -1).mul_(some[:, None])
-            total.product[own] += (along.flatten(0, 1) @ steps).view(v.shape).double()
-            total.shift[own] += (some @ steps).double()
-    return total
-
-
-def _weights(
-    shared: Products, own: Int[Tensor, " p"], place: Int[Tensor, " p"], distances: Tensor, slopes: Tensor
-) -> tuple[Float[Tensor, "p m"], Int[Tensor, " k"]]:
-    """Weights of atoms in some posteriors, 0 where they are too small in all, and which are not."""
-    queries, (snr, query) = shared.queries, shared.pairs[:, own]
-    weights = torch.empty(len(own), distances.shape[1], dtype=queries.frame.fine)
-    for s in snr.unique().tolist():
-        at = (snr == s).nonzero()[:, 0]
-        logits = queries.logits(distances[place[at]], slopes[place[at]], s)
-        weights[at] = logits.sub_(shared.peak[s, query[at], None].to(logits)).exp_().to(weights)
-    weights.div_(shared.mass[snr, query, None].to(weights))
-    scale = shared.moment[snr, query, None].clamp_min(torch.finfo(torch.float32).tiny).to(weights)
-    stake = (distances[place].to(weights) / scale).add_(1).mul_(weights)
-    return weights, (stake >= shared.least).any(0).nonzero()[:, 0]
-
-
-def _together(
-    total: Product, shared: Products, own: Int[Tensor, " p"], atoms: Tensor, weights: Tensor, kept: Int[Tensor, " k"]
-) -> None:
-    """Add what some atoms contribute to several posteriors at once."""
-    if len(kept) < len(atoms):
-        atoms, weights = atoms[kept], weights[:, kept]
-    y, v = atoms.to(weights), shared.vectors[own].to(weights)
-    x = shared.queries.x[shared.pairs[1, own]].to(weights)
-    along = (v.flatten(0, 1) @ y.T).view(*v.shape[:2], -1)
-    along.sub_(v @ x[:, :, None]).mul_(weights[:, None])
-    found = (along.flatten(0, 1) @ y).view(v.shape) - along.sum(2, keepdim=True) * x[:, None]
-    total.product[own] += found.double()
-    total.shift[own] += (weights @ y - weights.sum(1, keepdim=True) * x).double()
-
-
-def merge_product(first: Product, second: Product) -> Product:
-    """Over both."""
-    return first.merge(second)

@@ -24,7 +24,7 @@ from brenier.core.checks import check_memory
 from brenier.core.random import seeds
 from brenier.laws import block_looks as looks
 from brenier.laws import block_sums as sums
-from brenier.laws.atoms import leading_directions
+from brenier.laws.atoms import leading_directions, summed_in
 from brenier.laws.base import Localization, Screened, Target, far
 from brenier.laws.block_norms import NARROW, Batch, Ground, sizes
 from brenier.laws.empirical import decompose
@@ -80,8 +80,7 @@ class BlockedEmpirical(Target):
         centre = seen.mean.to(work).double()  # so that subtracting it rounds once
         unit = 2.0 ** round(math.log2(math.sqrt(seen.scatter / seen.count / self.dim) or 1.0))
         self.dtype = dtype or (torch.float64 if far(centre, unit) else torch.float32)
-        small = seen.count * self.dim < 2**22
-        fine = torch.float64 if small or self.dtype == torch.float64 else torch.float32
+        fine = summed_in(self.dtype, seen.count * self.dim, tolerance)
         self._frame = sums.Frame(blocks.name, centre, unit, self.dtype, fine, fine)
         self._places = Places.of(seen, first, torch.from_numpy(blocks.sizes()).double(), self._frame)
         self._variance = seen.scatter / seen.count

@@ -320,7 +320,16 @@ class Empirical(Target):
     def _distances(self, x: Tensor, dtype: torch.dtype, atoms: slice = slice(None)) -> Tensor:
         """|x - x_i|^2, with the products in `dtype`."""
         squares = x.to(dtype).square().sum(1)[:, None] + self._squares[atoms].to(dtype)
-        return torch.addmm(squares, x.to(dtype), self._atoms[atoms].to(dtype).T, alpha=-2).clamp_min_(0)
+        return self._products(squares, x, -2, atoms).clamp_min_(0)
+
+    def _products(self, start: Tensor, x: Tensor, alpha: float, atoms: slice) -> Tensor:
+        """start + alpha <x, x_i> in the dtype of `start`; where it is not that of the atoms, some of them at a time."""
+        own, x = self._atoms[atoms], x.to(start)
+        if own.dtype == start.dtype:
+            return torch.addmm(start, x, own.T, alpha=alpha)
+        starts = start.expand(len(x), len(own)).split(CHUNK, 1)
+        parts = zip(starts, own.split(CHUNK), strict=True)
+        return torch.cat([torch.addmm(first, x, part.to(first).T, alpha=alpha) for first, part in parts], 1)
 
     @cached_property
     def _product_dtype(self) -> torch.dtype:
@@ -331,15 +340,14 @@ class Empirical(Target):
         """
         gap = self.scales()[0] / self._unit
         blur = 18 / gap**2 * torch.finfo(self.dtype).eps * float(self._squares.max())
-        return torch.float64 if blur > 1e-4 else self._norms.moments.dtype
+        return torch.float64 if blur > 1e-4 else self._norms.fine
 
     def _grams(self, x: Tensor, z: Tensor, atoms: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """|x - x_i|^2 and <z, x - x_i>: all that any SNR needs of the queries and the atoms."""
         wide = self._product_dtype
         distances = self._distances(x, wide, atoms).to(self.dtype)
         along = (z * x).sum(1, dtype=torch.float64)[:, None].to(wide)
-        slopes = torch.addmm(along, z.to(wide), self._atoms[atoms].to(wide).T, alpha=-1).to(self.dtype)
-        return distances, slopes
+        return distances, self._products(along, z, -1, atoms).to(self.dtype)
 
     def _logits(self, distances: Tensor, slopes: Tensor, r: float, atoms: slice = slice(None)) -> Tensor:
         logits = (distances * (-(r**2) / 2)).sub_(slopes, alpha=r)

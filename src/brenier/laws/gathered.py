@@ -30,6 +30,7 @@ class Listed:
     query: int
     rows: Int[Tensor, " m"]
     lost: float  # of mass and second moment together
+    moment: float  # which is so large at most
 
 
 class Solved(NamedTuple):
@@ -78,8 +79,7 @@ def solve(
             for place, k in enumerate(at):
                 error = float(width[place])
                 if listed[k].lost > dropped:  # as in `PosteriorNorms`, what may be dropped is not counted
-                    moment = _moment(queries, listed[k], atoms[order[place, : count[place]]])
-                    error += _missing(listed[k].lost, moment * r**2, float(norm[place]))
+                    error += _missing(listed[k].lost, listed[k].moment * r**2, float(norm[place]))
                 found[k] = Solved(float(norm[place]) / r**2, float(trace[place]) / r**2, error)
     for query in sorted({one.query for one in listed if len(one.rows) > FEW}):
         own = [k for k, one in enumerate(listed) if one.query == query and len(one.rows) > FEW]
@@ -90,14 +90,6 @@ def solve(
 def _missing(lost: float, moment: float, norm: float) -> float:
     """What is left out adds at most its second moment to the norm, and takes its mass from what the others weigh."""
     return lost * (1 + moment / max(norm, 1e-300))
-
-
-def _moment(queries: Queries, one: Listed, atoms: Tensor) -> float:
-    """Mean squared distance from the query of the posterior on some atoms."""
-    r, x, z = queries.ratios[one.snr], queries.x[one.query], queries.z[one.query]
-    steps = atoms - x
-    distances = squares(steps)
-    return float((distances * (-(r**2) / 2) + r * (steps @ z).double()).softmax(0) @ distances)
 
 
 def _by_snr(listed: Sequence[Listed], some: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
@@ -111,8 +103,8 @@ def _many(queries: Queries, listed: Sequence[Listed], numbers: Tensor, atoms: Te
     """Krylov spaces on the atoms listed for posteriors of one query, which share the steps to them."""
     rows = torch.cat([one.rows for one in listed]).unique()
     x, z = queries.x[listed[0].query], queries.z[listed[0].query]
-    steps = atoms[torch.searchsorted(numbers, rows)].sub_(x)
-    distances, slopes = squares(steps), (steps @ z).double()
+    steps = atoms[torch.searchsorted(numbers, rows)].sub_(x).to(queries.frame.fine)
+    distances, slopes = squares(steps), (steps @ z.to(steps)).double()
     found: list[Solved] = []
     for one in listed:
         r, at = queries.ratios[one.snr], torch.searchsorted(rows, one.rows.sort().values)
@@ -124,7 +116,7 @@ def _many(queries: Queries, listed: Sequence[Listed], numbers: Tensor, atoms: Te
             own = steps[at]
         hopeless = _missing(one.lost, 1.0, 1.0) > tolerance  # a norm is below the second moment
         norm, trace, error, leading = _krylov(own, weights, moment, COARSE if hopeless else tolerance)
-        error += _missing(one.lost, moment, norm)
+        error += _missing(one.lost, one.moment, norm)
         found.append(Solved(norm, trace, error, leading if error > tolerance else None))
     return found
 

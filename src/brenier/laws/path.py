@@ -61,7 +61,7 @@ class Path:
         least, matter = torch.zeros_like(ess), torch.full_like(count, atoms)
         narrow = many[ess[many] < atoms / 8]
         if len(narrow):
-            stake = stakes(weights[narrow], self._distances[narrow])
+            stake, _ = stakes(weights[narrow], self._distances[narrow])
             least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
             matter[narrow] = (stake >= least[narrow, None]).sum(1)
         cheap = norms.cost(matter) < norms.least_cost  # on the atoms that matter alone

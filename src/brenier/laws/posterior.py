@@ -27,6 +27,8 @@ from torch import Tensor
 
 from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.laws.atoms import (
+    EXACT,
+    LITTLE,
     Covariances,
     SecondMoments,
     Subspace,
@@ -34,6 +36,7 @@ from brenier.laws.atoms import (
     chunked,
     covariance_norm,
     random_start,
+    summed_in,
 )
 
 FEW = 64  # atoms up to which a posterior is gathered into one small Gram matrix
@@ -105,6 +108,7 @@ class PosteriorNorms:
         self._atoms, self._squares, self._log_weights = atoms, squares, log_weights
         self.tolerance, self._dropped, self._memory = tolerance, dropped, memory
         self._dim, self._dtype, self._device = atoms.shape[1], atoms.dtype, atoms.device
+        self.fine = summed_in(atoms.dtype, atoms.numel(), tolerance)  # what second moments are summed in
         self._kept = threading.local()
 
     def prepare(self) -> None:
@@ -117,8 +121,8 @@ class PosteriorNorms:
     def select(self, weights: Tensor, distances: Tensor, ess: Tensor) -> tuple[Tensor, Tensor]:
         """The atoms that matter most at each query, heaviest first, and how many matter.
 
-        Those left out hold at most `dropped` of the posterior mass and of the second moment about x together. The count
-        is one more than are listed where that takes too many.
+        Those left out hold at most `dropped` of the posterior mass and of the second moment together, see `stakes`.
+        The count is one more than are listed where that takes too many.
         """
         most = min(FEW, len(self._atoms))
         listed = most == len(self._atoms)  # then nothing can be left out
@@ -126,7 +130,7 @@ class PosteriorNorms:
         count = torch.full((len(weights),), most if listed else most + 1, device=weights.device)
         rows = (ess < most).nonzero()[:, 0]
         if len(rows):
-            share = stakes(weights[rows], distances[rows])
+            share, _ = stakes(weights[rows], distances[rows])
             top = share.topk(most, dim=1)
             left = share.sum(1, dtype=torch.float64)[:, None] - top.values.cumsum(1, dtype=torch.float64)
             order[rows] = top.indices
@@ -137,13 +141,13 @@ class PosteriorNorms:
 
     @cached_property
     def moments(self) -> Float[Tensor, "N d"]:
-        """The atoms in the dtype that second moments are summed in: float64 where the problem is small."""
-        return self._atoms.double() if self._atoms.numel() < 2**22 else self._atoms
+        """The atoms, in float64 where they are few."""
+        return self._atoms.double() if self._atoms.numel() < LITTLE else self._atoms
 
     @cached_property
     def _random(self) -> Float[Tensor, "b N"]:
         """What Krylov spaces start from: the same for every query, so that blocks of any size give the same numbers."""
-        return torch.randn(BLOCK, len(self._atoms), generator=torch.Generator().manual_seed(0)).to(self.moments)
+        return torch.randn(BLOCK, len(self._atoms), generator=torch.Generator().manual_seed(0)).to(self.fine)
 
     @cached_property
     def concentration(self) -> float:
@@ -158,8 +162,11 @@ class PosteriorNorms:
 
     @cached_property
     def subspaces(self) -> Sequence[Subspace]:
-        """Leading directions of the data, few and more, as far as there is room for them."""
-        if self._dim <= NARROW:
+        """Leading directions of the data, few and more, as far as there is room for them.
+
+        None where a sketch of the rest would not do.
+        """
+        if self._dim <= NARROW or self.fine != self.moments.dtype:
             return []
         numbers = [rank + 2 * sketch + min(rank, HEAD) ** 2 // 2 for rank, sketch in (SMALL, LARGE)]
         room = max(self._memory / 2, SPARE) / self.moments.element_size() / len(self._atoms)
@@ -171,7 +178,8 @@ class PosteriorNorms:
         """Of the atoms, where they have few coordinates."""
         if self._dim > NARROW:
             return None
-        return SecondMoments(self._atoms, max(self._memory / 4, SPARE))
+        dtype = self.fine if self.tolerance < EXACT else self._dtype
+        return SecondMoments(self._atoms, max(self._memory / 4, SPARE), dtype)
 
     @cached_property
     def _inner(self) -> dict[int, SecondMoments]:
@@ -200,10 +208,12 @@ class PosteriorNorms:
         index, valid = order[:, :most], torch.arange(most, device=self._device) < count[:, None]
         steps = self._atoms[index].sub_(x[:, None])  # (n, m, d)
         square = torch.linalg.vector_norm(steps, dim=2, dtype=torch.float64).square()
-        along = (steps.double() @ z.double()[:, :, None])[..., 0]
+        steps = steps.double()
+        along = (steps @ z.double()[:, :, None])[..., 0]
         logits = self._log_weights[index] - square * (r**2 / 2) + r * along
-        weights = logits.masked_fill_(~valid, -torch.inf).softmax(1).to(self._dtype)
-        steps.sub_(weights[:, None] @ steps).mul_(r * weights.sqrt()[..., None])
+        weights = logits.masked_fill_(~valid, -torch.inf).softmax(1)
+        steps.sub_(weights[:, None] @ steps)  # where nearly all is on an atom that x is far from, float32 is too coarse
+        steps = steps.mul_(r * weights.sqrt()[..., None]).to(self._dtype)
         gram = steps @ steps.mT if steps.shape[1] <= steps.shape[2] else steps.mT @ steps
         norm, width, _ = norm_by_squaring(gram, self.tolerance)
         return norm, gram.diagonal(dim1=1, dim2=2).sum(1), width
@@ -214,11 +224,12 @@ class PosteriorNorms:
         matrix, blurred = self.second_moments.covariance(posterior.weights)
         for i in blurred.nonzero()[:, 0].tolist():
             kept = posterior.weights[i] > 0
-            weights, steps = posterior.weights[i, kept], self._atoms[kept] - posterior.x[i]
+            weights, steps = posterior.weights[i, kept].to(matrix), (self._atoms[kept] - posterior.x[i]).to(matrix)
             steps -= weights @ steps / weights.sum()
             matrix[i] = (steps * weights[:, None] / weights.sum()).T @ steps
         norm, width, _ = norm_by_squaring(matrix.mul_(posterior.snr.square()[:, None, None]), self.tolerance)
-        return norm, matrix.diagonal(dim1=1, dim2=2).sum(1), width
+        norm, trace, width = (part.to(self._dtype) for part in (norm, matrix.diagonal(dim1=1, dim2=2).sum(1), width))
+        return norm, trace, width
 
     def projected(self, posterior: Posterior, space: Subspace) -> tuple[Found, Float[Tensor, "n d"]]:
         """Many atoms in many dimensions, by their leading directions; an infinite error where these do not tell.
@@ -241,19 +252,19 @@ class PosteriorNorms:
 
     def dense(self, posterior: Posterior, direction: Float[Tensor, "n d"] | None) -> Found:
         """A Krylov space on all atoms, for all queries at once; `direction` is what projections found."""
-        atoms = self.moments
-        norm, trace, error = (torch.zeros_like(posterior.moment, dtype=atoms.dtype) for _ in range(3))
+        atoms, fine = self.moments, self.fine
+        norm, trace, error = (torch.zeros_like(posterior.moment, dtype=fine) for _ in range(3))
         rows = max(1, int(self._memory / (64 * BLOCK * len(atoms))))
         for index in torch.arange(len(norm), device=self._device).split(rows):
             part = posterior.at(index)
-            weights, x = _normalised(part.weights, atoms.dtype), part.x.to(atoms.dtype)
+            weights, x = _normalised(part.weights, fine), part.x.to(fine)
             if direction is None:
-                start = random_start(weights, atoms, self._random)
+                start = random_start(weights.to(atoms), atoms, self._random.to(atoms)).to(fine)
             else:  # with fewer random ones, which guard against taking what was next for the largest
                 start = random_start(weights, atoms, self._random[: BLOCK - 2])
                 length = torch.linalg.vector_norm(start[:, :1], dim=2, keepdim=True)
                 start = torch.cat([length * direction[index, None], start], 1)
-            covariances = Covariances(weights, chunked(atoms), about=x)
+            covariances = Covariances(weights, chunked(atoms, fine), about=x)
             norm[index], error[index], _ = norm_by_krylov(covariances, start, tolerance=self.tolerance)
             trace[index] = part.moment.to(trace) - covariances.mean.square().sum(1)
         r2 = posterior.snr.square()
@@ -280,12 +291,12 @@ class PosteriorNorms:
         """
         weights = torch.stack([each.weights for each in waiting])
         least = torch.tensor([each.least for each in waiting]).to(weights)
-        stake, moment = stakes(weights, distances), (weights * distances).sum(1, dtype=torch.float64)
+        stake, moment = stakes(weights, distances)
         while True:
             kept = (stake >= least[:, None]).any(0)
             left = (stake * ~kept).sum(1, dtype=torch.float64)  # of mass and second moment
             kept = kept.nonzero()[:, 0]
-            some = weights[:, kept].to(self.moments.dtype)
+            some = weights[:, kept].to(self.fine)
             some /= some.sum(1, keepdim=True)
             near, start = self._near(x, kept, some, stake[:, kept])
             norm, error, _ = norm_by_krylov(near, start, tolerance=self.tolerance / 2)
@@ -355,11 +366,19 @@ def least_stake(stake: Float[Tensor, "n N"], lost: float) -> Float[Tensor, " n"]
     return least
 
 
-def stakes(weights: Float[Tensor, "n N"], distances: Tensor) -> Float[Tensor, "n N"]:
-    """Of the mass and of the second moment about x, what each atom holds: an atom at x has only the former."""
-    stake = weights * distances
-    stake /= stake.sum(1, keepdim=True).clamp_min(torch.finfo(stake.dtype).tiny)
-    return stake.add_(weights)
+def stakes(weights: Float[Tensor, "n N"], distances: Tensor) -> tuple[Float[Tensor, "n N"], Float[Tensor, " n"]]:
+    """Of the mass and of the second moment, what each atom holds, and how large that moment is.
+
+    It is about x; where an atom x_0 has most of the mass, about that, |x_i - x_0|^2 <= 2 (|x_i - x|^2 + |x_0 - x|^2):
+    about x nearly all may then be that atom's own, and no others would matter.
+    """
+    top, place = weights.max(1, keepdim=True)
+    alone = top > 0.5
+    stake = weights * (distances + distances.expand_as(weights).gather(1, place) * alone)
+    stake.scatter_(1, place, stake.gather(1, place) * ~alone)
+    moment = stake.sum(1, keepdim=True, dtype=torch.float64)
+    stake /= moment.to(stake).clamp_min(torch.finfo(stake.dtype).tiny)
+    return stake.add_(weights), (moment * (1 + alone.double()))[:, 0]
 
 
 def _normalised(weights: Float[Tensor, "n N"], dtype: torch.dtype) -> Float[Tensor, "n N"]:
