@@ -61,9 +61,11 @@ package: $(VENV)/.installed-package  ## Wheel and sdist, checked; the wheel is t
 	$(VENV)-bare/bin/brenier plan two-points --steps 4
 	rm -rf $(VENV)-bare
 
+# Of PyPI alone, torch comes with some gigabytes of CUDA; `make TORCH_BACKEND=cpu lowest` asks PyTorch's own index instead.
 lowest:  ## The tests with the oldest versions that pyproject.toml allows (needs uv).
 	uv venv --quiet --allow-existing $(VENV)-lowest
-	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --torch-backend cpu -e ".[dev]"
+	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct \
+		$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -e ".[dev]"
 	$(VENV)-lowest/bin/pytest -o filterwarnings= --numprocesses auto --maxprocesses 4 --dist worksteal
 
 clean:  ## Everything that the targets made, but for .venv.

@@ -66,6 +66,7 @@ class Interrupt:
         if name == MODULE:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where the tests run in the background
 MODULE = sys.argv.pop(1)
 from brenier.__main__ import run
 sys.exit(run())

@@ -23,6 +23,7 @@ _PRINT = {
     "evaluation": "evaluation.print_evaluation",
     "audit": "audit.print_audit",
     "difficulty": "difficulty.print_difficulty",
+    "atlas": "atlas.print_atlas",
     "schedule": "schedule.print_schedule",
 }
 _TIMED = ("transport", "blocked transport", "flow", "schedule")
