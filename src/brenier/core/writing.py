@@ -8,8 +8,9 @@ one can be told, and removed.
 import os
 import re
 import secrets
+import sys
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,14 @@ def atomic_path(path: str | os.PathLike[str], force: bool = False) -> Generator[
 def write_dataset(data: "xr.Dataset", path: Path) -> None:
     """Write a dataset as netCDF. The same data make the same bytes."""
     # Through memory: HDF5 takes the process down when the disk fills up under a file that it has open.
-    path.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
+    with _alone():
+        path.write_bytes(bytes(data.to_netcdf(engine="h5netcdf")))
+
+
+def _alone() -> AbstractContextManager[object]:
+    """Have xarray take no lock of the active Dask client for what this process writes: its scheduler may not know it."""
+    dask = sys.modules.get("dask")
+    return nullcontext() if dask is None else dask.config.set(scheduler="synchronous")
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from brenier import probe
 from brenier.core.blocks import cluster
 from brenier.core.blocks.blocks import Block, Blocks, joined
 from brenier.core.blocks.rows import rows_of
+from brenier.core.writing import write_dataset
 from brenier.laws.blocked import BlockedEmpirical
 from brenier.transport.semidiscrete.blocked import BlockedSemiDiscrete
 from brenier.transport.semidiscrete.blocked_cells import BlockedCells
@@ -201,7 +203,9 @@ def test_a_worker_that_dies_is_no_error_and_a_scheduler_is_one_line(
         running.end()
 
 
-def test_a_fit_goes_on_without_a_worker_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_goes_on_without_a_worker_that_dies_and_ends_without_a_scheduler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = np.random.default_rng(1).normal(size=(90, 7)).astype(np.float32)
     np.save(tmp_path / "a.npy", rows)
     alone = BlockedSemiDiscrete(BlockedEmpirical.of(rows, 30)).fit(0.3, progress=False)
@@ -220,11 +224,27 @@ def test_a_fit_goes_on_without_a_worker_that_dies(tmp_path: Path, monkeypatch: p
             client.wait_for_workers(2, timeout=30)
             there = BlockedSemiDiscrete(BlockedEmpirical.of(tmp_path / "a.npy", 30)).fit(0.3, progress=False)
             assert len(client.nthreads()) == 1
+
+            def ending(self: BlockedCells, *arguments: Any, **options: Any) -> Any:
+                running.scheduler.kill()
+                return tally(self, *arguments, **options)
+
+            monkeypatch.setattr(cluster, "SECONDS", 1.0)
+            monkeypatch.setattr(BlockedCells, "tally", ending)
+            with pytest.raises(ValueError, match=r"^the scheduler at tcp://.* is gone: start it anew"):
+                BlockedSemiDiscrete(BlockedEmpirical.of(tmp_path / "a.npy", 30)).fit(0.3, progress=False)
     finally:
         running.end()
     assert there.result is not None
     assert there.result.stopped == "tolerance"
     torch.testing.assert_close(there.heights, alone.heights, rtol=0, atol=1e-5)
+
+
+def test_results_are_written_without_the_cluster(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "Lock", lambda name: pytest.fail("a lock of the cluster"))
+    write_dataset(xr.Dataset({"a": ("n", np.arange(3.0))}), tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as found:
+        assert found["a"].values.tolist() == [0, 1, 2]
 
 
 def slow(block: Block, shared: Any, asked: Any) -> Any:

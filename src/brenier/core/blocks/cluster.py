@@ -110,10 +110,10 @@ def check_versions(client: Any) -> None:
         ValueError: which, or that they have none.
     """
     seen = _KNOWN.setdefault(client.id, set())
-    there = {*client.scheduler_info(n_workers=-1)["workers"]}
-    if there <= seen:
-        return
     with _one_line(client):
+        there = {*client.scheduler_info(n_workers=-1)["workers"]}
+        if there <= seen:
+            return
         refuse_others(client.run(importlib.metadata.version, "brenier", on_error="return"))
     seen |= there
 
@@ -323,7 +323,8 @@ def _answers(client: Any) -> bool:
 
 def threads_of(client: Any) -> int:
     """Of all workers together; 1 where there is none yet."""
-    return max(1, sum(client.nthreads().values()))
+    with _one_line(client):
+        return max(1, sum(client.nthreads().values()))
 
 
 def _next(futures: Sequence[Any], client: Any) -> Collection[Any]:
