@@ -23,6 +23,7 @@ _NATS = 40.0  # what is that much smaller than the largest part is left out
 _NARROW = 2.5  # deviations of the noise that a panel's own nodes resolve
 _STEEP = 16.0  # nats by which the kernel may fall over a panel that is summed over its own nodes
 _FULL = 8.5  # Phi of it is 1
+_CLEAR = 1e-6  # the last coefficients of log p on a panel, which has digits to tell a power by
 _FINE, _FINE_GAUSS = legendre.leggauss(32)  # enough for a Gaussian from its peak to e^-50 of it
 _BLOCK = 2**17  # places x panels at once: what the caches hold
 _ROWS = 2**14  # of values of a series
@@ -121,9 +122,13 @@ class Convolved:
         return mean, (mass * (self._u - mean).square()).sum() / mass.sum()
 
     def powers(self) -> tuple[float, float]:
-        """d log p/d log|u| on the first and on the last panel; -inf on narrow ones, which a power does not need."""
+        """d log p/d log|u| on the first and on the last panel; -inf on narrow ones, which a power does not need.
+
+        Those on which a function has lost its digits, far out, are passed over.
+        """
         powers: list[float] = []
-        for panel, near, away in ((0, -1, 0), (-1, 0, -1)):
+        clear = torch.where(self.coefficients[:, -3:].abs().amax(1) < _CLEAR)[0].tolist()
+        for panel, near, away in ((min(clear, default=0), -1, 0), (max(clear, default=-1), 0, -1)):
             u, values = self._u[panel], self._values[panel]
             ratio = float(u[away] / u[near])
             powers.append(float(values[away] - values[near]) / math.log(ratio) if ratio > 1.05 else -math.inf)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from brenier.laws.base import Target
+from brenier.laws.line import bergstrom
 from brenier.laws.line.density import OnTheLine
 from brenier.laws.line.search import read_support
 from brenier.laws.mixture import GaussianMixture
@@ -102,6 +103,8 @@ def of_distribution(distribution: Any, support: Sequence[float] | None = None, *
         kind.__name__ == "DiscreteDistribution" for kind in _kinds(distribution)
     ):
         raise ValueError(_discrete(name or str(known)))
+    if known == "vonmises":
+        raise ValueError(f"{name or known} is a law on the circle: vonmises_line is the same from -pi to pi")
     if isinstance(family, stats.rv_continuous):
         shapes, place, scale = _standard(family, getattr(distribution, "args", ()), getattr(distribution, "kwds", {}))
         written = ", ".join(f"{float(value):g}" for value in shapes)
@@ -111,7 +114,7 @@ def of_distribution(distribution: Any, support: Sequence[float] | None = None, *
             raise ValueError(f"{name}: parameters out of range for {known}")
 
         def log_density(x: Any) -> Any:
-            return family.logpdf(x, *shapes)
+            return bergstrom.log_density(x, *shapes) if known == "levy_stable" else family.logpdf(x, *shapes)
 
     elif hasattr(distribution, "logpdf") and hasattr(distribution, "icdf"):
         place, scale, log_density = 0.0, 1.0, distribution.logpdf

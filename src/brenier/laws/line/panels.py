@@ -32,6 +32,7 @@ _RESOLVED = 1e-12  # error of a log density
 _LOOKS = 3  # halvings after which a stretch without mass is believed to have none
 _MOST = 20000  # panels
 _NEGLIGIBLE = 1e-18  # mass of a panel that need not be resolved, of the whole
+_UNSEEN = 1e-30  # mass of a panel on which a function may give up, of the whole
 
 
 class Panels(NamedTuple):
@@ -107,10 +108,11 @@ def _octaves(log_density: LogDensity, centre: float, unit: float, end: float) ->
     x = centre + math.copysign(1, unit) * inside
     with np.errstate(all="ignore"):
         values = np.asarray(log_density(x), dtype=float)
+        middle = float(np.asarray(log_density(np.array([centre])), dtype=float)[0])
     bounded = math.isfinite(end)
     if bounded:
         return np.append(x, end), False
-    top = float(np.max(values, initial=-np.inf, where=np.isfinite(values)))
+    top = float(np.max(values, initial=middle if math.isfinite(middle) else -np.inf, where=np.isfinite(values)))
     with np.errstate(invalid="ignore"):
         spent = ~(values >= top - DEPTH)  # NaN, too: far out, a function may give up
         weight = values + np.log(inside)
@@ -134,7 +136,7 @@ def _octaves(log_density: LogDensity, centre: float, unit: float, end: float) ->
             f"log_density falls like {slope:.3g} log|x| only: quantiles at 1e-20 are too large to be computed with; "
             "give a support that ends"
         )
-    if settled == last and last < len(x) and not values[last] < values[last - 1]:
+    if 0 < settled == last < len(x) and not values[last] < values[last - 1]:
         raise ValueError(
             f"log_density is {values[last]:g} at x = {x[last]:.3g}, where there still is mass: give a support that "
             "ends before"
@@ -183,14 +185,16 @@ def _halved(
         tiny = (mass < known + math.log(_NEGLIGIBLE)) & (half < 1e-9 * unit)
         empty = highest < top - DEPTH
         smooth: NDArray[np.bool_] = np.asarray(finite.all(1))
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"):
             tail = abs(np.where(smooth[:, None], values, 0) @ ANALYSIS[-3:].T).max(1)
             change = np.minimum(highest - lowest, VARIATION)
             noise = 64 * (_EPS * abs(np.where(finite, values, 0)).max(1) + grain / half * change)
-            rounding = (tail < 1e-8) & (tail > 0.7 * before)  # beside a kink it halves, where all is noise it stays
-            noise = np.where((left <= support[0]) | (right >= support[1]), np.minimum(noise, 1e-6), noise)  # a power?
+            at_end = (left <= support[0]) | (right >= support[1])  # a power?
+            rounding = (tail < 1e-8) | (~at_end & (mass + np.log(tail) < known + math.log(_NEGLIGIBLE)))
+            rounding &= tail > 0.7 * before  # beside a kink it halves, where all is noise it stays
+            noise = np.where(at_end, np.minimum(noise, 1e-6), noise)
             good = smooth & (highest - lowest <= VARIATION) & ((tail <= _RESOLVED + noise) | rounding)
-        ended = narrowest | tiny | (half < 1e-300)
+        ended = narrowest | tiny | (half < 1e-300) | (~smooth & (mass < known + math.log(_UNSEEN)))
         for i in np.flatnonzero(ended & ~good & ~empty):
             values[i] = _last(left[i], right[i], x[i], values[i], support, float(mass[i] - known))
         keep = (good | ended) & ~empty & (values.max(1) > -np.inf)
