@@ -105,7 +105,7 @@ def write_dataset(data: "xr.Dataset", path: Path) -> None:
 
 
 def _alone() -> AbstractContextManager[object]:
-    """Have xarray take no lock of the active Dask client for what this process writes: its scheduler may not know it."""
+    """Have xarray take no lock of the active Dask client for what is written here: its scheduler may not know it."""
     dask = sys.modules.get("dask")
     return nullcontext() if dask is None else dask.config.set(scheduler="synchronous")
 
