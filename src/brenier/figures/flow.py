@@ -19,7 +19,7 @@ from brenier.figures.page import counted, letter_panels, page, plain, short
 from brenier.transport.mongeampere import MongeAmpere, images, read_potential
 from brenier.transport.mongeampere.portrait import portrait
 
-SIZES = {1: (5.6, 5.4, 0.15, 0.82), 2: (9, 5.0, 0.09, 0.84), 3: (9, 8.6, 0.09, 0.91)}  # inches, and edges
+SIZES = {1: (5.6, 5.4, 0.15, 0.82), 2: (9, 5.25, 0.09, 0.84), 3: (9, 8.6, 0.09, 0.91)}  # inches, and edges
 BELOW, BETWEEN = 1.25, 1.55  # inches, for what lies under panels
 ENDS = {
     "closed form": "in closed form",

@@ -46,7 +46,7 @@ def plot_transport(transport: SemiDiscrete | xr.Dataset, threshold: float | None
     """
     name = None if isinstance(transport, SemiDiscrete) else transport.attrs.get("target")
     found = _fitted(transport)
-    with page(9, 5, _title(found, name), at=0.97) as figure:
+    with page(9, 5.15, _title(found, name), at=0.97) as figure:
         layout = {"left": 0.08, "right": 0.98, "bottom": 0.23, "top": 0.84, "wspace": 0.22}
         left, right = figure.subplots(1, 2, gridspec_kw=layout)
         if found.dim == 1 and found.labels is None:
