@@ -52,12 +52,13 @@ def test_moments_are_those_of_all_rows() -> None:
 
 def test_few_rows_are_all_taken_and_of_many_some(monkeypatch: pytest.MonkeyPatch) -> None:
     law = BlockedEmpirical.of(data(300, 2).numpy(), 70)
-    assert torch.equal(some_of(law, 10, 0), data(300, 2))
+    assert some_of(law, 10, 0).tolist() == list(range(300))
     monkeypatch.setattr(streams, "SOME", 100)
     some = some_of(law, 50, 3)
     assert len(some) == 100
     assert len(some_of(law, 200, 3)) == 200
-    assert torch.equal(some, some_of(law, 50, 3))
+    assert np.array_equal(some, some_of(law, 50, 3))
+    assert torch.equal(streams.rows_of_law(law, some), data(300, 2)[some])
 
 
 def test_an_evaluation_against_data_in_blocks_is_that_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +78,29 @@ def test_an_evaluation_against_data_in_blocks_is_that_in_memory(monkeypatch: pyt
     assert float(some["value"].sel(metric="frechet")) == pytest.approx(
         float(whole["value"].sel(metric="frechet")), rel=0.05
     )
-    with pytest.raises(ValueError, match="labels are of data in memory"):
-        evaluate(x, law, labels=np.zeros(240), progress=False)
+
+
+def test_principal_components_and_labels_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, spread = np.random.default_rng(0), np.array([5.0, 3, 2, 1, 0.5, 0.2])
+    labels = np.arange(600) % 2
+    y = (rng.normal(size=(600, 6)) * spread + 6 * labels[:, None]).astype(np.float32)
+    x = (rng.normal(size=(60, 6)) * spread + 6 * labels[:60, None]).astype(np.float32)
+    law = BlockedEmpirical.of(y, 70)
+    whole = evaluate(x, y, features="pca", labels=labels, progress=False)
+    same = evaluate(x, law, features="pca", labels=labels, progress=False)
+    np.testing.assert_allclose(same["value"], whole["value"], rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(streams, "SOME", 200)
+    some = evaluate(x, law, features="pca", labels=[("cat", "dog")[k] for k in labels], progress=False)
+    assert some.attrs["features"] == whole.attrs["features"] == "pca, 6 components"
+    plain = evaluate(x, law, progress=False)["value"]  # all components: the same distances
+    for name in ("frechet", "frechet_debiased"):
+        assert float(some["value"].sel(metric=name)) == pytest.approx(float(plain.sel(metric=name)), rel=1e-6)
+    frechet = (float(one["value"].sel(metric="frechet")) for one in (some, whole))
+    assert next(frechet) == pytest.approx(next(frechet), rel=0.02)
+    assert "accuracy" in some.attrs["classifier"]
+    assert float(some["value"].sel(metric="mmr")) == pytest.approx(float(whole["value"].sel(metric="mmr")), abs=0.05)
+    with pytest.raises(ValueError, match="labels must be 600, one for each point"):
+        evaluate(x, law, labels=labels[:200], progress=False)
 
 
 def test_three_different_points_are_needed() -> None:

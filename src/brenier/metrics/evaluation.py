@@ -16,13 +16,13 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from brenier.catalog import LawLike, load_target
 from brenier.core import records
 from brenier.core.checks import whole_number
-from brenier.core.points import put_back
+from brenier.core.points import as_labels, put_back
 from brenier.core.work import progress_bar
 from brenier.distances.wasserstein import debiased_w2, sliced_w2
 from brenier.laws.alike import order_of, warn_of_scales
@@ -32,7 +32,7 @@ from brenier.metrics.copying import Memorisation, memorisation
 from brenier.metrics.digits import load_digits_classifier
 from brenier.metrics.distances import frechet_distance, frechet_of_moments, kernel_distance
 from brenier.metrics.estimates import Estimate, around, points_of
-from brenier.metrics.features import Features, extract
+from brenier.metrics.features import Features, Moments, extract
 from brenier.metrics.modes import LAMBDA, Classifier, class_probabilities, fit_classifier, mode_mixture, stray
 from brenier.metrics.neighbours import MAX_MEMORY, NEIGHBOURS, precision_recall
 from brenier.metrics.streams import memorisation_in_blocks, moments, rows_of_law, some_of
@@ -72,6 +72,7 @@ class _Read(NamedTuple):
     event_shape: tuple[int, ...]
     name: str
     whole: BlockedEmpirical | None = None  # of which the points are some rows, where they are not all in memory
+    numbers: NDArray[np.intp] | None = None  # of these rows
 
     @property
     def size(self) -> int:
@@ -130,14 +131,15 @@ def evaluate(
         train: what the sampler was trained on. Default: the reference, if that is data.
         classifier: for mode mixture, see `class_probabilities`; "digits" is the one that comes along. Default: the
             reference itself where it is a mixture, that of the digits where it is the built-in "digits", else none.
-        labels: of the reference's points: fits a classifier to them, see `fit_classifier`.
+        labels: of the reference's points: fits a classifier to them, see `fit_classifier`. Of data in blocks all rows
+            have one, and those that are drawn are fitted to.
         features: of distances and neighbourhoods, see `features.extract`. W2 and memorisation are those of the points.
         k: neighbours that make a neighbourhood.
         threshold: lambda of mode mixture.
         seed: of every random number.
         max_memory: GiB that a block of distances may take, default 0.25, and from which on files are used in blocks,
-            default half of what is free. Of data in blocks all rows tell moments and neighbours, and 10,000 at random
-            the rest, or as many as there are samples; see `metrics.streams`.
+            default half of what is free. Of data in blocks all rows tell moments, principal components and neighbours,
+            and 10,000 at random the rest, or as many as there are samples; see `metrics.streams`.
         progress: show a bar on stderr, where that is a terminal.
 
     Returns:
@@ -185,8 +187,10 @@ def evaluate(
                 options: dict[str, Any] = {"held_out": held_out, "seed": seed, "max_memory": max_memory}
                 memory = memorisation_in_blocks(x, trained.whole, origin, **options)
         advance(0.1)
-        seen, called = _features(x, y, features, origin)
         known = _moments_of(data, features, origin)
+        seen, called = _features(x, y, features, origin, known)
+        if known is not None and features == "pca":
+            known = _projected(known, seen)
         rows = _against(x, y, seen, k, seed, max_memory, advance, known)
         control: dict[str, Estimate] = {}
         if memory is not None and trained is not None and memory.method == "held-out" and trained.size >= len(x):
@@ -262,7 +266,8 @@ def _read(source: Samples | LawLike, name: str, n: int, seed: int, max_memory: f
     law = load_target(source, blocks=True, max_memory=max_memory)
     if isinstance(law, BlockedEmpirical):
         called = name if law.name == "data" else law.name
-        return _Read(some_of(law, n, seed), law, True, law.event_shape, called, law)
+        numbers = some_of(law, n, seed)
+        return _Read(rows_of_law(law, numbers), law, True, law.event_shape, called, law, numbers)
     law = law if law.drawn_from is None else law.drawn_from
     places, chances = law.point_masses()
     from_data = law.atoms > 0 and bool((chances == chances[0]).all())
@@ -277,12 +282,12 @@ def _classifier(
 ) -> tuple[Classifier | None, Tensor | None]:
     """What tells modes apart; and, if it was fitted to the reference, what it says of that without having seen it."""
     if labels is not None:
-        if data.whole is not None:
-            raise ValueError(f"labels are of data in memory, and {data.name} is used in blocks: leave labels out")
         if classifier is not None:
             raise ValueError("labels fit a classifier, and a classifier is given: leave one of them out")
         if not data.from_data:
             raise ValueError(f"labels belong to points, and {data.name} is a law: give data as the reference")
+        if data.numbers is not None and len(data.numbers) < data.size:
+            labels = as_labels(labels, data.size)[data.numbers]
         fitted = fit_classifier(y, labels, seed=seed)
         return fitted, fitted.held_out
     modes = None if data.law is None else data.law.components
@@ -315,7 +320,7 @@ def _against(
     seed: int,
     max_memory: float,
     advance: Callable[[float], None],
-    known: tuple[Tensor, Tensor, int] | None,
+    known: Moments | None,
 ) -> dict[str, Estimate]:
     """Distances and neighbourhoods; the Frechet distance from moments that are `known` of all data, where there are."""
     u, v = seen(x), seen(y)
@@ -343,21 +348,34 @@ def _dataset(found: dict[str, Row]) -> xr.Dataset:
 
 
 def _features(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], features: Features, origin: Float[Tensor, " d"]
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    features: Features,
+    origin: Float[Tensor, " d"],
+    known: Moments | None,
 ) -> tuple[Callable[[Tensor], Tensor], str]:
     """What `extract` gives, for points less `origin`: a function of the user's is given the points as they are."""
     if not callable(features):
-        return extract(x, y, features=features)
+        return extract(x, y, features=features, known=known)
     seen, called = extract(put_back(x, origin), put_back(y, origin), features=features)
     return lambda points: seen(put_back(points, origin)), called
 
 
-def _moments_of(data: _Read, features: Features, origin: Float[Tensor, " d"]) -> tuple[Tensor, Tensor, int] | None:
-    """Mean, covariance and number of all reference points, where only some are in memory; of features as they are."""
-    if data.whole is None or features != "raw" or len(data.points) == data.size:
+def _moments_of(data: _Read, features: Features, origin: Float[Tensor, " d"]) -> Moments | None:
+    """Mean, covariance and number of all reference points, where only some are in memory and features are linear."""
+    if data.whole is None or features not in ("raw", "pca") or len(data.points) == data.size:
         return None
     mean, covariance = moments(data.whole)
     return mean - origin.cpu(), covariance, data.size
+
+
+def _projected(known: Moments, seen: Callable[[Tensor], Tensor]) -> Moments:
+    """The same of principal components, which `seen` makes of points: x -> A (x - c)."""
+    mean, covariance, count = known
+    zero = torch.zeros_like(mean)
+    start = seen(zero[None])
+    axes = seen(torch.eye(len(mean)).to(mean)) - start  # A'
+    return seen(mean[None])[0], axes.T @ covariance @ axes, count
 
 
 def _pairs(memory: Memorisation, x: Float[Tensor, "n d"], train: _Read, origin: Float[Tensor, " d"]) -> xr.Dataset:

@@ -20,6 +20,7 @@ from brenier.laws.base import far
 from brenier.metrics.estimates import points_of
 
 Features: TypeAlias = str | nn.Module | Callable[[Tensor], Tensor]
+Moments: TypeAlias = tuple[Float[Tensor, " d"], Float[Tensor, "d d"], int]  # mean, covariance, number of points
 
 COMPONENTS = 64  # principal components, at most
 PER_COMPONENT = 10  # samples to each of them, at least
@@ -27,7 +28,7 @@ _BATCH = 1024  # points per call of a module
 
 
 def extract(
-    samples: Numbers, reference: Numbers, *, features: Features = "raw"
+    samples: Numbers, reference: Numbers, *, features: Features = "raw", known: Moments | None = None
 ) -> tuple[Callable[[Tensor], Tensor], str]:
     """The function that takes points to their features, and what it is called.
 
@@ -40,27 +41,32 @@ def extract(
             and no more than give each ten samples and ten points of the reference; or a module or function, which is
             given float32 rows, 1,024 at a time; a function gets float64 ones of points that lie so far from zero that
             float32 would not tell them apart. A module is called in evaluation mode, where its parameters are.
+        known: mean, covariance and number of all points of the reference, where those given are some of them.
 
     Raises:
         ValueError: points that do not fit, no such features, or a reference without principal axes.
         TypeError: neither a name nor a function.
     """
     x, y = points_of(samples, reference)
-    seen, called = _seen(features, min(len(x), len(y)), y)
+    count = len(y) if known is None else known[2]
+    seen, called = _seen(features, min(len(x), count), y, known)
     return arrays_too(read=lambda _, values, name: as_points(values, name, dtype=torch.float64))(seen), called
 
 
-def _seen(features: Features, fewest: int, reference: Float[Tensor, "m d"]) -> tuple[Callable[[Tensor], Tensor], str]:
+def _seen(
+    features: Features, fewest: int, reference: Float[Tensor, "m d"], known: Moments | None
+) -> tuple[Callable[[Tensor], Tensor], str]:
     if features == "raw":
         return lambda points: points, "raw"
     if features == "pca":
-        centre = reference.mean(0)
+        centre = reference.mean(0) if known is None else known[0].to(reference)
         room = fewest // PER_COMPONENT
         count = min(COMPONENTS, reference.shape[1], max(room, 1))
         centred = reference - centre
         if not float(centred.abs().max()) > 1e-12 * float(reference.abs().max()):
             raise ValueError("the reference is a single point: it has no principal components, use features='raw'")
-        axes = torch.linalg.eigh(centred.mT @ centred).eigenvectors.flip(1)[:, :count]
+        second = centred.mT @ centred if known is None else known[1].to(reference)
+        axes = torch.linalg.eigh(second).eigenvectors.flip(1)[:, :count]
         return lambda points: (points - centre) @ axes, f"pca, {count} component{'s' * (count > 1)}"
     if isinstance(features, str):
         raise ValueError(f"no features {features!r}: they are 'raw', 'pca', a torch module or a function")

@@ -26,12 +26,12 @@ SOME = 10_000  # rows of data in blocks that are taken for what is quadratic, or
 AMONG = 10_000  # of them that are held against the others, for a control
 
 
-def some_of(law: BlockedEmpirical, least: int, seed: int) -> Float[Tensor, "n d"]:
-    """Rows at random, in their order: `SOME`, at least `least`; all where there are no more."""
+def some_of(law: BlockedEmpirical, least: int, seed: int) -> NDArray[np.intp]:
+    """Numbers of rows at random, ascending: `SOME`, at least `least`; all where there are no more."""
     count = max(SOME, least)
     if len(law) <= count:
-        return rows_of_law(law, np.arange(len(law)))
-    return rows_of_law(law, np.sort(np.random.default_rng(seed).choice(len(law), count, replace=False)))
+        return np.arange(len(law))
+    return np.sort(np.random.default_rng(seed).choice(len(law), count, replace=False))
 
 
 def rows_of_law(law: BlockedEmpirical, numbers: NDArray[np.intp]) -> Float[Tensor, "n d"]:
