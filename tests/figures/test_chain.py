@@ -180,6 +180,18 @@ def test_divergences_are_relative_to_the_last_step(by_quantiles):
     assert not lines(figures.plot_chain_divergences(standing_still(by_quantiles)), "w2_backward")
 
 
+def test_chains_under_a_potential_show_entropies_there_and_back(by_quantiles):
+    found = run(potential="logcosh")
+    titles = [ax.get_title(loc="left") for ax in figures.plot_chain(found).axes]
+    assert titles[4:] == ["(e) The way there in $W_2$, KL and TV", "(f) The way back in $W_2$, KL and TV"]
+    ax = figures.plot_chain_entropies(found)
+    known = found["kl_forward"].to_numpy()  # the start is a point: at step 0 it has no relative entropy
+    np.testing.assert_allclose(lines(ax, "kl_forward")[0].get_ydata()[1:], known[1:] / known[1])
+    assert len(figures.plot_chain(by_quantiles).axes) == 4
+    with pytest.raises(ValueError, match="kl_forward"):
+        figures.plot_chain_entropies(found.drop_vars("kl_forward"))
+
+
 def test_the_score_error_is_drawn_with_its_prediction_and_its_band(with_error, by_quantiles):
     ax = figures.plot_chain_error(with_error)
     for name in ("w2_error", "w2_error_predicted"):

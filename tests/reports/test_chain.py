@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from brenier.laws.mixture import GaussianMixture
+from brenier.probing.chain.potential import Potential
 from brenier.probing.chain.run import chain
 from brenier.reports.chain import headline, print_chain, sentences
 from brenier.reports.tables import scale
@@ -303,3 +304,9 @@ def test_whatever_the_numbers_the_sentences_are_true_of_them(
             assert near <= max(1.005 * far, far + slack * math.hypot(near, far)) * (1 + 1e-9)
     if "changes by" in way:
         assert abs(gap[0] - gap[-1]) <= slack * math.hypot(gap[0], gap[-1]) * (1 + 1e-9)
+
+
+def test_normal_laws_under_a_quadratic_potential_are_told_of() -> None:
+    law, start = (GaussianMixture([1.0], [[0.0, shift]], [np.diag([2.0, 0.5])]) for shift in (0.0, 1.0))
+    found = chain(law, start, potential=Potential.of_quadratic(np.diag([1.0, 2.0])), steps=3, progress=False)
+    assert "Corollary 2 holds W2(mu',nu')" in printed(found)

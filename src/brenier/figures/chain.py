@@ -2,12 +2,13 @@
 
 Panels, each a function of its own: the four distances; the growth rate on the way back with those of theory; the gap on
 the way back with its bounds; relative entropy and total variation beside W2 (explicit laws on the line) or the
-localization (particles); and what the score's error does, where it has one. All have the Ornstein-Uhlenbeck time from
-left to right, with the SNR on top: the way there is read rightwards, the way back leftwards, and markers point along.
-Bands reach two standard errors to each side; quantiles have none. ([LDK24] Section 3, Theorem 4, Corollary 2.)
+localization (particles); under a potential the contraction on the way there, and entropies on both ways; and what the
+score's error does, where it has one. All have the Ornstein-Uhlenbeck time from left to right, with the SNR on top: the
+way there is read rightwards, the way back leftwards, and markers point along. Bands reach two standard errors to each
+side; quantiles have none. ([LDK24] Section 3, Theorem 4, Corollary 2.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -63,6 +64,8 @@ def plot_chain(chain: xr.Dataset) -> Figure:
     panels: list[Callable[[xr.Dataset, Axes], Axes]] = [plot_chain_distances, plot_chain_rates, plot_chain_bounds]
     fourth = plot_chain_contraction if "contraction" in chain else plot_chain_localization
     panels.append(plot_chain_divergences if {"kl_backward", "mean_localization"} <= set(chain) else fourth)
+    if "contraction" in chain and "kl_backward" in chain:
+        panels += [plot_chain_entropies, plot_chain_divergences]
     if "w2_error" in chain:
         panels += [plot_chain_error] + [plot_chain_localization] * ("kl_backward" in chain)
     rows = -(-len(panels) // 2)
@@ -146,14 +149,6 @@ def plot_chain_divergences(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
     target's own law mu both hold what the finite steps add.
     What is not known or infinite is left out: at step 0, laws with point masses have no finite relative entropy.
     """
-    ax = _panel(ax, chain, "The way back in $W_2$, KL and TV")
-    shown: dict[str, Array] = {}
-    for name in ("w2_chain", "kl_chain", "w2_backward", "kl_backward", "tv_backward"):
-        if name in chain:
-            values = values_of(chain, name)
-            if 0 < values[-1] < np.inf:
-                shown[name] = np.where(np.isfinite(values), values, np.nan) / values[-1]
-    floor = _distance_axis(ax, list(shown.values()), DEEPEST)
     styles = {
         "w2_chain": (r"$W_2(\bar\mu,\bar\nu)$", ORANGE, "<", "--"),
         "kl_chain": (r"$\mathrm{KL}(\bar\mu\,|\,\bar\nu)$", BLUE, "o", "--"),
@@ -161,11 +156,44 @@ def plot_chain_divergences(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
         "kl_backward": (r"$\mathrm{KL}(\mu\,|\,\bar\nu)$", BLUE, "d", "-"),
         "tv_backward": (r"$\mathrm{TV}(\mu,\bar\nu)$", GREEN, "s", ":"),
     }
+    return _relative(_panel(ax, chain, "The way back in $W_2$, KL and TV"), chain, styles, last=True)
+
+
+def plot_chain_entropies(chain: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """W2, KL and total variation of mu and nu on the way there, each divided by its value at the first step.
+
+    A law with point masses has no finite relative entropy at step 0: then KL and total variation are those over step 1.
+
+    Raises:
+        ValueError: relative entropies of the chain are not known.
+    """
+    records.check(chain, "chain")
+    if "kl_forward" not in chain:
+        raise ValueError("this chain has no variable 'kl_forward': it is known of laws on the line, and of normal laws")
+    styles = {
+        "w2_forward": (r"$W_2(\mu,\nu)$", ORANGE, ">", "-"),
+        "kl_forward": (r"$\mathrm{KL}(\mu\,|\,\nu)$", BLUE, "d", "-"),
+        "tv_forward": (r"$\mathrm{TV}(\mu,\nu)$", GREEN, "s", ":"),
+    }
+    return _relative(_panel(ax, chain, "The way there in $W_2$, KL and TV"), chain, styles, last=False)
+
+
+def _relative(ax: Axes, chain: xr.Dataset, styles: Mapping[str, tuple[str, object, str, str]], *, last: bool) -> Axes:
+    """Variables over their values at the last step, or at the first one at which they are known."""
+    shown: dict[str, Array] = {}
+    for name in styles:
+        if name not in chain:
+            continue
+        values = np.where(np.isfinite(values_of(chain, name)), values_of(chain, name), np.nan)
+        known = values[-1:] if last else values[np.isfinite(values)][:1]
+        if len(known) and known[0] > 0:
+            shown[name] = values / known[0]
+    floor = _distance_axis(ax, list(shown.values()), DEEPEST)
     drawn = chain.assign({name: ("step", values) for name, values in shown.items()})
-    drawn = drawn.drop_vars(["w2_backward_se", "w2_chain_se"], errors="ignore")
+    drawn = drawn.drop_vars([f"{name}_se" for name in styles], errors="ignore")
     handles: list[Artist] = [_curve(ax, drawn, name, *styles[name], floor) for name in shown]
     handles.append(ax.axhline(1, color=BLACK, linewidth=0.8, zorder=1, label="no change"))
-    ax.set_ylabel("relative to the last step")
+    ax.set_ylabel(f"relative to the {'last' if last else 'first'} step")
     return legend_below(ax, handles)
 
 

@@ -211,7 +211,7 @@ def _theory(chain: xr.Dataset) -> str:
         text = f"With an exact score, {text}"
     elif math.isfinite(found := float(chain["ratio_chain"])):
         text += f" (found: {scale(found)})"
-    richness = values(chain, "richness")
+    richness = values(chain, "richness") if "richness" in chain else np.empty(0)
     richness = richness[np.isfinite(richness)]
     here = f"; the error here has M from {scale(richness.min())} to {scale(richness.max())}" if richness.size else ""
     return f"{text}, and, to first order in eta, small errors of richness M to {listed}{here}."

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import solve_ivp
+from scipy.integrate import quad, solve_ivp
+from scipy.stats import multivariate_normal, norm
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from brenier import Potential, chain
 from brenier.laws.mixture import GaussianMixture
-from brenier.probing.chain.gaussian import Normal, account_of_normals, kl_of_normals, w2_of_normals
+from brenier.probing.chain.gaussian import Normal, account_of_normals, kl_of_normals, tv_of_normals, w2_of_normals
 
 HESSIAN = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 0.3]])
 CENTRE = np.array([1.0, -1.0, 0.0])
@@ -100,3 +101,30 @@ def test_steps_without_a_minimiser_and_maps_that_fold_are_refused():
             1.0,
             "flow",
         )
+
+
+@pytest.mark.parametrize("shift", [1e-3, 0.5, 6.0])
+def test_total_variation_of_shifted_normal_laws(shift):
+    a, b = (Normal(np.array([0.3, place, -1.0]), np.diag([1.0, 4.0, 0.1])) for place in (0.0, 2 * shift))
+    assert tv_of_normals(a, b) == pytest.approx(2 * norm.cdf(shift / 2) - 1, rel=1e-6)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 2.0), (1.0, 0.5), (0.0, 1.001), (0.3, 20.0)])
+def test_total_variation_along_one_axis_by_quadrature(mean, deviation):
+    expected = quad(
+        lambda x: abs(norm.pdf(x) - norm.pdf(x, mean, deviation)) / 2, -200, 200, points=range(-6, 7), limit=900
+    )
+    a, b = Normal(np.array([0.0, mean]), np.diag([1.0, deviation**2])), Normal(np.zeros(2), np.eye(2))
+    assert tv_of_normals(a, b) == pytest.approx(tv_of_normals(b, a), rel=1e-9)
+    assert tv_of_normals(a, b) == pytest.approx(expected[0], abs=1e-6)
+
+
+def test_total_variation_of_normal_laws_in_the_plane():
+    mean, covariance = np.array([1.0, 0.5]), np.array([[2.0, 0.3], [0.3, 0.5]])
+    x = np.stack(np.meshgrid(*[np.arange(-12, 12, 0.03)] * 2), -1)
+    gap = multivariate_normal(mean, covariance).pdf(x) - multivariate_normal(np.zeros(2)).pdf(x)
+    found = tv_of_normals(Normal(mean, covariance), Normal(np.zeros(2), np.eye(2)))
+    assert found == pytest.approx(0.03**2 * np.abs(gap).sum() / 2, abs=1e-5)
+    flat = Normal(mean, np.diag([1.0, 0.0]))
+    assert tv_of_normals(flat, Normal(mean, covariance)) == 1
+    assert math.isnan(tv_of_normals(flat, flat))
