@@ -256,6 +256,17 @@ def fresh():
     return x, {low: reference(FOUR, x, 1 / 0.1 * FOUR.scales()[1], low, 1e-5) for low in (0.0, 0.1)}
 
 
+def test_the_deepest_of_several_valleys_is_found(fresh, monkeypatch):
+    x, ends = fresh
+
+    def left():
+        return rms(integrate(FOUR, x, plan(FOUR, 6, solver="unipc-3", progress=False).sigmas, "unipc-3").x - ends[0.0])
+
+    several = left()
+    monkeypatch.setattr(planning, "MANY_VALLEYS", 1)
+    assert several < 0.75 * left()
+
+
 @pytest.mark.parametrize("sigma_min", [None, 0.1])
 def test_error_beats_every_grid_made_by_hand(fresh, sigma_min):
     x, ends = fresh

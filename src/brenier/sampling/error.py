@@ -9,8 +9,9 @@ in three stages, each starting where the one before ended:
 1. Its linear prediction, local error times amplification (see `pilots`), by Levenberg and Marquardt's method from every
    hand-made grid: no evaluation of the denoiser.
 2. The error itself, from runs of the sampler on the pilots: Broyden's updates turn the derivatives of the prediction
-   into those of the error, so that one trial takes one run.
-3. In few dimensions, where evaluations are cheap, derivatives of the error by difference quotients.
+   into those of the error, so that one trial takes one run. As the error has several valleys, from several of these
+   ends and grids that differ, where evaluations are cheap.
+3. There, too, derivatives of the error by difference quotients, from the least of these.
 
 Another objective (see `objectives`) takes the place of the mean square from the second stage on, which then starts from
 difference quotients, too: only the error itself is known along the probes of the prediction.
@@ -44,11 +45,12 @@ Jacobian: TypeAlias = Callable[[Array], Array]
 
 COLUMNS = 512  # of a table, in the first stage
 TRIALS = 30  # of the linear prediction, from each start
-RUNS = 14  # of the sampler on the pilots, before the third stage
-HANDS = 5  # of them for grids made by hand
+HANDS = 5  # grids made by hand that are run on the pilots
+RUNS = 7  # of the sampler on the pilots, in the second stage from each start
+DEEPEST = 3  # ends of the second stage that the third goes on from
 TURNS = 5  # trials of the second stage by another objective
 ROUNDS, EACH = 3, 4  # for a network: how often derivatives are made, and trials from each
-VALLEYS = 3  # starts that the first of these rounds may be made from
+VALLEYS, MANY_VALLEYS = 3, 8  # starts that differ, of networks, and of laws whose evaluations are cheap
 APART = 0.7  # between starts, in log sigma of the level that differs most
 REFINEMENTS = 8  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
@@ -122,8 +124,11 @@ def minimise(
     starts: Sequence[Sequence[float]],
     refinements: int = REFINEMENTS,
     objective: str = "error",
-) -> Found:
-    """The grid that leaves the pilots the smallest end error, or what else is to be small.
+    valleys: int = 1,
+) -> tuple[Found, list[Array]]:
+    """The grid that leaves the pilots the smallest end error, or what else is to be small, and others near to it.
+
+    Few pilots flatter what they were asked for long: on others a grid that was found before may do better.
 
     Args:
         law: the law that the pilots belong to.
@@ -132,11 +137,12 @@ def minimise(
         starts: grids to start from, with the same ends and steps; the first `HANDS` are run themselves, too.
         refinements: trials in the third stage; each costs half as many runs as there are steps.
         objective: one of `objectives.OBJECTIVES`.
+        valleys: how many starts that differ the second stage of "error" is made from.
     """
     grids = _Grids(pilots.sigmas[0], pilots.sigmas[-1], pilots.to_zero)
     sampler = _Sampler(law, pilots, solver)
     if len(starts[0]) == 2:
-        return sampler.found(np.asarray(starts[0]), objective)
+        return sampler.found(np.asarray(starts[0]), objective), []
 
     def predicted(sigmas: Array) -> float:
         return float(np.square(few.contributions(sigmas, solver).sum(0)).sum())
@@ -144,20 +150,25 @@ def minimise(
     def all_slopes(sigmas: Array) -> Array:
         return _prediction_slopes(pilots, sigmas, solver) / math.sqrt(len(pilots.end))
 
+    def left(gaps: Array) -> tuple[float, float]:
+        """Between points of data many grids may leave the pilots no error at all: then the prediction decides."""
+        sigmas = grids.sigmas(gaps)
+        return sampler.error(sigmas)[1], predicted(sigmas)
+
     few, firsts = pilots.thinned(COLUMNS), _descents(pilots, grids, solver, starts)
-    plain = objective == "error"
-    candidates = firsts[:2] + [grids.gaps(start) for start in starts[:HANDS]]
-    # Between points of data many grids may leave the pilots no error at all: then the prediction decides.
-    ranks = [(sampler.error(sigmas)[1], predicted(sigmas)) for sigmas in map(grids.sigmas, candidates)]
-    best = candidates[ranks.index(min(ranks))]
-    if plain:
-        best, _ = _descend(grids, best, sampler.projected, all_slopes, RUNS - len(candidates), secant=True)
+    hands = [grids.gaps(start) for start in starts[:HANDS]]
+    begin = sorted([*firsts[: 2 if valleys == 1 else None], *hands], key=left)
+    if objective == "error":
+        tried = _apart(grids, begin, valleys)
+        ends = [_descend(grids, gaps, sampler.projected, all_slopes, RUNS, secant=True) for gaps in tried]
+        ends = sorted(ends, key=lambda found: found[1])[:DEEPEST]
     else:
-        sampler.aim = sampler.found(grids.sigmas(best), objective).objective
-        best = min(candidates, key=lambda gaps: sampler.error(grids.sigmas(gaps))[1])
-        best, _ = _descend(grids, best, sampler.error, sampler.slopes, TURNS, secant=True)
-    best, _ = _descend(grids, best, sampler.error, sampler.slopes, refinements)
-    return sampler.found(grids.sigmas(best), objective)
+        sampler.aim = sampler.found(grids.sigmas(begin[0]), objective).objective
+        best = min(begin, key=lambda gaps: sampler.error(grids.sigmas(gaps))[1])
+        ends = [_descend(grids, best, sampler.error, sampler.slopes, TURNS, secant=True)]
+    refined = [_descend(grids, gaps, sampler.error, sampler.slopes, refinements) for gaps, _ in ends if refinements]
+    best, *others = (grids.sigmas(gaps) for gaps, _ in sorted([*refined, *ends], key=lambda found: found[1]))
+    return sampler.found(best, objective), others
 
 
 def by_runs(

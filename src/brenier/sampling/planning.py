@@ -24,6 +24,7 @@ from brenier.probing.profile import probe
 from brenier.sampling.driver import beginning, check_points, integrate
 from brenier.sampling.error import (
     HANDS,
+    MANY_VALLEYS,
     REFINEMENTS,
     VALLEYS,
     by_prediction,
@@ -53,7 +54,7 @@ LOWER = 4.0  # by what factor "error" may go below the lowest level of other cri
 BELOW = 32.0  # by what factor pilots follow the flow beyond the lowest level of grids that end at 0
 UNITS = (0.25, 0.5, 1.0)  # of hand-made grids that plans are held against, in the law's largest length
 OF_DEAR = 8  # of an explicit law whose posteriors are dear, pilots are at most this part of a probe's queries
-LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots, all stages of `error`
+LOW = 8  # dimensions up to which evaluations are taken to be cheap: more pilots
 MORE = 4  # by what factor at least the pilots of an explicit law are more there
 REFINED = 20  # steps from which on the third stage of `error`, of cost trials x steps^2, has fewer trials
 BUDGET = 512  # samples that planning for a network may cost: fewer leave no pilot to follow
@@ -301,9 +302,11 @@ def _least(
         found, hand = by_runs(law, flown, solver, starts, objective, valleys)
         rivals = [_known(law, hand.tolist())]
     else:
-        cheap = law.dim <= LOW and not law.dear
-        refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
-        found, rivals = minimise(law, flown, solver, starts, refinements, objective), safe
+        swift = not law.dear and (law.dim <= LOW or not law.atoms)
+        refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if swift else 0
+        valleys = MANY_VALLEYS if swift else 1
+        found, others = minimise(law, flown, solver, starts, refinements, objective, valleys)
+        rivals = [*others, *safe]
     found = placed(law, flown, solver, found)
     grid, spent = found.sigmas, flown.evaluations + found.evaluations
     asked, end = flown, found.end
