@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -29,7 +29,7 @@ from brenier.core.reading.options import Reading
 from brenier.core.reading.read import check_fields, fields_of, read_array
 from brenier.core.work import usable_device
 from brenier.laws.base import Target
-from brenier.laws.blocked import BlockedEmpirical
+from brenier.laws.blocked import BlockedEmpirical, refused
 from brenier.laws.empirical import Empirical
 from brenier.laws.from_density import python_law
 from brenier.laws.given import as_law, points_law
@@ -195,15 +195,19 @@ def load_target(
 def _rows_that_stay(law: str | os.PathLike[str], reading: Reading, max_memory: float | None) -> Rows | None:
     """The rows of a file that is used in blocks; None for all else."""
     text = os.fspath(law)
-    if not can_stay(law) or reading.standardize is not False:
+    if not can_stay(law):
         return None
     limit = free_memory() / 2 if max_memory is None else max_memory * 2**30
     together = cluster.active() is not None
     if not together and size_of(text) <= limit / LARGER:
         return None
-    rows = file_rows(text, reading)
+    rows = file_rows(text, replace(reading, standardize=False))
     wide = 4 if np.can_cast(rows.dtype, np.float32) else 8
-    return rows if together or wide * math.prod(rows.shape) > limit else None
+    if not together and wide * math.prod(rows.shape) <= limit:
+        return None
+    if reading.standardize is not False:
+        raise refused(_label(text), "standardize")
+    return rows
 
 
 def is_network(law: LawLike) -> bool:

@@ -338,8 +338,8 @@ def test_larger_files_are_used_in_blocks(brenier: Command, tmp_path: Path) -> No
     assert np.allclose(whole["localization"], blocks["localization"], rtol=0.01)
     assert "dropped_mass" in blocks.attrs
     assert "dropped_mass" not in whole.attrs
-    for words in (("--about", "law"), ("--holdout", 0.5)):
-        brenier("probe", tmp_path / "a.npy", *FEW, "--max-memory", 1e-6, *words).refused("is used in blocks")
+    for words in (("--about", "law"), ("--holdout", 0.5), ("--model", tmp_path / "a.npy"), ("--standardize",)):
+        brenier("probe", tmp_path / "a.npy", *FEW, "--max-memory", 1e-6, *words).refused("is used in blocks", "memory")
     rows[[397, 399], 1] = np.nan
     np.save(tmp_path / "a.npy", rows)
     brenier(*asked, tmp_path / "bad.nc", "--max-memory", 1e-6).refused("block 0, rows 397, 399 (counted from 0)")

@@ -319,7 +319,7 @@ def test_points_in_blocks_are_carried_to_where_they_lie(brenier: Command, files:
     assert brenier(*in_blocks, "--resume").code == 0
     before = (files / "map.nc").read_bytes()
     for words in (("--labels", files / "labels.txt"), ("--figure", files / "a.png")):
-        brenier(*in_blocks, "--force", *words).refused("used in blocks, without", words[0])
+        brenier(*in_blocks, "--force", *words).refused("used in blocks, which take no", words[0], "--max-memory")
     brenier(*in_blocks, "--force", "--start", files / "whole.nc").refused("holds a transport, and a blocked transport")
     brenier("show", files / "map.nc", "--figure", files / "a.png").refused("no figure of the kind 'blocked transport'")
     brenier("transport", "digits", "-o", files / "b.nc", "--workers", 1).refused(

@@ -60,6 +60,7 @@ def run_transport(
     classes = None if labels is None else read_labels(labels, files.values(labels))
     told = None if conditions is None else read_array(conditions, files.values(conditions))
 
+    from brenier.laws.blocked import refused
     from brenier.transport import BlockedSemiDiscrete, SemiDiscrete
     from brenier.transport.semidiscrete.portrait import portrait
 
@@ -75,7 +76,7 @@ def run_transport(
         else:
             alone = {"--labels": labels, "--conditions": conditions, "--kappa": kappa, "--figure": figure}
             if asked := [name for name, value in alone.items() if value is not None]:
-                raise ValueError(f"{law.name} is used in blocks, without {', '.join(asked)}: leave that out")
+                raise refused(law.name, ", ".join(asked))
             known = None if unfinished.start is None else BlockedSemiDiscrete.load(unfinished.start, law)
             transport = BlockedSemiDiscrete(law, shares, source=source)
         about: dict[str, Any] = {"target": law.name, "event_shape": list(law.event_shape)}

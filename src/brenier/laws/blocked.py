@@ -33,6 +33,12 @@ from brenier.laws.screening import Places
 SAMPLE = 8192  # atoms that tell the leading directions, and how broad posteriors are
 
 
+def refused(name: str, what: str) -> ValueError:
+    """What data in blocks do not take, and what to do instead."""
+    instead = "leave that out, or have them in memory: give --max-memory (max_memory=) room for all, without workers"
+    return ValueError(f"{name} is used in blocks, which take no {what}: {instead}")
+
+
 class BlockedEmpirical(Target):
     """The empirical measure of the rows of a file, a store, a dask array, of equal weights.
 

@@ -26,6 +26,7 @@ from brenier.core.random import seeds
 from brenier.core.records import Variables
 from brenier.core.work import one_thread, progress_bar
 from brenier.laws.base import Screened, Target
+from brenier.laws.blocked import refused
 from brenier.laws.empirical import Empirical
 from brenier.laws.levels import default_snrs, given_snrs
 from brenier.laws.line.quadrature import localization_quadrature, onset
@@ -149,7 +150,7 @@ def probe(
     views = whole_number(views, "views", 0, 64)
     seed = whole_number(seed, "seed", 0)
     chosen = _choose_method(method, law)
-    asked = _choose_question(about, holdout, law)
+    asked = _choose_question(about, holdout, model, law)
     behind = isinstance(law, Empirical) and asked == "law"
     usual = usual_queries(law.dim) if behind else law.default_queries
     queries = whole_number(usual if queries is None else queries, "queries", 1, MOST - 1)
@@ -219,7 +220,7 @@ def _choose_method(method: str, law: Target) -> Literal["quadrature", "monte-car
     raise ValueError(f"method must be auto, quadrature or monte-carlo, got {method!r}")
 
 
-def _choose_question(about: str | None, holdout: float | None, law: Target) -> Literal["law", "atoms"]:
+def _choose_question(about: str | None, holdout: float | None, model: object, law: Target) -> Literal["law", "atoms"]:
     if about not in (None, "law", "atoms"):
         raise ValueError(f"about must be law or atoms, got {about!r}")
     if not law.in_memory:
@@ -229,7 +230,9 @@ def _choose_question(about: str | None, holdout: float | None, law: Target) -> L
                 " atoms), or give a part that fits into memory"
             )
         if holdout is not None:
-            raise ValueError(f"holdout needs data in memory, and {law.name} is used in blocks: leave holdout out")
+            raise refused(law.name, "holdout")
+        if model is not None:
+            raise refused(law.name, "model")
         if about is None:
             note = "is used in blocks: its points themselves are probed (about='atoms'), not the law behind them"
             warnings.warn(f"{law.name} {note}", UserWarning, stacklevel=3)
