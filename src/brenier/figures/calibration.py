@@ -45,7 +45,7 @@ ROWS = {
     "negative": "positivity",
 }
 SPLITS = {"predicted": "by predicted error", "outlying": r"by $|D-\mathrm{E}D|$", "moved": r"by $|x-D|$"}
-APART = 0.35  # between the verdicts and the checks, in rows
+BREAK = 0.35  # between the verdicts and the checks, in rows
 NARROW, WIDE = 0.3, 3.0  # ratios of errors: what an axis shows at least, and at most, to each side of 1
 
 
@@ -86,7 +86,7 @@ def plot_verdicts(calibration: xr.Dataset, ax: Axes | None = None) -> Axes:
     edges = np.concatenate([[low], np.sqrt(snr[1:] * snr[:-1]), [high]])
     verdicts = [calibration[f"verdict_{purpose}"].to_numpy() for purpose in PURPOSES]
     table = np.vstack([*verdicts, calibration["level"].to_numpy()])
-    places = -np.arange(len(table)) - np.where(np.arange(len(table)) < len(verdicts), 0, APART)
+    places = -np.arange(len(table)) - np.where(np.arange(len(table)) < len(verdicts), 0, BREAK)
     for row, codes in enumerate(table):
         height = 0.9 if row >= len(verdicts) else 1.0
         for k, code in enumerate(codes):

@@ -15,7 +15,7 @@ from brenier.laws.base import Target
 
 CHANNELS = (1, 3, 4)  # of images: grey, RGB, and RGB with a fourth
 ROWS = 256  # points whose values tell a scale
-APART = 10.0  # ratio of two spreads that no two sets of one kind have
+UNLIKE = 10.0  # ratio of two spreads that no two sets of one kind have
 PIXELS = 16  # numbers of a point above which 0 to 1 and -1 to 1 are two scales, and not two laws
 
 
@@ -85,7 +85,7 @@ def warn_of_scales(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], name: str, 
     """Say where two sets of points cannot be on one scale, such as 0 to 255 and -1 to 1.
 
     Warns:
-        UserWarning: spreads differ by a factor of `APART`, or one has values from 0 to 1, the other from -1 to 1.
+        UserWarning: spreads differ by a factor of `UNLIKE`, or one has values from 0 to 1, the other from -1 to 1.
     """
     values = [points[:ROWS].cpu().double().numpy() for points in (x, y)]
     if not all(np.isfinite(each).all() for each in values):
@@ -95,7 +95,7 @@ def warn_of_scales(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], name: str, 
     if min(spreads) <= 0:
         return
     kinds = {_kind(end) for end in ends}
-    if max(spreads) > APART * min(spreads) or (x.shape[1] >= PIXELS and kinds == {"0..1", "-1..1"}):
+    if max(spreads) > UNLIKE * min(spreads) or (x.shape[1] >= PIXELS and kinds == {"0..1", "-1..1"}):
         told = [f"from {each.min():.4g} to {each.max():.4g}" for each in values]
         hint = REMEDIES.get(frozenset(kinds), "")
         _say(f"values of {name} go {told[0]}, of {other} {told[1]}: bring both to one scale{hint}")

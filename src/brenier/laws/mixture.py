@@ -44,10 +44,8 @@ from brenier.laws.parameters import (
     read_weights,
 )
 
-# Queries x components x dimensions in work at once, in numbers: small enough for a cache, large enough for a GPU.
-_BLOCK = 2**20
-# Up to this dimension the posterior covariance of every query is assembled; beyond it is only ever applied to vectors.
-_ASSEMBLED = 256
+_BLOCK = 2**20  # numbers, queries x components x dimensions, in work at once: what caches hold and a GPU is busy with
+_ASSEMBLED = 256  # dimensions up to which posterior covariances are assembled; beyond they are applied to vectors only
 
 
 class _Posterior(NamedTuple):

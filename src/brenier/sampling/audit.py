@@ -38,7 +38,7 @@ SHIFTED = 1e-3  # relative difference of levels at which a shift is recognised
 WEIGHED = 0.01  # by which the weight of a call is missed
 SAME = 1e-4  # relative difference of levels that are one
 INFINITE = 1e6  # the level of what has no signal, for a solver's weights
-FAR = 500.0  # noise levels above which there is nothing but noise, and differences do not count
+NOTHING_ELSE = 500.0  # noise levels above which there is nothing but noise, and differences do not count
 OWN_SIGMAS = "np.linspace(1.0, 1 / num_inference_steps"  # in the code of pipelines that make their own
 
 
@@ -285,7 +285,7 @@ def _findings(
 
 def _by_itself(scheduler: Any, course: Course, run: Trace, tolerance: float) -> Iterator[Finding]:
     """Of levels that a scheduler places by itself: whether they begin at the top, and are shifted only once."""
-    if run.told[0] < min(course.high, FAR) * (1 - tolerance):
+    if run.told[0] < min(course.high, NOTHING_ELSE) * (1 - tolerance):
         yield Finding(
             "top",
             f"begins at sigma = {_shown(run.told[0])}, and its network was trained up to {course.high:.4g}: noise "
@@ -382,7 +382,7 @@ def _apart(left: Array, right: Array) -> Array:
     """Relative difference of levels; none where both are so far that there is nothing but noise, or one is no level."""
     with np.errstate(invalid="ignore"):
         change = np.where(np.isinf(left) | np.isinf(right), 1.0, np.abs(left / right - 1))
-    return np.where((np.fmin(left, right) > FAR) | np.isnan(left) | np.isnan(right), 0.0, change)
+    return np.where((np.fmin(left, right) > NOTHING_ELSE) | np.isnan(left) | np.isnan(right), 0.0, change)
 
 
 def _shown(sigma: float) -> str:

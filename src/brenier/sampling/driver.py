@@ -15,7 +15,7 @@ from brenier.core.work import progress_bar
 from brenier.laws.base import Target
 from brenier.sampling.steps import Memory, evaluations, find_solver, walk
 
-FAR = 1e8  # in largest lengths: noise so large that D is the mean, to rounding
+DROWNING = 1e8  # in largest lengths: noise so large that D is the mean, to rounding
 CENTRING = 32  # most evaluations, at one point, that find it
 
 
@@ -40,9 +40,9 @@ def start(law: Target, n: int, sigma: float, seed: int = 0) -> Float[Tensor, "n 
 
     At the level where pipelines begin (`Target.course`) a network starts from what they begin with: noise alone.
 
-    At others, D(x; sigma) tends to the mean as sigma grows. The mean of an explicit law or of data is D at `FAR` times
-    their largest length. A network, which knows no such noise, is asked for m = D(m; sigma) at the largest level that
-    it was trained for, and needs no data.
+    At others, D(x; sigma) tends to the mean as sigma grows. The mean of an explicit law or of data is D at `DROWNING`
+    times their largest length. A network, which knows no such noise, is asked for m = D(m; sigma) at the largest level
+    that it was trained for, and needs no data.
 
     Args:
         law: the law.
@@ -72,7 +72,7 @@ def centre(law: Target, sigma: float) -> Float[Tensor, "1 d"]:
     if law.learned:
         level = 1 / law.snr_range[0] if law.snr_range[0] > 0 else sigma
     else:
-        level = FAR * law.scales()[1]
+        level = DROWNING * law.scales()[1]
     mean = torch.zeros((1, law.dim), dtype=law.dtype, device=law.device)
     for _ in range(CENTRING):
         before, mean = mean, law.denoise(mean.expand(law.period, -1) / level, 1 / level).mean(0, keepdim=True)

@@ -51,12 +51,12 @@ DEEPEST = 3  # ends of the second stage that the third goes on from
 TURNS = 5  # trials of the second stage by another objective
 ROUNDS, EACH = 3, 4  # for a network: how often derivatives are made, and trials from each
 VALLEYS, MANY_VALLEYS = 3, 8  # starts that differ, of networks, and of laws whose evaluations are cheap
-APART = 0.7  # between starts, in log sigma of the level that differs most
+DISTINCT = 0.7  # between starts, in log sigma of the level that differs most
 REFINEMENTS = 8  # trials in the third
 SMALL = 1e-5  # of a difference quotient in log sigma
 ENOUGH = 5e-3  # relative gain in mean square below which a stage ends
 UNEVEN = 50.0  # largest ratio of two gaps between levels
-FAR = 1.0  # most that the logarithm of a gap changes in one trial
+LEAP = 1.0  # most that the logarithm of a gap changes in one trial
 
 
 class _Grids(NamedTuple):
@@ -226,7 +226,7 @@ def _apart(grids: _Grids, gaps: Sequence[Array], most: int) -> list[Array]:
     chosen: list[Array] = []
     for each in gaps:
         levels = np.log(grids.sigmas(each)[1:-1])
-        if all(np.abs(levels - np.log(grids.sigmas(other)[1:-1])).max() > APART for other in chosen):
+        if all(np.abs(levels - np.log(grids.sigmas(other)[1:-1])).max() > DISTINCT for other in chosen):
             chosen.append(each)
     return chosen[:most]
 
@@ -369,7 +369,7 @@ def _descend(
             break
         step = -np.linalg.solve(normal + damping * scale * np.eye(len(normal)), matrix.T @ values)
         step -= step.mean()
-        step *= min(1.0, FAR / max(float(np.abs(step).max()), 1e-300))
+        step *= min(1.0, LEAP / max(float(np.abs(step).max()), 1e-300))
         step += grids.shortfall(gaps + step)
         if float(np.abs(step).max()) < 1e-9:
             break

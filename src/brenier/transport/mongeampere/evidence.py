@@ -44,9 +44,9 @@ from brenier.transport.mongeampere.unseen import starts, unseen
 WORST = 0.7  # shape of the tail above which averages are refused
 FOLDED = 0.1  # share of the weights, sizes that is, that are negative, likewise: they cancel others, seen or not
 LIGHT = 0.01  # share of the weights that a tail of any shape may hold
-APART = 4.0  # standard errors between what all points and the map's own say, and
+DISAGREEING = 4.0  # standard errors between what all points and the map's own say, and
 ROUNDING = 1e-9
-FAR = 1e6  # where maps are affine
+AFFINE = 1e6  # where maps are affine
 VAGUE = 0.1  # standard error, of all or of what its own say, above which all is refused
 LACKING = 2.0  # standard errors of log Z that what was not seen, less four errors of its own, may be worth
 DRIFT = 3.0  # standard deviations by which weights may grow when points move
@@ -191,7 +191,7 @@ def weigh(target: Marginal, potential: Potential, y: Float[Tensor, "n d"], log_d
                 f"the log density of {target.name} is not a number at {int(unknown.sum())} of {len(y)} points"
             )
         sign, log_size = torch.linalg.slogdet(potential.hessian(y))
-        degree = torch.linalg.slogdet(potential.hessian(torch.full_like(y[:1], FAR))).sign
+        degree = torch.linalg.slogdet(potential.hessian(torch.full_like(y[:1], AFFINE))).sign
         convex = ~torch.isnan(potential.log_determinant(y))
         return Weights(height - log_density + log_size, degree * sign, convex)
 
@@ -260,11 +260,11 @@ def why_not(found: Evidence) -> str | None:
     if not found.se <= VAGUE:
         return f"its standard error would be {found.se:.2g}: few of the weights have most of all"
     apart = abs(found.own - found.value)
-    if not (found.own_se <= VAGUE and apart <= APART * math.hypot(found.own_se, found.se) + ROUNDING):
+    if not (found.own_se <= VAGUE and apart <= DISAGREEING * math.hypot(found.own_se, found.se) + ROUNDING):
         return f"the map's own points say {found.own:.4g} ± {found.own_se:.2g}, and those beside them something else"
     if found.drift > DRIFT:
         return f"the target has mass beside the map's points: weights grow when these move, by {found.drift:.1f} sd"
-    if math.log1p(max(found.unseen - APART * found.unseen_se, 0)) > LACKING * found.se + ROUNDING:
+    if math.log1p(max(found.unseen - DISAGREEING * found.unseen_se, 0)) > LACKING * found.se + ROUNDING:
         return f"the target has at least {found.unseen:.2g} of Z about maxima that none of the map's points came near"
     return None
 

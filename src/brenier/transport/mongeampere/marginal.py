@@ -21,7 +21,7 @@ LogDensity: TypeAlias = Callable[[Tensor], Tensor]
 Draw: TypeAlias = Callable[[int, torch.Generator], Tensor]
 
 STRETCH = 1.6  # of half of the points that cover a law
-FAR, NEAR = 1e300, 1e-6  # of the search for a mode: longest step; squared distance of its end, in standard deviations
+RADIUS, NEAR = 1e300, 1e-6  # of the search for a mode: longest step; squared distance of its end, in deviations
 TINY = 1e-9  # Sobol's points may be 0 in single precision
 
 
@@ -162,7 +162,7 @@ def laplace(law: Marginal) -> Marginal:
             jac=True,
             hess=lambda x: hessian(x).numpy(),
             method="trust-exact",
-            options={"max_trust_radius": FAR},
+            options={"max_trust_radius": RADIUS},
         )
     curved, slope = hessian(found.x), torch.from_numpy(value_and_slope(found.x)[1])
     values = torch.linalg.eigvalsh(curved)

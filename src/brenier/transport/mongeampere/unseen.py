@@ -22,7 +22,7 @@ from brenier.transport.mongeampere.proposal import Image
 from brenier.transport.mongeampere.stationarity import ascent
 
 CLIMBS = 32  # from each kind of start
-APART = (1.0, 2.0, 4.0, 8.0)
+STRETCHES = (1.0, 2.0, 4.0, 8.0)  # of starts about their middle
 STEPS = 100
 MEMORY = 5  # steps back that a value is compared with
 GAIN = 1e-4  # of what the slope promises
@@ -106,7 +106,7 @@ def starts(
     d = points.shape[1]
     noise = torch.randn(2, CLIMBS, d, generator=generator, dtype=torch.float64)
     own = reference.drawn(CLIMBS, generator)
-    spread = torch.tensor(APART, dtype=torch.float64).repeat(CLIMBS // len(APART))[:, None]
+    spread = torch.tensor(STRETCHES, dtype=torch.float64).repeat(CLIMBS // len(STRETCHES))[:, None]
     middle = own.median(0).values if reference.mean is None else reference.mean
     about = points.mean(0) + noise[1] @ scale.T * spread
     return torch.cat([noise[0] * spread, middle + (own - middle) * spread, about])
