@@ -134,8 +134,8 @@ class NoiseLevels:
         second = self._second_quantile((2 * place - 1).clamp(min=0))
         return torch.where(place < 0.5, first, second).exp().float()
 
-    def density(self, sigma: Float[NDArray[np.float64], "*m"]) -> Float[NDArray[np.float64], "*m"]:
-        """Density of log sigma, at `sigma`."""
+    def density(self, sigma: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Density of log sigma, at `sigma` of any shape."""
         level = np.log(sigma)
         normal = np.exp(-(((level - self.mean) / self.std) ** 2) / 2) / (self.std * math.sqrt(2 * math.pi))
         if not self.nodes:

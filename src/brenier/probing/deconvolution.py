@@ -6,15 +6,14 @@ nonparametric maximum likelihood estimate of the law of L (Robbins 1950; Kiefer 
 1956) takes the scatter back out: weights on a grid by expectation-maximisation, with no shape assumed.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
-Single: TypeAlias = NDArray[np.float32]
+Single: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.float32]]  # jaxtyping knows no `NDArray` of numpy 2.5
 
 POINTS = 96  # of the grid
 STEPS = 300  # of expectation-maximisation from equal weights
