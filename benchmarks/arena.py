@@ -12,7 +12,8 @@ planning took. All grids end at 0. For a network of diffusers, `diffusers` are t
 by default, where there is one of this sampler, and else those of DPM-Solver++(2M).
 
 A line for each cell goes to stdout, all numbers to --cells as they come, a table for each law to --output. What is in
---cells already is not measured again: a run that was stopped goes on there.
+--cells already is not measured again: a run that was stopped goes on there. With --grids FILE, cells of an earlier run,
+the grids of all but `error` are those found then.
 
 With --budget N ..., `error` is also planned at the cost of N samples of a network instead of 512: `error-N`.
 
@@ -104,8 +105,12 @@ def measure(
     richer: Sequence[int] = (),
     known: Sequence[Entry] = (),
     keep: Callable[[Sequence[Entry]], None] = lambda _: None,
+    earlier: Sequence[Entry] = (),
 ) -> list[Entry]:
-    """All cells of a law, or of a network with its scheduler: those known, and others, kept as they come."""
+    """All cells of a law, or of a network with its scheduler: those known, and others, kept as they come.
+
+    Grids of criteria but `error` are those of earlier entries, where there are any.
+    """
     high, low, _ = planning.noise_range(law, None, None)
     x = start(law, noise, high, seed=1)
     tolerance = 1e-4 if scheduler is None else 1e-3  # of networks of diffusers, whose evaluations cost
@@ -113,7 +118,9 @@ def measure(
     about = "atoms" if law.atoms else None
     profile = cache(partial(brenier.probe, law, needed_snrs(high, low), about=about, queries=queries, progress=False))
     wanted = [*CRITERIA, *(f"error-{budget}" for budget in richer), *([] if scheduler is None else ["diffusers"])]
-    before = {(entry.solver, entry.evaluations, entry.criterion): entry for entry in known}
+    before, found_then = (
+        {(entry.solver, entry.evaluations, entry.criterion): entry for entry in some} for some in (known, earlier)
+    )
     if not law.learned:  # pilots are the same in all cells, and flown once
         planning._fly = cache(FLY)
     found, alike = list[Entry](), dict[tuple[str, int], brenier.Schedule]()
@@ -128,11 +135,20 @@ def measure(
                 if had is not None and criterion != "error":  # whose errors the others' are held against
                     cell.append(had)
                     continue
-                shape = profile() if criterion in INFORMED else None
-                begin = x
+                begin, then = x, None
+                if not criterion.startswith("error"):
+                    then = found_then.get((solver, nominal, criterion))
+                shape = profile() if criterion in INFORMED and then is None else None
                 if criterion == "diffusers":
                     levels, scale = default(law, scheduler, solver, steps)
                     plan, begin = brenier.Schedule(levels, solver, criterion=criterion), scale * x
+                elif then is not None:
+                    plan = brenier.Schedule(
+                        [float(level) for level in then.sigmas.split(",")],
+                        solver,
+                        criterion=criterion,
+                        evaluations=then.planning,
+                    )
                 elif (criterion, steps) in alike:
                     plan = replace(alike[criterion, steps], solver=solver)
                 else:
@@ -273,6 +289,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, help="tables (.md)")
     parser.add_argument("--cells", type=Path, help="all numbers (.csv)")
+    parser.add_argument("--grids", type=Path, help="cells of an earlier run (.csv)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     tables: list[str] = []
@@ -284,10 +301,12 @@ def main() -> None:
         noise = DEAR.get(name) or next((n for dim, n in NOISE.items() if law.dim <= dim), 256)
         noise = given.noise or (max(noise // 20, 2 * law.dim) if given.quick else noise)
         noise = -(-noise // law.period) * law.period
-        known = [entry for entry in _read(given.cells) if entry.law == law.name]
+        known, earlier = (
+            [entry for entry in _read(path) if entry.law == law.name] for path in (given.cells, given.grids)
+        )
         rows = measure(
             law, given.solvers or solvers, given.evaluations or budgets, noise, given.queries, scheduler,
-            given.budget if law.learned else (), known, partial(_append, given.cells),
+            given.budget if law.learned else (), known, partial(_append, given.cells), earlier,
         )  # fmt: skip
         tables.append(table(rows))
         print(tables[-1], flush=True)
