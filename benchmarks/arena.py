@@ -143,12 +143,10 @@ def measure(
                     levels, scale = default(law, scheduler, solver, steps)
                     plan, begin = brenier.Schedule(levels, solver, criterion=criterion), scale * x
                 elif then is not None:
-                    plan = brenier.Schedule(
-                        [float(level) for level in then.sigmas.split(",")],
-                        solver,
-                        criterion=criterion,
-                        evaluations=then.planning,
-                    )
+                    levels = [float(level) for level in then.sigmas.split(",")]
+                    if levels[0] == levels[1]:  # nine digits do not tell them apart
+                        levels[1] *= 1 - 1e-9
+                    plan = brenier.Schedule(levels, solver, criterion=criterion, evaluations=then.planning)
                 elif (criterion, steps) in alike:
                     plan = replace(alike[criterion, steps], solver=solver)
                 else:

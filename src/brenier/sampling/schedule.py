@@ -245,8 +245,12 @@ class Schedule:
         return install(self.sigmas, self.solver, self.convention, pipeline)
 
     def to_text(self) -> str:
-        """The noise levels as text, such as "14.61, 2.1, 0.5, 0": ComfyUI's manual sigmas."""
-        return ", ".join(f"{sigma:.9g}" for sigma in self.sigmas)
+        """The noise levels as text, such as "14.61, 2.1, 0.5, 0": ComfyUI's manual sigmas.
+
+        Nine digits of each, or as many as tell neighbours apart.
+        """
+        short = [f"{sigma:.9g}" for sigma in self.sigmas]
+        return ", ".join(short if len(set(short)) == len(short) else map(repr, self.sigmas))
 
     def to_k_diffusion(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, " levels"]:
         """The noise levels for a sampler of k-diffusion; see `timesteps.to_k_diffusion`."""
