@@ -48,7 +48,7 @@ def test_levels_as_text():
     assert schedule.to_text() == "14.614646, 0.333333333, 0"
     assert [float(level) for level in schedule.to_text().split(",")] == pytest.approx(schedule.sigmas)
     close = (10.0, 10.0 * (1 - 1e-12), 1.0)
-    assert tuple(float(level) for level in Schedule(close).to_text().split(",")) == close
+    assert tuple(float(level) for level in Schedule(close, "euler", criterion="x").to_text().split(",")) == close
 
 
 def test_the_predicted_error_is_the_sum_over_steps():
