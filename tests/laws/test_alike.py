@@ -111,6 +111,7 @@ SIGNED = torch.from_numpy(RNG.uniform(-1, 1, (300, 64)))
         ((SIGNED + 1) / 2, "2x - 1 takes 0..1 to -1..1"),
         ((SIGNED + 1) * 32767.5, "bring both to one scale"),
         (SIGNED * 30, "bring both to one scale"),
+        (SIGNED * 8 + 8, "bring both to one scale"),  # digits, 0 to 16
         (SIGNED / 20, "bring both to one scale"),
     ],
 )

@@ -77,6 +77,11 @@ def test_given_points_are_noised_and_come_back():
     assert (between["rank"].to_numpy()[::2] <= 12).all()  # halfway between the modes
 
 
+def test_points_on_another_scale_are_said():
+    with pytest.warns(UserWarning, match="bring both to one scale"):
+        difficulty(pair(), 20 * pair().sample(40, 3), copies=2, **FEW)
+
+
 def test_data_are_near_to_the_rest_of_them_and_samples_to_the_laws():
     points = np.random.default_rng(0).normal(size=(30, 2))
     law = brenier.Empirical(points, name="points")

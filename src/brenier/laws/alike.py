@@ -15,7 +15,7 @@ from brenier.laws.base import Target
 
 CHANNELS = (1, 3, 4)  # of images: grey, RGB, and RGB with a fourth
 ROWS = 256  # points whose values tell a scale
-UNLIKE = 10.0  # ratio of two spreads that no two sets of one kind have
+UNLIKE = 6.0  # ratio of two spreads that no two sets of one kind have
 PIXELS = 16  # numbers of a point above which 0 to 1 and -1 to 1 are two scales, and not two laws
 
 

@@ -23,6 +23,7 @@ from brenier.core.checks import Array, whole_number
 from brenier.core.points import put_back
 from brenier.core.random import generator_for, normal_like, seeds
 from brenier.core.work import progress_bar
+from brenier.laws.alike import ROWS, warn_of_scales
 from brenier.laws.base import Target
 from brenier.laws.levels import given_snrs
 from brenier.networks.conventions import known_snr
@@ -224,6 +225,9 @@ def _points(law: Target, given: LawLike, origin: Tensor, n: int, seed: int) -> T
     rows = source.point_masses()[0] if source.atoms else source.sample(n, seed)
     if len(rows) < 2:
         raise ValueError(f"{source.name} is one point: give at least 2")
+    if law.drawn_from is not None:
+        like = law.drawn_from.sample(ROWS, seed)
+        warn_of_scales(rows, like, source.name, law.name)
     return check_points(law, rows.double() - origin.to(rows.device))
 
 
