@@ -13,7 +13,7 @@ INSTALL = $(BIN)/python -m pip install --no-compile --quiet --disable-pip-versio
 # Bytecode is kept, whatever the shell says: without it every process that the tests start compiles torch anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test fuzz lint types bench bench-check docs links package lowest clean
+.PHONY: demo test fuzz lint types bench bench-check docs links package lowest newest clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## Probe 1,797 handwritten digits: profile and figure in demo/.
@@ -62,11 +62,11 @@ package: $(VENV)/.installed-package  ## Wheel and sdist, checked; the wheel is t
 	rm -rf $(VENV)-bare
 
 # Of PyPI alone, torch comes with some gigabytes of CUDA; `make TORCH_BACKEND=cpu lowest` asks PyTorch's own index instead.
-lowest:  ## The tests with the oldest versions that pyproject.toml allows (needs uv).
-	uv venv --quiet --allow-existing $(VENV)-lowest
-	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct \
+lowest newest:  ## The tests with the oldest versions that pyproject.toml allows, or the newest to be had (needs uv).
+	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)-$@
+	uv pip install --quiet --python $(VENV)-$@ --upgrade --resolution $(if $(filter lowest,$@),lowest-direct,highest) \
 		$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -e ".[dev]"
-	$(VENV)-lowest/bin/pytest -o filterwarnings= --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(VENV)-$@/bin/pytest -o filterwarnings= --numprocesses auto --maxprocesses 4 --dist worksteal
 
 clean:  ## Everything that the targets made, but for .venv.
 	rm -rf demo site build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
