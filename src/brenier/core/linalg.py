@@ -105,8 +105,10 @@ def norm_by_krylov(
             active = active[rest]
             if len(active) == 0:
                 break
-            basis, images, form, ritz, image, residual, theta, values = (
-                part[rest] for part in (basis, images, form, ritz, image, residual, theta, values)
+            basis = basis[rest]  # the large ones one after the other: together they would be in memory twice
+            images = images[rest]
+            form, ritz, image, residual, theta, values = (
+                part[rest] for part in (form, ritz, image, residual, theta, values)
             )
         if size == room:
             size, known = most, slice(0, most)
