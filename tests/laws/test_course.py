@@ -35,3 +35,10 @@ def test_where_pipelines_begin():
     assert course.noise_at(10.005) == pytest.approx(12.006)
     assert course.noise_at(9.9) is None
     assert Course(10, 0.1).noise_at(10) is None
+
+
+def test_a_grid_even_in_the_time_of_the_network():
+    assert Course(10, 0.1, levels=LEVELS).even(3) == pytest.approx([10, 2, 0.5, 0])
+    assert Course(10, 0.1, levels=LEVELS).even(1) == pytest.approx([10, 0])
+    assert Course(9, 0, shift=1.0).even(3) == pytest.approx([9, 0.6 / 0.4, 0.3 / 0.7, 0])
+    assert Course(10, 0.1).even(4) is None

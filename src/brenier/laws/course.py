@@ -19,18 +19,32 @@ class Course:
         noise: deviation in x of what they begin with at `high`: noise alone, around `Target.origin`. A chain that keeps
             its variance begins with N(0, I), which in x is Z/alpha and not X + sigma Z. None: noise around the mean.
         levels: the only ones that the network was trained at, descending, where they are steps of a chain; None: all.
+        shift: of flow matching, whose level at the time u is shift u/(1 - u); None: it is none.
     """
 
     high: float
     low: float
     noise: float | None = None
     levels: tuple[float, ...] | None = None
+    shift: float | None = None
 
     def noise_at(self, sigma: float) -> float | None:
         """The deviation of what pipelines begin with at this level; None for one that they do not begin at."""
         if self.noise is None or abs(sigma / self.high - 1) > ROUNDED:
             return None
         return self.noise * (sigma / self.high)
+
+    def even(self, steps: int) -> list[float] | None:
+        """The grid down to 0 that is even in the time of pipelines, as they visit by default; None: they have none."""
+        shares = np.linspace(0, 1, steps + 1)[:-1]
+        if self.levels is not None:
+            places = shares * (len(self.levels) - 1)
+            return [*np.exp(np.interp(places, np.arange(len(self.levels)), np.log(self.levels))).tolist(), 0.0]
+        if self.shift is None:
+            return None
+        first, last = (sigma / (self.shift + sigma) for sigma in (self.high, self.low))
+        time = first + shares * (last - first)
+        return [self.high, *(self.shift * time / (1 - time)).tolist()[1:], 0.0]
 
     def placed(self, sigmas: Sequence[float]) -> list[float]:
         """A grid with the levels between its ends moved to the nearest that the network knows, each to another.

@@ -298,7 +298,10 @@ def _least(
     flown, fresh = _fly(law, high, low, to_zero, limits, cost, seed, points, runs)
     advance(0.5)
     if law.learned:
-        starts = starts if law.course is None else by_prediction(flown, solver, starts)
+        if law.course is not None:
+            starts = by_prediction(flown, solver, starts)
+            own = law.course.even(steps) if to_zero and high == law.course.high else None
+            starts = starts if own is None else [own, *starts]  # no worse than what pipelines visit
         found, hand = by_runs(law, flown, solver, starts, objective, valleys)
         rivals = [_known(law, hand.tolist())]
     else:

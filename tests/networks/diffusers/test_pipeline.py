@@ -367,6 +367,18 @@ def test_the_noise_that_pipelines_begin_with(scheduler, high, low, noise):
     assert read.course(2 * read.scale.low, read.scale.high).noise is None
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_grid_even_in_time_is_that_of_flow_matching(shift):
+    scheduler = make("DPMSolverMultistep", use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift)
+    read = read_scheduler(scheduler, "")
+    scheduler.set_timesteps(5)
+    shares = scheduler.sigmas[:-1].double()
+    np.testing.assert_allclose(
+        read.course(read.scale.low, read.scale.high).even(5)[:-1], shares / (1 - shares), rtol=0.02
+    )
+    assert read.course(2 * read.scale.low, read.scale.high).shift == pytest.approx(shift)
+
+
 @pytest.mark.parametrize("scheduler", [make("DDPM", **LATENT), make("EDMEuler", sigma_max=3.0), flow(shift=0.01)])
 def test_networks_start_from_the_noise_of_their_pipelines(scheduler):
     law = law_of(scheduler, origin=[5.0, 5.0])

@@ -135,11 +135,13 @@ class Convention:
         """
         alpha, sigma, _ = self.scale.level(low)
         ends = 1 / high * (1 - SAME), 1 / low * (1 + SAME)
+        middle = math.sqrt(self.scale.low * self.scale.high)
         return Course(
             1 / low,
             1 / high,
             noise=None if low > self.scale.low else (1 / alpha if alpha < 1 else sigma),
             levels=self.levels and tuple(level for level in self.levels if ends[0] <= level <= ends[1]),
+            shift=1 / middle if abs(sum(self.scale.level(middle)[:2]) - 1) < SAME else None,
         )
 
 
