@@ -15,6 +15,7 @@ All methods are given log_density(x), up to its constant, and its gradient, and 
     linear, neural             `MongeAmpere("normal", ..., drive="density")`, 10 steps, of a network --steps (120)
     triangular                 linear from the reference "triangular", four steps
     annealed                   neural, `anneal=True`
+    modes                      the reference "modes" alone: the normal laws at all maxima that climbs find, mixed
     TransportMaps              where it is installed: a triangular map, integrated squares of order --order (2), its KL
                                on 1,000 points by BFGS
     MParT                      the same with monotone components, where it is installed
@@ -168,7 +169,8 @@ def ours(
     case: Case, seed: int, given: argparse.Namespace, reference: str, method: str, *, anneal: bool = False
 ) -> Found:
     dim = case.problem.dim
-    flow = MongeAmpere(reference, case.problem.in_torch, method=method, dim=dim, drive="density")
+    drive = "auto" if method == "gaussian" else "density"
+    flow = MongeAmpere(reference, case.problem.in_torch, method=method, dim=dim, drive=drive)
     steps = given.steps if method == "neural" else 4 if reference == "triangular" else 10
     return said(flow.fit(steps, seed=seed, anneal=anneal, progress=False), case, seed)
 
@@ -296,6 +298,7 @@ METHODS: dict[str, Callable[[Case, int, argparse.Namespace], Found]] = {
     "neural": lambda *given: ours(*given, "normal", "neural"),
     "triangular": lambda *given: ours(*given, "triangular", "linear"),
     "annealed": lambda *given: ours(*given, "normal", "neural", anneal=True),
+    "modes": lambda *given: ours(*given, "modes", "gaussian"),
     "TransportMaps": transport_maps,
     "MParT": mpart,
     "NUTS": chains,

@@ -22,7 +22,7 @@ def run_flow(
     ] = "neural",
     steps: Annotated[int | None, typer.Option(help="Steps of the iteration (default: 200).")] = None,
     reference: Annotated[
-        str, typer.Option(metavar="normal|laplace|triangular|FILE", help="The law that is carried.")
+        str, typer.Option(metavar="normal|laplace|triangular|modes|FILE", help="The law that is carried.")
     ] = "normal",
     drive: Annotated[
         Literal["auto", "density", "classifier", "score"],

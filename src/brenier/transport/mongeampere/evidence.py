@@ -248,7 +248,8 @@ def instead(reference: str) -> str:
     """What to take instead of a map from this reference whose weights do not hold."""
     bent = reference == "triangular"
     other = "for one mode the coordinates in another order, " if bent else 'for one mode the reference "triangular", '
-    return f"try {other}for several a network with anneal, or take NUTS for one, nested sampling for several"
+    several = "a network with anneal" if reference == "modes" else 'the reference "modes" or a network with anneal'
+    return f"try {other}for several {several}, or take NUTS for one, nested sampling for several"
 
 
 def why_not(found: Evidence) -> str | None:

@@ -23,9 +23,11 @@ from brenier.laws.alike import in_order
 from brenier.laws.base import Target
 from brenier.laws.from_density import read_python
 from brenier.transport.mongeampere.marginal import Marginal, laplace, standard_normal
+from brenier.transport.mongeampere.modal import mixture_at_maxima
 from brenier.transport.mongeampere.triangular import triangular
 
 WHITENED: dict[str, Callable[[Marginal], Marginal]] = {"laplace": laplace, "triangular": triangular}
+MODES = "modes"  # the reference that is made of the maxima of a density
 """References that are found from the target, by what whitens both."""
 
 
@@ -65,16 +67,22 @@ def find_marginal(source: Any, dim: int | None = None, like: Marginal | None = N
 
 
 def pair(reference: Any, target: Any, dim: int | None) -> tuple[Marginal, Marginal]:
-    """Both laws, of one dimension: "normal" takes that of the other, and 1 where both are normal."""
+    """Both laws, of one dimension: "normal" takes that of the other, and 1 where both are normal.
+
+    With the reference "modes" the target has the mixture's mean and covariance, so that both are scaled alike.
+    """
 
     def is_normal(source: Any) -> bool:
         return isinstance(source, str) and source == "normal"
 
-    if isinstance(reference, str) and reference in WHITENED:
+    if isinstance(reference, str) and reference in (*WHITENED, MODES):
         law = find_marginal(target, dim)
         if law.draw is not None:
             raise ValueError(f'reference "{reference}" is for a function, and {law.name} can be sampled: use "normal"')
-        return WHITENED[reference](law), law
+        if reference in WHITENED:
+            return WHITENED[reference](law), law
+        mixture = _from_target(mixture_at_maxima(law))
+        return mixture, replace(law, mean=mixture.mean, covariance=mixture.covariance)  # one scale for both
     if not is_normal(reference):
         _check_spelling(reference)
         first = find_marginal(reference, dim)
@@ -85,7 +93,7 @@ def pair(reference: Any, target: Any, dim: int | None) -> tuple[Marginal, Margin
 
 def _check_spelling(reference: Any) -> None:
     """Refuse what is nothing, and nearly the name of a reference."""
-    names = ["normal", *WHITENED]
+    names = ["normal", *WHITENED, MODES]
     near = difflib.get_close_matches(reference.lower(), names, 1, 0.8) if isinstance(reference, str) else []
     if near and not exists(Path(reference)):
         raise ValueError(f"no reference {reference!r}: did you mean {near[0]!r}?")

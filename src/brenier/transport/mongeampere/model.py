@@ -52,8 +52,8 @@ class MongeAmpere:
     Args:
         reference: "normal", N(0, I); a mixture, data or what `load_target` takes; a `Marginal`; or, for a function,
             "laplace", the normal law at its mode, or "triangular", the image of N(0, I) under the triangular map that
-            fits it best, for bananas and funnels. Both laws are then whitened by that map S, see `whitening`, and the
-            flow's is the optimal one for the cost |S^-1(x) - S^-1(y)|^2.
+            fits it best, for bananas and funnels: both laws are then whitened by that map S, see `whitening`, and the
+            flow's is optimal for the cost |S^-1(x) - S^-1(y)|^2; or "modes", the normal laws at all maxima, mixed.
         target: the same, or a function log_density(x), (n, d) -> (n,), up to a constant, in torch; or a Python file
             that defines it and `dim`.
         method: "gaussian", the affine map between the means and covariances; "grid", the parabolic equation itself, on

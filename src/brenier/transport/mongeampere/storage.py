@@ -10,7 +10,7 @@ import xarray as xr
 
 from brenier.core import records
 from brenier.transport.mongeampere.grid.splines import GridPotential
-from brenier.transport.mongeampere.laws import find_marginal
+from brenier.transport.mongeampere.laws import MODES, find_marginal, pair
 from brenier.transport.mongeampere.learned import DEFAULT
 from brenier.transport.mongeampere.marginal import Marginal, image, standard_normal, unknown
 from brenier.transport.mongeampere.potentials import KINDS, Framed, Potential, Standardised
@@ -73,6 +73,8 @@ class Saved:
             reference = standard_normal(self.psi.dim)
         elif isinstance(self.psi, Framed):
             reference = image(self.reference, self.psi.whitening)
+        elif self.reference == MODES and target is not None:
+            reference, target = pair(MODES, target, self.psi.dim)
         found: list[Marginal] = []
         for role, name, given in (("reference", self.reference, reference), ("target", self.target, target)):
             law = unknown(name, self.psi.dim) if given is None else find_marginal(given, self.psi.dim)
