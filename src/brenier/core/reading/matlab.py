@@ -7,6 +7,7 @@ holds flags, shape, name and values, each an element, or is compressed and holds
 
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,10 @@ def _read_4(path: Path, name: str | None) -> NDArray[Any]:
     with by_others("scipy"):
         shapes = {key: shape for key, shape, kind in whosmat(path) if kind in ("double", "single", "int32", "sparse")}
         name = chosen(list(shapes), name, path.name)
-        return plain(loadmat(path, variable_names=[name])[name], "the array")
+        with warnings.catch_warnings():  # matrix or array: both become dense
+            warnings.filterwarnings("ignore", "The default value for `spmatrix`")
+            found = loadmat(path, variable_names=[name])[name]
+        return plain(found, "the array")
 
 
 def _read_hdf5(path: Path, name: str | None) -> NDArray[Any]:
