@@ -114,6 +114,7 @@ class Target(ABC):
     device: torch.device = torch.device("cpu")
     convention: str | None = None  # of a network: what it predicts from what, see `conventions.describe`
     course: Course | None = None  # of a network with a scheduler: how pipelines go with it, and so its plans
+    swift: bool = False  # posteriors take few microseconds, as closed forms do: plans look further for the best grid
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

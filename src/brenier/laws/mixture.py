@@ -73,13 +73,14 @@ class GaussianMixture(Target):
         device: where to compute; by default that of `means`.
 
     Raises:
-        ValueError: weights negative or all zero, numbers not finite, shapes that do not fit, a covariance that is
-            asymmetric or has a negative eigenvalue.
+        ValueError: weights negative or all zero, numbers not finite, wrong shapes, an asymmetric or negative covariance.
         TypeError: complex, object or text arrays.
 
     Warns:
         UserWarning: float32 is asked for, and does not resolve the law.
     """
+
+    swift = True
 
     def __init__(
         self,

@@ -62,6 +62,8 @@ class Uniform(Target):
         UserWarning: float32 is asked for, and does not resolve the law.
     """
 
+    swift = True
+
     def __init__(
         self,
         low: Numbers,

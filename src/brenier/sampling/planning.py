@@ -305,9 +305,9 @@ def _least(
         found, hand = by_runs(law, flown, solver, starts, objective, valleys)
         rivals = [_known(law, hand.tolist())]
     else:
-        swift = not law.dear and (law.dim <= LOW or not law.atoms)
-        refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if swift else 0
-        valleys = MANY_VALLEYS if swift else 1
+        cheap = law.swift or (law.dim <= LOW and not law.dear)
+        refinements = int(REFINEMENTS * min(1.0, (REFINED / steps) ** 2)) if cheap else 0
+        valleys = MANY_VALLEYS if law.swift else 1
         found, others = minimise(law, flown, solver, starts, refinements, objective, valleys)
         rivals = [*others, *safe]
     found = placed(law, flown, solver, found)
