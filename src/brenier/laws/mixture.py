@@ -73,7 +73,7 @@ class GaussianMixture(Target):
         device: where to compute; by default that of `means`.
 
     Raises:
-        ValueError: weights negative or all zero, numbers not finite, wrong shapes, an asymmetric or negative covariance.
+        ValueError: weights negative or all zero, numbers not finite, wrong shapes, asymmetric or negative covariances.
         TypeError: complex, object or text arrays.
 
     Warns:
