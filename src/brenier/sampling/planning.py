@@ -113,10 +113,10 @@ def plan(
             criteria have their last positive level. For a network that was trained at the steps of a chain, all levels
             but these two are steps of it: the nearest.
         profile: of this law by `probe`, for the criteria that are made from one. Default: one is made.
-        pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many, and of an explicit law
-            in up to 8 at least four times. For a network no more than `budget` allows. In more than two dimensions
-            those of laws and data are drawn where the flow amplifies most (see `scouting`), and others like them decide
-            whether a grid by hand is safer.
+        pilots: trajectories that errors are measured on. In d < 8 dimensions 8/d times as many of points and of laws in
+            closed form, and of any explicit law in up to 8 at least four times. For a network no more than `budget`
+            allows. In more than two dimensions those of laws and data are drawn where the flow amplifies most (see
+            `scouting`), and others like them decide whether a grid by hand is safer.
         budget: samples that planning by "error" for a network may cost at most, 512 or more; `Schedule.evaluations`
             says what was spent. A network that is sampled often is worth thousands.
         seed: of the pilots, and of a profile that is made here.
@@ -382,9 +382,9 @@ def _fly(
         flown = fly(law, x, sigmas, floor, 1, ALIKE, seed)
         even = torch.full((len(other),), 1 / max(len(other), 1), dtype=torch.float64, device=x.device)
         return flown, Held.of(law, other, even, sigmas, floor) if len(other) > 1 else None
-    cheap = law.dim <= LOW and not law.atoms
     most = max(2, law.default_queries // OF_DEAR)
-    pilots = min(pilots, most) if law.dear else pilots * max(MORE if cheap else 1, LOW // law.dim)
+    more = max(MORE if law.dim <= LOW and not law.atoms else 1, LOW // law.dim if law.swift or law.atoms else 1)
+    pilots = min(pilots, most) if law.dear else pilots * more
     sigmas = np.geomspace(high, low, (LEVELS - 1) * FINER + 1).tolist()
     if points is not None:
         return fly(law, check_points(law, points)[:pilots], sigmas, floor, FINER, None, seed), None
