@@ -61,10 +61,8 @@ def test_what_is_undecided_is_the_first_component_and_nothing_where_the_posterio
     assert (profile["view_axis"].values[-1] == 128).all()
     assert (variance[-1] < 1e-6).all()
     assert (profile["view_axis"].values[2] != 128).any(1).all()
-    squares = (
-        torch.cdist(data, data).square().max()
-    )  # of the diameter: no law in a ball of it varies more than a quarter
-    assert 0 < variance[2].max() <= SNRS[2] ** 2 * float(squares) / 4
+    at_one = law.localize(y, 1.0).norm.max()
+    assert variance[2].max() < 2 * float(at_one) + 2
 
 
 def test_variances_are_the_localization_of_the_shown_images() -> None:

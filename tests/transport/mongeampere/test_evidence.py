@@ -54,11 +54,10 @@ def test_the_constant_of_a_function_is_found_inside_its_errors():
     assert inside >= 8
 
 
-@pytest.mark.filterwarnings("ignore:the evidence of bent is refused")  # the checks refuse what is right in 1% or less
 def test_the_evidence_of_a_banana_holds_though_the_map_is_rough():
     flow = MongeAmpere("normal", bent, dim=2, method="linear", units=60).fit(6, points=1024, progress=False)
     found = [flow.log_evidence(4000, seed) for seed in range(10)]
-    assert sum(one.holds for one in found) >= 9
+    assert all(one.holds for one in found)
     assert sum(abs(one.value - math.log(math.pi)) < 2 * one.se for one in found) >= 8
 
 
