@@ -13,7 +13,7 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.transport.mongeampere.marginal import Marginal
 from brenier.transport.mongeampere.unseen import STRETCHES, Maxima, climb, maxima
 
-CLIMBS = 96  # of a round
+STARTS = 96  # of climbs, in a round
 ROUNDS = 3  # of climbs: the first from about the origin, the others from about what was found
 
 
@@ -34,8 +34,8 @@ def mixture_at_maxima(law: Marginal, seed: int = 0) -> GaussianMixture:
     ends, middle, root = torch.empty(0, dim, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64), eye
     found: GaussianMixture | None = None
     for _ in range(ROUNDS):
-        noise = torch.randn(CLIMBS, dim, generator=generator, dtype=torch.float64)
-        begin = middle + noise @ root.T * stretch.repeat(CLIMBS // len(STRETCHES))[:, None]
+        noise = torch.randn(STARTS, dim, generator=generator, dtype=torch.float64)
+        begin = middle + noise @ root.T * stretch.repeat(STARTS // len(STRETCHES))[:, None]
         ends = torch.cat([ends, climb(law, begin, root)])
         tops = maxima(law, ends, root)
         if not len(tops.at):
