@@ -10,14 +10,12 @@ last     those atoms, read by their numbers; what is left by Krylov spaces, a ro
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.core.blocks.blocks import Blocks
@@ -25,15 +23,18 @@ from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.laws import block_sums as sums
 from brenier.laws.atoms import second_order
 from brenier.laws.base import Screened
+from brenier.laws.block_draws import DRAWN, Variances, merge_variances, norms_along, variances
 from brenier.laws.block_products import Products, merge_product, products
 from brenier.laws.block_starts import TAKEN, from_sample
-from brenier.laws.gathered import Listed, Solved, solve
+from brenier.laws.gathered import Listed, grouped, solved
 from brenier.laws.posterior import FEW
 from brenier.laws.screening import Places, kept
 
 NARROW = 64  # dimensions up to which covariances are formed whole
 SIZES = {1024: (16, 64), 2**62: (32, 128)}  # up to how many dimensions: leading directions, random ones for the rest
 BROAD = 64  # effective sample size from which a posterior's norm is sought in leading directions
+MANY = 4  # times more atoms than are drawn, from which on norms are first sought on those
+FIRST = 0.25  # of the tolerance, that a Krylov space on atoms that were drawn may leave
 ROOM = 48  # basis vectors of a Krylov space
 PARTS = 4  # groups of posteriors on few atoms, per thread
 SHARE = 0.75  # of the tolerance, that its measured error may take; the rest is for atoms that are left out
@@ -100,7 +101,7 @@ class Batch:
         self._squares = torch.tensor(queries.ratios, dtype=torch.float64).square()[:, None].expand(*self._shape)
         self._norm, self._trace = (torch.zeros(self._shape, dtype=torch.float64) for _ in range(2))
         self._error = torch.full(self._shape, torch.inf, dtype=torch.float64)
-        self._leading = torch.zeros(0, dtype=torch.long), torch.zeros(0, 0, 0, 0)  # SNRs, and directions there
+        self._leading: tuple[Tensor, ...] = ()  # SNRs, and what is known of posteriors there in leading directions
         self._listed: dict[tuple[int, int], Tensor] = {}  # leading vectors on listed atoms, by SNR and query
 
     def localize(self, advance: Callable[[float], None]) -> tuple[tuple[Tensor, ...], Screened]:
@@ -176,7 +177,7 @@ class Batch:
         ground, done = self._ground, torch.zeros(self._shape, dtype=torch.bool)
         moment = found.moment / found.mass
         means, values, vectors, blurred = self._moments_inside(found)
-        self._leading = broad, vectors[..., -1:]
+        self._leading = broad, values, vectors, blurred
         wide = torch.zeros(self._shape, dtype=torch.bool)
         wide[broad] = ~blurred & ((ess[broad] >= BROAD) | (ground.dim <= NARROW))
         if ground.dim <= NARROW:
@@ -316,10 +317,10 @@ class Batch:
             listed.append(Listed(k // n, k % n, row[part][:count].clone(), lost, float(moment[k])))
         budget = max(1, int(ground.memory / 4 / (4 * ground.dim)))  # atoms of a group
         share = sum(len(one.rows) for one in listed) // (PARTS * self._blocks.threads)
-        groups = _groups(listed, min(budget, max(1, share)))
+        groups = grouped(listed, min(budget, max(1, share)))
         told = self._queries, ground.tolerance, ground.dropped, ground.memory / 4
         asked = [(torch.cat([one.rows for one in group]).unique().numpy(), group) for group in groups]
-        for group, answers in zip(groups, self._blocks.with_rows(_solved, asked, told), strict=True):
+        for group, answers in zip(groups, self._blocks.with_rows(solved, asked, told), strict=True):
             for one, (norm, trace, error, leading) in zip(group, answers, strict=True):
                 self._norm[one.snr, one.query], self._trace[one.snr, one.query] = norm, trace
                 self._error[one.snr, one.query] = error
@@ -327,35 +328,90 @@ class Batch:
                     self._listed[one.snr, one.query] = leading
 
     def _krylov(self, found: sums.Sums, pairs: Int[Tensor, "2 P"]) -> None:
-        """Norms of what neither leading directions nor few atoms tell: a round over the blocks for each product."""
-        ground, dim = self._ground, self._ground.dim
-        rows = max(1, int(ground.memory / 2 / (16 * ROOM * dim)))
-        moment = found.about[1] * (1 + (found.about[0] > 0).double())
+        """Norms of what neither leading directions nor few atoms tell: a round over the blocks for each product.
+
+        Where there are many times more atoms than tell the tolerance, first on some of them.
+        """
         held = self._holding(found, torch.ones(self._shape, dtype=torch.bool))
-        for some in pairs.split(rows, 1):
+        draws = DRAWN / self._ground.tolerance**2
+        if self._ground.blocks.shape[0] > MANY * draws:
+            self._drawn(found, pairs, held, draws)
+            pairs = pairs[:, self._error[pairs[0], pairs[1]] > self._ground.tolerance]
+        for some in pairs.split(self._together(torch.float64), 1):
+            norm, error, _, shift = self._space(found, some, held, self._start(*some), SHARE)
+            self._tell(found, some, norm, error, shift)
+
+    def _together(self, dtype: torch.dtype) -> int:
+        """How many Krylov spaces there is room for."""
+        return max(1, int(self._ground.memory / 2 / (2 * dtype.itemsize * ROOM * self._ground.dim)))
+
+    def _space(
+        self,
+        found: sums.Sums,
+        pairs: Tensor,
+        held: dict[int, Tensor],
+        start: Tensor,
+        share: float,
+        draws: float = math.inf,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Norms, their errors, at most a `share` of the tolerance, leading vectors, and means less x."""
+        ground = self._ground
+        shift = torch.zeros(pairs.shape[1], ground.dim, dtype=torch.float64)
+
+        def apply(v: Tensor, index: Tensor) -> Tensor:
+            told = self._asked(found, pairs[:, index], v, draws)
+            asked = _by_block(held, pairs[:, index])
+            got = self._blocks.map_reduce(products, merge_product, shared=told, asked=asked)
+            product, shift[index] = got.product / got.mass[:, None, None], got.shift / got.mass[:, None]
+            return (product - (v.double() @ shift[index, :, None]) * shift[index, None]).to(v)
+
+        norm, error, leading = norm_by_krylov(apply, start, tolerance=share * ground.tolerance)
+        return norm.double(), error.double(), leading, shift
+
+    def _asked(self, found: sums.Sums, pairs: Tensor, v: Tensor, draws: float, salt: int = 0) -> Products:
+        least = self._ground.lost / self._ground.blocks.shape[0]
+        return Products(self._queries, found.peak, found.mass, *found.about, pairs, v, least, draws, salt)
+
+    def _drawn(self, found: sums.Sums, pairs: Int[Tensor, "2 P"], held: dict[int, Tensor], draws: float) -> None:
+        """Norms from some of the atoms: directions from a Krylov space on these, and what others say of them."""
+        dtype = self._queries.frame.fine
+        for some in pairs.split(self._together(dtype), 1):
             s, q = some
-            shift = torch.zeros(some.shape[1], dim, dtype=torch.float64)
+            norm, error, leading, shift = self._space(found, some, held, self._start(s, q).to(dtype), FIRST, draws)
+            v = leading.double()
+            inside, known = self._known(s, q, v[:, 0])
+            along = torch.stack([v[:, 0], inside, v[:, 1]], 1)
+            told = self._asked(found, some, along, draws, salt=1)
+            asked = Variances(told, (along @ shift[:, :, None])[..., 0], norm - known)
+            got = self._blocks.map_reduce(variances, merge_variances, shared=asked, asked=_by_block(held, some))
+            norm, noise = norms_along(got, known)
+            self._tell(found, some, norm, error + noise, shift)
 
-            def times(v: Tensor, index: Tensor, some: Tensor = some) -> tuple[Tensor, Tensor]:
-                here = some[:, index]
-                asked = {k: on for k, mask in held.items() if bool((on := mask[here[0], here[1]]).any())}
-                least = ground.lost / ground.blocks.shape[0]
-                told = Products(self._queries, found.peak, found.mass, *found.about, here, v, least)
-                got = self._blocks.map_reduce(products, merge_product, shared=told, asked=asked)
-                return got.product / got.mass[:, None, None], got.shift / got.mass[:, None]
+    def _known(self, s: Tensor, q: Tensor, v: Float[Tensor, "P d"]) -> tuple[Float[Tensor, "P d"], Float[Tensor, " P"]]:
+        """The part of vectors in leading directions of the data, and the variance along it; 0 where it is not known."""
+        broad, values, vectors, blurred = self._leading
+        inside, known = torch.zeros_like(v), torch.zeros_like(v[:, 0])
+        place = torch.full((self._shape[0],), -1).index_copy_(0, broad, torch.arange(len(broad)))
+        at = (place[s] >= 0).nonzero()[:, 0]
+        at = at[~blurred[place[s[at]], q[at]]]
+        if self._ground.basis is None or len(at) == 0:
+            return inside, known
+        basis, k = self._ground.basis[:, : self._ground.inside].to(v), (place[s[at]], q[at])
+        part = v[at] @ basis
+        inside[at] = part @ basis.T
+        known[at] = (values[k] * (vectors[k].mT @ part[:, :, None])[..., 0].square()).sum(1)
+        return inside, known
 
-            def apply(v: Tensor, index: Tensor, times: Any = times, shift: Tensor = shift) -> Tensor:
-                found, shift[index] = times(v, index)
-                return found - (v @ shift[index, :, None]) * shift[index, None]
-
-            norm, error, _ = norm_by_krylov(apply, self._start(s, q), tolerance=SHARE * ground.tolerance)
-            error += ground.lost * (1 + moment[s, q] / norm.clamp_min(1e-300))  # of atoms that are left out
-            trace = found.moment[s, q] / found.mass[s, q] - shift.square().sum(1)
-            self._norm[s, q], self._trace[s, q], self._error[s, q] = norm, trace, error
+    def _tell(self, found: sums.Sums, pairs: Tensor, norm: Tensor, error: Tensor, shift: Tensor) -> None:
+        s, q = pairs
+        moment = (found.about[1] * (1 + (found.about[0] > 0).double()))[s, q]
+        error = error + self._ground.lost * (1 + moment / norm.clamp_min(1e-300))  # of atoms that are left out
+        trace = found.moment[s, q] / found.mass[s, q] - shift.square().sum(1)
+        self._norm[s, q], self._trace[s, q], self._error[s, q] = norm, trace, error
 
     def _start(self, snr: Int[Tensor, " P"], query: Int[Tensor, " P"]) -> Float[Tensor, "P b d"]:
         """Vectors to start from: leading ones on listed atoms, else in a sample and in the directions of the data."""
-        broad, vectors = self._leading
+        broad, _, vectors, _ = self._leading
         start = torch.zeros(len(snr), TAKEN, self._ground.dim, dtype=torch.float64)
         names = list(zip(snr.tolist(), query.tolist(), strict=True))
         listed = torch.tensor([name in self._listed for name in names])
@@ -372,26 +428,6 @@ class Batch:
         return start
 
 
-def _solved(
-    values: NDArray[Any],
-    told: tuple[sums.Queries, float, float, float],
-    numbers: NDArray[np.int64],
-    group: list[Listed],
-) -> list[Solved]:
-    """Norms of posteriors on few atoms, which are these rows."""
-    queries, *how = told
-    atoms = queries.frame.atoms(values)
-    return solve(queries, group, torch.from_numpy(numbers), atoms, *how)
-
-
-def _groups(listed: Sequence[Listed], budget: int) -> list[list[Listed]]:
-    """By query, as many together as have at most so many atoms."""
-    groups: list[list[Listed]] = []
-    count = budget
-    for one in sorted(listed, key=lambda one: (one.query, one.snr)):
-        count += len(one.rows)
-        if count > budget:
-            groups.append([])
-            count = len(one.rows)
-        groups[-1].append(one)
-    return groups
+def _by_block(held: dict[int, Tensor], pairs: Int[Tensor, "2 P"]) -> dict[int, Tensor]:
+    """Of the blocks that hold mass, those that these posteriors ask for, and which do."""
+    return {k: on for k, mask in held.items() if bool((on := mask[pairs[0], pairs[1]]).any())}

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brenier.laws.atoms import covariance_norm
@@ -85,6 +87,31 @@ def solve(
         own = [k for k, one in enumerate(listed) if one.query == query and len(one.rows) > FEW]
         found |= zip(own, _many(queries, [listed[k] for k in own], numbers, atoms, tolerance), strict=True)
     return [found[k] for k in range(len(listed))]
+
+
+def solved(
+    values: NDArray[Any],
+    told: tuple[Queries, float, float, float],
+    numbers: NDArray[np.int64],
+    group: list[Listed],
+) -> list[Solved]:
+    """Norms of posteriors on few atoms, which are these rows."""
+    queries, *how = told
+    atoms = queries.frame.atoms(values)
+    return solve(queries, group, torch.from_numpy(numbers), atoms, *how)
+
+
+def grouped(listed: Sequence[Listed], budget: int) -> list[list[Listed]]:
+    """By query, as many together as have at most so many atoms."""
+    groups: list[list[Listed]] = []
+    count = budget
+    for one in sorted(listed, key=lambda one: (one.query, one.snr)):
+        count += len(one.rows)
+        if count > budget:
+            groups.append([])
+            count = len(one.rows)
+        groups[-1].append(one)
+    return groups
 
 
 def _missing(lost: float, moment: float, norm: float) -> float:
