@@ -90,6 +90,8 @@ class Entry(NamedTuple):
     frechet_se: float
     planning: int
     sigmas: str
+    predicted: float = math.nan  # what `error` says that it leaves
+    predicted_se: float = math.nan
 
 
 KINDS = tuple(Entry.__annotations__.values())
@@ -172,6 +174,7 @@ def measure(
                         float(square.std()) / math.sqrt(noise) / 2 / rms,
                         ratio, ratio * float(relative.std()) / math.sqrt(noise) / 2,
                         frechet.value, frechet.value_se, spent, plan.to_text(),
+                        plan.end_error or math.nan, plan.end_error_se or math.nan,
                     )
                 )  # fmt: skip
             if not cell:
@@ -225,6 +228,7 @@ def table(found: Sequence[Entry]) -> str:
         for key in own
     }
     said = list[str]()
+    told = [(e.rms, e.predicted, math.hypot(e.se, e.predicted_se)) for e in cells if not math.isnan(e.predicted)]
     for criterion in [name for name in dict.fromkeys(entry.criterion for entry in found) if name.startswith("error")]:
         entries = [entry for entry in found if entry.criterion == criterion]
         rivals = {key: min(best[key], own[key].rms) for key in own}
@@ -232,6 +236,12 @@ def table(found: Sequence[Entry]) -> str:
         said.append(
             f"`{criterion}` is within 5% of the best of all in {held:.0%} of {len(entries)} cells, planning takes "
             f"it {_cost(entries)} evaluations"
+        )
+    if told:
+        near = np.mean([abs(rms - predicted) <= 2 * se for rms, predicted, se in told])
+        factor = np.mean([abs(math.log(rms / predicted)) <= math.log(1.5) for rms, predicted, _ in told])
+        said.append(
+            f"what it predicts is within two standard errors in {near:.0%} and within a factor of 1.5 in {factor:.0%}"
         )
     lines = [
         f"**{found[0].law}**: {'; '.join(said)}.",
@@ -318,7 +328,8 @@ def _read(path: Path | None) -> list[Entry]:
         return []
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            Entry(*(kind(text) for kind, text in zip(KINDS, row.values(), strict=True))) for row in csv.DictReader(file)
+            Entry(*(kind(text) for kind, text in zip(KINDS, row.values(), strict=False)))
+            for row in csv.DictReader(file)
         ]
 
 
