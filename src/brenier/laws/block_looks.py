@@ -3,6 +3,7 @@
 And posterior means at one SNR, for which no covariance is needed.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,9 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from brenier.core.blocks.blocks import Block, checked
-from brenier.laws.atoms import CHUNK
-from brenier.laws.block_sums import CACHED, Frame, Queries, squares, working
+from brenier.core.blocks.blocks import Block, checked, of_length
+from brenier.core.points import as_tensor
+from brenier.laws.block_points import CACHED, exp_, few, held_in
+from brenier.laws.block_sums import Frame, Queries
 
 # The first read
 
@@ -44,15 +46,29 @@ class Look:
 def look(block: Block, shared: tuple[str, Float[Tensor, " d"]], _: object) -> Look:
     """The first read of a block: refuses what is not finite."""
     name, first = shared
-    points = working(checked(block, name, len(first)))
-    parts, origin = points.split(max(1, CACHED // points.shape[1])), points[0].double()  # what caches hold
-    mean = origin + torch.stack([(part - origin).sum(0) for part in parts]).sum(0) / len(points)
-    around = torch.cat([torch.linalg.vector_norm(part - mean, dim=1) for part in parts])
-    shell = torch.cat([torch.linalg.vector_norm(part - first, dim=1) for part in parts])
-    largest = max(float(points.max()), -float(points.min()))
-    shells = [(float(shell.min()), float(shell.max()))]
-    scatter, radius = float(around.square().sum()), float(around.max())
-    return Look(len(points), mean, scatter, largest, [block.number], [mean], [radius], shells)
+    parts = few(as_tensor(of_length(block, name, len(first))))
+    start, count = first.to(held_in(block.values.dtype)), len(block.values)
+    least, most, total, shells = math.inf, -math.inf, torch.zeros_like(first), []
+    for part in parts:
+        points = part.to(start.dtype)
+        low, high = points.aminmax()
+        least, most = min(least, float(low)), max(most, float(high))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            checked(block, name, len(first))
+        steps = (points - start).double()
+        total += steps.sum(0)
+        shells.append(torch.linalg.vector_norm(steps, dim=1))
+    centre = (first + total / count).to(start)
+    total, radii = torch.zeros_like(first), []
+    for part in parts:
+        steps = (part.to(start.dtype) - centre).double()
+        total += steps.sum(0)
+        radii.append(torch.linalg.vector_norm(steps, dim=1))
+    centre, shift = centre.double(), total / count  # small: rounding in sums of long steps is undone
+    shell, around = torch.cat(shells), torch.cat(radii)
+    scatter = max(0.0, float(around.square().sum()) - count * float(shift.square().sum()))
+    shape, radius = (float(shell.min()), float(shell.max())), float(around.max())
+    return Look(count, centre + shift, scatter, max(most, -least), [block.number], [centre], [radius], [shape])
 
 
 # The second: distances between neighbours, and second moments in leading directions
@@ -79,12 +95,14 @@ class Near:
 def near(block: Block, shared: tuple[Frame, Tensor, Tensor, Tensor], _: object) -> Near:
     """What a block knows of neighbours of `some` atoms nearer than `gaps`, and in the directions `basis`."""
     frame, some, basis, gaps = shared
-    atoms = frame.atoms(block.values)
-    lengths = squares(atoms)
-    for part, own in zip(atoms.split(CHUNK), lengths.split(CHUNK), strict=True):
-        gaps = nearer(gaps, some, part, own)
-    inside = (atoms.to(basis) @ basis).double()
-    return Near(gaps, len(atoms), inside.sum(0), inside.T @ inside, float(lengths.max()))
+    first, second = (torch.zeros(*shape, basis.shape[1], dtype=torch.float64) for shape in ((), basis.shape[1:]))
+    largest = 0.0
+    for _, atoms, lengths in frame.parts(block.values):
+        gaps, largest = nearer(gaps, some, atoms, lengths), max(largest, float(lengths.max()))
+        inside = (atoms.to(basis) @ basis).double()
+        first += inside.sum(0)
+        second += inside.T @ inside
+    return Near(gaps, len(block.values), first, second, largest)
 
 
 # Means, and the likeliest atom
@@ -111,19 +129,22 @@ class Mean:
 
 def means(block: Block, queries: Queries, _: object) -> Mean:
     """What one block adds to posterior means at one SNR, and its likeliest atom."""
-    total: Mean | None = None
-    parts: dict[int, list[Mean]] = {}
-    for start, atoms, _rows, distances, slopes in queries.pieces(block):
+    (n, dim), fine = queries.x.shape, queries.frame.fine
+    mass, first = (torch.zeros(n, *shape, dtype=torch.float64) for shape in ((), (dim,)))
+    total = Mean(torch.full_like(mass, -torch.inf), torch.zeros(n, dtype=torch.long), mass, first)
+    for start, atoms, rows, distances, slopes in queries.pieces(block):
         weights = queries.logits(distances, slopes, 0)
         peak, place = weights.max(1)
-        weights.sub_(peak[:, None]).exp_()
-        first = (weights.to(queries.frame.fine) @ atoms.to(queries.frame.fine)).double()
-        one = Mean(peak.double(), place + start, weights.sum(1).double(), first)
-        parts.setdefault(start, []).append(one)
-    for pieces in parts.values():
-        whole = Mean(*(torch.cat([getattr(one, name) for one in pieces]) for name in ("peak", "row", "mass", "first")))
-        total = whole if total is None else total.merge(whole)
-    assert total is not None
+        before = total.peak[rows]
+        top = torch.maximum(before, peak.double())
+        total.row[rows] = torch.where(peak > before, place + start, total.row[rows])
+        weights = exp_(weights.sub_(top[:, None].to(weights))).to(fine)
+        own = (before - top).exp()
+        total.peak[rows], total.mass[rows] = top, total.mass[rows] * own + weights.sum(1).double()
+        at = slice(int(rows[0]), int(rows[-1]) + 1)  # all are needed: a view, and no copy
+        if bool((own < 1).any()):
+            total.first[at] *= own[:, None]
+        total.first[at] += weights @ atoms.to(fine)
     return total
 
 
@@ -143,11 +164,16 @@ def nearer(
     """The smallest positive squared distance of each of some points to atoms, if it is below `gaps`, else that."""
     distances = torch.addmm(squares.to(atoms), some, atoms.T, alpha=-2)
     lengths = some.square().sum(1)
-    can = (distances.amin(1) + lengths).double() <= gaps + 1e-3 * lengths.double()  # rounding is less
-    at = can.nonzero()[:, 0]
-    nearest = distances[at].topk(min(16, len(atoms)), largest=False).indices
-    exact = torch.linalg.vector_norm(atoms[nearest].double() - some[at].double()[:, None], dim=2).square()
-    return gaps.index_copy(0, at, torch.minimum(gaps[at], torch.where(exact > 0, exact, torch.inf).amin(1)))
+    most = gaps + 1e-3 * lengths.double()  # rounding is less
+    at = ((distances.amin(1) + lengths).double() <= most).nonzero()[:, 0]
+    values, nearest = distances[at].topk(min(16, len(atoms)), largest=False)
+    close = ((values + lengths[at, None]).double() <= most[at, None]).flatten().nonzero()[:, 0]
+    point, column = at[close // nearest.shape[1]], nearest.flatten()[close]
+    found = torch.full((nearest.numel(),), torch.inf, dtype=torch.float64)
+    for k in torch.arange(len(close)).split(max(1, CACHED // atoms.shape[1])):
+        exact = torch.linalg.vector_norm(atoms[column[k]].double() - some[point[k]].double(), dim=1).square_()
+        found[close[k]] = torch.where(exact > 0, exact, torch.inf)
+    return gaps.index_copy(0, at, torch.minimum(gaps[at], found.view_as(values).amin(1)))
 
 
 def merge_near(first: Near, second: Near) -> Near:

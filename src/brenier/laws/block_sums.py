@@ -18,9 +18,12 @@ from torch import Tensor
 from brenier.core.blocks.blocks import Block
 from brenier.core.points import as_tensor
 from brenier.laws.atoms import CHUNK
+from brenier.laws.block_points import exp_, few, held_in, squares
 
-CACHED = 2**17  # numbers of float64 that caches hold
 AT_ONCE = 2**19  # numbers of an array of queries x atoms: what caches hold
+TOGETHER = 2**20  # and of weights that multiply features at once: many rows are faster than few
+PIECE = 2**21  # numbers of atoms, or of their features: more would be memory that is mapped anew for each array
+SMALL = 64  # dimensions up to which all products of coordinates are features
 _INFINITE = 0x7F800000  # bits of infinity in float32
 MOST = 2048  # atoms that are listed for a posterior: more are not gathered
 ROUNDED = 1e-6  # of a second moment that rounding leaves of one which is subtracted from itself
@@ -39,19 +42,21 @@ class Frame:
 
     def atoms(self, values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Float[Tensor, "m d"]:
         """Rows as atoms."""
-        points = working(values)
-        return (points - self.centre.to(points.dtype)).div_(self.unit).to(self.dtype)
+        stored, atoms = as_tensor(values), torch.empty(values.shape, dtype=self.dtype)
+        centre = self.centre.to(held_in(values.dtype))
+        for part, out in zip(few(stored), few(atoms), strict=True):
+            torch.div(part.to(centre.dtype) - centre, self.unit, out=out)
+        return atoms
 
-
-def working(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Float[Tensor, "m d"]:
-    """Rows in float32 where that holds all values of their type, else in float64."""
-    return as_tensor(values).to(torch.float32 if np.can_cast(values.dtype, np.float32) else torch.float64)
-
-
-def squares(points: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """|x|^2 of each, summed in float64: some at a time, which caches hold."""
-    parts = points.split(max(1, CACHED // points.shape[1]))
-    return torch.cat([torch.linalg.vector_norm(part.double(), dim=1).square_() for part in parts])
+    def parts(
+        self, values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
+    ) -> Iterator[tuple[int, Float[Tensor, "m d"], Float[Tensor, " m"]]]:
+        """Pieces of the rows, cut by the dimension alone: the number of the first, atoms, |x_i|^2."""
+        dim = values.shape[1]
+        step = max(1, min(CHUNK, PIECE // max(dim, min(dim, SMALL) * (min(dim, SMALL) + 3) // 2)))
+        for start in range(0, len(values), step):
+            atoms = self.atoms(values[start : start + step])
+            yield start, atoms, squares(atoms)
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,9 @@ class Queries:
     def pieces(
         self, block: Block, needed: Bool[Tensor, " n"] | None = None
     ) -> Iterator[tuple[int, Float[Tensor, "m d"], Int[Tensor, " k"], Float[Tensor, "k m"], Float[Tensor, "k m"]]]:
-        """Atoms by `CHUNK` and queries that are needed: first row, atoms, queries, the two products."""
+        """Atoms by `Frame.parts` and queries that are needed: first row, atoms, queries, the two products."""
         every = torch.arange(len(self.x)) if needed is None else needed.nonzero()[:, 0]
-        for start in range(0, len(block.values), CHUNK):
-            atoms = self.frame.atoms(block.values[start : start + CHUNK])
-            lengths = squares(atoms)
+        for start, atoms, lengths in self.frame.parts(block.values):
             for rows in every.split(max(1, AT_ONCE // len(atoms))):
                 yield block.start + start, atoms, rows, *self.grams(rows, atoms, lengths)
 
@@ -149,50 +152,99 @@ class First:
     basis: Float[Tensor, "d k"] | None  # None: the coordinates themselves
     broad: Int[Tensor, " B"]  # numbers of the SNRs at which they are wanted
 
-    def features(self, atoms: Float[Tensor, "m d"]) -> Float[Tensor, "m f"]:
+    def features(self, atoms: Float[Tensor, "m d"]) -> Float[Tensor, "f m"]:
         """Coordinates and their products."""
         if len(self.broad) == 0:
-            return atoms.new_empty(len(atoms), 0)
-        inside = atoms.to(self.queries.frame.fine)
-        if self.basis is not None:
-            inside = inside @ self.basis
-        upper = torch.triu_indices(inside.shape[1], inside.shape[1])
-        return torch.cat([inside, inside[:, upper[0]] * inside[:, upper[1]]], 1)
+            return atoms.new_empty(0, len(atoms))
+        fine = self.queries.frame.fine
+        inside = atoms.T.to(fine) if self.basis is None else (atoms.to(fine) @ self.basis).T
+        k, m = inside.shape
+        found = torch.empty(k * (k + 3) // 2, m, dtype=fine)
+        found[:k] = inside
+        end = k
+        for i in range(k):
+            start, end = end, end + k - i
+            torch.mul(found[i:k], found[i], out=found[start:end])
+        return found
 
 
 def posterior_sums(block: Block, shared: First, active: Bool[Tensor, "S n"] | None) -> Sums:
     """The sums over one block, at the SNRs and queries where it is `active`; everywhere where that is None."""
     queries = shared.queries
-    size, n, fine = len(queries.ratios), len(queries.x), queries.frame.fine
-    place = {int(s): k for k, s in enumerate(shared.broad)}
+    features, last = torch.empty(0, 0), -1
     total: Sums | None = None
-    part: Sums | None = None
-    features, last = torch.empty(0), -1
     for start, atoms, rows, distances, slopes in queries.pieces(block, None if active is None else active.any(0)):
         if start != last:
-            total = part if total is None or part is None else total.merge(part)
             features, last = shared.features(atoms), start
-            part = _empty(size, n, features.shape[1], shared.broad)
-        assert part is not None
-        for s in range(size):
-            here = slice(None) if active is None else active[s, rows].nonzero()[:, 0]
-            at = rows[here]
-            if len(at) == 0:
-                continue
-            weights = queries.logits(distances[here], slopes[here], s)
-            peak = weights.amax(1)
-            weights.sub_(peak[:, None]).exp_()
-            part.peak[s, at], part.mass[s, at] = peak.double(), weights.sum(1, dtype=torch.float64)
-            part.square[s, at] = torch.linalg.vector_norm(weights, dim=1).double().square()
-            steps = weights.to(fine) * distances[here]
-            part.moment[s, at] = steps.sum(1).double()
-            part.cross[s, at] = torch.einsum("nm,nm->n", weights.to(fine), steps).double()
-            if s in place:
-                part.inner[place[s], at] = (weights.to(features.dtype) @ features).double()
-    assert part is not None  # a block without an active query is not asked for
-    total = part if total is None else total.merge(part)
+        if total is None:
+            total = _empty(len(queries.ratios), len(queries.x), len(features), shared.broad)
+        _add(total, shared, None if active is None else active[:, rows], rows, (distances, slopes), features)
+    assert total is not None  # a block without an active query is not asked for
     total.blocks = [(block.number, total.log_mass.float(), (total.peak + total.moment.log()).float())]
     return total
+
+
+def _add(
+    total: Sums,
+    shared: First,
+    active: Bool[Tensor, "S k"] | None,
+    rows: Int[Tensor, " k"],
+    grams: tuple[Float[Tensor, "k m"], Float[Tensor, "k m"]],
+    features: Float[Tensor, "f m"],
+) -> None:
+    """Add what some atoms contribute for the queries in `rows`: weights are over exp of the largest logit so far."""
+    queries, fine = shared.queries, shared.queries.frame.fine
+    place = {int(s): k for k, s in enumerate(shared.broad)}
+    before = total.peak[:, rows]
+    peak = before.clone()
+    mass, square, moment, cross = (torch.zeros_like(before) for _ in range(4))
+    waiting: list[tuple[int, Tensor | slice, Tensor]] = []
+    for s in range(len(queries.ratios)):
+        here = slice(None) if active is None else active[s].nonzero()[:, 0]
+        distances = grams[0][here]
+        if len(distances) == 0:
+            continue
+        weights = queries.logits(distances, grams[1][here], s)
+        peak[s, here] = torch.maximum(before[s, here], weights.amax(1).double())
+        exp_(weights.sub_(peak[s, here, None].to(weights)))
+        mass[s, here] = weights.sum(1, dtype=torch.float64)
+        square[s, here] = torch.linalg.vector_norm(weights, dim=1).double().square()
+        steps = weights.to(fine) * distances
+        moment[s, here] = steps.sum(1).double()
+        cross[s, here] = steps.mul_(weights).sum(1).double()
+        if s in place:
+            waiting.append((s, here, weights))
+            if sum(one.numel() for _, _, one in waiting) >= TOGETHER:
+                _inner(total, place, rows, before - peak, waiting, features)
+                waiting = []
+    if waiting:
+        _inner(total, place, rows, before - peak, waiting, features)
+    own = (before - torch.where(peak > -torch.inf, peak, 0)).exp()
+    total.peak[:, rows] = peak
+    for name, found in (("mass", mass), ("moment", moment)):
+        getattr(total, name)[:, rows] = getattr(total, name)[:, rows] * own + found
+    for name, found in (("square", square), ("cross", cross)):
+        getattr(total, name)[:, rows] = getattr(total, name)[:, rows] * own.square() + found
+
+
+def _inner(
+    total: Sums,
+    place: dict[int, int],
+    rows: Int[Tensor, " k"],
+    fall: Float[Tensor, "S k"],
+    waiting: Sequence[tuple[int, Tensor | slice, Tensor]],
+    features: Float[Tensor, "f m"],
+) -> None:
+    """Add weighted features at several SNRs, after what is there has fallen, in logarithms, by so much."""
+    products = torch.cat([weights for _, _, weights in waiting]).to(features.dtype) @ features.T
+    parts = products.split([len(weights) for _, _, weights in waiting])
+    for (s, here, _), found in zip(waiting, parts, strict=True):
+        at, fallen, inner = rows[here], fall[s, here], total.inner[place[s]]
+        less = fallen != 0
+        if bool(less.any()):
+            inner[at[less]] *= fallen[less].exp()[:, None]
+        adjacent = int(at[-1]) - int(at[0]) == len(at) - 1  # a view, and no copy
+        inner[slice(int(at[0]), int(at[-1]) + 1) if adjacent else at] += found
 
 
 def merge_sums(first: Sums, second: Sums) -> Sums:
@@ -284,6 +336,7 @@ def second_sums(block: Block, shared: Second, asked: Bool[Tensor, "S n"] | None)
     outside = torch.zeros(len(snr), 2 * sketch + side**2 + 2, dtype=torch.float64)
     visited = torch.zeros(size, n, dtype=torch.float64)
     listed: list[tuple[Tensor, Tensor, Tensor]] = []
+    waiting: list[tuple[Tensor, Tensor]] = []
     needed = torch.zeros(n, dtype=torch.bool).index_fill_(0, query, value=True)
     if asked is not None:
         needed |= asked.any(0)
@@ -292,31 +345,57 @@ def second_sums(block: Block, shared: Second, asked: Bool[Tensor, "S n"] | None)
         if start != last and shared.basis is not None:
             features, last = _outside(atoms, shared.basis, shared.rank), start
         local = torch.full((n,), -1).scatter_(0, rows, torch.arange(len(rows)))
+        mine = (local[query] >= 0).nonzero()[:, 0]
         for s in range(size):
-            own = ((snr == s) & (local[query] >= 0)).nonzero()[:, 0]
-            names = rows[:0] if asked is None else rows[asked[s, rows]]
-            at = torch.cat([query[own], names])
-            if len(at) == 0:
-                continue
-            here = local[at]
-            weights = queries.logits(distances[here], slopes[here], s)
-            weights.sub_(shared.peak[s, at, None].to(weights)).exp_().div_(shared.mass[s, at, None].to(weights))
+            own = mine[snr[mine] == s]
             if len(own):
                 assert features is not None
-                inside, rest = features
-                mine = weights[: len(own)].to(inside.dtype)
-                along = (shared.vectors[own].to(inside) @ inside.T).sub_(shared.means[own, None].to(inside)).mul_(mine)
-                found = torch.cat([mine @ rest, along @ rest[:, :sketch]], 1)
-                outside[own] += found.double()
+                waiting.append((own, _weights(shared, s, query[own], *_at(local[query[own]], distances, slopes))))
+                if sum(weights.numel() for _, weights in waiting) >= TOGETHER:
+                    _couple(outside, shared, waiting, *features)
+                    waiting = []
+            names = rows[:0] if asked is None else rows[asked[s, rows]]
             if len(names):
-                mine = weights[len(own) :]
-                apart = distances[here[len(own) :]] + shared.apart[s, names, None].to(weights)
+                steps, along = _at(local[names], distances, slopes)
+                weights = _weights(shared, s, names, steps, along).div_(shared.mass[s, names, None].to(steps))
                 scale = shared.moment[s, names, None].clamp_min(torch.finfo(torch.float32).tiny)
-                stake = (mine * apart).div_(scale.to(mine)).clamp_max_(1).add_(mine)
+                steps = steps + shared.apart[s, names, None].to(steps)
+                stake = steps.mul_(weights).div_(scale.to(steps)).clamp_max_(1).add_(weights)
                 visited[s, names] += stake.sum(1).double()
                 listed.append(_listed(stake, s * n + names, start, shared.least[s, names]))
+        if waiting:
+            assert features is not None
+            _couple(outside, shared, waiting, *features)
+            waiting = []
+    outside /= shared.mass[snr, query, None]
     code, row, stake = (torch.cat(part) for part in zip(*listed, strict=True)) if listed else _nothing()
     return More(outside, visited, code, row, stake)
+
+
+def _at(place: Int[Tensor, " k"], *grams: Tensor) -> Sequence[Tensor]:
+    """Rows of the two products: as they are, where that is all."""
+    return grams if len(place) == len(grams[0]) else [part[place] for part in grams]
+
+
+def _weights(shared: Second, s: int, rows: Int[Tensor, " k"], distances: Tensor, slopes: Tensor) -> Tensor:
+    """exp(logit - peak) at the s-th SNR for some queries."""
+    return exp_(shared.queries.logits(distances, slopes, s).sub_(shared.peak[s, rows, None].to(distances)))
+
+
+def _couple(
+    outside: Float[Tensor, "P f"],
+    shared: Second,
+    waiting: Sequence[tuple[Tensor, Tensor]],
+    inside: Float[Tensor, "k m"],
+    rest: Float[Tensor, "g m"],
+) -> None:
+    """Add weighted sums of what lies outside leading directions, and of the sketch times the coordinate along v."""
+    pairs, parts = zip(*waiting, strict=True)
+    own, weights = torch.cat(pairs), torch.cat(parts).to(inside.dtype)
+    sketch = outside.shape[1] - len(rest)
+    along = (shared.vectors[own].to(inside) @ inside).sub_(shared.means[own, None].to(inside)).mul_(weights)
+    # Two rows apart: products are slower by a third where their width is no multiple of a register's.
+    outside[own] += torch.cat([weights @ rest[:-2].T, weights @ rest[-2:].T, along @ rest[:sketch].T], 1)
 
 
 def merge_more(first: More, second: More) -> More:
@@ -331,7 +410,7 @@ def _nothing() -> tuple[Tensor, Tensor, Tensor]:
 def _listed(stake: Tensor, codes: Tensor, start: int, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The atoms with at least so much, at most `MOST` for each posterior: codes, rows and stakes."""
     least = least[:, None].to(stake)
-    many = (stake >= least).sum(1) > MOST
+    many = (stake >= least).sum(1) > MOST if stake.shape[1] > MOST else torch.zeros(len(stake), dtype=torch.bool)
     if bool(many.any()):
         floor = stake[many].topk(MOST, 1).values[:, -1:]
         stake = torch.where(many[:, None], torch.where(stake >= _spread(floor, many), stake, 0), stake)
@@ -345,13 +424,18 @@ def _spread(values: Tensor, places: Tensor) -> Tensor:
     return found
 
 
-def _outside(atoms: Tensor, basis: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def _outside(
+    atoms: Float[Tensor, "m d"], basis: Float[Tensor, "d f"], rank: int
+) -> tuple[Float[Tensor, "k m"], Float[Tensor, "g m"]]:
     """Coordinates inside; the sketch of the rest, products of its parts, |q|^2, |x|^2: as in `laws.atoms.Subspace`."""
-    mixed = atoms.to(basis) @ basis
-    inside, sketch = mixed[:, :rank], mixed[:, rank:]
-    width = sketch.shape[1]
+    mixed = basis.T @ atoms.to(basis).T
+    inside, sketch = mixed[:rank], mixed[rank:]
+    width, count = sketch.shape
     side = width // 8
-    left, right = (sketch[:, first : first + side] * width**0.5 for first in (0, side))
-    squares = atoms.to(basis).square().sum(1, keepdim=True)
-    rest = (squares - inside.square().sum(1, keepdim=True)).clamp_min(0)
-    return inside, torch.cat([sketch, (left[:, :, None] * right[:, None]).flatten(1), rest, squares], 1)
+    found = torch.empty(width + side**2 + 2, count, dtype=basis.dtype)
+    found[:width] = sketch
+    left, right = (sketch[first : first + side] * width**0.5 for first in (0, side))
+    torch.mul(left[:, None], right, out=found[width:-2].view(side, side, count))
+    found[-1] = squares(atoms)
+    torch.sub(found[-1], inside.square().sum(0), out=found[-2]).clamp_min_(0)
+    return inside, found

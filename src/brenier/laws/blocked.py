@@ -27,6 +27,7 @@ from brenier.laws import block_sums as sums
 from brenier.laws.atoms import leading_directions, summed_in
 from brenier.laws.base import Localization, Screened, Target, far
 from brenier.laws.block_norms import NARROW, Batch, Ground, sizes
+from brenier.laws.block_points import working
 from brenier.laws.empirical import decompose
 from brenier.laws.screening import Places
 
@@ -74,7 +75,7 @@ class BlockedEmpirical(Target):
         self.blocks, self.name, self.event_shape = blocks, name, tuple(blocks.shape[1:])
         self.device = torch.device("cpu")
         self._tolerance, self.dropped, self.max_memory = tolerance, dropped, check_memory(max_memory)
-        first = sums.working(blocks.take([0]))[0].double()
+        first = working(blocks.take([0]))[0].double()
         seen = blocks.map_reduce(looks.look, looks.merge_looks, shared=(blocks.name, first))
         limit = math.sqrt(torch.finfo(dtype or torch.float32).max / self.dim) / 4
         if seen.largest > limit:

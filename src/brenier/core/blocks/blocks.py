@@ -284,15 +284,25 @@ def joined(merge: Callable[[T, T], T], parts: Sequence[tuple[list[Digest], T]]) 
     return digests, reduce(merge, (found for _, found in parts[1:]), copy.deepcopy(parts[0][1]))
 
 
+def of_length(block: Block, name: str, dim: int) -> NDArray[Any]:
+    """The values of a block.
+
+    Raises:
+        ValueError: rows of another length.
+    """
+    length = block.values.shape[1]
+    if length != dim:
+        raise ValueError(f"{name!r}: block {block.number} has rows of {length} numbers, and others of {dim}")
+    return block.values
+
+
 def checked(block: Block, name: str, dim: int) -> NDArray[Any]:
     """The values of a block.
 
     Raises:
         ValueError: rows of another length; NaN or infinite values, with the block and the rows.
     """
-    values = block.values
-    if values.shape[1] != dim:
-        raise ValueError(f"{name!r}: block {block.number} has rows of {values.shape[1]} numbers, and others of {dim}")
+    values = of_length(block, name, dim)
     if values.dtype.kind == "f":
         bad = ~np.isfinite(values)
         if bad.any():

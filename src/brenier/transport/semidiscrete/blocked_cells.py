@@ -21,7 +21,7 @@ from torch import Tensor
 from brenier.core.blocks.blocks import Block, Blocks
 from brenier.core.checks import Array
 from brenier.core.random import generator_for
-from brenier.laws.block_sums import working
+from brenier.laws.block_points import working
 from brenier.transport.semidiscrete.cells import BLOCK, Cells, PointFunction, Tally, largest
 from brenier.transport.semidiscrete.sources import Source
 
