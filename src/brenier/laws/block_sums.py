@@ -335,7 +335,7 @@ def second_sums(block: Block, shared: Second, asked: Bool[Tensor, "S n"] | None)
     side = sketch // 8
     outside = torch.zeros(len(snr), 2 * sketch + side**2 + 2, dtype=torch.float64)
     visited = torch.zeros(size, n, dtype=torch.float64)
-    listed: list[tuple[Tensor, Tensor, Tensor]] = []
+    listed = bytearray(), bytearray(), bytearray()  # that grow: small arrays would lie scattered between large ones
     waiting: list[tuple[Tensor, Tensor]] = []
     needed = torch.zeros(n, dtype=torch.bool).index_fill_(0, query, value=True)
     if asked is not None:
@@ -362,13 +362,17 @@ def second_sums(block: Block, shared: Second, asked: Bool[Tensor, "S n"] | None)
                 steps = steps + shared.apart[s, names, None].to(steps)
                 stake = steps.mul_(weights).div_(scale.to(steps)).clamp_max_(1).add_(weights)
                 visited[s, names] += stake.sum(1).double()
-                listed.append(_listed(stake, s * n + names, start, shared.least[s, names]))
+                for known, one in zip(
+                    listed, _listed(stake, s * n + names, start, shared.least[s, names]), strict=True
+                ):
+                    known += one.numpy().tobytes()
         if waiting:
             assert features is not None
             _couple(outside, shared, waiting, *features)
             waiting = []
     outside /= shared.mass[snr, query, None]
-    code, row, stake = (torch.cat(part) for part in zip(*listed, strict=True)) if listed else _nothing()
+    kinds = np.int64, np.int64, np.float32
+    code, row, stake = (torch.from_numpy(np.frombuffer(known, kind)) for known, kind in zip(listed, kinds, strict=True))
     return More(outside, visited, code, row, stake)
 
 
@@ -401,10 +405,6 @@ def _couple(
 def merge_more(first: More, second: More) -> More:
     """Over both."""
     return first.merge(second)
-
-
-def _nothing() -> tuple[Tensor, Tensor, Tensor]:
-    return torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0)
 
 
 def _listed(stake: Tensor, codes: Tensor, start: int, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
