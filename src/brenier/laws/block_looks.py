@@ -58,13 +58,13 @@ def look(block: Block, shared: tuple[str, Float[Tensor, " d"]], _: object) -> Lo
         steps = (points - start).double()
         total += steps.sum(0)
         shells.append(torch.linalg.vector_norm(steps, dim=1))
-    centre = (first + total / count).to(start)
+    centre = first + total / count
     total, radii = torch.zeros_like(first), []
     for part in parts:
-        steps = (part.to(start.dtype) - centre).double()
+        steps = part.to(start.dtype).double().sub(centre)  # in float64: what is saved of the spread is compared by bits
         total += steps.sum(0)
         radii.append(torch.linalg.vector_norm(steps, dim=1))
-    centre, shift = centre.double(), total / count  # small: rounding in sums of long steps is undone
+    shift = total / count  # small: rounding in sums of long steps is undone
     shell, around = torch.cat(shells), torch.cat(radii)
     scatter = max(0.0, float(around.square().sum()) - count * float(shift.square().sum()))
     shape, radius = (float(shell.min()), float(shell.max())), float(around.max())
