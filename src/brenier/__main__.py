@@ -3,7 +3,8 @@
 SIGTERM ends it as ever, after drafts of files are removed.
 
 Threads that wait for each other sleep (`OMP_WAIT_POLICY`), unless the environment says otherwise: by torch's default
-they spin, and where another process has one of the cores, commands then take up to ten times as long.
+they spin, and where another process has one of the cores, commands then take up to ten times as long. What is freed is
+kept for the next arrays (`core.allocator`).
 """
 
 import os
@@ -55,6 +56,9 @@ def run() -> int:
     if caught:
         signal.signal(signal.SIGINT, interrupt)
     try:
+        from brenier.core.allocator import keep_memory
+
+        keep_memory()
         from brenier.cli import main
 
         status = main()

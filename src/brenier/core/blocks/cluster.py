@@ -3,18 +3,17 @@
 A worker that dies is no error: Dask has its blocks computed again. A scheduler that dies is one line.
 """
 
-import ctypes
 import importlib.metadata
 import sys
 import warnings
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
 import torch
 
+from brenier.core.allocator import keep_memory
 from brenier.core.extras import library
 from brenier.core.reading.files import line
 
@@ -22,7 +21,6 @@ T = TypeVar("T")
 
 SECONDS = 5.0  # in which a scheduler answers
 ATTEMPTS = 8  # times that what a worker took with it is sent again
-KEPT = {-1: 2**28, -3: 2**25}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: bytes that a worker keeps for its next arrays
 AHEAD = 3  # tasks per thread of the workers that are in flight
 FAN = 4  # results that are joined at a time
 
@@ -346,21 +344,8 @@ def _alone(task: Callable[..., Any], *arguments: Any) -> Any:
     """A task, on one thread of its worker."""
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
-    _keep_memory()
+    keep_memory()
     return task(*arguments)
-
-
-@cache
-def _keep_memory() -> None:
-    """Have this process use again what it frees.
-
-    Dask starts workers so that they give it back at once (its nanny sets MALLOC_TRIM_THRESHOLD_): every array of some
-    size is then mapped anew, page by page, which took a third of all their time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # the C library is glibc
-        for parameter, size in KEPT.items():
-            mallopt(parameter, size)
 
 
 @contextmanager
