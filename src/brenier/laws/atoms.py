@@ -1,5 +1,6 @@
 """Weighted atoms: sums that merge, covariances for many weightings of the same atoms, their leading subspace."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -14,7 +15,13 @@ CHUNK = 4096  # atoms whose sums are formed at a time
 AT_ONCE = 1024  # and whose products of coordinates are
 SKETCH = 128  # random directions that stand for all that is outside a subspace
 LITTLE = 2**22  # numbers of atoms that are few: float64 costs nothing
+LOG2_E = math.log2(math.e)
 EXACT = 1e-4  # relative error of a norm, below which sums in float32 are too coarse for it
+
+
+def exp_(values: Tensor) -> Tensor:
+    """exp in place, by way of exp2: exp itself takes up to thirty times as long where it is subnormal."""
+    return values.mul_(LOG2_E).exp2_()
 
 
 def summed_in(dtype: torch.dtype, numbers: int, tolerance: float) -> torch.dtype:
@@ -93,11 +100,11 @@ class SecondMoments:
         over thousands of atoms in float32 err by more than 0.02% of it.
         """
         dim, weights = self._atoms.shape[1], weights.to(self._dtype)
-        moments = torch.zeros(dim + self._upper.shape[1], len(weights), dtype=weights.dtype, device=weights.device)
+        sums = weights.new_zeros(len(weights), dim + self._upper.shape[1])
         for k, i in enumerate(range(0, len(self._atoms), AT_ONCE)):
             features = self._kept[k] if self._kept is not None else self._features(i)
-            moments.addmm_(features, weights[:, i : i + AT_ONCE].T)
-        moments /= weights.sum(1)
+            sums.addmm_(weights[:, i : i + AT_ONCE], features.T)
+        moments = sums.T.contiguous() / weights.sum(1)
         mean, second = moments[:dim], moments[dim:]
         diagonal = self._upper[0] == self._upper[1]
         square = second[diagonal].sum(0)

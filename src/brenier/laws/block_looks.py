@@ -13,7 +13,8 @@ from torch import Tensor
 
 from brenier.core.blocks.blocks import Block, checked, of_length
 from brenier.core.points import as_tensor
-from brenier.laws.block_points import CACHED, exp_, few, held_in
+from brenier.laws.atoms import exp_
+from brenier.laws.block_points import CACHED, few, held_in
 from brenier.laws.block_sums import Frame, Queries
 
 # The first read

@@ -21,7 +21,7 @@ from torch import Tensor
 from brenier.core.blocks.blocks import Blocks
 from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.laws import block_sums as sums
-from brenier.laws.atoms import second_order
+from brenier.laws.atoms import exp_, second_order
 from brenier.laws.base import Screened
 from brenier.laws.block_draws import DRAWN, Variances, merge_variances, norms_along, variances
 from brenier.laws.block_products import Products, merge_product, products
@@ -293,7 +293,7 @@ class Batch:
                 at = few[s, rows].nonzero()[:, 0]
                 q = rows[at]
                 weights = queries.logits(grams[0][at], grams[1][at], s).double()
-                weights = weights.sub_(found.peak[s, q, None]).exp_().div_(found.mass[s, q, None])
+                weights = exp_(weights.sub_(found.peak[s, q, None])).div_(found.mass[s, q, None])
                 steps = grams[0][at].double() + apart[s, q, None]
                 stake = steps.div_(moment[s, q, None].clamp_min(1e-300)).clamp_max_(1).add_(1).mul_(weights)
                 floor = stake.kthvalue(len(sample) - rank + 1, 1).values if len(at) else stake[:, 0]

@@ -3,7 +3,6 @@
 Arrays of a whole block would be memory that the system maps anew for each, at ten times the cost of what is computed.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,11 +28,6 @@ def working(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Floa
 def few(points: Float[Tensor, "n d"]) -> Sequence[Float[Tensor, "m d"]]:
     """As many rows at a time as caches hold."""
     return points.split(max(1, CACHED // points.shape[1]))
-
-
-def exp_(values: Tensor) -> Tensor:
-    """exp in place, by way of exp2: exp itself takes up to thirty times as long where it is subnormal."""
-    return values.mul_(math.log2(math.e)).exp2_()
 
 
 def squares(points: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from brenier.core.blocks.blocks import Block
+from brenier.laws.atoms import exp_
 from brenier.laws.block_sums import AT_ONCE, Queries
 
 WIDE = 0.01  # mean squared distance from x, over |x|^2, from which on x may be taken off afterwards
@@ -113,7 +114,7 @@ def _weights(
     for s in snr.unique().tolist():
         at = (snr == s).nonzero()[:, 0]
         logits = queries.logits(distances[place[at]], slopes[place[at]], s)
-        weights[at] = logits.sub_(shared.peak[s, query[at], None].to(logits)).exp_().to(weights)
+        weights[at] = exp_(logits.sub_(shared.peak[s, query[at], None].to(logits))).to(weights)
     weights.div_(shared.mass[snr, query, None].to(weights))
     scale = shared.moment[snr, query, None].clamp_min(torch.finfo(torch.float32).tiny).to(weights)
     apart = (distances[place].to(weights) + shared.apart[snr, query, None].to(weights)).div_(scale)

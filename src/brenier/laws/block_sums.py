@@ -17,8 +17,8 @@ from torch import Tensor
 
 from brenier.core.blocks.blocks import Block
 from brenier.core.points import as_tensor
-from brenier.laws.atoms import CHUNK
-from brenier.laws.block_points import exp_, few, held_in, squares
+from brenier.laws.atoms import CHUNK, exp_
+from brenier.laws.block_points import few, held_in, squares
 
 AT_ONCE = 2**19  # numbers of an array of queries x atoms: what caches hold
 TOGETHER = 2**20  # and of weights that multiply features at once: many rows are faster than few

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from brenier.core.linalg import norm_by_squaring
 from brenier.core.work import workers
-from brenier.laws.atoms import leading_directions
+from brenier.laws.atoms import exp_, leading_directions
 from brenier.laws.empirical import Empirical
 from brenier.laws.path import Path
 
@@ -160,7 +160,7 @@ class CrossFit(Empirical):
             path, parts = Path(self._norms, x[block], z[block], grams[0]), list[Tensor]()
             for r in ratios:
                 weights = self._logits(*grams, r).masked_fill_(hidden, -torch.inf)
-                weights.sub_(weights.amax(1, keepdim=True)).exp_()
+                exp_(weights.sub_(weights.amax(1, keepdim=True)))
                 weights.div_(weights.sum(1, keepdim=True))
                 parts.append(self._summarise(weights, own[block]))
                 if self.dim > NARROW:

@@ -25,7 +25,7 @@ from torch import Tensor
 from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, as_tensor, as_weights
 from brenier.core.work import workers
-from brenier.laws.atoms import CHUNK, Sums, chunk_rows, covariance_norm
+from brenier.laws.atoms import CHUNK, Sums, chunk_rows, covariance_norm, exp_
 from brenier.laws.base import Localization, Target, far
 from brenier.laws.path import Path
 from brenier.laws.posterior import PosteriorNorms
@@ -365,7 +365,7 @@ class Empirical(Target):
             path, sizes = Path(self._norms, x[rows], z[rows], distances), []
             for r in ratios:
                 weights = self._logits(distances, slopes, r)
-                weights.sub_(weights.amax(1, keepdim=True)).exp_()
+                exp_(weights.sub_(weights.amax(1, keepdim=True)))
                 weights.div_(weights.sum(1, keepdim=True))
                 sizes.append(1 / torch.linalg.vector_norm(weights, dim=1).square())
                 path.add(weights, sizes[-1], r)

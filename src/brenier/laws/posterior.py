@@ -341,7 +341,10 @@ class PosteriorNorms:
     @property
     def pool(self) -> int:
         """Posteriors on all atoms that are localized together: products with so many rows are at full speed."""
-        return max(1, min(POOL, int(self._memory / (128 * len(self._atoms)))))
+        each = (
+            32 if self.second_moments is not None else 128
+        )  # bytes for an atom: of the whole covariance weights alone
+        return max(1, min(POOL, int(self._memory / (each * len(self._atoms)))))
 
     def cost(self, count: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Flops on all atoms that take as long as posteriors on so many."""
