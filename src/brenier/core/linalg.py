@@ -51,11 +51,11 @@ def norm_by_squaring(
 
 Apply: TypeAlias = Callable[[Float[Tensor, "m b d"], Int[Tensor, " m"]], Float[Tensor, "m b d"]]
 SAFETY = 3.0  # in measured errors: the next eigenvalue is nearer than the next Ritz value
-ROOM = 48  # basis vectors after which a space is cut down to its leading Ritz vectors
+ROOM = 48  # basis vectors of a space
 
 
 def norm_by_krylov(
-    apply: Apply, start: Float[Tensor, "n b d"], *, tolerance: float = 0.01, steps: int = 500
+    apply: Apply, start: Float[Tensor, "n b d"], *, tolerance: float = 0.01, steps: int = 500, room: int = ROOM
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n k d"]]:
     """Largest eigenvalue of each of n implicit positive semi-definite operators, in Krylov spaces.
 
@@ -72,13 +72,14 @@ def norm_by_krylov(
         tolerance: relative error at which an operator is done.
         steps: most steps, each of which takes up as many residuals as there were start vectors. (With that of the
             leading one alone fewer products are made, and one operator in 60 takes a lower eigenvalue for the largest.)
+        room: basis vectors after which a space is cut down to its leading Ritz vectors.
 
     Returns:
         theta (n,), a lower bound; its measured relative error (n,); the leading Ritz vectors (n, min(b, d), d), that of
         theta first, of which only that one is found to the tolerance.
     """
     dim, most = start.shape[2], min(start.shape[1:])
-    room = min(dim, max(ROOM, 2 * most))
+    room = min(dim, max(room, 2 * most))
     tiny, rounding = torch.finfo(start.dtype).tiny, 256 * torch.finfo(start.dtype).eps
     value, error, vector = start.new_zeros(len(start)), start.new_zeros(len(start)), torch.zeros_like(start[:, :most])
     active = torch.arange(len(start), device=start.device)

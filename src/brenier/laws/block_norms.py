@@ -35,7 +35,7 @@ SIZES = {1024: (16, 64), 2**62: (32, 128)}  # up to how many dimensions: leading
 BROAD = 64  # effective sample size from which a posterior's norm is sought in leading directions
 MANY = 4  # times more atoms than are drawn, from which on norms are first sought on those
 FIRST = 0.25  # of the tolerance, that a Krylov space on atoms that were drawn may leave
-ROOM = 48  # basis vectors of a Krylov space
+ROOM = 24  # basis vectors of a Krylov space
 PARTS = 4  # groups of posteriors on few atoms, per thread
 SHARE = 0.75  # of the tolerance, that its measured error may take; the rest is for atoms that are left out
 SAMPLED = 64  # atoms of a sample that tell how large a stake so many of all have
@@ -343,7 +343,7 @@ class Batch:
 
     def _together(self, dtype: torch.dtype) -> int:
         """How many Krylov spaces there is room for."""
-        return max(1, int(self._ground.memory / 2 / (2 * dtype.itemsize * ROOM * self._ground.dim)))
+        return max(1, int(self._ground.memory / 4 / (2 * dtype.itemsize * ROOM * self._ground.dim)))
 
     def _space(
         self,
@@ -365,7 +365,7 @@ class Batch:
             product, shift[index] = got.product / got.mass[:, None, None], got.shift / got.mass[:, None]
             return (product - (v.double() @ shift[index, :, None]) * shift[index, None]).to(v)
 
-        norm, error, leading = norm_by_krylov(apply, start, tolerance=share * ground.tolerance)
+        norm, error, leading = norm_by_krylov(apply, start, tolerance=share * ground.tolerance, room=ROOM)
         return norm.double(), error.double(), leading, shift
 
     def _asked(self, found: sums.Sums, pairs: Tensor, v: Tensor, draws: float, salt: int = 0) -> Products:

@@ -27,6 +27,8 @@ from brenier.core.reading.read import suffix_of
 from brenier.core.reading.tables import coordinates_of
 from brenier.core.reading.values import check_array, kind_of
 
+TOUCHED = 1024  # rows of a memory map that are picked before it is closed
+
 
 @runtime_checkable
 class Rows(Protocol):
@@ -207,7 +209,9 @@ class _Npy(_Stored):
         return self._read(slice(start, stop))
 
     def pick(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
-        return self._read(numbers)
+        # Each row maps pages about it, too, which are resident until the map is closed.
+        parts = np.split(numbers, range(TOUCHED, len(numbers), TOUCHED))
+        return np.concatenate([self._read(part) for part in parts])
 
     def _read(self, which: slice | NDArray[np.int64]) -> NDArray[Any]:
         with one_line(self.path):
