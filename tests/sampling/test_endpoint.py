@@ -14,7 +14,7 @@ from brenier.laws.mixture import GaussianMixture
 from brenier.networks.network import NetworkTarget
 from brenier.sampling import endpoint as module
 from brenier.sampling.driver import start
-from brenier.sampling.endpoint import follow, reference
+from brenier.sampling.endpoint import fine, follow, reference
 
 WEIGHTS, MEANS, VARIANCES = [0.1, 0.2, 0.4, 0.3], [-4.0, -2.0, 2.0, 4.0], [1.0, 0.5, 0.5, 1.0]
 
@@ -50,6 +50,14 @@ def test_four_gaussians_go_by_the_monotone_map(tolerance, low):
     exact = along_the_line(WEIGHTS, MEANS, VARIANCES, x[:, 0], 30.0, low)
     found = reference(law, x, 30.0, low, tolerance)[:, 0].numpy()
     assert np.abs(found - exact).max() <= tolerance * law.scales()[1]
+
+
+@pytest.mark.parametrize("low", [0.0, 0.2])
+def test_many_steps_stand_for_the_flow_of_a_network(low):
+    law = load_target("digits-network")
+    x = start(law, 64, 10.0)
+    apart = torch.linalg.vector_norm(fine(law, x, 10.0, low) - reference(law, x, 10.0, low, 1e-4), dim=1)
+    assert float(apart.max()) <= 1e-3 * law.scales()[1]
 
 
 def test_two_points_separate():

@@ -20,7 +20,10 @@ def run_compare(
     objective: options.Objective = "error",
     sigma_max: options.SigmaMax = None,
     sigma_min: options.SigmaMin = None,
-    n: Annotated[int, typer.Option("--number", "-n", help="Samples of each grid.")] = 1024,
+    n: Annotated[
+        int | None,
+        typer.Option("--number", "-n", help="Samples of each grid (default: 1024, of a network 256)."),
+    ] = None,
     pilots: options.Pilots = 256,
     budget: options.Budget = 512,
     data: options.Data = None,

@@ -33,7 +33,7 @@ from brenier.distances.wasserstein import debiased_w2, exact_w2, sliced_w2, sort
 from brenier.laws.base import Target
 from brenier.probing.profile import probe
 from brenier.sampling.driver import integrate, start
-from brenier.sampling.endpoint import reference
+from brenier.sampling.endpoint import fine, reference
 from brenier.sampling.information import INFORMED, needed_snrs
 from brenier.sampling.objectives import OBJECTIVES
 from brenier.sampling.planning import BUDGET, CRITERIA, DETERMINISTIC, noise_range, plan, predict
@@ -57,7 +57,7 @@ def compare(
     objective: str = "error",
     sigma_max: float | None = None,
     sigma_min: float | None = None,
-    n: int = 1024,
+    n: int | None = None,
     pilots: int = 256,
     budget: int = BUDGET,
     seed: int = 0,
@@ -75,7 +75,7 @@ def compare(
         objective: what the criterion "error" makes small, see `plan`.
         sigma_max: noise level to start from, in the unit of the data. Default: that of `plan`.
         sigma_min: noise level to end at. Default: 0.
-        n: samples of each grid, at least 2. Their noise is not that of the pilots.
+        n: samples of each grid, at least 2. Default: 1,024, of a network 256. Their noise is not that of the pilots.
         pilots: trajectories that plans and predictions are made from.
         budget: of a network, samples that each of them may cost at most, see `plan`.
         seed: of every random number.
@@ -118,7 +118,8 @@ def compare(
         raise ValueError(f"steps must be one number or more, each given once, got {counts}")
     if objective not in OBJECTIVES:
         raise ValueError(f"no objective {objective!r}: it is one of {', '.join(OBJECTIVES)}")
-    n, seed = whole_number(n, "n", 2), whole_number(seed, "seed", 0)
+    n = (256 if law.learned else 1024) if n is None else whole_number(n, "n", 2)
+    seed = whole_number(seed, "seed", 0)
     high, low, to_zero = noise_range(law, sigma_max, sigma_min)
     end = 0.0 if to_zero else low
     cells = list(product(names, samplers, counts))
@@ -129,7 +130,9 @@ def compare(
         noise, draws = seeds(seed, 0xC0A5E, count=2)
         x = start(law, n, high, noise)
         drawn = None if law.drawn_from is None else law.sample(n, draws)
-        goal = None if all(SOLVERS[solver].stochastic for solver in samplers) else reference(law, x, high, end)
+        goal = None
+        if not all(SOLVERS[solver].stochastic for solver in samplers):
+            goal = fine(law, x, high, end) if law.learned else reference(law, x, high, end)
         rows: list[dict[str, float]] = []
         for schedule, cost in zip(plans, spent, strict=True):
             distances = _distances(law, schedule, x, goal, drawn, seed)

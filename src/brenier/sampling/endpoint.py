@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,11 +22,35 @@ from torchdiffeq import odeint
 
 from brenier.core.work import progress_bar
 from brenier.laws.base import Target
-from brenier.sampling.driver import Run, check_grid, check_points
+from brenier.sampling.driver import Run, check_grid, check_points, integrate
 from brenier.sampling.steps import Denoise
 
+FINE = 256  # steps that stand for the flow of a network
 STEPS = 2000  # of the adaptive solver, taken or refused; where it needs more, it is lost in rounding
 ROUNDING = 32  # errors of a denoiser, in units of its dtype's rounding
+
+
+def fine(
+    law: Target, x: Float[Tensor, "n d"], sigma_max: float, sigma_min: float = 0.0, steps: int = FINE
+) -> Float[Tensor, "n d"]:
+    """End points of a network's flow by so many steps of UniPC-3, even in log sigma: what a network can be asked.
+
+    A network is not smooth at the scale of an adaptive solver's steps, which takes thousands of evaluations for a
+    tolerance that it does not keep its word on: 256 steps are within 0.003 of its ends after 2,148 (a U-Net of digits,
+    whose images have norm 8).
+    """
+    floor = sigma_min or _floor(law, 0.0)
+    sigmas = np.geomspace(sigma_max, floor, steps).tolist() if floor < sigma_max else [sigma_max]
+    return integrate(law, x, [*sigmas, 0.0] if sigma_min == 0 else sigmas, "unipc-3").x
+
+
+def _floor(law: Target, tolerance: float) -> float:
+    """The last level above 0."""
+    smallest, _ = law.scales()
+    if not law.learned:
+        return tolerance * smallest
+    finest = law.snr_range[1]
+    return 1 / finest if math.isfinite(finest) else smallest / 10
 
 
 def reference(
@@ -72,11 +97,8 @@ def follow(
     y = check_points(law, x)
     if len(y) == 0:
         return Run(y, 0)
-    smallest, largest = law.scales()
-    floor = low or tolerance * smallest
-    if low == 0 and law.learned:
-        finest = law.snr_range[1]
-        floor = 1 / finest if math.isfinite(finest) else smallest / 10
+    _, largest = law.scales()
+    floor = low or _floor(law, tolerance)
     count = 0
 
     def denoise(points: Tensor, sigma: float) -> Tensor:
