@@ -109,7 +109,9 @@ class Batch:
         broad, active, left = self._broad(), *self._screen()
         first = sums.First(self._queries, self._inside(), broad)
         asked = (
-            None if active is None else {k: a for k in range(len(self._blocks)) if bool((a := active[:, :, k]).any())}
+            None
+            if active is None
+            else {k: a.clone() for k in range(len(self._blocks)) if bool((a := active[:, :, k]).any())}
         )
         found = self._blocks.map_reduce(
             sums.posterior_sums, sums.merge_sums, shared=first, asked=asked, advance=lambda part: advance(part * 0.6)
@@ -273,7 +275,9 @@ class Batch:
         order = stakes.argsort(0)
         out = stakes.gather(0, order).double().cumsum(0) <= self._ground.dropped / 4
         held = torch.ones_like(out).scatter_(0, order, ~out) & few
-        return {number: held[k] for k, number in enumerate(numbers) if bool(held[k].any())}
+        return {
+            number: held[k].clone() for k, number in enumerate(numbers) if bool(held[k].any())
+        }  # views are sent whole
 
     def _least(self, found: sums.Sums, few: Tensor) -> Float[Tensor, "S n"]:
         """What an atom must hold to be listed: so little that all others hold no more than an eighth of `dropped`.
