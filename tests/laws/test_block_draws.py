@@ -8,7 +8,7 @@ import torch
 from brenier import Empirical, default_snrs
 from brenier.core.blocks.blocks import Block
 from brenier.laws import block_norms
-from brenier.laws.block_draws import Variance, Variances, norms_along, variances
+from brenier.laws.block_draws import Variance, Variances, norms_along, pays, variances
 from brenier.laws.block_products import Products, products, uniform
 from brenier.laws.block_sums import Frame, Queries
 from brenier.laws.blocked import BlockedEmpirical
@@ -82,6 +82,13 @@ def test_sums_over_atoms_that_stay_are_unbiased_and_say_their_variance(atoms: to
     torch.testing.assert_close(torch.stack(turned).mean(0), expected, rtol=0.1, atol=0)
 
 
+def test_atoms_are_drawn_where_products_with_all_cost_most() -> None:
+    assert pays(1_000_000, 3072, 20_000)
+    assert not pays(200_000, 3072, 20_000)
+    assert not pays(10_000_000, 256, 20_000)
+    assert not pays(1_000_000, 3072, 2_000_000)
+
+
 def test_blocks_keep_the_same_atoms(atoms: torch.Tensor) -> None:
     vectors = torch.eye(D)[None, :3].expand(P, 3, D)
     told, _ = asked(atoms, vectors, 200.0)
@@ -128,6 +135,7 @@ def test_norms_from_some_atoms_are_within_what_they_say(monkeypatch: pytest.Monk
         return norm, error
 
     monkeypatch.setattr(block_norms, "norms_along", counted)
+    monkeypatch.setattr(block_norms, "pays", lambda *_: True)
     ends = []
     for size in (900, 12_000):
         found = BlockedEmpirical.of(data, size, tolerance=0.05).localize_path(x, z, grid)

@@ -20,6 +20,10 @@ from brenier.laws.block_products import Products, weighted_steps
 
 DRAWN = 2.0  # atoms that stay, times the squared tolerance
 DEVIATIONS = 3.0  # standard deviations that an error is stated with
+ON_ALL = 25  # flops per atom and dimension of a norm on all: two products and a half with two vectors, and the mean
+ON_DRAWN = 145  # and on those that are drawn, gathered in five rounds with those of other posteriors
+DRAWING = 5600  # flops that take as long as the weights and chances of an atom in these rounds
+GAIN = 2.0  # times less, from which on atoms are drawn: some norms are not told by them
 SAFETY = 2.0  # in what a direction lacks: the next eigenvalue is nearer than the next Ritz value
 
 
@@ -54,6 +58,11 @@ class Variance:
         for name in ("mass", "first", "second", "noise", "turned"):
             getattr(self, name).add_(getattr(other, name))
         return self
+
+
+def pays(atoms: int, dim: int, draws: float) -> bool:
+    """Whether a norm from so many atoms that are drawn costs less than half of one on all."""
+    return ON_ALL * dim * atoms > GAIN * (DRAWING * atoms + ON_DRAWN * draws * dim)
 
 
 def variances(block: Block, shared: Variances, asked: Bool[Tensor, " P"]) -> Variance:

@@ -23,7 +23,7 @@ from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.laws import block_sums as sums
 from brenier.laws.atoms import exp_, second_order
 from brenier.laws.base import Screened
-from brenier.laws.block_draws import DRAWN, Variances, merge_variances, norms_along, variances
+from brenier.laws.block_draws import DRAWN, Variances, merge_variances, norms_along, pays, variances
 from brenier.laws.block_products import Products, merge_product, products
 from brenier.laws.block_starts import TAKEN, from_sample
 from brenier.laws.gathered import Listed, grouped, solved
@@ -33,7 +33,6 @@ from brenier.laws.screening import Places, kept
 NARROW = 64  # dimensions up to which covariances are formed whole
 SIZES = {1024: (16, 64), 2**62: (32, 128)}  # up to how many dimensions: leading directions, random ones for the rest
 BROAD = 64  # effective sample size from which a posterior's norm is sought in leading directions
-MANY = 4  # times more atoms than are drawn, from which on norms are first sought on those
 FIRST = 0.25  # of the tolerance, that a Krylov space on atoms that were drawn may leave
 ROOM = 24  # basis vectors of a Krylov space
 PARTS = 4  # groups of posteriors on few atoms, per thread
@@ -334,11 +333,11 @@ class Batch:
     def _krylov(self, found: sums.Sums, pairs: Int[Tensor, "2 P"]) -> None:
         """Norms of what neither leading directions nor few atoms tell: a round over the blocks for each product.
 
-        Where there are many times more atoms than tell the tolerance, first on some of them.
+        Where products with all atoms cost more than with some that tell the tolerance, first on these.
         """
         held = self._holding(found, torch.ones(self._shape, dtype=torch.bool))
         draws = DRAWN / self._ground.tolerance**2
-        if self._ground.blocks.shape[0] > MANY * draws:
+        if pays(self._ground.blocks.shape[0], self._ground.dim, draws):
             self._drawn(found, pairs, held, draws)
             pairs = pairs[:, self._error[pairs[0], pairs[1]] > self._ground.tolerance]
         for some in pairs.split(self._together(torch.float64), 1):
