@@ -22,9 +22,12 @@ def run_compare(
     sigma_min: options.SigmaMin = None,
     n: Annotated[
         int | None,
-        typer.Option("--number", "-n", help="Samples of each grid (default: 1024, of a network 256)."),
+        typer.Option("--number", "-n", help="Samples of each grid (default: 1024, of a network 128)."),
     ] = None,
-    pilots: options.Pilots = 256,
+    pilots: Annotated[
+        int | None,
+        typer.Option(help="Trajectories that plans and predictions are made from (default: 256, of a network 64)."),
+    ] = None,
     budget: options.Budget = 512,
     data: options.Data = None,
     seed: options.Seed = 0,

@@ -58,7 +58,7 @@ def compare(
     sigma_max: float | None = None,
     sigma_min: float | None = None,
     n: int | None = None,
-    pilots: int = 256,
+    pilots: int | None = None,
     budget: int = BUDGET,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -75,8 +75,8 @@ def compare(
         objective: what the criterion "error" makes small, see `plan`.
         sigma_max: noise level to start from, in the unit of the data. Default: that of `plan`.
         sigma_min: noise level to end at. Default: 0.
-        n: samples of each grid, at least 2. Default: 1,024, of a network 256. Their noise is not that of the pilots.
-        pilots: trajectories that plans and predictions are made from.
+        n: samples of each grid, at least 2. Default: 1,024, of a network 128. Their noise is not that of the pilots.
+        pilots: trajectories that plans and predictions are made from. Default: 256, of a network 64.
         budget: of a network, samples that each of them may cost at most, see `plan`.
         seed: of every random number.
         device: where to compute. Default: where the law is.
@@ -118,7 +118,8 @@ def compare(
         raise ValueError(f"steps must be one number or more, each given once, got {counts}")
     if objective not in OBJECTIVES:
         raise ValueError(f"no objective {objective!r}: it is one of {', '.join(OBJECTIVES)}")
-    n = (256 if law.learned else 1024) if n is None else whole_number(n, "n", 2)
+    n = (128 if law.learned else 1024) if n is None else whole_number(n, "n", 2)
+    pilots = (64 if law.learned else 256) if pilots is None else pilots
     seed = whole_number(seed, "seed", 0)
     high, low, to_zero = noise_range(law, sigma_max, sigma_min)
     end = 0.0 if to_zero else low
