@@ -86,7 +86,8 @@ def compare(
     Returns:
         Dataset over `criterion`, `solver` and `steps`; distances are in the unit of the data.
 
-        - `rms`, `median`: distance to the reference end point from the same noise; NaN for stochastic solvers.
+        - `rms`, `median`: distance to the reference end point from the same noise (of a network, 256 steps of UniPC-3:
+          see `endpoint.fine`); NaN for stochastic solvers.
         - `w2`: W2 to the law; in more than 3 dimensions sliced, times sqrt(d), a lower bound. Deterministic solvers:
           between their samples and the reference end points, which are drawn from the law (a network's: the one that it
           has learned), as they are, with the noise in common; never above `rms`. Stochastic solvers: to independent
