@@ -1,13 +1,16 @@
 """Long work: how it shows itself and is saved, where and on how many threads it is done, what to do without memory."""
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from threadpoolctl import ThreadpoolController
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -60,15 +63,22 @@ def enough_memory(advice: str) -> Generator[None, None, None]:
 def one_thread() -> Generator[None, None, None]:
     """Compute on one thread, torch and numpy alike: on small arrays more threads mostly wait for each other."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with _pools(len(sys.modules)).limit(limits=1):
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _pools(_: int) -> "ThreadpoolController":
+    """The libraries of this process that have threads: looked for anew, for milliseconds, only after more imports."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager

@@ -136,8 +136,7 @@ class Subspace:
 
     Attributes:
         basis: leading directions, orthonormal columns, shape (d, k).
-        atoms: the atoms in them, shape (N, k).
-        features: `atoms` and the sketch Q S/sqrt(s) side by side, shape (N, k + s).
+        features: the atoms in them and the sketch Q S/sqrt(s) side by side, shape (N, k + s).
         squares: |x_i|^2, shape (N,).
         outside: |q_i|^2, shape (N,).
         pairs: products of the first p columns of Q S with the next p, shape (N, p^2): they give S_1' D S_2 for the
@@ -145,7 +144,6 @@ class Subspace:
     """
 
     basis: Float[Tensor, "d k"]
-    atoms: Float[Tensor, "N k"]
     features: Float[Tensor, "N f"]
     squares: Float[Tensor, " N"]
     outside: Float[Tensor, " N"]
@@ -170,16 +168,21 @@ class Subspace:
         random = torch.randn(dim, sketch, generator=generator).to(basis) / sketch**0.5
         mixing = torch.cat([basis, random - basis @ (basis.T @ random)], 1)
         features, squares = atoms @ mixing, squares.to(atoms)
-        inside = features[:, :rank].contiguous()
+        inside = features[:, :rank]
         left, right = (features[:, rank + first : rank + first + side] * sketch**0.5 for first in (0, side))
         pairs = (left[:, :, None] * right[:, None]).reshape(len(atoms), side**2)
         outside = (squares - inside.square().sum(1)).clamp_min(0)
-        return cls(basis, inside, features, squares, outside, pairs)
+        return cls(basis, features, squares, outside, pairs)
+
+    @property
+    def atoms(self) -> Float[Tensor, "N k"]:
+        """The atoms in the leading directions."""
+        return self.features[:, : self.basis.shape[1]]
 
     @property
     def sketch(self) -> Float[Tensor, "N s"]:
         """The part outside, in random combinations."""
-        return self.features[:, self.atoms.shape[1] :]
+        return self.features[:, self.basis.shape[1] :]
 
     def extended(
         self,
@@ -205,7 +208,7 @@ class Subspace:
             second: the next eigenvalue inside, or what is known to be below it.
             tolerance: relative error allowed.
         """
-        rank = self.atoms.shape[1]
+        rank = self.basis.shape[1]
         mean = weights @ self.features
         mean, mean_outside = mean[:, :rank], mean[:, rank:]
         along = v @ self.atoms.T
@@ -360,5 +363,5 @@ def random_start(
 ) -> Float[Tensor, "n b d"]:
     """Random vectors with covariance Cov_w, from standard normal numbers for each atom: half a step ahead of others."""
     mixed = weights.sqrt()[:, None] * random
-    mixed -= weights[:, None] * mixed.sum(2, keepdim=True)
+    mixed.addcmul_(weights[:, None], mixed.sum(2, keepdim=True), value=-1)
     return (mixed.flatten(0, 1) @ atoms).view(len(weights), len(random), -1)

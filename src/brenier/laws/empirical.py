@@ -25,10 +25,12 @@ from torch import Tensor
 from brenier.core.checks import check_memory
 from brenier.core.points import Numbers, as_tensor, as_weights
 from brenier.core.work import workers
-from brenier.laws.atoms import CHUNK, Sums, chunk_rows, covariance_norm, exp_
+from brenier.laws.atoms import CHUNK, Sums, chunk_rows, covariance_norm, exp_, summed_in
 from brenier.laws.base import Localization, Target, far
 from brenier.laws.path import Path
 from brenier.laws.posterior import PosteriorNorms
+
+LITTLE_WORK = 2**24  # queries x SNRs x numbers of atoms up to which threads would mostly wait for the interpreter
 
 
 class Empirical(Target):
@@ -212,11 +214,15 @@ class Empirical(Target):
     def _scales(self) -> tuple[float, float]:
         generator = torch.Generator().manual_seed(0)
         some = self._atoms[torch.randperm(len(self), generator=generator)[:128].to(self.device)]
-        near: list[Tensor] = []
-        for block in some.split(max(1, self._rows() // 2)):
-            nearest = self._distances(block, self.dtype).topk(min(16, len(self)), largest=False)
-            near.append(nearest.indices)
-        gaps = torch.linalg.vector_norm(self._atoms[torch.cat(near)].double() - some.double()[:, None], dim=2)
+        near = torch.empty(len(some), 0, dtype=torch.long, device=self.device)
+        apart = self._atoms.new_empty(near.shape)
+        for start in range(0, len(self), CHUNK):
+            found = self._distances(some, self.dtype, slice(start, start + CHUNK))
+            nearest = found.topk(min(16, found.shape[1]), largest=False)
+            both = torch.cat([apart, nearest.values], 1), torch.cat([near, nearest.indices + start], 1)
+            apart, place = both[0].topk(min(16, both[0].shape[1]), largest=False)
+            near = both[1].gather(1, place)
+        gaps = torch.linalg.vector_norm(self._atoms[near].double() - some.double()[:, None], dim=2)
         gaps = torch.where(gaps > 0, gaps, torch.inf).amin(1)
         gaps = gaps[gaps.isfinite()]
         if len(gaps) == 0:
@@ -311,7 +317,8 @@ class Empirical(Target):
 
     @property
     def _bytes(self) -> float:
-        return self.max_memory * 2**30
+        """What is left for a call where the caller keeps the data: the atoms are a copy of them. At least half of all."""
+        return self.max_memory * 2**30 - min(self.max_memory * 2**29, self._atoms.numel() * self._atoms.element_size())
 
     def _rows(self) -> int:
         """Queries in a block: its arrays fit `max_memory`, and the caches where that leaves room for it."""
@@ -338,9 +345,11 @@ class Empirical(Target):
         Neighbours at a distance g are told apart around r = 6/g, where a rounding error eps |x|^2 in |x - x_i|^2 moves
         a logit by (r^2/2) eps |x|^2. Small problems always afford float64.
         """
+        if summed_in(self.dtype, self._atoms.numel(), self.tolerance) == torch.float64:
+            return torch.float64
         gap = self.scales()[0] / self._unit
         blur = 18 / gap**2 * torch.finfo(self.dtype).eps * float(self._squares.max())
-        return torch.float64 if blur > 1e-4 else self._norms.fine
+        return torch.float64 if blur > 1e-4 else self.dtype
 
     def _grams(self, x: Tensor, z: Tensor, atoms: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """|x - x_i|^2 and <z, x - x_i>: all that any SNR needs of the queries and the atoms."""
@@ -374,9 +383,13 @@ class Empirical(Target):
             return torch.stack([norm, trace, torch.stack(sizes), error])
 
         threads = torch.get_num_threads()
-        rows = max(1, min(self._rows(), int(self._bytes / (256 * threads * len(self))), -(-len(x) // threads)))
+        rows = max(1, min(self._rows(), int(self._bytes / (128 * threads * len(self)))))
+        blocks = min(len(x), threads * -(-len(x) // (rows * threads)))  # as many for each thread, and of even size
+        if len(x) <= rows and len(x) * len(ratios) * self._atoms.numel() < LITTLE_WORK:
+            blocks = 1
+        edges = np.linspace(0, len(x), blocks + 1).round().astype(int).tolist()
         with workers(self.device) as over:
-            found = list(over(one, [slice(i, i + rows) for i in range(0, len(x), rows)]))
+            found = list(over(one, list(map(slice, edges, edges[1:]))))
         norm, trace, ess, error = torch.cat(found, 2)
         return Localization(norm=norm, trace=trace, ess=ess, norm_error=error)
 
@@ -404,8 +417,11 @@ def _points(data: Numbers, event_shape: Sequence[int] | None) -> tuple[Tensor, t
             raise ValueError(f"event_shape {shape} has {int(np.prod(shape))} entries, points have {points.shape[1]}")
     bad = torch.zeros(0)
     if points.is_floating_point():
-        told = [torch.isfinite(part).all(1) for part in points.split(chunk_rows(points.shape[1]))]
-        bad = (~torch.cat(told)).nonzero()[:, 0]
+        finite = torch.empty(len(points), dtype=torch.bool, device=points.device)
+        size = chunk_rows(points.shape[1])
+        for part, out in zip(points.split(size), finite.split(size), strict=True):
+            out.copy_(torch.isfinite(part).all(1))
+        bad = (~finite).nonzero()[:, 0]
     if len(bad):
         raise ValueError(f"{len(bad)} of {len(points)} points hold NaN or infinity, the first is number {int(bad[0])}")
     return points, shape

@@ -44,11 +44,12 @@ class Path:
         self._found: list[Tensor] = []  # of each SNR, shape (3, n)
         self._waiting: list[list[Waiting]] = [[] for _ in x]
         self._pool: list[tuple[Waiting, int]] = []  # and the numbers of their queries
+        self._size = norms.pool
         self._room = distances.new_empty(0, distances.shape[1])  # for the weights of those in the pool
 
     def add(self, weights: Float[Tensor, "n N"], ess: Float[Tensor, " n"], r: float) -> None:
         """The next SNR, with the posterior weights there and their effective sample sizes."""
-        norms, atoms = self._norms, weights.shape[1]
+        norms, atoms, place = self._norms, weights.shape[1], len(self._found)
         order, count = norms.select(weights, self._distances, ess)
         found = weights.new_zeros(3, len(weights))
         self._found.append(found)
@@ -57,24 +58,26 @@ class Path:
             if len(index):
                 parts = norms.gathered(order[index], count[index], self._x[index], self._z[index], r)
                 found[:, index] = torch.stack(parts)
-        many = (count > FEW).nonzero()[:, 0]
+        many = count > FEW
         least, matter = torch.zeros_like(ess), torch.full_like(count, atoms)
-        narrow = many[ess[many] < atoms / 8]
+        narrow = (many & (ess < atoms / 8)).nonzero()[:, 0]
         if len(narrow):
             stake, _ = stakes(weights[narrow], self._distances[narrow])
             least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
             matter[narrow] = (stake >= least[narrow, None]).sum(1)
-        cheap = norms.cost(matter) < norms.least_cost  # on the atoms that matter alone
-        place = len(self._found) - 1
-        for i in many.tolist():
-            if cheap[i]:
-                self._waiting[i].append(Waiting(place, weights[i].clone(), r, float(least[i]), int(matter[i])))
-                continue
+        cheap = many & (norms.cost(matter) < norms.least_cost)  # on the atoms that matter alone
+        told = list(zip(least.tolist(), matter.tolist(), strict=True))
+        for i in cheap.nonzero()[:, 0].tolist():
+            self._waiting[i].append(Waiting(place, weights[i].clone(), r, *told[i]))
+        rest = (many & ~cheap).nonzero()[:, 0]
+        while len(rest):
             if len(self._room) == 0:
-                self._room = weights.new_empty(norms.pool, atoms)
-            own = self._room[len(self._pool)].copy_(weights[i])
-            self._pool.append((Waiting(place, own, r, float(least[i]), int(matter[i])), i))
-            if len(self._pool) == norms.pool:
+                self._room = weights.new_empty(self._size, atoms)
+            some, rest = rest.tensor_split([self._size - len(self._pool)])
+            start = len(self._pool)
+            own = torch.index_select(weights, 0, some, out=self._room[start : start + len(some)])
+            self._pool += [(Waiting(place, one, r, *told[i]), i) for one, i in zip(own, some.tolist(), strict=True)]
+            if len(self._pool) == self._size:
                 self._empty()
 
     def _empty(self) -> None:
@@ -90,8 +93,10 @@ class Path:
         posterior = Posterior(weights, self._x[query], moment, snr)
 
         def keep(rows: Tensor, parts: Found) -> None:
-            for k, result in zip(rows.tolist(), torch.stack(parts, 1), strict=True):
-                self._found[pool[k].place][:, query[k]] = result
+            own, results = torch.tensor([pool[k].place for k in rows.tolist()]), torch.stack(parts)
+            for place in own.unique().tolist():
+                at = (own == place).to(rows.device)
+                self._found[place][:, query[rows[at]]] = results[:, at]
 
         rest = torch.arange(len(pool), device=query.device)
         if norms.second_moments is not None:

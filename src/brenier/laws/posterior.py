@@ -36,7 +36,6 @@ from brenier.laws.atoms import (
     chunked,
     covariance_norm,
     random_start,
-    summed_in,
 )
 
 FEW = 64  # atoms up to which a posterior is gathered into one small Gram matrix
@@ -50,6 +49,9 @@ SMALL, LARGE = (16, 64), (128, 128)  # leading directions of the data, and sketc
 HEAVY, LIGHT = 0.1, 3  # of mass and second moment, what the heaviest atoms leave out; how many times fewer they must be
 COARSE, TAKEN = 0.01, 2  # error of a norm on them, and how many of its Ritz vectors are taken along
 POOL = 128  # posteriors on all atoms that are localized together
+EACH = 32  # bytes that each of them takes for an atom
+LEAST = 2**18  # numbers of atoms up to which float64 costs nothing
+NARROWEST = 1e-4  # of |x|^2, what a norm is not below for which products with the atoms themselves do in float32
 SPARE = 2**24  # bytes that are never spared: routes should not depend on the memory where it is not short
 HEAD = 32  # of the leading directions, how many have their covariance formed whole
 PROJECTED = {SMALL: 700, LARGE: 5000}  # flops per atom
@@ -108,8 +110,9 @@ class PosteriorNorms:
         self._atoms, self._squares, self._log_weights = atoms, squares, log_weights
         self.tolerance, self._dropped, self._memory = tolerance, dropped, memory
         self._dim, self._dtype, self._device = atoms.shape[1], atoms.dtype, atoms.device
-        self.fine = summed_in(atoms.dtype, atoms.numel(), tolerance)  # what second moments are summed in
-        self._kept = threading.local()
+        little = atoms.numel() < LEAST or tolerance < EXACT
+        self.fine = torch.float64 if little else atoms.dtype  # what second moments are summed in
+        self._kept, self._threads = threading.local(), torch.get_num_threads()
 
     def prepare(self) -> None:
         """Compute now what all queries share, before workers ask for it at the same time."""
@@ -142,7 +145,7 @@ class PosteriorNorms:
     @cached_property
     def moments(self) -> Float[Tensor, "N d"]:
         """The atoms, in float64 where they are few."""
-        return self._atoms.double() if self._atoms.numel() < LITTLE else self._atoms
+        return self._atoms.to(self.fine) if self._atoms.numel() < LITTLE else self._atoms
 
     @cached_property
     def _random(self) -> Float[Tensor, "b N"]:
@@ -168,7 +171,7 @@ class PosteriorNorms:
         """
         if self._dim <= NARROW or self.fine != self.moments.dtype:
             return []
-        numbers = [rank + 2 * sketch + min(rank, HEAD) ** 2 // 2 for rank, sketch in (SMALL, LARGE)]
+        numbers = [rank + sketch + (sketch // 8) ** 2 + 1 for rank, sketch in (SMALL, LARGE)]
         room = max(self._memory / 2, SPARE) / self.moments.element_size() / len(self._atoms)
         sizes = [SMALL] * (numbers[0] <= room) + [LARGE] * (sum(numbers) <= room and self._dim > WIDE)
         return [Subspace.of(self.moments, self._squares, *size) for size in sizes]
@@ -251,25 +254,38 @@ class PosteriorNorms:
         return (norm, trace, error), v @ space.basis.T
 
     def dense(self, posterior: Posterior, direction: Float[Tensor, "n d"] | None) -> Found:
-        """A Krylov space on all atoms, for all queries at once; `direction` is what projections found."""
-        atoms, fine = self.moments, self.fine
-        norm, trace, error = (torch.zeros_like(posterior.moment, dtype=fine) for _ in range(3))
-        rows = max(1, int(self._memory / (64 * BLOCK * len(atoms))))
-        for index in torch.arange(len(norm), device=self._device).split(rows):
-            part = posterior.at(index)
-            weights, x = _normalised(part.weights, fine), part.x.to(fine)
-            if direction is None:
-                start = random_start(weights.to(atoms), atoms, self._random.to(atoms)).to(fine)
-            else:  # with fewer random ones, which guard against taking what was next for the largest
-                start = random_start(weights, atoms, self._random[: BLOCK - 2])
-                length = torch.linalg.vector_norm(start[:, :1], dim=2, keepdim=True)
-                start = torch.cat([length * direction[index, None], start], 1)
-            covariances = Covariances(weights, chunked(atoms, fine), about=x)
-            norm[index], error[index], _ = norm_by_krylov(covariances, start, tolerance=self.tolerance)
-            trace[index] = part.moment.to(trace) - covariances.mean.square().sum(1)
+        """A Krylov space on all atoms, for all queries at once; `direction` is what projections found.
+
+        The sums are over atoms and not over steps from x to them, of which far narrower posteriors need more digits.
+        """
+        norm, trace, error = (torch.zeros_like(posterior.moment) for _ in range(3))
+        rows = max(1, int(self._room / (EACH * len(self._atoms))))
+        lengths = posterior.x.square().sum(1)
+        narrow = posterior.moment * self.concentration < NARROWEST * lengths
+        for chosen, fine in ((narrow, torch.float64), (~narrow, self.fine)):
+            every = chosen.nonzero()[:, 0]
+            for index in every.split(rows) if len(every) else ():
+                part = posterior.at(index)
+                along = None if direction is None else direction[index]
+                found = self._dense(part, along, fine)
+                for whole, own in zip((norm, trace, error), found, strict=True):
+                    whole[index] = own.to(whole)
         r2 = posterior.snr.square()
-        norm, trace, error = (part.to(self._dtype) for part in (norm * r2, trace * r2, error))
-        return norm, trace, error
+        return norm * r2, trace * r2, error
+
+    def _dense(self, posterior: Posterior, direction: Float[Tensor, "n d"] | None, fine: torch.dtype) -> Found:
+        """Of X and not of r X, with sums in a dtype."""
+        atoms = self.moments
+        weights, x = _normalised(posterior.weights, fine), posterior.x.to(fine)
+        if direction is None:
+            start = random_start(weights.to(atoms), atoms, self._random.to(atoms)).to(fine)
+        else:  # with fewer random ones, which guard against taking what was next for the largest
+            start = random_start(weights.to(atoms), atoms, self._random[: BLOCK - 2].to(atoms)).to(fine)
+            length = torch.linalg.vector_norm(start[:, :1], dim=2, keepdim=True)
+            start = torch.cat([length * direction[:, None].to(fine), start], 1)
+        covariances = Covariances(weights, chunked(atoms, fine), about=x)
+        norm, error, _ = norm_by_krylov(covariances, start, tolerance=self.tolerance)
+        return norm, posterior.moment.to(norm) - covariances.mean.square().sum(1), error
 
     def _gather(self, index: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
         """Some atoms, in room that every thread keeps for itself: to allocate it would cost more than to fill it."""
@@ -341,10 +357,13 @@ class PosteriorNorms:
     @property
     def pool(self) -> int:
         """Posteriors on all atoms that are localized together: products with so many rows are at full speed."""
-        each = (
-            32 if self.second_moments is not None else 128
-        )  # bytes for an atom: of the whole covariance weights alone
-        return max(1, min(POOL, int(self._memory / (each * len(self._atoms)))))
+        each = 8 if self.second_moments is not None else EACH  # of whole covariances weights alone
+        return max(1, min(POOL, int(self._room / (each * len(self._atoms)))))
+
+    @property
+    def _room(self) -> float:
+        """Bytes for the posteriors of a thread: half of all is for what they share."""
+        return self._memory / 2 / self._threads
 
     def cost(self, count: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Flops on all atoms that take as long as posteriors on so many."""
