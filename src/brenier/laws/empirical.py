@@ -23,12 +23,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.core.checks import check_memory
-from brenier.core.points import Numbers, as_tensor, as_weights
+from brenier.core.points import Numbers
 from brenier.core.work import workers
-from brenier.laws.atoms import CHUNK, Sums, chunk_rows, covariance_norm, exp_, summed_in
+from brenier.laws.atoms import CHUNK, Sums, covariance_norm, exp_, summed_in
 from brenier.laws.base import Localization, Target, far
 from brenier.laws.path import Path
 from brenier.laws.posterior import PosteriorNorms
+from brenier.laws.standard import normalised, points_of, standardise
 
 LITTLE_WORK = 2**24  # queries x SNRs x numbers of atoms up to which threads would mostly wait for the interpreter
 
@@ -70,8 +71,8 @@ class Empirical(Target):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        points, shape = _points(data, event_shape)
-        chances = _normalised(weights, len(points))
+        points, shape = points_of(data, event_shape)
+        chances = normalised(weights, len(points))
         if bool((chances == 0).any()):
             points, chances = points[chances > 0], chances[chances > 0]
         self.name = name
@@ -88,11 +89,11 @@ class Empirical(Target):
         self.weights = chances.to(self.device)
         self._log_weights = self.weights.log().to(self.dtype)
         self._uniform = bool((self.weights == self.weights[0]).all())
-        found = _standardise(points, chances, self.dtype, self.device)
+        found = standardise(points, chances, self.dtype, self.device)
         if dtype is None and far(*found[:2]):
             self.dtype = torch.float64
             self._log_weights = self.weights.log().to(self.dtype)
-            found = _standardise(points, chances, self.dtype, self.device)
+            found = standardise(points, chances, self.dtype, self.device)
         self._centre, self._unit, self._atoms, self._squares = found
 
     def __len__(self) -> int:
@@ -317,12 +318,12 @@ class Empirical(Target):
 
     @property
     def _bytes(self) -> float:
-        """What is left for a call where the caller keeps the data: the atoms are a copy of them. At least half of all."""
+        """What a call may take where the caller keeps the data, of which the atoms are a copy; at least half of all."""
         return self.max_memory * 2**30 - min(self.max_memory * 2**29, self._atoms.numel() * self._atoms.element_size())
 
     def _rows(self) -> int:
         """Queries in a block: its arrays fit `max_memory`, and the caches where that leaves room for it."""
-        return max(1, min(int(self._bytes / (256 * len(self))), max(64, 2**19 // len(self))))
+        return max(1, min(int(self._bytes / (128 * len(self))), max(64, 2**19 // len(self))))
 
     def _distances(self, x: Tensor, dtype: torch.dtype, atoms: slice = slice(None)) -> Tensor:
         """|x - x_i|^2, with the products in `dtype`."""
@@ -365,13 +366,14 @@ class Empirical(Target):
     def _path(self, x: Tensor, z: Tensor, ratios: Sequence[float], advance: Callable[[float], None]) -> Localization:
         if len(x) == 0:
             raise ValueError("no queries: give at least one point")
-        self._norms.prepare()
+        posteriors = len(x) * len(ratios)
+        self._norms.prepare(posteriors)
         _ = self._product_dtype
 
         def one(rows: slice) -> Tensor:
             """Norm, trace, effective sample size and the norm's relative error for one block of queries."""
             distances, slopes = self._grams(x[rows], z[rows])
-            path, sizes = Path(self._norms, x[rows], z[rows], distances), []
+            path, sizes = Path(self._norms, x[rows], z[rows], distances, posteriors), []
             for r in ratios:
                 weights = self._logits(distances, slopes, r)
                 exp_(weights.sub_(weights.amax(1, keepdim=True)))
@@ -402,64 +404,3 @@ def decompose(y: Tensor, r: float) -> tuple[Tensor, Tensor]:
     """Some x and z with y = r x + z that keeps both of moderate size: x = the posterior mean under a unit normal."""
     x = y * (r / (1 + r**2))
     return x, y - r * x
-
-
-def _points(data: Numbers, event_shape: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
-    """Data as a real (N, d) tensor, with the shape of one point."""
-    points = as_tensor(data, "the data")
-    if points.ndim == 0 or points.numel() == 0:
-        raise ValueError(f"the data have shape {tuple(points.shape)}: at least one point of one dimension is needed")
-    shape = tuple(points.shape[1:]) or (1,)
-    points = points.reshape(len(points), -1)
-    if event_shape is not None:
-        shape = tuple(int(side) for side in event_shape)
-        if int(np.prod(shape)) != points.shape[1]:
-            raise ValueError(f"event_shape {shape} has {int(np.prod(shape))} entries, points have {points.shape[1]}")
-    bad = torch.zeros(0)
-    if points.is_floating_point():
-        finite = torch.empty(len(points), dtype=torch.bool, device=points.device)
-        size = chunk_rows(points.shape[1])
-        for part, out in zip(points.split(size), finite.split(size), strict=True):
-            out.copy_(torch.isfinite(part).all(1))
-        bad = (~finite).nonzero()[:, 0]
-    if len(bad):
-        raise ValueError(f"{len(bad)} of {len(points)} points hold NaN or infinity, the first is number {int(bad[0])}")
-    return points, shape
-
-
-def _normalised(weights: Numbers | None, n: int) -> Float[Tensor, " n"]:
-    """Weights in float64 with sum 1."""
-    values = as_weights(weights, n).numpy()
-    values = values / values.max()
-    return torch.from_numpy(values / values.sum())
-
-
-def _standardise(
-    points: Tensor, weights: Tensor, dtype: torch.dtype, device: torch.device
-) -> tuple[Float[Tensor, " d"], float, Float[Tensor, "N d"], Float[Tensor, " N"]]:
-    """Weighted mean (float64), a unit near the spread per coordinate, the points with both taken out, their squares.
-
-    The unit is a power of two, so that it scales without rounding. The mean is summed about the first point, so that a
-    constant coordinate comes out as exactly zero, and rounded to the data's dtype, so that subtracting it rounds once.
-    """
-    work = points.dtype if points.dtype in (torch.float32, torch.float64) else torch.float64
-    size = chunk_rows(points.shape[1])
-    chunks = [slice(i, i + size) for i in range(0, len(points), size)]
-    weights = weights.to(device)
-    first = points[0].to(device, work)
-    shift = torch.zeros_like(first, dtype=torch.float64)
-    largest = 0.0
-    for rows in chunks:
-        block = points[rows].to(device, work)
-        largest = max(largest, float(block.abs().max()))
-        shift += (weights[rows].to(work) @ (block - first)).double()
-    centre = (first.double() + shift).to(work)
-    coarse = 2.0 ** round(float(np.log2(largest or 1.0)))  # keeps float64 data in the range of float32
-    atoms = torch.empty(points.shape, dtype=dtype, device=device)
-    squares = torch.empty(len(points), dtype=torch.float64, device=device)
-    for rows in chunks:
-        atoms[rows] = (points[rows].to(device, work) - centre).div_(coarse).to(dtype)
-        squares[rows] = atoms[rows].double().square().sum(1)  # of the atoms as rounded, like every product with them
-    spread = float(weights @ squares / points.shape[1]) ** 0.5
-    fine = 2.0 ** round(float(np.log2(spread or 1.0)))
-    return centre.double(), coarse * fine, atoms.div_(fine), squares / fine**2
