@@ -108,13 +108,13 @@ def test_many_posteriors_are_led_by_a_core(d, decay, monkeypatch):
         monkeypatch.setattr(PosteriorNorms, name, counted)
     law, count = Empirical(points), 32
     x, z = points[:count], torch.randn(count, d, generator=torch.Generator().manual_seed(1))
-    snrs = np.geomspace(0.1, 1.5, 16).tolist()
+    snrs = np.geomspace(0.1, 1.5, 32).tolist()
     path = law.localize_path(x, z, snrs)
     assert sum(led) > 20
     if d > 150:
         assert sum(dense) < sum(led) / 2
     checked = 0
-    for k in range(4, 16, 3):
+    for k in range(8, 32, 6):
         norm, trace = exact(points, snrs[k] * x[::4].double() + z[::4].double(), snrs[k])
         seen = norm > 1e-3
         error = (path.norm[k, ::4].double() / norm - 1).abs()[seen]
