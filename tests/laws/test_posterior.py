@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from brenier.laws.empirical import Empirical
-from brenier.laws.posterior import PosteriorNorms
 
 SNRS = [0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0]
 
@@ -86,45 +85,6 @@ def test_workers_change_nothing_beyond_rounding():
         torch.set_num_threads(threads)
     torch.testing.assert_close(three.norm, one.norm, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(three.trace, one.trace, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize(("d", "decay"), [(150, 0.5), (400, 0.8), (1200, 0.7)])
-def test_many_posteriors_are_led_by_a_core(d, decay, monkeypatch):
-    """Data with a spectrum as of images: most norms that few directions do not tell come from many, and hold."""
-    rng = np.random.default_rng(d)
-    scale = np.arange(1, d + 1) ** -decay
-    centres = rng.standard_normal((6, d))
-    points = torch.from_numpy(
-        3 * scale * (rng.standard_normal((2500, d)) + centres[rng.integers(6, size=2500)])
-    ).float()
-    led, dense = [], []
-    for name, told in (("led", led), ("dense", dense)):
-        route = getattr(PosteriorNorms, name)
-
-        def counted(self, posterior, *others, route=route, told=told):
-            told.append(len(posterior.weights))
-            return route(self, posterior, *others)
-
-        monkeypatch.setattr(PosteriorNorms, name, counted)
-    law, count = Empirical(points), 32
-    x, z = points[:count], torch.randn(count, d, generator=torch.Generator().manual_seed(1))
-    snrs = np.geomspace(0.1, 1.5, 32).tolist()
-    path = law.localize_path(x, z, snrs)
-    assert sum(led) > 20
-    if d > 150:
-        assert sum(dense) < sum(led) / 2
-    checked = 0
-    for k in range(8, 32, 6):
-        norm, trace = exact(points, snrs[k] * x[::4].double() + z[::4].double(), snrs[k])
-        seen = norm > 1e-3
-        error = (path.norm[k, ::4].double() / norm - 1).abs()[seen]
-        assert bool((error <= path.norm_error[k, ::4][seen] + 1e-3).all())
-        torch.testing.assert_close(path.trace[k, ::4][seen].double(), trace[seen], rtol=0.02, atol=0)
-        checked += int(seen.sum())
-    assert checked > 10
-    few = law.localize_path(x[:4], z[:4], snrs)  # for which no core is made
-    seen = few.norm > 1e-3
-    assert bool(((few.norm / path.norm[:, :4] - 1).abs() <= few.norm_error + path.norm_error[:, :4] + 1e-3)[seen].all())
 
 
 def test_narrow_posteriors_on_all_atoms_keep_their_digits():

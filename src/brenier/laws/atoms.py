@@ -116,14 +116,12 @@ class SecondMoments:
         return second[place.reshape(-1)].T.reshape(-1, dim, dim), blurred
 
 
-def leading_directions(
-    atoms: Float[Tensor, "N d"], rank: int, generator: torch.Generator, steps: int = 3
-) -> Float[Tensor, "d k"]:
+def leading_directions(atoms: Float[Tensor, "N d"], rank: int, generator: torch.Generator) -> Float[Tensor, "d k"]:
     """By randomised subspace iteration on a sample of the atoms (Halko, Martinsson, Tropp, arXiv:0909.4061)."""
     some = atoms[torch.randperm(len(atoms), generator=generator)[:8192].to(atoms.device)]
     dim = atoms.shape[1]
     basis = torch.randn(dim, min(rank + 8, dim), generator=generator).to(some)
-    for _ in range(steps):
+    for _ in range(3):
         basis = torch.linalg.qr(((some @ basis).T @ some).T)[0]
     small = (some @ basis).double()
     return basis @ torch.linalg.eigh(small.T @ small)[1].flip(1)[:, :rank].to(basis)
@@ -153,12 +151,7 @@ class Subspace:
 
     @classmethod
     def of(
-        cls,
-        atoms: Float[Tensor, "N d"],
-        squares: Float[Tensor, " N"],
-        rank: int = 128,
-        sketch: int = SKETCH,
-        steps: int = 3,
+        cls, atoms: Float[Tensor, "N d"], squares: Float[Tensor, " N"], rank: int = 128, sketch: int = SKETCH
     ) -> Self:
         """With as many leading directions as asked for.
 
@@ -167,12 +160,11 @@ class Subspace:
             squares: |x_i|^2, shape (N,).
             rank: leading directions, at most half of all.
             sketch: random directions that stand for all others; p is their number over 8.
-            steps: of the iteration that finds the leading ones.
         """
         dim = atoms.shape[1]
         generator = torch.Generator().manual_seed(0)
         rank, side = min(rank, dim // 2), sketch // 8
-        basis = leading_directions(atoms, rank, generator, steps)
+        basis = leading_directions(atoms, rank, generator)
         random = torch.randn(dim, sketch, generator=generator).to(basis) / sketch**0.5
         mixing = torch.cat([basis, random - basis @ (basis.T @ random)], 1)
         features, squares = atoms @ mixing, squares.to(atoms)
@@ -276,34 +268,6 @@ def second_order(
     told = (room > 0) & (second * theta <= high * room) & (error <= tolerance)
     told &= sketched * lost <= tolerance * trace
     return torch.where(told, norm, theta), torch.where(told, error, torch.inf)
-
-
-def enclosed(
-    theta: Float[Tensor, " n"],
-    residual: Float[Tensor, " n"],
-    second: Float[Tensor, " n"],
-    outside: Float[Tensor, " n"],
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Both ends of the norm of a positive semi-definite C whose product with one vector v is known.
-
-    With theta = v'Cv, b = |Cv - theta v| and u that residual's direction, u'Cu >= b^2/theta, so that the norm is no
-    less than theta + b^2/theta. It solves t = theta + b^2/(t - c) with c what couples back to u: where v is the leading
-    vector of a block, theta_2 the next eigenvalue there and c_0 the norm outside, the coupling of these two squared is
-    at most theta_2 c_0, and c <= c_0 + theta_2 c_0/(theta - theta_2).
-
-    Args:
-        theta: shape (n,).
-        residual: b.
-        second: theta_2.
-        outside: c_0.
-
-    Returns:
-        The lower end, and the upper one; infinity where theta is not known to be the largest.
-    """
-    low = theta + residual.square() / theta.clamp_min(torch.finfo(theta.dtype).tiny)
-    back = outside * theta / (theta - second)
-    high = (theta + back + ((theta - back).square() + 4 * residual.square()).sqrt()) / 2
-    return low, torch.where((second < theta) & (back < theta), high.maximum(low), torch.inf)
 
 
 class Covariances:

@@ -145,19 +145,19 @@ class CrossFit(Empirical):
         """Localize y = r x + z, x the atoms of these numbers, for each r, by the atoms of all groups but x's own."""
         group = self._groups
         own, ratios = group[index], [self._ratio(snr) for snr in snrs]
-        x, z, posteriors = self._atoms[index], z.to(self.dtype), len(index) * len(snrs)
+        x, z = self._atoms[index], z.to(self.dtype)
         share = FOLDS * self._features_per_atom * len(self._coordinates)  # numbers that a query takes in the sums
         threads = torch.get_num_threads()
         rows = min(self._rows(), int(self._bytes / (32 * share * threads)), max(16, 2**19 // share))
         rows = max(1, min(rows, -(-len(x) // threads)))
         _ = self._product_dtype, self._kept, self._place, self._few  # now, before workers ask for it at the same time
         if self.dim > NARROW:
-            self._norms.prepare(posteriors)
+            self._norms.prepare()
 
         def one(block: slice) -> Tensor:
             """All that is asked of the posteriors of one block, one above the other."""
             grams, hidden = self._grams(x[block], z[block]), own[block, None] == group
-            path, parts = Path(self._norms, x[block], z[block], grams[0], posteriors), list[Tensor]()
+            path, parts = Path(self._norms, x[block], z[block], grams[0]), list[Tensor]()
             for r in ratios:
                 weights = self._logits(*grams, r).masked_fill_(hidden, -torch.inf)
                 exp_(weights.sub_(weights.amax(1, keepdim=True)))

@@ -366,14 +366,13 @@ class Empirical(Target):
     def _path(self, x: Tensor, z: Tensor, ratios: Sequence[float], advance: Callable[[float], None]) -> Localization:
         if len(x) == 0:
             raise ValueError("no queries: give at least one point")
-        posteriors = len(x) * len(ratios)
-        self._norms.prepare(posteriors)
+        self._norms.prepare()
         _ = self._product_dtype
 
         def one(rows: slice) -> Tensor:
             """Norm, trace, effective sample size and the norm's relative error for one block of queries."""
             distances, slopes = self._grams(x[rows], z[rows])
-            path, sizes = Path(self._norms, x[rows], z[rows], distances, posteriors), []
+            path, sizes = Path(self._norms, x[rows], z[rows], distances), []
             for r in ratios:
                 weights = self._logits(distances, slopes, r)
                 exp_(weights.sub_(weights.amax(1, keepdim=True)))

@@ -18,15 +18,12 @@ from brenier.laws.posterior import (
     CALL,
     FEW,
     KRYLOV,
-    MANY,
     Found,
     Posterior,
     PosteriorNorms,
     Waiting,
 )
 from brenier.laws.stakes import least_stake, stakes
-
-HOPE = 0.5  # of a norm, what may be outside a core for it to be tried
 
 
 class Path:
@@ -37,23 +34,16 @@ class Path:
         x: clean part of the queries.
         z: noise of the queries.
         distances: |x - x_i|^2.
-        posteriors: how many there are in all: a core is made for many.
     """
 
     def __init__(
-        self,
-        norms: PosteriorNorms,
-        x: Float[Tensor, "n d"],
-        z: Float[Tensor, "n d"],
-        distances: Float[Tensor, "n N"],
-        posteriors: int,
+        self, norms: PosteriorNorms, x: Float[Tensor, "n d"], z: Float[Tensor, "n d"], distances: Float[Tensor, "n N"]
     ) -> None:
         self._norms, self._x, self._z, self._distances = norms, x, z, distances
         self._found: list[Tensor] = []  # of each SNR, shape (3, n)
         self._waiting: list[list[Waiting]] = [[] for _ in x]
         self._pool: list[tuple[Waiting, int]] = []  # and the numbers of their queries
         self._size = norms.pool
-        self._core = norms.core if posteriors >= MANY else None
         self._room = distances.new_empty(0, distances.shape[1])  # for the weights of those in the pool
 
     def add(self, weights: Float[Tensor, "n N"], ess: Float[Tensor, " n"], r: float) -> None:
@@ -111,29 +101,19 @@ class Path:
         if norms.second_moments is not None:
             keep(rest, norms.whole(posterior))
             return
-        direction, size = None, moment  # of norms, as far as they are known
+        direction = None
         for space in norms.subspaces:
             if len(rest) == 0:
                 return
             found, direction = norms.projected(posterior.at(rest), space)
             keep(rest, found)
             hard = found[2] > norms.tolerance
-            rest, direction, size = rest[hard], direction[hard], found[0][hard]
-        hope = torch.zeros(len(rest), dtype=torch.bool, device=rest.device)
-        if self._core is not None and len(rest):
-            some = posterior.at(rest)
-            hope = (norms.outside(some, self._core) < HOPE * size) & ~norms.narrow(some)
+            rest, direction = rest[hard], direction[hard]
         matter = torch.tensor([pool[k].count for k in rest.tolist()], dtype=torch.long, device=query.device)
-        cheap = norms.cost(matter) < norms.most_cost(self._core, hope)
+        cheap = norms.cost(matter) < KRYLOV * weights.shape[1] * self._x.shape[1]
         for k in rest[cheap].tolist():
             self._waiting[int(query[k])].append(replace(pool[k], weights=weights[k].clone()))
-        rest, hope, direction = rest[~cheap], hope[~cheap], None if direction is None else direction[~cheap]
-        if self._core is not None and direction is not None and bool(hope.any()):
-            found, direction[hope] = norms.led(posterior.at(rest[hope]), direction[hope], self._core)
-            keep(rest[hope], found)
-            hard = ~hope
-            hard[hope] = found[2] > norms.tolerance
-            rest, direction = rest[hard], direction[hard]
+        rest, direction = rest[~cheap], None if direction is None else direction[~cheap]
         if len(rest):
             keep(rest, norms.dense(posterior.at(rest), direction))
 

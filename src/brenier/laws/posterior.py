@@ -1,6 +1,6 @@
 """The covariance of posteriors on many atoms: its operator norm, with an error bound, and its trace.
 
-With m = sum w_i x_i, the norm of Cov[rX | y] = r^2 (sum w_i x_i x_i^T - m m^T) is found on one of six routes, the
+With m = sum w_i x_i, the norm of Cov[rX | y] = r^2 (sum w_i x_i x_i^T - m m^T) is found on one of five routes, the
 shortest by a count of flops. With N atoms in R^d, of which n matter to the posterior:
 
 - gathered, 2 n^2 d, for n <= 64: the Gram matrix of those, squared until an enclosure closes (certified);
@@ -9,8 +9,6 @@ shortest by a count of flops. With N atoms in R^d, of which n matter to the post
   on the heaviest of them. The SNRs of a query gather their atoms together;
 - projected, 700 N or 5,000 N, for d > 64: leading directions of the data (16, in many dimensions then 128), and to
   second order the coupling to all others, that a random sketch measures. Where that is too coarse, what follows;
-- led, 40 N k + 6 N d, of many posteriors: a Krylov space in k <= d/3 leading directions, and one product of the vector
-  found with all coordinates, which tells what the others add. Where that is too coarse,
 - dense, 56 N d: a Krylov space on all atoms, many queries and SNRs in the same products.
 
 Which posteriors share products is up to `brenier.laws.path`.
@@ -24,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.core.linalg import norm_by_krylov, norm_by_squaring
@@ -37,7 +35,6 @@ from brenier.laws.atoms import (
     chunk_rows,
     chunked,
     covariance_norm,
-    enclosed,
     random_start,
 )
 from brenier.laws.stakes import least_stake, stakes
@@ -54,8 +51,6 @@ HEAVY, LIGHT = 0.1, 3  # of mass and second moment, what the heaviest atoms leav
 COARSE, TAKEN = 0.01, 2  # error of a norm on them, and how many of its Ritz vectors are taken along
 POOL = 128  # posteriors on all atoms that are localized together
 EACH = 32  # bytes that each of them takes for an atom
-CORE, SHARE = 512, 3  # directions of a core at most, and how many times fewer than all they must be
-MANY = 1024  # posteriors for which a core is worth making
 LEAST = 2**18  # numbers of atoms up to which float64 costs nothing
 NARROWEST = 1e-4  # of |x|^2, what a norm is not below for which products with the atoms themselves do in float32
 SPARE = 2**24  # bytes that are never spared: routes should not depend on the memory where it is not short
@@ -120,11 +115,9 @@ class PosteriorNorms:
         self.fine = torch.float64 if little else atoms.dtype  # what second moments are summed in
         self._kept, self._threads = threading.local(), torch.get_num_threads()
 
-    def prepare(self, posteriors: int = 0) -> None:
-        """Compute now what so many posteriors share, before workers ask for it at the same time."""
+    def prepare(self) -> None:
+        """Compute now what all queries share, before workers ask for it at the same time."""
         if len(self._atoms) > FEW:
-            if posteriors >= MANY:
-                _ = self.core
             for space in self.subspaces:
                 self._moments_in(space)
             _ = self.second_moments, self.moments, self._random, self.concentration
@@ -179,30 +172,10 @@ class PosteriorNorms:
         """
         if self._dim <= NARROW or self.fine != self.moments.dtype:
             return []
-        room, sizes = self._numbers, list[tuple[int, int]]()
-        for size in (SMALL, LARGE) if self._dim > WIDE else (SMALL,):
-            room -= _numbers(*size)
-            if room >= 0:
-                sizes.append(size)
+        numbers = [rank + sketch + (sketch // 8) ** 2 + 1 for rank, sketch in (SMALL, LARGE)]
+        room = max(self._memory / 2, SPARE) / self.moments.element_size() / len(self._atoms)
+        sizes = [SMALL] * (numbers[0] <= room) + [LARGE] * (sum(numbers) <= room and self._dim > WIDE)
         return [Subspace.of(self.moments, self._squares, *size) for size in sizes]
-
-    @property
-    def _numbers(self) -> float:
-        """How many numbers there is room for with each atom."""
-        return max(self._memory / 2, SPARE) / self.moments.element_size() / len(self._atoms)
-
-    @cached_property
-    def core(self) -> Subspace | None:
-        """So many leading directions that hardly any of a posterior is outside, where there is room for them."""
-        size = min(CORE, self._dim // SHARE), SMALL[1]
-        kept = sum(_numbers(*each) for each in (SMALL, LARGE)[: len(self.subspaces)])
-        if not self.subspaces or size[0] <= SMALL[0] or kept + _numbers(*size) > self._numbers:
-            return None
-        space, even = self.subspaces[-1], self._log_weights.exp()[None].to(self.moments)
-        outside = float(space.norm_outside(even, even @ space.sketch))
-        if outside > self.concentration * float(even @ space.squares):
-            return None  # of such data too much is outside of any
-        return Subspace.of(self.moments, self._squares, *size, steps=1)
 
     @cached_property
     def second_moments(self) -> SecondMoments | None:
@@ -281,42 +254,6 @@ class PosteriorNorms:
         norm, trace, error = (part.to(self._dtype) for part in (norm * r2, trace * r2, error))
         return (norm, trace, error), v @ space.basis.T
 
-    def outside(self, posterior: Posterior, core: Subspace) -> Float[Tensor, " n"]:
-        """What the norm of Cov[r X | y] outside a core is not above."""
-        weights = _normalised(posterior.weights, core.features.dtype)
-        return core.norm_outside(weights, weights @ core.sketch).to(posterior.snr) * posterior.snr.square()
-
-    def led(
-        self, posterior: Posterior, direction: Float[Tensor, "n d"], core: Subspace
-    ) -> tuple[Found, Float[Tensor, "n d"]]:
-        """By a Krylov space in a core and one product with the vector found; an infinite error where these do not tell.
-
-        The vectors come along.
-        """
-        atoms, r2 = self.moments, posterior.snr.square()
-        weights, x, direction = _normalised(posterior.weights, atoms.dtype), posterior.x.to(atoms), direction.to(atoms)
-        random = random_start(weights, core.atoms, self._random[: BLOCK - 2].to(atoms))
-        inside = direction @ core.basis
-        length = torch.linalg.vector_norm(random[:, :1], dim=2, keepdim=True)
-        start = torch.cat([length * inside[:, None], random], 1)
-        within = Covariances(weights, chunked(core.atoms), about=x @ core.basis)
-        _, inner, ritz = norm_by_krylov(within, start, tolerance=self.tolerance / 4)
-        every = torch.arange(len(weights), device=weights.device)
-        second = (within(ritz[:, 1:2], every) * ritz[:, 1:2]).sum((1, 2))
-        v = torch.nn.functional.normalize(ritz[:, 0] @ core.basis.T, dim=1)
-        covariances = Covariances(weights, chunked(atoms), about=x)
-        image = covariances(v[:, None], every)[:, 0]
-        theta = (v * image).sum(1)
-        residual = torch.linalg.vector_norm(image - theta[:, None] * v, dim=1)
-        low, high = enclosed(theta, residual, second, core.norm_outside(weights, weights @ core.sketch))
-        high = high * (1 + inner)
-        norm, error = (low + high) / 2, (high - low) / (high + low)
-        told = high.isfinite() & (error <= self.tolerance)
-        norm, error = torch.where(told, norm, theta), torch.where(told, error, torch.inf)
-        trace = posterior.moment.to(norm) - covariances.mean.square().sum(1)
-        norm, trace, error = (part.to(self._dtype) for part in (norm * r2, trace * r2, error))
-        return (norm, trace, error), v
-
     def dense(self, posterior: Posterior, direction: Float[Tensor, "n d"] | None) -> Found:
         """A Krylov space on all atoms, for all queries at once; `direction` is what projections found.
 
@@ -324,7 +261,7 @@ class PosteriorNorms:
         """
         norm, trace, error = (torch.zeros_like(posterior.moment) for _ in range(3))
         rows = max(1, int(self._room / (EACH * len(self._atoms))))
-        narrow = self.narrow(posterior)
+        narrow = posterior.moment * self.concentration < NARROWEST * posterior.x.square().sum(1)
         for chosen, fine in ((narrow, torch.float64), (~narrow, self.fine)):
             every = chosen.nonzero()[:, 0]
             for index in every.split(rows) if len(every) else ():
@@ -335,10 +272,6 @@ class PosteriorNorms:
                     whole[index] = own.to(whole)
         r2 = posterior.snr.square()
         return norm * r2, trace * r2, error
-
-    def narrow(self, posterior: Posterior) -> Bool[Tensor, " n"]:
-        """Which are so narrow that sums over the atoms themselves would be rounding in float32."""
-        return posterior.moment * self.concentration < NARROWEST * posterior.x.square().sum(1)
 
     def _dense(self, posterior: Posterior, direction: Float[Tensor, "n d"] | None, fine: torch.dtype) -> Found:
         """Of X and not of r X, with sums in a dtype."""
@@ -432,13 +365,6 @@ class PosteriorNorms:
         """Bytes for the posteriors of a thread: half of all is for what they share."""
         return self._memory / 2 / self._threads
 
-    def most_cost(self, core: Subspace | None, hope: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Flops of a norm on all atoms: where a core gives hope, by it."""
-        whole = torch.full(hope.shape, float(KRYLOV * self._dim * len(self._atoms)), device=hope.device)
-        if core is None:
-            return whole
-        return torch.where(hope, len(self._atoms) * (40.0 * core.atoms.shape[1] + 6 * self._dim), whole)
-
     def cost(self, count: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Flops on all atoms that take as long as posteriors on so many."""
         return SLOWER * KRYLOV * self._dim * count + CALL / 4
@@ -449,11 +375,6 @@ class PosteriorNorms:
         if self.second_moments is not None:
             return len(self._atoms) * min(self._dim**2, KRYLOV * self._dim)
         return len(self._atoms) * (PROJECTED[SMALL] if self.subspaces else KRYLOV * self._dim)
-
-
-def _numbers(rank: int, sketch: int) -> int:
-    """That a subspace keeps for each atom."""
-    return rank + sketch + (sketch // 8) ** 2 + 1
 
 
 def _normalised(weights: Float[Tensor, "n N"], dtype: torch.dtype) -> Float[Tensor, "n N"]:
