@@ -65,6 +65,7 @@ def test_wide_data_go_through_more_leading_directions():
     x, z = points[:4], torch.randn(4, 1100, generator=torch.Generator().manual_seed(1))
     snrs = [0.05, 0.2, 0.5]
     path = Empirical(points).localize_path(x, z, snrs)
+    assert path.norm_error.max() <= 0.01
     for k, snr in enumerate(snrs):
         norm, _ = exact(points, snr * x.double() + z.double(), snr)
         seen = norm > 1e-5
@@ -93,6 +94,7 @@ def test_narrow_posteriors_on_all_atoms_keep_their_digits():
     x, z = points[:8], torch.randn(8, 300, generator=torch.Generator().manual_seed(4))
     snrs = [0.3, 0.35, 0.4]
     path = Empirical(points).localize_path(x, z, snrs)
+    assert path.norm_error.max() <= 0.01
     for k, snr in enumerate(snrs):
         norm, _ = exact(points, snr * x.double() + z.double(), snr)
         seen = norm > 1e-12
