@@ -34,7 +34,7 @@ MOST = 4.0  # squared relative error, and inflation of one
 # Of the scatter that was measured so much is taken out: it may be more or less.
 DOUBT = {"low": 2.0, "": 1.0, "high": 0.5}
 ALIKE = 16  # sets of queries of like localization, over which the agreement of directions is averaged
-BINS = 512  # of values that are nearly equal, which the deconvolution takes as one
+BINS = 256  # of values that are nearly equal, which the deconvolution takes as one
 ITERATIONS, MORE = 200, 30  # of it: from equal weights, and from those of all data for a replicate
 PILOTS = 64  # queries that tell how large posteriors are, before the others are asked
 FEWER, LEAST = 4, 256  # times as few are asked where posteriors are too small to tell; but so many at least
@@ -287,11 +287,11 @@ def _sample(
     def one(k: int) -> tuple[Tensor, Tensor, Tensor]:
         """At one SNR."""
         rank = values[k].argsort().argsort() * min(BINS, values.shape[1]) // values.shape[1]
-        bins = torch.nn.functional.one_hot(rank).double()
-        kept = groups.double() @ bins
-        seen = ((found.form_without[:, k] * scale[k] * groups) @ bins) / kept.clamp_min(1)
-        count = bins.sum(0)
-        value, noise = (values[k] @ bins) / count, doubt * (found.noise[k] @ bins) / count
+        without = found.form_without[:, k] * scale[k] * groups
+        parts = torch.cat([torch.ones_like(values[:1]), values[k][None], found.noise[k][None], groups, without])
+        sums = torch.zeros(len(parts), int(rank.max()) + 1, dtype=parts.dtype, device=parts.device)
+        (count, value, noise), kept, seen = sums.index_add_(1, rank, parts).split([3, GROUPS, GROUPS])
+        value, noise, seen = value / count, doubt * noise / count, seen / kept.clamp_min(1)
         grid = support(values[k])
         weight = mixing_weights(value, noise, grid, steps=ITERATIONS, counts=count)
         many = (GROUPS, -1)

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brenier.laws.atoms import exp_
+
 Single: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.float32]]  # jaxtyping knows no `NDArray` of numpy 2.5
 
 POINTS = 96  # of the grid
@@ -53,7 +55,7 @@ def mixing_weights(
     values = values.maximum(_tiny(values))
     half = (1 / noise.clamp(1e-4, 4.0))[..., None]  # nu/2
     fit = -half * (grid.log()[..., None, :] + values[..., None] / grid[..., None, :])
-    fit = (fit - fit.amax(-1, keepdim=True)).exp().float()
+    fit = exp_((fit - fit.amax(-1, keepdim=True)).float())
     share = (torch.ones_like(values) if counts is None else counts).expand_as(values)
     share = (share / share.sum(-1, keepdim=True)).float()
     weights = torch.ones_like(grid) if start is None else start.clamp_min(NEGLIGIBLE)
