@@ -25,7 +25,7 @@ def norm_by_squaring(
     trace = matrices.diagonal(dim1=1, dim2=2).sum(-1)
     value, width = torch.zeros_like(trace), torch.zeros_like(trace)
     vector = torch.ones_like(matrices[:, 0])
-    side = max(1, 2**19 // matrices[0].numel())  # as many at a time as the caches hold
+    side = max(1, 2**17 // matrices[0].numel())  # as many at a time as the caches hold
     for active in (trace > 0).nonzero()[:, 0].split(side):
         first = matrices[active] / trace[active, None, None]
         power, log_trace, exponent = first, torch.zeros_like(trace[active]), 1.0  # tr power = 1, log tr (first^p), p

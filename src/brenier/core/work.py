@@ -82,19 +82,25 @@ def _pools(_: int) -> "ThreadpoolController":
 
 
 @contextmanager
-def workers(device: "torch.device | None" = None) -> Generator[Callable[..., Iterable[Any]], None, None]:
-    """An ordered map over as many threads as torch may use, each of which computes on one; on a GPU plain `map`.
+def workers(
+    device: "torch.device | None" = None, most: int | None = None
+) -> Generator[Callable[..., Iterable[Any]], None, None]:
+    """An ordered map over as many threads as torch may use, or `most`, each of which computes on one; on a GPU `map`.
 
     Threads that share a small product wait for each other at its end, on a busy machine many times as long as it takes.
     """
     import torch
 
-    count = torch.get_num_threads()
+    count = min(torch.get_num_threads(), most or sys.maxsize)
     if device is not None and device.type != "cpu":
         yield map
         return
-    with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield map if count == 1 else pool.map
+    with one_thread():
+        if count == 1:
+            yield map
+            return
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool.map
 
 
 def usable_device(device: "torch.device | str | None") -> "torch.device | None":

@@ -157,7 +157,7 @@ class CrossFit(Empirical):
         def one(block: slice) -> Tensor:
             """All that is asked of the posteriors of one block, one above the other."""
             grams, hidden = self._grams(x[block], z[block]), own[block, None] == group
-            path, parts = Path(self._norms, x[block], z[block], grams[0]), list[Tensor]()
+            path, parts = Path(self._norms, x[block], z[block], grams[0], len(ratios)), list[Tensor]()
             for r in ratios:
                 weights = self._logits(*grams, r).masked_fill_(hidden, -torch.inf)
                 exp_(weights.sub_(weights.amax(1, keepdim=True)))

@@ -372,7 +372,7 @@ class Empirical(Target):
         def one(rows: slice) -> Tensor:
             """Norm, trace, effective sample size and the norm's relative error for one block of queries."""
             distances, slopes = self._grams(x[rows], z[rows])
-            path, sizes = Path(self._norms, x[rows], z[rows], distances), []
+            path, sizes = Path(self._norms, x[rows], z[rows], distances, len(ratios)), []
             for r in ratios:
                 weights = self._logits(distances, slopes, r)
                 exp_(weights.sub_(weights.amax(1, keepdim=True)))
@@ -389,7 +389,7 @@ class Empirical(Target):
         if len(x) <= rows and len(x) * len(ratios) * self._atoms.numel() < LITTLE_WORK:
             blocks = 1
         edges = np.linspace(0, len(x), blocks + 1).round().astype(int).tolist()
-        with workers(self.device) as over:
+        with workers(self.device, blocks) as over:
             found = list(over(one, list(map(slice, edges, edges[1:]))))
         norm, trace, ess, error = torch.cat(found, 2)
         return Localization(norm=norm, trace=trace, ess=ess, norm_error=error)

@@ -8,10 +8,10 @@ with many rows run at full speed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from brenier.laws.posterior import (
@@ -26,6 +26,17 @@ from brenier.laws.posterior import (
 from brenier.laws.stakes import least_stake, stakes
 
 
+@dataclass(frozen=True)
+class _Pooled:
+    """Posteriors of some queries at one SNR that wait for any others."""
+
+    place: int  # of the SNR
+    snr: float
+    query: Int[Tensor, " m"]
+    least: Float[Tensor, " m"]  # stake below which an atom is left out
+    count: Int[Tensor, " m"]  # of atoms that have more
+
+
 class Path:
     """Norms and traces at n queries y = r x + z and the SNRs r added so far.
 
@@ -34,74 +45,77 @@ class Path:
         x: clean part of the queries.
         z: noise of the queries.
         distances: |x - x_i|^2.
+        number: of SNRs that will be added.
     """
 
     def __init__(
-        self, norms: PosteriorNorms, x: Float[Tensor, "n d"], z: Float[Tensor, "n d"], distances: Float[Tensor, "n N"]
+        self,
+        norms: PosteriorNorms,
+        x: Float[Tensor, "n d"],
+        z: Float[Tensor, "n d"],
+        distances: Float[Tensor, "n N"],
+        number: int,
     ) -> None:
         self._norms, self._x, self._z, self._distances = norms, x, z, distances
-        self._found: list[Tensor] = []  # of each SNR, shape (3, n)
+        self._found, self._place = distances.new_zeros(3, number, len(x)), 0  # of the next SNR
         self._waiting: list[list[Waiting]] = [[] for _ in x]
-        self._pool: list[tuple[Waiting, int]] = []  # and the numbers of their queries
+        self._pool: list[_Pooled] = []
         self._size = norms.pool
-        self._room = distances.new_empty(0, distances.shape[1])  # for the weights of those in the pool
+        self._room, self._full = distances.new_empty(0, distances.shape[1]), 0  # weights of those in the pool
 
     def add(self, weights: Float[Tensor, "n N"], ess: Float[Tensor, " n"], r: float) -> None:
         """The next SNR, with the posterior weights there and their effective sample sizes."""
-        norms, atoms, place = self._norms, weights.shape[1], len(self._found)
+        norms, atoms, place = self._norms, weights.shape[1], self._place
+        self._place += 1
         order, count = norms.select(weights, self._distances, ess)
-        found = weights.new_zeros(3, len(weights))
-        self._found.append(found)
         for rows in ((count > 1) & (count <= 8), (count > 8) & (count <= FEW)):  # so that few are padded to many
             index = rows.nonzero()[:, 0]
             if len(index):
                 parts = norms.gathered(order[index], count[index], self._x[index], self._z[index], r)
-                found[:, index] = torch.stack(parts)
+                self._found[:, place, index] = torch.stack(parts)
         many = count > FEW
         least, matter = torch.zeros_like(ess), torch.full_like(count, atoms)
-        narrow = (many & (ess < atoms / 8)).nonzero()[:, 0]
+        narrow = (many & (ess < atoms / 8) & norms.selective).nonzero()[:, 0]
         if len(narrow):
             stake, _ = stakes(weights[narrow], self._distances[narrow])
             least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
             matter[narrow] = (stake >= least[narrow, None]).sum(1)
         cheap = many & (norms.cost(matter) < norms.least_cost)  # on the atoms that matter alone
-        told = list(zip(least.tolist(), matter.tolist(), strict=True))
         for i in cheap.nonzero()[:, 0].tolist():
-            self._waiting[i].append(Waiting(place, weights[i].clone(), r, *told[i]))
+            self._waiting[i].append(Waiting(place, weights[i].clone(), r, float(least[i]), int(matter[i])))
         rest = (many & ~cheap).nonzero()[:, 0]
         while len(rest):
             if len(self._room) == 0:
                 self._room = weights.new_empty(self._size, atoms)
-            some, rest = rest.tensor_split([self._size - len(self._pool)])
-            start = len(self._pool)
-            own = torch.index_select(weights, 0, some, out=self._room[start : start + len(some)])
-            self._pool += [(Waiting(place, one, r, *told[i]), i) for one, i in zip(own, some.tolist(), strict=True)]
-            if len(self._pool) == self._size:
+            some, rest = rest.tensor_split([self._size - self._full])
+            torch.index_select(weights, 0, some, out=self._room[self._full : self._full + len(some)])
+            self._pool.append(_Pooled(place, r, some, least[some], matter[some]))
+            self._full += len(some)
+            if self._full == self._size:
                 self._empty()
 
     def _empty(self) -> None:
         """Localize all in the pool but those that are to wait for others of their query."""
         if not self._pool:
             return
-        norms, pool = self._norms, [one for one, _ in self._pool]
-        query = torch.tensor([i for _, i in self._pool], device=self._x.device)
-        self._pool = []
-        weights = self._room[: len(pool)]
-        moment = torch.stack([one.weights @ self._distances[i] for one, i in zip(pool, query.tolist(), strict=True)])
-        snr = torch.tensor([one.snr for one in pool]).to(weights)
-        posterior = Posterior(weights, self._x[query], moment, snr)
+        norms, weights = self._norms, self._room[: self._full]
+        sizes = torch.tensor([len(one.query) for one in self._pool])
+        place = torch.tensor([one.place for one in self._pool]).repeat_interleave(sizes).to(self._x.device)
+        snr = torch.tensor([one.snr for one in self._pool]).repeat_interleave(sizes).to(weights)
+        query, least, count = (
+            torch.cat([getattr(one, name) for one in self._pool]) for name in ("query", "least", "count")
+        )
+        self._pool, self._full = [], 0
 
         def keep(rows: Tensor, parts: Found) -> None:
-            own, results = torch.tensor([pool[k].place for k in rows.tolist()]), torch.stack(parts)
-            for place in own.unique().tolist():
-                at = (own == place).to(rows.device)
-                self._found[place][:, query[rows[at]]] = results[:, at]
+            self._found[:, place[rows], query[rows]] = torch.stack(parts)
 
-        rest = torch.arange(len(pool), device=query.device)
+        rest = torch.arange(len(query), device=query.device)
         if norms.second_moments is not None:
-            keep(rest, norms.whole(posterior))
+            keep(rest, norms.whole(weights, self._x[query], snr))
             return
-        direction = None
+        moment = torch.stack([own @ self._distances[i] for own, i in zip(weights, query.tolist(), strict=True)])
+        posterior, direction = Posterior(weights, self._x[query], moment, snr), None
         for space in norms.subspaces:
             if len(rest) == 0:
                 return
@@ -109,10 +123,10 @@ class Path:
             keep(rest, found)
             hard = found[2] > norms.tolerance
             rest, direction = rest[hard], direction[hard]
-        matter = torch.tensor([pool[k].count for k in rest.tolist()], dtype=torch.long, device=query.device)
-        cheap = norms.cost(matter) < KRYLOV * weights.shape[1] * self._x.shape[1]
+        cheap = norms.cost(count[rest]) < KRYLOV * weights.shape[1] * self._x.shape[1]
         for k in rest[cheap].tolist():
-            self._waiting[int(query[k])].append(replace(pool[k], weights=weights[k].clone()))
+            waiting = Waiting(int(place[k]), weights[k].clone(), float(snr[k]), float(least[k]), int(count[k]))
+            self._waiting[int(query[k])].append(waiting)
         rest, direction = rest[~cheap], None if direction is None else direction[~cheap]
         if len(rest):
             keep(rest, norms.dense(posterior.at(rest), direction))
@@ -123,9 +137,8 @@ class Path:
         for i, waiting in enumerate(self._waiting):
             for group in _alike(waiting, self._x.shape[1]):
                 results = self._norms.sparse(self._x[i], self._distances[i], group)
-                for each, *result in zip(group, *results, strict=True):
-                    self._found[each.place][:, i] = torch.stack(result)
-        norm, trace, error = torch.stack(self._found, 1)
+                self._found[:, [each.place for each in group], i] = torch.stack(results)
+        norm, trace, error = self._found
         return norm, trace, error
 
 

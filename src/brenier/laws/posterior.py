@@ -157,11 +157,13 @@ class PosteriorNorms:
     def concentration(self) -> float:
         """The share of the data's second moment along their leading direction: posteriors hardly ever have less."""
         some = self._atoms[:: max(1, len(self._atoms) // 2048)]
-        weights = torch.full((1, len(some)), 1 / len(some)).to(some)
-        norm, _, _ = covariance_norm(
-            weights, some, random_start(weights, some, self._random[:, : len(some)].to(some)), 0.05
-        )
         trace = some.var(0, correction=0).sum()
+        if self._dim <= NARROW:
+            norm, _, _ = norm_by_squaring(some.T.cov(correction=0).reshape(1, self._dim, self._dim), 0.05)
+        else:
+            weights = torch.full((1, len(some)), 1 / len(some)).to(some)
+            start = random_start(weights, some, self._random[:, : len(some)].to(some))
+            norm, _, _ = covariance_norm(weights, some, start, 0.05)
         return max(float(norm[0] / trace.clamp_min(torch.finfo(trace.dtype).tiny)), 1 / self._dim)
 
     @cached_property
@@ -222,16 +224,23 @@ class PosteriorNorms:
         norm, width, _ = norm_by_squaring(gram, self.tolerance)
         return norm, gram.diagonal(dim1=1, dim2=2).sum(1), width
 
-    def whole(self, posterior: Posterior) -> Found:
-        """Few dimensions: the covariance itself."""
+    def whole(self, weights: Float[Tensor, "n N"], x: Float[Tensor, "n d"], snr: Float[Tensor, " n"]) -> Found:
+        """Few dimensions: the covariance itself, under normalised weights of queries with clean parts x."""
         assert self.second_moments is not None  # asked by the caller
-        matrix, blurred = self.second_moments.covariance(posterior.weights)
-        for i in blurred.nonzero()[:, 0].tolist():
-            kept = posterior.weights[i] > 0
-            weights, steps = posterior.weights[i, kept].to(matrix), (self._atoms[kept] - posterior.x[i]).to(matrix)
-            steps -= weights @ steps / weights.sum()
-            matrix[i] = (steps * weights[:, None] / weights.sum()).T @ steps
-        norm, width, _ = norm_by_squaring(matrix.mul_(posterior.snr.square()[:, None, None]), self.tolerance)
+        matrix, blurred = self.second_moments.covariance(weights)
+        rows = blurred.nonzero()[:, 0]
+        if len(rows):  # by differences to the mean of atoms that have a share that rounding leaves
+            some = weights[rows]
+            mean = some @ self._atoms
+            distances = self._squares.to(some) - 2 * (mean @ self._atoms.T) + mean.square().sum(1, keepdim=True)
+            stake, _ = stakes(some, distances.clamp_min_(0))
+            kept = stake >= least_stake(stake, torch.finfo(stake.dtype).eps)[:, None]
+            for i, own, chosen in zip(rows.tolist(), some, kept, strict=True):
+                share, steps = own[chosen].to(matrix), (self._atoms[chosen] - x[i]).to(matrix)
+                share /= share.sum()
+                steps -= share @ steps
+                matrix[i] = (steps * share[:, None]).T @ steps
+        norm, width, _ = norm_by_squaring(matrix.mul_(snr.square()[:, None, None]), self.tolerance)
         norm, trace, width = (part.to(self._dtype) for part in (norm, matrix.diagonal(dim1=1, dim2=2).sum(1), width))
         return norm, trace, width
 
@@ -364,6 +373,12 @@ class PosteriorNorms:
     def _room(self) -> float:
         """Bytes for the posteriors of a thread: half of all is for what they share."""
         return self._memory / 2 / self._threads
+
+    @property
+    def selective(self) -> bool:
+        """Whether the atoms that matter alone may take less than all."""
+        most = KRYLOV * self._dim * len(self._atoms) if self.second_moments is None else self.least_cost
+        return SLOWER * KRYLOV * self._dim * FEW + CALL / 4 < most
 
     def cost(self, count: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Flops on all atoms that take as long as posteriors on so many."""

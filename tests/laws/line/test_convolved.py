@@ -7,6 +7,7 @@ import torch
 from scipy import integrate, special, stats
 
 from brenier.laws.line.convolved import Convolved
+from brenier.laws.line.density import OnTheLine
 from brenier.laws.line.panels import panels_of
 
 
@@ -79,3 +80,18 @@ def test_tails_keep_their_digits():
 def test_far_out_nothing_is_known_and_so_it_says():
     found = convolved(stats.norm()).moments(at(1e6), at(1.0))
     assert all(bool(part.isnan().all()) for part in found)
+
+
+def test_the_power_of_a_tail_is_not_read_where_a_function_has_no_digits_left():
+    """Far out 1 - |u|/sqrt(1 + u^2) has one digit, then none: a step, flat for a while, and before it a staircase."""
+
+    def log_density(u):
+        with np.errstate(divide="ignore"):
+            return 8.5 * np.log1p(-np.abs(u) / np.sqrt(1 + u * u))
+
+    law = OnTheLine(log_density, (-math.inf, math.inf))
+    assert law.square_integrable
+    panels = law._convolved
+    np.testing.assert_allclose(panels.powers(), -17, rtol=1e-5)
+    flat = (panels.left < -1e8) & (panels.coefficients[:, -3:].abs().amax(1) < 1e-6)
+    assert flat.any()  # a panel there is as clear as any

@@ -124,11 +124,13 @@ class Convolved:
     def powers(self) -> tuple[float, float]:
         """d log p/d log|u| on the first and on the last panel; -inf on narrow ones, which a power does not need.
 
-        Those on which a function has lost its digits, far out, are passed over.
+        Those on which a function has lost its digits, far out, are passed over, and those beyond them: where it has
+        none left it is a constant, as clear as any.
         """
         powers: list[float] = []
-        clear = torch.where(self.coefficients[:, -3:].abs().amax(1) < _CLEAR)[0].tolist()
-        for panel, near, away in ((min(clear, default=0), -1, 0), (max(clear, default=-1), 0, -1)):
+        clear = torch.nn.functional.pad(self.coefficients[:, -3:].abs().amax(1) < _CLEAR, (1, 1), value=True)
+        left, right = ((clear[1:-1] & inner).nonzero()[:, 0].tolist() for inner in (clear[2:], clear[:-2]))
+        for panel, near, away in ((min(left, default=0), -1, 0), (max(right, default=-1), 0, -1)):
             u, values = self._u[panel], self._values[panel]
             ratio = float(u[away] / u[near])
             powers.append(float(values[away] - values[near]) / math.log(ratio) if ratio > 1.05 else -math.inf)
