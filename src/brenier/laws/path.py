@@ -74,13 +74,14 @@ class Path:
                 parts = norms.gathered(order[index], count[index], self._x[index], self._z[index], r)
                 self._found[:, place, index] = torch.stack(parts)
         many = count > FEW
-        least, matter = torch.zeros_like(ess), torch.full_like(count, atoms)
-        narrow = (many & (ess < atoms / 8) & norms.selective).nonzero()[:, 0]
-        if len(narrow):
-            stake, _ = stakes(weights[narrow], self._distances[narrow])
-            least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
-            matter[narrow] = (stake >= least[narrow, None]).sum(1)
-        cheap = many & (norms.cost(matter) < norms.least_cost)  # on the atoms that matter alone
+        least, matter, cheap = torch.zeros_like(ess), torch.full_like(count, atoms), torch.zeros_like(many)
+        if norms.second_moments is None:  # in few dimensions looking for atoms that matter takes as long as all of them
+            narrow = (many & (norms.cost(ess) < KRYLOV * atoms * self._x.shape[1])).nonzero()[:, 0]  # ess <= matter
+            if len(narrow):
+                stake, _ = stakes(weights[narrow], self._distances[narrow])
+                least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
+                matter[narrow] = (stake >= least[narrow, None]).sum(1)
+            cheap = many & (norms.cost(matter) < norms.least_cost)  # on the atoms that matter alone
         for i in cheap.nonzero()[:, 0].tolist():
             self._waiting[i].append(Waiting(place, weights[i].clone(), r, float(least[i]), int(matter[i])))
         rest = (many & ~cheap).nonzero()[:, 0]

@@ -5,10 +5,10 @@ shortest by a count of flops. With N atoms in R^d, of which n matter to the post
 
 - gathered, 2 n^2 d, for n <= 64: the Gram matrix of those, squared until an enclosure closes (certified);
 - whole, N d^2, for d <= 64: second moments from one product with the atoms' own, squared likewise (certified);
-- sparse, 56 n d or less: a Krylov space on the atoms that matter alone, those left out bounded, from the Ritz vectors
-  on the heaviest of them. The SNRs of a query gather their atoms together;
-- projected, 700 N or 5,000 N, for d > 64: leading directions of the data (16, in many dimensions then 128), and to
-  second order the coupling to all others, that a random sketch measures. Where that is too coarse, what follows;
+- sparse, 56 n d or less, for d > 64 like what follows: a Krylov space on the atoms that matter alone, those left out
+  bounded, from the Ritz vectors on the heaviest of them. The SNRs of a query gather their atoms together;
+- projected, 700 N or 5,000 N: leading directions of the data (16, in many dimensions then 128), and to second order the
+  coupling to all others, that a random sketch measures. Where that is too coarse, what follows;
 - dense, 56 N d: a Krylov space on all atoms, many queries and SNRs in the same products.
 
 Which posteriors share products is up to `brenier.laws.path`.
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from brenier.core.linalg import norm_by_krylov, norm_by_squaring
@@ -117,10 +117,10 @@ class PosteriorNorms:
 
     def prepare(self) -> None:
         """Compute now what all queries share, before workers ask for it at the same time."""
-        if len(self._atoms) > FEW:
+        if len(self._atoms) > FEW and self.second_moments is None:
             for space in self.subspaces:
                 self._moments_in(space)
-            _ = self.second_moments, self.moments, self._random, self.concentration
+            _ = self.moments, self._random, self.concentration
 
     def select(self, weights: Tensor, distances: Tensor, ess: Tensor) -> tuple[Tensor, Tensor]:
         """The atoms that matter most at each query, heaviest first, and how many matter.
@@ -157,13 +157,10 @@ class PosteriorNorms:
     def concentration(self) -> float:
         """The share of the data's second moment along their leading direction: posteriors hardly ever have less."""
         some = self._atoms[:: max(1, len(self._atoms) // 2048)]
+        weights = torch.full((1, len(some)), 1 / len(some)).to(some)
+        start = random_start(weights, some, self._random[:, : len(some)].to(some))
+        norm, _, _ = covariance_norm(weights, some, start, 0.05)
         trace = some.var(0, correction=0).sum()
-        if self._dim <= NARROW:
-            norm, _, _ = norm_by_squaring(some.T.cov(correction=0).reshape(1, self._dim, self._dim), 0.05)
-        else:
-            weights = torch.full((1, len(some)), 1 / len(some)).to(some)
-            start = random_start(weights, some, self._random[:, : len(some)].to(some))
-            norm, _, _ = covariance_norm(weights, some, start, 0.05)
         return max(float(norm[0] / trace.clamp_min(torch.finfo(trace.dtype).tiny)), 1 / self._dim)
 
     @cached_property
@@ -374,21 +371,13 @@ class PosteriorNorms:
         """Bytes for the posteriors of a thread: half of all is for what they share."""
         return self._memory / 2 / self._threads
 
-    @property
-    def selective(self) -> bool:
-        """Whether the atoms that matter alone may take less than all."""
-        most = KRYLOV * self._dim * len(self._atoms) if self.second_moments is None else self.least_cost
-        return SLOWER * KRYLOV * self._dim * FEW + CALL / 4 < most
-
-    def cost(self, count: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def cost(self, count: Num[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Flops on all atoms that take as long as posteriors on so many."""
         return SLOWER * KRYLOV * self._dim * count + CALL / 4
 
     @property
     def least_cost(self) -> float:
-        """Flops of the shortest route that takes all atoms."""
-        if self.second_moments is not None:
-            return len(self._atoms) * min(self._dim**2, KRYLOV * self._dim)
+        """Flops of the shortest route that takes all atoms, in many dimensions."""
         return len(self._atoms) * (PROJECTED[SMALL] if self.subspaces else KRYLOV * self._dim)
 
 
