@@ -27,7 +27,7 @@ def norm_by_squaring(
     vector = torch.ones_like(matrices[:, 0])
     side = max(1, 2**17 // matrices[0].numel())  # as many at a time as the caches hold
     for active in (trace > 0).nonzero()[:, 0].split(side):
-        first = matrices[active] / trace[active, None, None]
+        first = matrices.index_select(0, active) / trace[active, None, None]
         power, log_trace, exponent = first, torch.zeros_like(trace[active]), 1.0  # tr power = 1, log tr (first^p), p
         while len(active):
             power = power @ power
@@ -38,14 +38,18 @@ def norm_by_squaring(
                 continue
             largest = power.diagonal(dim1=1, dim2=2).argmax(1)
             v = power[torch.arange(len(power), device=power.device), largest]
-            lower = ((first @ v[:, :, None])[..., 0] * v).sum(1) / v.square().sum(1)
+            lower = ((v[:, None] @ first)[:, 0] * v).sum(1) / v.square().sum(
+                1
+            )  # a row times them is faster than a column
             upper = torch.exp((log_trace + torch.linalg.matrix_norm(power).log()) / exponent)
             wide = (upper / lower - 1).clamp_min(0)
             value[active], width[active], vector[active] = lower * trace[active], wide, v
             # Rounding in |A^p|_F enters divided by p: past 2^24 there is nothing left to gain.
             undone = (wide > tolerance).nonzero()[:, 0] if exponent < 2**24 else active[:0]
             if len(undone) < len(active):
-                active, first, power, log_trace = active[undone], first[undone], power[undone], log_trace[undone]
+                active, first, power, log_trace = (
+                    part.index_select(0, undone) for part in (active, first, power, log_trace)
+                )
     return value, width, vector
 
 
@@ -101,15 +105,15 @@ def norm_by_krylov(
         relative = torch.minimum(rho, SAFETY * rho.square() / gap.clamp_min(tiny)) / theta.clamp_min(tiny)
         done = (relative <= max(tolerance, rounding)) | (theta <= 0) | (step == steps) | (size == dim)
         if bool(done.any()):
-            index, rest = active[done], ~done
+            index, rest = active[done], (~done).nonzero()[:, 0]
             value[index], error[index], vector[index] = theta[done].clamp_min(0), relative[done], ritz[done]
             active = active[rest]
             if len(active) == 0:
                 break
-            basis = basis[rest]  # the large ones one after the other: together they would be in memory twice
-            images = images[rest]
+            basis = basis.index_select(0, rest)  # one after the other: together they would be in memory twice
+            images = images.index_select(0, rest)
             form, ritz, image, residual, theta, values = (
-                part[rest] for part in (form, ritz, image, residual, theta, values)
+                part.index_select(0, rest) for part in (form, ritz, image, residual, theta, values)
             )
         if size == room:
             size, known = most, slice(0, most)

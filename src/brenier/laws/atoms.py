@@ -299,7 +299,7 @@ class Covariances:
 
     def __call__(self, v: Float[Tensor, "m b d"], index: Int[Tensor, " m"]) -> Float[Tensor, "m b d"]:
         """Products with the covariances of these numbers; the first one is to be with all."""
-        weights = self._weights if len(index) == len(self._weights) else self._weights[index]
+        weights = self._weights if len(index) == len(self._weights) else self._weights.index_select(0, index)
         about = None if self._about is None else self._about[index]
         flat = v.flatten(0, 1)
         product, total = torch.zeros_like(flat), v.new_zeros(*v.shape[:2], 1)

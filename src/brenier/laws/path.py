@@ -78,7 +78,7 @@ class Path:
         if norms.second_moments is None:  # in few dimensions looking for atoms that matter takes as long as all of them
             narrow = (many & (norms.cost(ess) < KRYLOV * atoms * self._x.shape[1])).nonzero()[:, 0]  # ess <= matter
             if len(narrow):
-                stake, _ = stakes(weights[narrow], self._distances[narrow])
+                stake, _ = stakes(weights.index_select(0, narrow), self._distances.index_select(0, narrow))
                 least[narrow] = least_stake(stake, norms.tolerance / 10 * norms.concentration)
                 matter[narrow] = (stake >= least[narrow, None]).sum(1)
             cheap = many & (norms.cost(matter) < norms.least_cost)  # on the atoms that matter alone

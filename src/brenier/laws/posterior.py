@@ -73,7 +73,7 @@ class Posterior:
         """The same at the queries in `index`."""
         if len(index) == len(self.weights):
             return self
-        return Posterior(self.weights[index], self.x[index], self.moment[index], self.snr[index])
+        return Posterior(*(part.index_select(0, index) for part in (self.weights, self.x, self.moment, self.snr)))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class PosteriorNorms:
         count = torch.full((len(weights),), most if listed else most + 1, device=weights.device)
         rows = (ess < most).nonzero()[:, 0]
         if len(rows):
-            share, _ = stakes(weights[rows], distances[rows])
+            share, _ = stakes(weights.index_select(0, rows), distances.index_select(0, rows))
             top = share.topk(most, dim=1)
             left = share.sum(1, dtype=torch.float64)[:, None] - top.values.cumsum(1, dtype=torch.float64)
             order[rows] = top.indices
@@ -209,7 +209,7 @@ class PosteriorNorms:
         """
         most = int(count.max())
         index, valid = order[:, :most], torch.arange(most, device=self._device) < count[:, None]
-        steps = self._atoms[index].sub_(x[:, None])  # (n, m, d)
+        steps = self._atoms.index_select(0, index.flatten()).view(*index.shape, -1).sub_(x[:, None])  # (n, m, d)
         square = torch.linalg.vector_norm(steps, dim=2, dtype=torch.float64).square()
         steps = steps.double()
         along = (steps @ z.double()[:, :, None])[..., 0]
@@ -227,7 +227,7 @@ class PosteriorNorms:
         matrix, blurred = self.second_moments.covariance(weights)
         rows = blurred.nonzero()[:, 0]
         if len(rows):  # by differences to the mean of atoms that have a share that rounding leaves
-            some = weights[rows]
+            some = weights.index_select(0, rows)
             mean = some @ self._atoms
             distances = self._squares.to(some) - 2 * (mean @ self._atoms.T) + mean.square().sum(1, keepdim=True)
             stake, _ = stakes(some, distances.clamp_min_(0))
