@@ -33,9 +33,10 @@ def start_for(matrices):
 
 @pytest.mark.parametrize("scale", [1e-150, 1e-12, 1.0, 1e12, 1e150])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-6])
+@pytest.mark.parametrize("more", [0, 10], ids=["few rows", "more rows"])
 @pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA.keys())
-def test_squaring_encloses_the_norm(spectrum, tolerance, scale):
-    matrices = with_spectrum(spectrum) * scale
+def test_squaring_encloses_the_norm(spectrum, more, tolerance, scale):
+    matrices = with_spectrum(spectrum + [0.0] * more) * scale
     exact = torch.linalg.eigvalsh(matrices)[:, -1]
     lower, width, vectors = norm_by_squaring(matrices, tolerance)
     assert bool((width <= tolerance).all())
@@ -45,16 +46,18 @@ def test_squaring_encloses_the_norm(spectrum, tolerance, scale):
     assert quotient.numpy() == pytest.approx(lower.numpy(), rel=1e-9)
 
 
-def test_squaring_finds_the_leading_direction():
-    matrices = with_spectrum([3.0, 1.0, 0.5])
+@pytest.mark.parametrize("more", [0, 10])
+def test_squaring_finds_the_leading_direction(more):
+    matrices = with_spectrum([3.0, 1.0, 0.5] + [0.0] * more)
     _, _, vectors = norm_by_squaring(matrices, 1e-9)
     leading = torch.linalg.eigh(matrices)[1][:, :, -1]
     cosine = (vectors * leading).sum(1) / vectors.norm(dim=1)
     assert cosine.abs().numpy() == pytest.approx(1, abs=1e-9)
 
 
-def test_squaring_of_zero_among_others():
-    matrices = with_spectrum([1.0, 0.5, 0.1])
+@pytest.mark.parametrize("more", [0, 10])
+def test_squaring_of_zero_among_others(more):
+    matrices = with_spectrum([1.0, 0.5, 0.1] + [0.0] * more)
     matrices[1] = 0
     lower, width, _ = norm_by_squaring(matrices, 1e-4)
     assert float(lower[1]) == 0
@@ -62,8 +65,9 @@ def test_squaring_of_zero_among_others():
     assert lower[[0, 2, 3, 4]].numpy() == pytest.approx(1, rel=1e-4)
 
 
-def test_squaring_in_float32():
-    matrices = with_spectrum(SPECTRA["close"], 50).float()
+@pytest.mark.parametrize("more", [0, 10])
+def test_squaring_in_float32(more):
+    matrices = with_spectrum(SPECTRA["close"] + [0.0] * more, 50).float()
     exact = torch.linalg.eigvalsh(matrices.double())[:, -1]
     lower, width, _ = norm_by_squaring(matrices, 1e-4)
     assert bool((width <= 1e-4).all())

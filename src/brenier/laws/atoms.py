@@ -79,6 +79,11 @@ class SecondMoments:
         self._atoms, self._dtype = atoms, dtype or atoms.dtype
         dim = atoms.shape[1]
         self._upper = torch.triu_indices(dim, dim, device=atoms.device)
+        self._diagonal = (self._upper[0] == self._upper[1]).nonzero()[:, 0]
+        place = torch.empty(dim, dim, dtype=torch.long, device=atoms.device)  # of each entry in the upper triangle
+        order = torch.arange(self._upper.shape[1], device=atoms.device)
+        place[self._upper[0], self._upper[1]] = place[self._upper[1], self._upper[0]] = order
+        self._place = place.flatten()
         self._kept: list[Tensor] | None = None
         if len(atoms) * self._upper.shape[1] * self._dtype.itemsize <= budget:
             self._kept = [self._features(i) for i in range(0, len(atoms), AT_ONCE)]
@@ -106,14 +111,10 @@ class SecondMoments:
             sums.addmm_(weights[:, i : i + AT_ONCE], features.T)
         moments = sums.T.contiguous() / weights.sum(1)
         mean, second = moments[:dim], moments[dim:]
-        diagonal = self._upper[0] == self._upper[1]
-        square = second[diagonal].sum(0)
-        second.addcmul_(mean[self._upper[0]], mean[self._upper[1]], value=-1)
-        blurred = second[diagonal].sum(0) < 0.03 * square
-        place = torch.empty(dim, dim, dtype=torch.long, device=weights.device)
-        order = torch.arange(self._upper.shape[1], device=weights.device)
-        place[self._upper[0], self._upper[1]] = place[self._upper[1], self._upper[0]] = order
-        return second[place.reshape(-1)].T.reshape(-1, dim, dim), blurred
+        square = second.index_select(0, self._diagonal).sum(0)
+        second.addcmul_(*(mean.index_select(0, side) for side in self._upper), value=-1)
+        blurred = second.index_select(0, self._diagonal).sum(0) < 0.03 * square
+        return second.index_select(0, self._place).T.reshape(-1, dim, dim), blurred
 
 
 def leading_directions(atoms: Float[Tensor, "N d"], rank: int, generator: torch.Generator) -> Float[Tensor, "d k"]:
