@@ -47,9 +47,14 @@ def test_covariances_by_second_moments_are_the_weighted_covariances(budget):
 
 
 def test_a_covariance_far_smaller_than_the_second_moment_is_reported_as_blurred():
-    atoms = torch.randn(100, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-3 + 1
-    _, blurred = SecondMoments(atoms, 2**20).covariance(torch.full((2, 100), 0.01, dtype=torch.float64))
-    assert blurred.all()
+    steps = torch.randn(100, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = torch.full((2, 100), 0.01, dtype=torch.float64)
+    for size, dtype, told in ((3e-3, torch.float64, False), (1e-4, torch.float64, True), (1e-3, torch.float32, True)):
+        atoms = 1 + size * steps
+        found, blurred = SecondMoments(atoms, 2**20, dtype).covariance(weights)
+        assert bool((blurred == told).all())
+        if not told:
+            torch.testing.assert_close(found[0], torch.cov(atoms.T, correction=0), rtol=1e-8, atol=1e-8 * size**2)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])

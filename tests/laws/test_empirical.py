@@ -99,6 +99,20 @@ def test_tight_clusters_far_apart_keep_their_own_scale():
         assert relative(path.norm[k], norm) < 1e-3  # float32 atoms: 6e-8 of a spread of 1, against steps of 1e-3
 
 
+def test_many_points_on_a_line_are_told_apart():
+    """float32 would round a place to a hundredth of the distance to the next."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(20_000, 1, generator=generator, dtype=torch.float64)
+    z = torch.randn(30, 1, generator=generator, dtype=torch.float64)
+    snrs = [3.0, 1e4, 4e4, 1e5]
+    path = Empirical(points).localize_path(points[:30], z, snrs)
+    for k, snr in enumerate(snrs):
+        norm = brute_force(points, torch.full((len(points),), 1 / len(points)), snr * points[:30] + z, snr)[1]
+        some = norm > 1e-3
+        assert bool(some.any())
+        assert relative(path.norm[k][some], norm[some]) < 2e-4
+
+
 @pytest.mark.parametrize("d", [3, 80])
 def test_memory_changes_nothing_beyond_rounding(d):
     points, weights, x, z = cloud(300, d)

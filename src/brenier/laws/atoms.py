@@ -16,7 +16,8 @@ AT_ONCE = 1024  # and whose products of coordinates are
 SKETCH = 128  # random directions that stand for all that is outside a subspace
 LITTLE = 2**22  # numbers of atoms that are few: float64 costs nothing
 LOG2_E = math.log2(math.e)
-EXACT = 1e-4  # relative error of a norm, below which sums in float32 are too coarse for it
+EXACT = 2e-4  # relative error of a norm that sums in float32 may have, so that smaller ones need others
+FINE = 1e-8  # and in float64
 
 
 def exp_(values: Tensor) -> Tensor:
@@ -101,8 +102,8 @@ class SecondMoments:
     def covariance(self, weights: Float[Tensor, "n N"]) -> tuple[Float[Tensor, "n d d"], Bool[Tensor, " n"]]:
         """Covariance of the atoms under each row of normalised weights, and where it is blurred.
 
-        A covariance is blurred when the difference of moments that it is cancels a digit and a half. Past that, sums
-        over thousands of atoms in float32 err by more than 0.02% of it.
+        A covariance is blurred when the difference of moments that it is cancels more than a digit and a half in
+        float32, six in float64. Past that, sums over thousands of atoms err by more than `EXACT` or `FINE` of it.
         """
         dim, weights = self._atoms.shape[1], weights.to(self._dtype)
         sums = weights.new_zeros(len(weights), dim + self._upper.shape[1])
@@ -113,7 +114,8 @@ class SecondMoments:
         mean, second = moments[:dim], moments[dim:]
         square = second.index_select(0, self._diagonal).sum(0)
         second.addcmul_(*(mean.index_select(0, side) for side in self._upper), value=-1)
-        blurred = second.index_select(0, self._diagonal).sum(0) < 0.03 * square
+        least = 1e-6 if self._dtype == torch.float64 else 0.03
+        blurred = second.index_select(0, self._diagonal).sum(0) < least * square
         return second.index_select(0, self._place).T.reshape(-1, dim, dim), blurred
 
 

@@ -31,6 +31,7 @@ from brenier.laws.path import Path
 from brenier.laws.posterior import PosteriorNorms
 from brenier.laws.standard import normalised, points_of, standardise
 
+CROWDED = 1e-4  # of the mean distance between neighbours, what the dtype of the atoms may round
 LITTLE_WORK = 2**24  # queries x SNRs x numbers of atoms up to which threads would mostly wait for the interpreter
 
 
@@ -49,8 +50,9 @@ class Empirical(Target):
         dropped: posterior mass that may be left out where few atoms matter. (An ascent may leave out more, if that is
             certified to change the norm by less than a quarter of the tolerance.)
         max_memory: GiB that one call may take beyond the data.
-        dtype: torch.float32 by default, float64 for points far from zero, which float32 could not return. Sums that
-            need it are in float64 all the same.
+        dtype: torch.float32 by default, float64 for points far from zero, which float32 could not return, or so many on
+            a line or in a plane that it would round what lies between neighbours. Sums that need it are in float64 all
+            the same.
         device: where the atoms live. Default: where `data` is.
 
     Raises:
@@ -77,7 +79,8 @@ class Empirical(Target):
             points, chances = points[chances > 0], chances[chances > 0]
         self.name = name
         self.event_shape = shape
-        self.dtype = dtype or torch.float32
+        crowded = len(points) ** (1 / points.shape[1]) * torch.finfo(torch.float32).eps > CROWDED
+        self.dtype = dtype or (torch.float64 if crowded else torch.float32)
         self.device = torch.device(device) if device is not None else points.device
         if not 0 < tolerance < 1:
             raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")

@@ -28,6 +28,7 @@ from torch import Tensor
 from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.laws.atoms import (
     EXACT,
+    FINE,
     LITTLE,
     Covariances,
     SecondMoments,
@@ -218,8 +219,7 @@ class PosteriorNorms:
         steps.sub_(weights[:, None] @ steps)  # where nearly all is on an atom that x is far from, float32 is too coarse
         steps = steps.mul_(r * weights.sqrt()[..., None]).to(self._dtype)
         gram = steps @ steps.mT if steps.shape[1] <= steps.shape[2] else steps.mT @ steps
-        norm, width, _ = norm_by_squaring(gram, self.tolerance)
-        return norm, gram.diagonal(dim1=1, dim2=2).sum(1), width
+        return self._told(gram)
 
     def whole(self, weights: Float[Tensor, "n N"], x: Float[Tensor, "n d"], snr: Float[Tensor, " n"]) -> Found:
         """Few dimensions: the covariance itself, under normalised weights of queries with clean parts x."""
@@ -237,9 +237,14 @@ class PosteriorNorms:
                 share /= share.sum()
                 steps -= share @ steps
                 matrix[i] = (steps * share[:, None]).T @ steps
-        norm, width, _ = norm_by_squaring(matrix.mul_(snr.square()[:, None, None]), self.tolerance)
-        norm, trace, width = (part.to(self._dtype) for part in (norm, matrix.diagonal(dim1=1, dim2=2).sum(1), width))
-        return norm, trace, width
+        norm, trace, error = (part.to(self._dtype) for part in self._told(matrix.mul_(snr.square()[:, None, None])))
+        return norm, trace, error
+
+    def _told(self, matrices: Float[Tensor, "n m m"]) -> Found:
+        """Norm, trace and error, in which what sums may have rounded has a share."""
+        rounding = min(EXACT if matrices.dtype == torch.float32 else FINE, self.tolerance / 2)
+        norm, width, _ = norm_by_squaring(matrices, self.tolerance - rounding)
+        return norm, matrices.diagonal(dim1=1, dim2=2).sum(1), width + rounding * (norm > 0)
 
     def projected(self, posterior: Posterior, space: Subspace) -> tuple[Found, Float[Tensor, "n d"]]:
         """Many atoms in many dimensions, by their leading directions; an infinite error where these do not tell.
