@@ -26,12 +26,11 @@ from brenier.core.checks import check_memory
 from brenier.core.points import Numbers
 from brenier.core.work import workers
 from brenier.laws.atoms import CHUNK, Sums, covariance_norm, exp_, summed_in
-from brenier.laws.base import Localization, Target, far
+from brenier.laws.base import Localization, Target, crowded, far
 from brenier.laws.path import Path
 from brenier.laws.posterior import PosteriorNorms
 from brenier.laws.standard import normalised, points_of, standardise
 
-CROWDED = 1e-4  # of the mean distance between neighbours, what the dtype of the atoms may round
 LITTLE_WORK = 2**24  # queries x SNRs x numbers of atoms up to which threads would mostly wait for the interpreter
 
 
@@ -79,8 +78,7 @@ class Empirical(Target):
             points, chances = points[chances > 0], chances[chances > 0]
         self.name = name
         self.event_shape = shape
-        crowded = len(points) ** (1 / points.shape[1]) * torch.finfo(torch.float32).eps > CROWDED
-        self.dtype = dtype or (torch.float64 if crowded else torch.float32)
+        self.dtype = dtype or (torch.float64 if crowded(*points.shape) else torch.float32)
         self.device = torch.device(device) if device is not None else points.device
         if not 0 < tolerance < 1:
             raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
