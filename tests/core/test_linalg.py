@@ -39,6 +39,7 @@ def test_squaring_encloses_the_norm(spectrum, more, tolerance, scale):
     matrices = with_spectrum(spectrum + [0.0] * more) * scale
     exact = torch.linalg.eigvalsh(matrices)[:, -1]
     lower, width, vectors = norm_by_squaring(matrices, tolerance)
+    assert {part.dtype for part in (lower, width, vectors)} == {torch.float64}
     assert bool((width <= tolerance).all())
     assert bool((lower <= exact * (1 + 1e-12)).all())
     assert bool((lower * (1 + width) >= exact * (1 - 1e-12)).all())

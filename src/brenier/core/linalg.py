@@ -27,7 +27,7 @@ def norm_by_squaring(
     if matrices.shape[1] <= SMALL:
         values, vectors = torch.linalg.eigh(matrices)
         value = values[:, -1].clamp_min(0)
-        return value, SMALL * torch.finfo(value.dtype).eps * (value > 0), vectors[..., -1]
+        return value, SMALL * torch.finfo(value.dtype).eps * (value > 0).to(value), vectors[..., -1]
     trace = matrices.diagonal(dim1=1, dim2=2).sum(-1)
     value, width = torch.zeros_like(trace), torch.zeros_like(trace)
     vector = torch.ones_like(matrices[:, 0])
