@@ -99,6 +99,17 @@ def test_tight_clusters_far_apart_keep_their_own_scale():
         assert relative(path.norm[k], norm) < 1e-3  # float32 atoms: 6e-8 of a spread of 1, against steps of 1e-3
 
 
+@pytest.mark.parametrize("d", [3, 90])
+def test_in_float64_the_snr_keeps_its_digits(d):
+    """0.1 is no number of float32: its square would be off by 3e-8."""
+    points, weights, x, z = cloud(300, d)
+    points, x, z = points.double(), x.double(), z.double()
+    path = Empirical(points, weights, tolerance=1e-9, dropped=0, dtype=torch.float64).localize_path(x, z, [0.1])
+    _, norm, trace, _ = brute_force(points, weights, 0.1 * x + z, 0.1)
+    assert relative(path.norm[0], norm) < 2e-9
+    assert relative(path.trace[0], trace) < 2e-9
+
+
 def test_many_points_on_a_line_are_told_apart():
     """float32 would round a place to a hundredth of the distance to the next."""
     generator = torch.Generator().manual_seed(0)

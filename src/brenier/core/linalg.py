@@ -15,11 +15,11 @@ SMALL = 8  # rows of matrices that are factorised in less time
 def norm_by_squaring(
     matrices: Float[Tensor, "n d d"], tolerance: float = 0.01
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n d"]]:
-    """Largest eigenvalue of each of n positive semi-definite matrices A, certified, without factorising large ones.
+    """Largest eigenvalue of each of n positive semi-definite matrices A, certified, by squaring them.
 
     With p = 2^q from q squarings, v any vector, v'Av/v'v <= lambda_1 <= |A^p|_F^{1/p}: squaring goes on, v being the
     largest column of A^p, until the two ends agree to `tolerance`. Needs no start vector, so it cannot miss an
-    eigenvector, and is all matrix products.
+    eigenvector, and is all matrix products. (Matrices of up to `SMALL` rows are factorised instead.)
 
     Returns:
         The lower end, shape (n,); the relative width of the enclosure, shape (n,); v, shape (n, d).
@@ -44,9 +44,8 @@ def norm_by_squaring(
                 continue
             largest = power.diagonal(dim1=1, dim2=2).argmax(1)
             v = power[torch.arange(len(power), device=power.device), largest]
-            lower = ((v[:, None] @ first)[:, 0] * v).sum(1) / v.square().sum(
-                1
-            )  # a row times them is faster than a column
+            image = (v[:, None] @ first)[:, 0]  # first is symmetric, and a row times it faster than it times a column
+            lower = (image * v).sum(1) / v.square().sum(1)
             upper = torch.exp((log_trace + torch.linalg.matrix_norm(power).log()) / exponent)
             wide = (upper / lower - 1).clamp_min(0)
             value[active], width[active], vector[active] = lower * trace[active], wide, v

@@ -166,7 +166,7 @@ class CrossFit(Empirical):
                 if self.dim > NARROW:
                     path.add(weights, parts[-1][4].to(weights), r)
                 advance(len(hidden) / len(x) / len(ratios))
-            squares = torch.tensor(ratios, device=self.device).double().square()[:, None]
+            squares = torch.tensor(ratios, dtype=torch.float64, device=self.device).square()[:, None]
             exact = None
             if self.dim > NARROW:
                 norm, trace, _ = path.found()

@@ -102,9 +102,9 @@ class Path:
         norms, weights = self._norms, self._room[: self._full]
         sizes = torch.tensor([len(one.query) for one in self._pool])
         place = torch.tensor([one.place for one in self._pool]).repeat_interleave(sizes).to(self._x.device)
-        snr = torch.tensor([one.snr for one in self._pool]).repeat_interleave(sizes).to(weights)
-        query, least, count = (
-            torch.cat([getattr(one, name) for one in self._pool]) for name in ("query", "least", "count")
+        snr = torch.tensor([one.snr for one in self._pool], dtype=torch.float64).repeat_interleave(sizes).to(weights)
+        query, least, count = map(
+            torch.cat, zip(*((one.query, one.least, one.count) for one in self._pool), strict=True)
         )
         self._pool, self._full = [], 0
 

@@ -333,7 +333,7 @@ class PosteriorNorms:
                 break
             least = torch.where(over, least * (self.tolerance / 8 / left).to(least), least)
         trace = some @ distances[kept].to(some) - near.mean.square().sum(1)
-        r2 = torch.tensor([each.snr**2 for each in waiting]).to(norm)
+        r2 = torch.tensor([each.snr**2 for each in waiting], dtype=torch.float64).to(norm)
         norm, trace, error = (part.to(self._dtype) for part in (norm * r2, trace * r2, error + left))
         return norm, trace, error
 

@@ -87,7 +87,7 @@ def _equilibrium(potential: Potential, law: Target, beta: float) -> Target:
             device=law.device,
         )
     if math.isinf(beta):
-        return _gaussian(torch.tensor([_lowest(potential)]), 0.0, "equilibrium", law)
+        return _gaussian(torch.tensor([_lowest(potential)], dtype=torch.float64), 0.0, "equilibrium", law)
     try:
         return OnTheLine(lambda x: potential.log_weight(x, beta), name="equilibrium").to(law.device, law.dtype)
     except ValueError:

@@ -29,8 +29,8 @@ class Proposal(NamedTuple):
         y, mean = self.reference.drawn(n, generator), self.reference.mean
         if mean is None:
             return y, torch.zeros(n, dtype=torch.int64)
-        which = torch.multinomial(torch.tensor(SHARES).double(), n, replacement=True, generator=generator)
-        return mean + torch.tensor(STRETCHES).double()[which, None] * (y - mean), which
+        which = torch.multinomial(torch.tensor(SHARES, dtype=torch.float64), n, replacement=True, generator=generator)
+        return mean + torch.tensor(STRETCHES, dtype=torch.float64)[which, None] * (y - mean), which
 
     def log_at(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """log m(y)."""
