@@ -116,7 +116,7 @@ def test_many_points_on_a_line_are_told_apart():
     points = torch.rand(20_000, 1, generator=generator, dtype=torch.float64)
     z = torch.randn(30, 1, generator=generator, dtype=torch.float64)
     snrs = [3.0, 1e4, 4e4, 1e5]
-    path = Empirical(points, dtype=torch.float64).localize_path(points[:30], z, snrs)
+    path = Empirical(points).localize_path(points[:30], z, snrs)
     for k, snr in enumerate(snrs):
         norm = brute_force(points, torch.full((len(points),), 1 / len(points)), snr * points[:30] + z, snr)[1]
         some = norm > 1e-3

@@ -31,6 +31,7 @@ from brenier.laws.course import Course
 from brenier.laws.flow import Velocity
 
 FAR = 512.0  # lengths from zero beyond which a law is moved there: float32 rounds by 3e-5 of a length at this distance
+CROWDED = 1e-4  # of the mean distance between neighbours, what a dtype may round
 
 
 class Screened(NamedTuple):
@@ -347,6 +348,11 @@ class Target(ABC):
 def far(centre: Float[Tensor, "*n"], length: float) -> bool:
     """Whether places lie far from zero beside a length."""
     return float(centre.abs().max()) > FAR * length
+
+
+def crowded(count: int, dim: int) -> bool:
+    """Whether float32 rounds what lies between neighbours of so many points of unit spread."""
+    return count ** (1 / dim) * torch.finfo(torch.float32).eps > CROWDED
 
 
 def resolving(

@@ -25,7 +25,7 @@ from brenier.core.random import seeds
 from brenier.laws import block_looks as looks
 from brenier.laws import block_sums as sums
 from brenier.laws.atoms import leading_directions, summed_in
-from brenier.laws.base import Localization, Screened, Target, far
+from brenier.laws.base import Localization, Screened, Target, crowded, far
 from brenier.laws.block_norms import NARROW, Batch, Ground, sizes
 from brenier.laws.block_points import working
 from brenier.laws.empirical import decompose
@@ -51,7 +51,7 @@ class BlockedEmpirical(Target):
         tolerance: relative error allowed in the operator norm.
         dropped: posterior mass that may be left out.
         max_memory: GiB that one call may take here, and half of that on workers.
-        dtype: of results: torch.float32 by default, float64 for points far from zero.
+        dtype: of results: torch.float32 by default, float64 where it is the default of `Empirical`.
 
     Raises:
         ValueError: rows that are not finite, with their numbers and that of the block; blocks of several widths; a
@@ -86,7 +86,7 @@ class BlockedEmpirical(Target):
         work = torch.float32 if np.can_cast(blocks.dtype, np.float32) else torch.float64
         centre = seen.mean.to(work).double()  # so that subtracting it rounds once
         unit = 2.0 ** round(math.log2(math.sqrt(seen.scatter / seen.count / self.dim) or 1.0))
-        self.dtype = dtype or (torch.float64 if far(centre, unit) else torch.float32)
+        self.dtype = dtype or (torch.float64 if far(centre, unit) or crowded(seen.count, self.dim) else torch.float32)
         fine = summed_in(self.dtype, seen.count * self.dim, tolerance)
         self._frame = sums.Frame(blocks.name, centre, unit, self.dtype, fine, fine)
         self._places = Places.of(seen, first, torch.from_numpy(blocks.sizes()).double(), self._frame)

@@ -26,7 +26,7 @@ from brenier.core.checks import check_memory
 from brenier.core.points import Numbers
 from brenier.core.work import workers
 from brenier.laws.atoms import CHUNK, Sums, covariance_norm, exp_, summed_in
-from brenier.laws.base import Localization, Target, far
+from brenier.laws.base import Localization, Target, crowded, far
 from brenier.laws.path import Path
 from brenier.laws.posterior import PosteriorNorms
 from brenier.laws.standard import normalised, points_of, standardise
@@ -49,9 +49,9 @@ class Empirical(Target):
         dropped: posterior mass that may be left out where few atoms matter. (An ascent may leave out more, if that is
             certified to change the norm by less than a quarter of the tolerance.)
         max_memory: GiB that one call may take beyond the data.
-        dtype: torch.float32 by default, float64 for points far from zero, which float32 could not return. Sums that
-            need it are in float64 all the same; many thousands of points on a line, of which float32 rounds the
-            distance to the next, are only told apart in float64.
+        dtype: torch.float32 by default, float64 for points far from zero, which float32 could not return, or so many on
+            a line or in a plane that it would round what lies between neighbours. Sums that need it are in float64 all
+            the same.
         device: where the atoms live. Default: where `data` is.
 
     Raises:
@@ -78,7 +78,7 @@ class Empirical(Target):
             points, chances = points[chances > 0], chances[chances > 0]
         self.name = name
         self.event_shape = shape
-        self.dtype = dtype or torch.float32
+        self.dtype = dtype or (torch.float64 if crowded(*points.shape) else torch.float32)
         self.device = torch.device(device) if device is not None else points.device
         if not 0 < tolerance < 1:
             raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
