@@ -14,6 +14,7 @@ by block, and removes it in the end; by default 1,000,000 x 3,072, which is 6.1 
                what was dropped in truth by the full sums
 
     python benchmarks/scale.py --rows 20000 --queries 64        # a small one
+    python benchmarks/scale.py --rows 100000 --dim 784 --queries 64 --workers 1 2 1 2 --check 0 --draws 0  # speed-up
 
 Times on a machine that others use are noisy: read ratios, those of CPU seconds first, and run it again.
 """
@@ -35,10 +36,9 @@ from rich.console import Console
 from rich.table import Table
 
 SNRS = 32
-DIM = 3072
 
 
-def write(file: Path, rows: int, dim: int = DIM) -> None:
+def write(file: Path, rows: int, dim: int) -> None:
     rng = np.random.default_rng(0)
     scale = (np.arange(1, dim + 1) ** -0.6).astype(np.float32)
     centres = rng.standard_normal((10, dim), dtype=np.float32) * scale
@@ -70,7 +70,7 @@ def floor(file: str, queries: int) -> dict[str, float]:
     from brenier.core.blocks.rows import rows_of
 
     blocks = Blocks(rows_of(file))
-    x, z = torch.randn(2, queries, DIM)
+    x, z = torch.randn(2, queries, blocks.rows.shape[1])
     spent, begun = [0.0, 0.0], time.process_time()
     for k in range(len(blocks)):
         start = time.perf_counter()
@@ -214,6 +214,7 @@ def apart(*arguments: object) -> tuple[dict[str, float], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=3072)
     parser.add_argument("--queries", type=int, default=256)
     parser.add_argument("--check", type=int, default=50_000, help="rows that are compared with memory; 0: none")
     parser.add_argument("--draws", type=int, default=200_000, help="points of a map; 0: none")
@@ -238,10 +239,9 @@ def main() -> None:
     console = Console(width=110)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         file = Path(folder) / "mixture.npy"
-        spent = clock(lambda: write(file, options.rows))
-        console.print(
-            f"{options.rows:,} x {DIM:,} float16, written in {spent:.0f} s; {options.queries} queries, {SNRS} SNRs"
-        )
+        spent = clock(lambda: write(file, options.rows, options.dim))
+        size = f"{options.rows:,} x {options.dim:,}"
+        console.print(f"{size} float16, written in {spent:.0f} s; {options.queries} queries, {SNRS} SNRs")
         least, _ = apart("floor", file, options.queries)
         bound = least["read"] + least["products"]
         columns = "first reads", "localize", "against floor", "CPU", "against floor", "against one", "peak GiB"
