@@ -40,6 +40,18 @@ def test_blocks_change_nothing_beyond_rounding(d: int, n: int, size: int, thread
     assert float(found.norm_error.max()) <= 1e-5
 
 
+def test_many_points_on_a_line_that_are_stored_in_float32_are_told_apart() -> None:
+    data = np.random.default_rng(3).normal(size=(20_000, 1)).astype(np.float32)
+    whole, law = Empirical(data), BlockedEmpirical.of(data, 3000)
+    x, z, grid = whole.sample(16, 1), noise(16, 1).double(), [1.0, 1e3, 1e4, 1e5]
+    truth, found = whole.localize_path(x, z, grid), law.localize_path(x, z, grid)
+    some = truth.norm > 1e-6
+    assert bool(some.any(1).all())
+    apart = (found.norm / truth.norm - 1).abs()
+    assert bool((apart <= found.norm_error + truth.norm_error)[some].all())
+    assert float(found.norm_error.max()) <= 1e-4
+
+
 @pytest.mark.parametrize(("n", "d"), [(2000, 2), (3000, 20), (2000, 100)])
 def test_norms_are_those_of_data_in_memory(n: int, d: int) -> None:
     data = mixture(n, d)

@@ -122,6 +122,7 @@ def test_many_points_on_a_line_are_told_apart():
         some = norm > 1e-3
         assert bool(some.any())
         assert relative(path.norm[k][some], norm[some]) < 2e-4
+        assert bool(((path.norm[k] / norm - 1).abs() <= path.norm_error[k])[some].all())
 
 
 @pytest.mark.parametrize("d", [3, 80])

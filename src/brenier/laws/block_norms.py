@@ -21,7 +21,7 @@ from torch import Tensor
 from brenier.core.blocks.blocks import Blocks
 from brenier.core.linalg import norm_by_krylov, norm_by_squaring
 from brenier.laws import block_sums as sums
-from brenier.laws.atoms import exp_, second_order
+from brenier.laws.atoms import EXACT, FINE, exp_, second_order
 from brenier.laws.base import Screened
 from brenier.laws.block_draws import DRAWN, Variances, merge_variances, norms_along, pays, variances
 from brenier.laws.block_products import Products, merge_product, products
@@ -240,7 +240,11 @@ class Batch:
             norm, width, _ = (
                 norm_by_squaring(flat, self._ground.tolerance / CLOSER) if len(flat) else (flat.new_zeros(0),) * 3
             )
-            values = torch.stack([norm, trace.flatten(), width], 1).view(*inner.shape[:2], 3)
+            info = torch.finfo(torch.float64)
+            cancelled = (square / trace.clamp_min(info.tiny)).flatten()
+            rounding = EXACT if self._queries.frame.fine == torch.float32 else FINE + 8 * info.eps * cancelled
+            error = width + rounding * (norm > 0)
+            values = torch.stack([norm, trace.flatten(), error], 1).view(*inner.shape[:2], 3)
             return mean, values, matrix[..., :0], blurred
         values, vectors = torch.linalg.eigh(matrix)
         return mean, values, vectors, blurred

@@ -43,7 +43,7 @@ class Frame:
     def atoms(self, values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Float[Tensor, "m d"]:
         """Rows as atoms."""
         stored, atoms = as_tensor(values), torch.empty(values.shape, dtype=self.dtype)
-        centre = self.centre.to(held_in(values.dtype))
+        centre = self.centre.to(torch.promote_types(held_in(values.dtype), self.dtype))
         for part, out in zip(few(stored), few(atoms), strict=True):
             torch.div(part.to(centre.dtype) - centre, self.unit, out=out)
         return atoms

@@ -75,14 +75,12 @@ def solve(
                 order[place, : len(listed[k].rows)] = torch.searchsorted(numbers, listed[k].rows)
             count = torch.tensor([len(listed[k].rows) for k in at])
             own = torch.tensor([listed[k].query for k in at])
+            # With a second moment like the norm: past the collapse what sums over all atoms tell of it is rounding.
+            lost = 3 * torch.tensor([listed[k].lost for k in at], dtype=torch.float64)
             r = queries.ratios[snr]
-            parts = norms.gathered(order, count, queries.x[own], queries.z[own], r)
-            norm, trace, width = (values.double() for values in parts)
-            for place, k in enumerate(at):
-                error = float(width[place])
-                if listed[k].lost > dropped:  # as in `PosteriorNorms`, what may be dropped is not counted
-                    error += _missing(listed[k].lost, listed[k].moment * r**2, float(norm[place]))
-                found[k] = Solved(float(norm[place]) / r**2, float(trace[place]) / r**2, error)
+            parts = norms.gathered(order, count, lost, torch.zeros_like(lost), queries.x[own], queries.z[own], r)
+            for k, norm, trace, error in zip(at, *(part.tolist() for part in parts), strict=True):
+                found[k] = Solved(norm / r**2, trace / r**2, error)
     for query in sorted({one.query for one in listed if len(one.rows) > FEW}):
         own = [k for k, one in enumerate(listed) if one.query == query and len(one.rows) > FEW]
         found |= zip(own, _many(queries, [listed[k] for k in own], numbers, atoms, tolerance), strict=True)

@@ -67,11 +67,12 @@ class Path:
         """The next SNR, with the posterior weights there and their effective sample sizes."""
         norms, atoms, place = self._norms, weights.shape[1], self._place
         self._place += 1
-        order, count = norms.select(weights, self._distances, ess)
+        order, count, lost, moment = norms.select(weights, self._distances, ess)
         for rows in ((count > 1) & (count <= 8), (count > 8) & (count <= FEW)):  # so that few are padded to many
             index = rows.nonzero()[:, 0]
             if len(index):
-                parts = norms.gathered(order[index], count[index], self._x[index], self._z[index], r)
+                left = lost[index], moment[index]
+                parts = norms.gathered(order[index], count[index], *left, self._x[index], self._z[index], r)
                 self._found[:, place, index] = torch.stack(parts)
         many = count > FEW
         least, matter, cheap = torch.zeros_like(ess), torch.full_like(count, atoms), torch.zeros_like(many)

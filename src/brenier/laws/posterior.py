@@ -55,6 +55,7 @@ EACH = 32  # bytes that each of them takes for an atom
 LEAST = 2**18  # numbers of atoms up to which float64 costs nothing
 NARROWEST = 1e-4  # of |x|^2, what a norm is not below for which products with the atoms themselves do in float32
 SPARE = 2**24  # bytes that are never spared: routes should not depend on the memory where it is not short
+ROUNDED = 100  # second moments over norms, at most: past the collapse what sums tell of the former is rounding
 HEAD = 32  # of the leading directions, how many have their covariance formed whole
 PROJECTED = {SMALL: 700, LARGE: 5000}  # flops per atom
 
@@ -123,26 +124,28 @@ class PosteriorNorms:
                 self._moments_in(space)
             _ = self.moments, self._random, self.concentration
 
-    def select(self, weights: Tensor, distances: Tensor, ess: Tensor) -> tuple[Tensor, Tensor]:
+    def select(self, weights: Tensor, distances: Tensor, ess: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The atoms that matter most at each query, heaviest first, and how many matter.
 
-        Those left out hold at most `dropped` of the posterior mass and of the second moment together, see `stakes`.
-        The count is one more than are listed where that takes too many.
+        Those left out hold at most `dropped` of the posterior mass and of the second moment together, see `stakes`:
+        what they hold, and that moment, come along. The count is one more than are listed where that takes too many.
         """
         most = min(FEW, len(self._atoms))
         listed = most == len(self._atoms)  # then nothing can be left out
         order = torch.arange(most, device=weights.device).repeat(len(weights), 1)
         count = torch.full((len(weights),), most if listed else most + 1, device=weights.device)
+        lost, moment = (torch.zeros(len(weights), dtype=torch.float64, device=weights.device) for _ in range(2))
         rows = (ess < most).nonzero()[:, 0]
         if len(rows):
-            share, _ = stakes(weights.index_select(0, rows), distances.index_select(0, rows))
+            share, moment[rows] = stakes(weights.index_select(0, rows), distances.index_select(0, rows))
             top = share.topk(most, dim=1)
             left = share.sum(1, dtype=torch.float64)[:, None] - top.values.cumsum(1, dtype=torch.float64)
             order[rows] = top.indices
             count[rows] = (left > self._dropped).sum(1) + 1
             if listed:
                 count[rows] = count[rows].clamp_max(most)
-        return order, count
+            lost[rows] = left.gather(1, count[rows, None].clamp_max(most) - 1)[:, 0].clamp_min(0)
+        return order, count, lost, moment
 
     @cached_property
     def moments(self) -> Float[Tensor, "N d"]:
@@ -200,13 +203,16 @@ class PosteriorNorms:
         self,
         order: Int[Tensor, "n k"],
         count: Int[Tensor, " n"],
+        lost: Float[Tensor, " n"],
+        moment: Float[Tensor, " n"],
         x: Float[Tensor, "n d"],
         z: Float[Tensor, "n d"],
         r: float,
     ) -> Found:
-        """Few atoms, the first `count` of `order`, at r x + z.
+        """Few atoms, the first `count` of `order`, at r x + z; others hold `lost` of mass and second `moment`.
 
-        Their differences to x are exact, so logits are computed anew, then the small Gram matrix.
+        Their differences to x are exact, so logits are computed anew, then the small Gram matrix. Of the others,
+        |x_i - m|^2 <= 2 |x_i - x|^2 + 2 |x - m|^2 about the mean m adds to the norm, which is in the error.
         """
         most = int(count.max())
         index, valid = order[:, :most], torch.arange(most, device=self._device) < count[:, None]
@@ -219,7 +225,9 @@ class PosteriorNorms:
         steps.sub_(weights[:, None] @ steps)  # where nearly all is on an atom that x is far from, float32 is too coarse
         steps = steps.mul_(r * weights.sqrt()[..., None]).to(self._dtype)
         gram = steps @ steps.mT if steps.shape[1] <= steps.shape[2] else steps.mT @ steps
-        return self._told(gram)
+        norm, trace, error = self._told(gram)
+        ratio = (moment * r**2 / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max_(ROUNDED)
+        return norm, trace, error + (lost * (1 + 2 * ratio)).to(error)
 
     def whole(self, weights: Float[Tensor, "n N"], x: Float[Tensor, "n d"], snr: Float[Tensor, " n"]) -> Found:
         """Few dimensions: the covariance itself, under normalised weights of queries with clean parts x."""

@@ -47,9 +47,10 @@ def standardise(
     """Weighted mean (float64), a unit near the spread per coordinate, the points with both taken out, their squares.
 
     The unit is a power of two, so that it scales without rounding. The mean is summed about the first point, so that a
-    constant coordinate comes out as exactly zero, and rounded to the data's dtype, so that subtracting it rounds once.
+    constant coordinate comes out as exactly zero, and rounded to the dtype that it is subtracted in, the wider one of
+    the data's and the result's.
     """
-    work = points.dtype if points.dtype in (torch.float32, torch.float64) else torch.float64
+    work = torch.promote_types(points.dtype if points.dtype == torch.float32 else torch.float64, dtype)
     size = chunk_rows(points.shape[1])
     chunks = [slice(i, i + size) for i in range(0, len(points), size)]
     weights = weights.to(device)
