@@ -225,7 +225,7 @@ class PosteriorNorms:
         steps.sub_(weights[:, None] @ steps)  # where nearly all is on an atom that x is far from, float32 is too coarse
         steps = steps.mul_(r * weights.sqrt()[..., None]).to(self._dtype)
         gram = steps @ steps.mT if steps.shape[1] <= steps.shape[2] else steps.mT @ steps
-        norm, trace, error = self._told(gram)
+        norm, trace, error = self._told(gram, self._dropped * (1 + 2 * ROUNDED))
         ratio = (moment * r**2 / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max_(ROUNDED)
         return norm, trace, error + (lost * (1 + 2 * ratio)).to(error)
 
@@ -248,10 +248,11 @@ class PosteriorNorms:
         norm, trace, error = (part.to(self._dtype) for part in self._told(matrix.mul_(snr.square()[:, None, None])))
         return norm, trace, error
 
-    def _told(self, matrices: Float[Tensor, "n m m"]) -> Found:
-        """Norm, trace and error, in which what sums may have rounded has a share."""
+    def _told(self, matrices: Float[Tensor, "n m m"], spared: float = 0.0) -> Found:
+        """Norm, trace and error, in which what sums may have rounded has a share; some of the tolerance is `spared`."""
         rounding = min(EXACT if matrices.dtype == torch.float32 else FINE, self.tolerance / 2)
-        norm, width, _ = norm_by_squaring(matrices, self.tolerance - rounding)
+        least = (self.tolerance - rounding) / 2
+        norm, width, _ = norm_by_squaring(matrices, max(self.tolerance - rounding - spared, least))
         return norm, matrices.diagonal(dim1=1, dim2=2).sum(1), width + rounding * (norm > 0)
 
     def projected(self, posterior: Posterior, space: Subspace) -> tuple[Found, Float[Tensor, "n d"]]:
